@@ -1,0 +1,50 @@
+"""phantom_dist: sweeps that find the critical learning rate at which a fine-tuned language model learns the right word.
+
+    import phantom_dist
+    phantom_dist.plan("sweeps/quickstart.yaml")
+    phantom_dist.run("sweeps/quickstart.yaml", out="runs/quickstart")
+    phantom_dist.report(["runs/quickstart"], file="report.html")
+
+The map of the layers, top to bottom; imports only go down, and rows side by side don't know each other:
+
+    cli
+    campaign | reports
+    refinement | scheduling
+    engines
+    traces | models | contexts | instruments
+    spec
+    core
+
+Public names are loaded when they are first used, so `import phantom_dist` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from phantom_dist.campaign import plan, resume, run, status
+    from phantom_dist.reports import report
+
+_WHERE = {
+    "plan": "phantom_dist.campaign",
+    "resume": "phantom_dist.campaign",
+    "run": "phantom_dist.campaign",
+    "status": "phantom_dist.campaign",
+    "report": "phantom_dist.reports",
+}
+
+__all__ = ["__version__", "plan", "report", "resume", "run", "status"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'phantom_dist' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,17 @@
+"""The whole story: plan -> run -> refine -> repeat. Every command of the command line has its function here.
+
+| file | what it does |
+|---|---|
+| `run` | the main path: probes, trials, refinement, until every critical rate is bracketed |
+| `plan` | what `run` would do, without doing it |
+| `cost` | predicted time and memory |
+| `progress` | where a run stands, for the live view |
+| `status` | the JSON object of a run directory, live or dead |
+"""
+
+from phantom_dist.campaign.plan import Plan, plan
+from phantom_dist.campaign.progress import Progress
+from phantom_dist.campaign.run import resume, run
+from phantom_dist.campaign.status import status
+
+__all__ = ["Plan", "Progress", "plan", "resume", "run", "status"]

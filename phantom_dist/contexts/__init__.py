@@ -1,0 +1,20 @@
+"""Near-synonym contexts: read from a file, turned into tokens, checked against a model.
+
+The file's format belongs to `spec`, which also takes contexts inline.
+"""
+
+from phantom_dist.contexts.near_synonym import check_pair, choose_competitor, synonym_floor
+from phantom_dist.contexts.tokens import AUTO, Tokenizer, prompt_and_target, rival_test, tokenise
+from phantom_dist.spec import load_contexts
+
+__all__ = [
+    "AUTO",
+    "Tokenizer",
+    "check_pair",
+    "choose_competitor",
+    "load_contexts",
+    "prompt_and_target",
+    "rival_test",
+    "synonym_floor",
+    "tokenise",
+]

@@ -1,0 +1,60 @@
+"""Errors, named by what their handler does next.
+
+| error | who is at fault | what the handler does |
+|---|---|---|
+| `InputError` | the user's input as a whole | stop before anything runs; exit status 2; one message, no traceback |
+| `Refusal` | one model and context | record the named outcome; the rest of the sweep goes on |
+| `OutOfMemory` | the batch is too large for the worker | run it again in halves; a single trial becomes `out_of_memory` |
+| `WorkerLost` | a process or node died | run the batch again elsewhere, a bounded number of times |
+| `StoreError` | a full disk, a damaged or foreign file | stop in order; nothing already measured is lost |
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from phantom_dist.core.outcome import Outcome
+
+
+class PhantomDistError(Exception):
+    """Base of every error that phantom_dist raises on purpose."""
+
+
+class InputError(PhantomDistError):
+    """The user's input as a whole is wrong (exit status 2).
+
+    The message names the place (file, line or key), the offending value and what is allowed.
+    """
+
+
+class Refusal(PhantomDistError):
+    """One model and context can't be trained meaningfully; the outcome says why, the rest of the sweep runs."""
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[Refusal], tuple[Outcome, str]]:
+        return (Refusal, (self.outcome, self.message))
+
+
+class OutOfMemory(PhantomDistError):
+    """A batch did not fit into the worker's memory."""
+
+
+class WorkerLost(PhantomDistError):
+    """The process that held a batch died before it stored the batch."""
+
+
+class StoreError(PhantomDistError):
+    """A run directory can't be written or read: full disk, damaged or foreign file."""
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """The tail of a message: near misses first, then everything that is allowed."""
+    choices = sorted(set(allowed))
+    near = difflib.get_close_matches(word, choices, n=2, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return f"{hint} Allowed: {', '.join(choices)}."

@@ -1,0 +1,97 @@
+"""What an engine hands over: the origin of a problem, a trial to train, the measurements it yields."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.trial import ModelIdentity, Problem, Tokens, trial_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What the untouched model says about a problem: its tokens, its gap and the gap's rate; or a refusal.
+
+    Units as in `core.quantities`: gaps in logits, kappa in logits per step per unit learning rate, loss in nats.
+    A number is None where the refusal came before it could be measured.
+    """
+
+    problem: Problem
+    identity: ModelIdentity | None = None
+    tokens: Tokens | None = None
+    lora_targets: tuple[str, ...] | None = None
+    gap_0: float | None = None
+    loss_0: float | None = None
+    kappa: float | None = None
+    overlap_0: float | None = None
+    centred_overlap: float | None = None
+    synonym_floor: float | None = None
+    refusal: Outcome | None = None
+    message: str | None = None
+
+    PROBE_STEPS = 2
+    """Cost of measuring an origin in trial-steps: one forward and two backward passes count as two."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One training run that is asked for: an origin and a learning rate (None: a refusal to be recorded)."""
+
+    origin: Origin
+    learning_rate: float | None
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that this trial belongs to."""
+        return self.origin.problem
+
+    @property
+    def id(self) -> str:
+        """The content address (`core.trial.trial_id`), with the adapters' targets as resolved for this model."""
+        problem = self.problem
+        if problem.lora is not None and self.origin.lora_targets is not None:
+            lora = problem.lora.model_copy(update={"targets": self.origin.lora_targets})
+            problem = problem.model_copy(update={"lora": lora})
+        weights = None if self.origin.identity is None else self.origin.identity.weights
+        return trial_id(problem, weights, self.origin.tokens, self.learning_rate)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """One row of a trace: the model after `step` optimizer steps. Fields as in `core.quantities.TRACE_COLUMNS`."""
+
+    step: int
+    loss: float
+    logit_gap: float
+    p_target: float
+    p_competitor: float
+    rank_target: int | None
+    rank_competitor: int | None
+    overlap: float
+    order_parameter: float
+    signal: float
+    drag: float
+    readout_change: float | None
+    geometry_change: float | None
+    embedding_drift: float
+    gradient_norm: float | None
+    readout_hash: str | None
+
+    @property
+    def finite(self) -> bool:
+        """False once training has left the finite numbers; nothing can change after that."""
+        return all(map(math.isfinite, (self.loss, self.logit_gap, self.order_parameter)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """A finished trial: its trace s = 0..T (shorter where `stopped_early` says why), or an outcome without one."""
+
+    trial: Trial
+    trace: tuple[Measurement, ...]
+    vocabulary_size: int
+    wall_time: float
+    stopped_early: str | None = None
+    untrained: Outcome | None = None
+    error: str | None = None

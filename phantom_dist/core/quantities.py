@@ -1,0 +1,160 @@
+"""Every measured quantity: its name in code, columns and axis labels, its symbol, unit, range and meaning.
+
+The columns of both tables are declared here once; the Arrow schemas, the reports and the documentation read them.
+Formulas are this project's reconstruction of the quantities that arXiv 2606.07559 names (see `instruments`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+ColumnType = Literal["float64", "int32", "int64", "string", "bool", "timestamp", "list<int32>"]
+
+SCHEMA_VERSION = 1
+"""Version of both tables; raised when a column changes its meaning or goes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quantity:
+    """One column: what it is called, what it means and which values it can take.
+
+    `unit` is "1" for dimensionless numbers, "logit" for differences of logits, "nat" for losses, "s" for seconds,
+    "" for labels. `is_result` is False for what depends on the machine (time, host), not on the trial.
+    """
+
+    name: str
+    type: ColumnType
+    description: str
+    symbol: str = ""
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    is_result: bool = True
+
+
+def _q(name: str, type: ColumnType, unit: str, symbol: str, description: str, low: float = -math.inf,
+       high: float = math.inf) -> Quantity:
+    return Quantity(name=name, type=type, unit=unit, symbol=symbol, description=description, low=low, high=high)
+
+
+def _label(name: str, description: str, type: ColumnType = "string") -> Quantity:
+    return Quantity(name=name, type=type, description=description)
+
+
+def _circumstance(name: str, type: ColumnType, unit: str, description: str) -> Quantity:
+    return Quantity(name=name, type=type, unit=unit, description=description, is_result=False)
+
+
+TRACE_COLUMNS: tuple[Quantity, ...] = (
+    _label("trial_id", "content address of the trial"),
+    _q("step", "int32", "1", "s", "optimizer steps taken; 0 is the untouched model", 0),
+    _q("loss", "float64", "nat", "L", "cross-entropy of the target at the last position", 0),
+    _q("logit_gap", "float64", "logit", "g", "z_t - z_c; committed when positive"),
+    _q("p_target", "float64", "1", "p_t", "probability of the target", 0, 1),
+    _q("p_competitor", "float64", "1", "p_c", "probability of the competitor", 0, 1),
+    _q("rank_target", "int32", "1", "", "rank of the target by logit; 1 is the most likely token", 1),
+    _q("rank_competitor", "int32", "1", "", "rank of the competitor by logit; 1 is the most likely token", 1),
+    _q("overlap", "float64", "1", "S_tc", "cosine of the readout rows of target and competitor", -1, 1),
+    _q("order_parameter", "float64", "1", "Φ", "sum_i p_i (S_ti^2 - S_ci^2) = signal + drag", -1, 1),
+    _q("signal", "float64", "1", "σ", "(p_t - p_c)(1 - S_tc^2)", -1, 1),
+    _q("drag", "float64", "1", "δ", "sum over all other tokens of p_i (S_ti^2 - S_ci^2)", -1, 1),
+    _q("readout_change", "float64", "1", "ΔΦ_p", "share of the change of Φ since the last step due to p (midpoint rule)"),
+    _q("geometry_change", "float64", "1", "ΔΦ_E", "share of the change of Φ since the last step due to the overlaps"),
+    _q("embedding_drift", "float64", "1", "‖E_s-E_0‖/‖E_0‖", "relative Frobenius distance of the readout matrix", 0),
+    _q("gradient_norm", "float64", "nat", "‖∇L‖", "norm of the loss's gradient over the trained parameters; null in the last row", 0),
+    _label("readout_hash", "xxh3-128 of the readout matrix's bytes where it is frozen (LoRA), else null"),
+)
+
+PROBLEM_COLUMNS: tuple[Quantity, ...] = (
+    _label("problem", "short name of everything in the sweep that defines the trial but its learning rate"),
+    _label("model", "the model reference as written in the sweep"),
+    _label("architecture", "transformers' name of the architecture"),
+    _q("parameters", "int64", "1", "", "number of parameters of the model, tied ones once", 1),
+    _label("weights", "sha256 over the model's tensors and configuration"),
+    _label("context", "id of the context"),
+    _label("target", "the right next token, decoded, with its space"),
+    _label("competitor", "its near-synonym rival, decoded, with its space"),
+    _label("method", "full or lora"),
+    _label("optimizer", "sgd or adamw"),
+    _q("momentum", "float64", "1", "μ", "momentum of sgd (dampening 0)", 0, 1),
+    _q("weight_decay", "float64", "1", "λ", "weight decay of the optimizer", 0),
+    _q("beta1", "float64", "1", "β1", "decay of adamw's first moment; null under sgd", 0, 1),
+    _q("beta2", "float64", "1", "β2", "decay of adamw's second moment; null under sgd", 0, 1),
+    _q("epsilon", "float64", "nat", "ε", "adamw's epsilon; null under sgd", 0),
+    _label("schedule", "constant, linear or cosine"),
+    _q("warmup_steps", "int32", "1", "", "steps of linear warm-up", 0),
+    _q("lora_rank", "int32", "1", "r", "rank of the adapters; null under full fine-tuning", 1),
+    _q("lora_alpha", "float64", "1", "α", "adapters are scaled by alpha / rank; null under full fine-tuning", 0),
+    _label("lora_targets", "modules with adapters, comma-separated; null under full fine-tuning"),
+    _q("steps", "int32", "1", "T", "optimizer steps", 1),
+    _q("seed", "int32", "1", "", "seed of the adapters' initialisation", 0),
+    _label("precision", "float32 or bfloat16"),
+)
+"""Which problem: the columns that say which curve g_T(eta) a row belongs to."""
+
+ORIGIN_COLUMNS: tuple[Quantity, ...] = (
+    _q("gap_0", "float64", "logit", "g_0", "logit gap of the untouched model"),
+    _q("kappa", "float64", "logit", "κ", "rate of the gap per step per unit learning rate at the start"),
+    _q("loss_0", "float64", "nat", "L_0", "loss of the untouched model", 0),
+    _q("overlap_0", "float64", "1", "S_tc", "overlap of target and competitor before training", -1, 1),
+    _q("centred_overlap", "float64", "1", "", "overlap of the mean-centred readout rows", -1, 1),
+    _q("synonym_floor", "float64", "1", "", "centred overlap from which a pair counts as near-synonyms here", 0),
+)
+"""What the untouched model says about a problem."""
+
+TRIAL_COLUMNS: tuple[Quantity, ...] = (
+    _label("trial_id", "content address of the trial"),
+    *PROBLEM_COLUMNS,
+    _q("learning_rate", "float64", "1", "η", "peak learning rate; null for a refused pair of a search", 0),
+    _label("outcome", "how the trial ended"),
+    _label("silent", "not committed although the loss fell at every step", "bool"),
+    _q("commit_step", "int32", "1", "", "first step with a positive gap; null if there is none", 0),
+    _q("jump_step", "int32", "1", "", "step of the largest jump of Φ; null if there is none", 1),
+    _q("jump_size", "float64", "1", "|ΔΦ|", "size of that jump", 0, 2),
+    _q("jump_readout_share", "float64", "1", "", "readout's share of that jump (midpoint rule; may leave [0, 1])"),
+    *ORIGIN_COLUMNS,
+    _q("steps_taken", "int32", "1", "", "optimizer steps that were taken", 0),
+    _q("gap_final", "float64", "logit", "g_T", "logit gap after the last step"),
+    _q("loss_final", "float64", "nat", "L_T", "loss after the last step", 0),
+    _q("drag_final", "float64", "1", "δ_T", "drag after the last step", -1, 1),
+    _q("effective_steps", "float64", "1", "T", "number of steps counted with schedule and momentum", 0),
+    _q("pi", "float64", "1", "Π", "dimensionless rate, eta T kappa / |g_0|"),
+    _q("structural_drag", "float64", "1", "", "threshold in force for a structural failure", 0),
+    _q("jump_threshold", "float64", "1", "", "threshold in force for a jump", 0),
+    _label("stopped_early", "why the trial has fewer than T steps; null if it has them all"),
+    _label("error", "what went wrong, for outcomes without training; null otherwise"),
+    # circumstances: not results
+    _circumstance("engine", "string", "", "which engine trained it"),
+    _circumstance("device", "string", "", "device kind it ran on"),
+    _circumstance("threads", "int32", "1", "CPU threads of the process"),
+    _circumstance("batch", "string", "", "batch that held it; the unit that is written and repeated"),
+    _circumstance("attempt", "int32", "1", "how many times the batch was started, from 1"),
+    _circumstance("host", "string", "", "host that ran it"),
+    _circumstance("wall_time", "float64", "s", "seconds from the first forward pass to the last measurement"),
+    _circumstance("finished_at", "timestamp", "", "when the batch was stored (UTC)"),
+    _circumstance("versions", "string", "", "versions of phantom_dist, torch, transformers and peft"),
+)
+
+PROBE_COLUMNS: tuple[Quantity, ...] = (
+    *PROBLEM_COLUMNS,
+    *ORIGIN_COLUMNS,
+    _label("prompt_tokens", "token ids of the prompt, special tokens included", "list<int32>"),
+    _label("target_token", "token id of the target", "int32"),
+    _label("competitor_token", "token id of the competitor", "int32"),
+    _label("refusal", "outcome of a pair that is not trained; null if it is"),
+    _label("error", "why it is not trained; null if it is"),
+)
+"""One row per problem: what was measured before any training."""
+
+PLAN_COLUMNS: tuple[Quantity, ...] = (
+    *(q for q in PROBLEM_COLUMNS if q.name not in {"architecture", "parameters", "weights"}),
+    _q("learning_rate", "float64", "1", "η", "peak learning rate; null for a search before its first round", 0),
+    _label("batch", "batch that holds the trial; null for a search before its first round"),
+    _q("predicted_trial_steps", "float64", "1", "", "trial-steps (one forward and one backward pass) expected", 0),
+)
+"""One row per planned trial, searches included."""
+
+BY_NAME: dict[str, Quantity] = {q.name: q for q in (*TRACE_COLUMNS, *TRIAL_COLUMNS)}
+"""Every quantity by its name; names mean the same in both tables."""

@@ -1,0 +1,154 @@
+"""A trial: one model, one context, one way of training, one learning rate; and its content-addressed name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from phantom_dist.core.outcome import Thresholds
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Context(_Frozen):
+    """A prompt whose right next token has a near-synonym rival."""
+
+    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="short name, unique in its file")
+    text: str = Field(min_length=1, description="the prompt; the tokenizer's default special tokens, no chat template")
+    target: str = Field(min_length=1, description="the right continuation with its leading space; one token")
+    competitor: str = Field(
+        default="auto",
+        min_length=1,
+        description="the near-synonym with its leading space; one token; `auto`: the strongest rival over the overlap floor",
+    )
+
+
+class Lora(_Frozen):
+    """Low-rank adapters through peft: y = W x + (alpha / rank) B A x, with B = 0 at the start."""
+
+    rank: int = Field(default=8, gt=0, description="rank of the adapters")
+    alpha: float = Field(default=16, gt=0, description="adapters are scaled by alpha / rank")
+    targets: tuple[str, ...] | Literal["attention"] = Field(
+        default="attention",
+        description="names of the linear modules that get adapters, or `attention`: all linear modules of the attention",
+    )
+
+
+class Optimizer(_Frozen):
+    """A torch optimizer and its settings."""
+
+    name: Literal["sgd", "adamw"] = Field(description="sgd or adamw, as in torch.optim")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="sgd only; dampening 0")
+    weight_decay: float = Field(default=0.0, ge=0, description="0 unless the sweep sets it (torch's AdamW has 0.01)")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="adamw only")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="adamw only")
+    epsilon: float = Field(default=1e-8, gt=0, description="adamw only; gradients near it are rounding turned into signs")
+
+    @model_validator(mode="after")
+    def _momentum_is_sgd(self) -> Optimizer:
+        if self.name == "adamw" and self.momentum:
+            raise ValueError("momentum belongs to sgd; adamw has beta1")
+        return self
+
+
+class Schedule(_Frozen):
+    """The learning rate of step s as a multiple of the trial's learning rate."""
+
+    name: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0, description="steps of linear warm-up before the schedule begins")
+
+    def factors(self, steps: int) -> tuple[float, ...]:
+        """eta_s / eta for the optimizer steps s = 1..T, dimensionless, each in (0, 1].
+
+        Warm-up of W steps: s / W for s <= W. After it, with r the steps already taken since and R = T - W of them:
+        linear 1 - r / R, cosine (1 + cos(pi r / R)) / 2. The first step after warm-up has the full rate, the last
+        a rate above zero, so every step moves the weights.
+
+        Raises:
+            ValueError: warm-up is as long as the trial or longer.
+        """
+        if self.warmup_steps >= steps:
+            raise ValueError(f"{self.warmup_steps} warm-up steps leave none of {steps} steps for the schedule")
+        rest = steps - self.warmup_steps
+        decay = {
+            "constant": lambda r: 1.0,
+            "linear": lambda r: 1.0 - r / rest,
+            "cosine": lambda r: (1.0 + math.cos(math.pi * r / rest)) / 2.0,
+        }[self.name]
+        warmup = tuple((s + 1) / self.warmup_steps for s in range(self.warmup_steps))
+        return warmup + tuple(decay(r) for r in range(rest))
+
+
+class Problem(_Frozen):
+    """Everything that defines a trial except its learning rate: one curve h(eta) = g_T(eta)."""
+
+    model: str = Field(description="the model reference as the user wrote it")
+    context: Context
+    method: Literal["full", "lora"]
+    lora: Lora | None = None
+    optimizer: Optimizer
+    schedule: Schedule = Schedule()
+    steps: int = Field(gt=0, description="optimizer steps T")
+    seed: int = Field(default=0, ge=0, description="seed of the adapters' initialisation")
+    precision: Literal["float32", "bfloat16"] = "float32"
+    thresholds: Thresholds = Thresholds()
+
+    @model_validator(mode="after")
+    def _lora_iff_method(self) -> Problem:
+        if (self.method == "lora") != (self.lora is not None):
+            raise ValueError("`lora` settings belong to method lora, and to it alone")
+        return self
+
+    @property
+    def key(self) -> str:
+        """A short name of the problem within its sweep (16 hex digits over its definition, weights not included)."""
+        return _digest(self.model_dump(mode="json"))[:16]
+
+
+class ModelIdentity(_Frozen):
+    """What a loaded model is, whatever folder or file it came from."""
+
+    weights: str = Field(description="sha256 over names, shapes, types and bytes of all tensors and the configuration")
+    architecture: str = Field(description="transformers' name of the architecture, e.g. LlamaForCausalLM")
+    parameters: int = Field(gt=0, description="number of parameters, tied ones counted once")
+
+
+class Tokens(_Frozen):
+    """A context as a model reads it."""
+
+    prompt: tuple[int, ...] = Field(min_length=1, description="token ids of the prompt, special tokens included")
+    target: int
+    competitor: int
+    target_text: str = Field(description="the decoded target, with its leading space")
+    competitor_text: str = Field(description="the decoded competitor, with its leading space")
+
+    @property
+    def ids(self) -> dict[str, object]:
+        """The token ids alone: what a trial depends on."""
+        return {"prompt": list(self.prompt), "target": self.target, "competitor": self.competitor}
+
+
+def trial_id(problem: Problem, weights: str | None, tokens: Tokens | None, learning_rate: float | None) -> str:
+    """The trial's content address: 32 hex digits over everything that defines its result, and nothing else.
+
+    The model counts by its weights and the context by its tokens (by its words where they are not single tokens), so
+    the same trial has the same id under another model path or context name. Engine, device, host and thread count are
+    no part of it. A refused pair of a search has no learning rate: None.
+    """
+    definition = problem.model_dump(mode="json", exclude={"model", "context"})
+    definition |= {
+        "weights": weights,
+        "context": problem.context.model_dump(exclude={"id"}) if tokens is None else tokens.ids,
+        "learning_rate": None if learning_rate is None else float(learning_rate).hex(),
+    }
+    return _digest(definition)[:32]
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,34 @@
+"""Engines train trials and yield measurements; they write no files and know no cluster.
+
+| file | what it is |
+|---|---|
+| `engine` | the interface |
+| `single` | the reference: one trial after another, in plain torch; read it first |
+| `probe` | what the untouched model says: gap, overlaps, κ, refusals |
+| `trainable` | full fine-tuning or LoRA: which parameters train, and the way back to the untouched model |
+| `recorder` | all instruments at one step |
+| `forward` | the model's logits at the last position |
+"""
+
+from phantom_dist.core.errors import InputError, did_you_mean
+from phantom_dist.engines.engine import Engine
+from phantom_dist.engines.single import SingleEngine
+
+ENGINES: dict[str, type[Engine]] = {"single": SingleEngine}
+"""Engines by name; `auto` is the fastest that is exact for the trial at hand."""
+
+
+def engine_named(name: str) -> Engine:
+    """The engine of that name; `auto` chooses.
+
+    Raises:
+        InputError: there is no such engine.
+    """
+    if name == "auto":
+        name = SingleEngine.name
+    if name not in ENGINES:
+        raise InputError(f"engine {name!r} doesn't exist.{did_you_mean(name, [*ENGINES, 'auto'])}")
+    return ENGINES[name]()
+
+
+__all__ = ["ENGINES", "Engine", "SingleEngine", "engine_named"]

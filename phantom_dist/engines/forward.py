@@ -1,0 +1,26 @@
+"""The model's logits at the last position of one prompt."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def last_logits(model: Any, prompt: tuple[int, ...]) -> Tensor:
+    """Logits after the whole prompt; shape (V,), the model's precision, differentiable.
+
+    Asks for the last position alone where the architecture can skip the others' readout.
+    """
+    device = next(model.parameters()).device
+    tokens_1K = torch.tensor([prompt], device=device)
+    keep = {"logits_to_keep": 1} if _keeps_logits(model) else {}
+    logits_1KV: Tensor = model(input_ids=tokens_1K, use_cache=False, **keep).logits
+    return logits_1KV[0, -1]
+
+
+def _keeps_logits(model: Any) -> bool:
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(base.forward).parameters

@@ -1,0 +1,117 @@
+"""What the untouched model says about a problem: its tokens, overlaps, gap, the gap's rate κ; or a refusal.
+
+Probes take the gradients of a training step, so they belong to the engines; the law sees their numbers only.
+Cost: one forward and two backward passes (`Origin.PROBE_STEPS`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.contexts import near_synonym, tokens
+from phantom_dist.core.errors import OutOfMemory, Refusal
+from phantom_dist.core.measurement import Origin
+from phantom_dist.core.trial import Problem, Tokens
+from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable
+from phantom_dist.instruments import kernel_rate, overlap, readout
+from phantom_dist.models import LoadedModel
+
+
+def probe(loaded: LoadedModel, problem: Problem) -> Origin:
+    """Measure the origin of one problem, and leave the model as it was.
+
+    A pair that this model can't be trained on comes back with `refusal` and a message, not as an exception.
+
+    Raises:
+        InputError: a LoRA target that this model doesn't have.
+        OutOfMemory: the gradients don't fit.
+    """
+    targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
+    origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets)
+    try:
+        return _with_rate(loaded, _with_pair(loaded, origin))
+    except _Refused as refused:
+        return refused.origin
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(str(error)) from error
+
+
+class _Refused(Exception):
+    """Carries the origin as far as it was measured when the refusal came."""
+
+    def __init__(self, origin: Origin, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.origin = dataclasses.replace(origin, refusal=refusal.outcome, message=refusal.message)
+
+
+@torch.no_grad()
+def _with_pair(loaded: LoadedModel, origin: Origin) -> Origin:
+    """Add the tokens and what the untouched model's logits and readout matrix say of the pair."""
+    context, thresholds = origin.problem.context, origin.problem.thresholds
+    try:
+        prompt, target = tokens.prompt_and_target(loaded.tokenizer, context)
+        logits_V = last_logits(loaded.model, prompt).float()
+        centred_V = overlap.centred_overlap_row(readout_matrix(loaded.model), target)
+        floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), thresholds)
+        chosen = None
+        if context.competitor == tokens.AUTO:
+            admits = tokens.rival_test(loaded.tokenizer, context)
+            chosen = near_synonym.choose_competitor(logits_V, centred_V, floor, target, admits)
+        pair = tokens.tokenise(loaded.tokenizer, context, chosen)
+    except Refusal as refusal:
+        raise _Refused(origin, refusal) from None
+    rows_2V = overlap.overlap_rows(readout_matrix(loaded.model), (pair.target, pair.competitor))
+    origin = dataclasses.replace(
+        origin,
+        tokens=pair,
+        gap_0=float(readout.logit_gap(logits_V, pair.target, pair.competitor)),
+        loss_0=float(readout.cross_entropy(logits_V, pair.target)),
+        overlap_0=float(rows_2V[0, pair.competitor]),
+        centred_overlap=float(centred_V[pair.competitor]),
+        synonym_floor=floor,
+    )
+    try:
+        _check(origin, pair)
+    except Refusal as refusal:
+        raise _Refused(origin, refusal) from None
+    return origin
+
+
+def _check(origin: Origin, pair: Tokens) -> None:
+    assert origin.gap_0 is not None
+    assert origin.centred_overlap is not None
+    assert origin.synonym_floor is not None
+    near_synonym.check_pair(
+        gap_0=origin.gap_0,
+        centred_overlap=origin.centred_overlap,
+        floor=origin.synonym_floor,
+        target=pair.target_text,
+        competitor=pair.competitor_text,
+    )
+
+
+def _with_rate(loaded: LoadedModel, origin: Origin) -> Origin:
+    """Add κ = -⟨∇g, u⟩ over the parameters that the problem's method trains."""
+    pair, problem = origin.tokens, origin.problem
+    assert pair is not None
+    with trainable(loaded, problem) as ready:
+        logits_V = last_logits(ready.model, pair.prompt).float()
+        target = torch.tensor(pair.target, device=logits_V.device)
+        loss = nn.functional.cross_entropy(logits_V, target)
+        gap = readout.logit_gap(logits_V, pair.target, pair.competitor)
+        loss_gradients = _gradients(loss, ready.parameters, retain_graph=True)
+        gap_gradients = _gradients(gap, ready.parameters, retain_graph=False)
+        directions = (
+            kernel_rate.first_direction(gradient, parameter.detach(), problem.optimizer)
+            for gradient, parameter in zip(loss_gradients, ready.parameters, strict=True)
+        )
+        return dataclasses.replace(origin, kappa=kernel_rate.rate(gap_gradients, directions))
+
+
+def _gradients(value: Tensor, parameters: tuple[nn.Parameter, ...], *, retain_graph: bool) -> tuple[Tensor, ...]:
+    """∇value; zeros for parameters that it doesn't depend on (unused positions of a learned embedding do)."""
+    return torch.autograd.grad(value, parameters, retain_graph=retain_graph, materialize_grads=True)

@@ -1,0 +1,145 @@
+"""Full fine-tuning or LoRA: which parameters train, and the way back to the untouched model."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import peft
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from phantom_dist.core.errors import InputError, did_you_mean
+from phantom_dist.core.trial import Lora, Problem
+from phantom_dist.models import LoadedModel
+
+ADAPTABLE = (nn.Linear, Conv1D)
+
+_untouched: weakref.WeakKeyDictionary[nn.Module, dict[str, Tensor]] = weakref.WeakKeyDictionary()
+"""A copy of each model's parameters, made before its first full fine-tuning and kept as long as the model lives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainable:
+    """A model ready for training: the callable, its trained parameters and its readout matrix (V x d)."""
+
+    model: Any
+    parameters: tuple[nn.Parameter, ...]
+    readout_Vd: Tensor
+    initial_readout_Vd: Tensor
+    readout_frozen: bool
+
+
+@contextmanager
+def trainable(loaded: LoadedModel, problem: Problem) -> Iterator[Trainable]:
+    """The model as the problem's method trains it; afterwards the untouched model is back, bit for bit.
+
+    Full fine-tuning trains every parameter. LoRA trains its adapters alone, drawn from the problem's seed.
+
+    Raises:
+        InputError: a LoRA target that the model doesn't have, or that is its embedding or readout.
+    """
+    if problem.lora is None:
+        with _full(loaded) as ready:
+            yield ready
+    else:
+        with _lora(loaded, problem.lora, problem.seed) as ready:
+            yield ready
+
+
+@contextmanager
+def _full(loaded: LoadedModel) -> Iterator[Trainable]:
+    model = loaded.model
+    readout_Vd = readout_matrix(model)
+    parameters = dict(model.named_parameters())
+    if model not in _untouched:
+        _untouched[model] = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    untouched = _untouched[model]
+    readout_name = next(name for name, parameter in parameters.items() if parameter is readout_Vd)
+    try:
+        yield Trainable(
+            model=model,
+            parameters=tuple(parameters.values()),
+            readout_Vd=readout_Vd,
+            initial_readout_Vd=untouched[readout_name],
+            readout_frozen=False,
+        )
+    finally:
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.grad = None
+                parameter.copy_(untouched[name])
+
+
+@contextmanager
+def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
+    base = loaded.model
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=list(lora_targets(base, lora)),
+        lora_dropout=0.0,
+        fan_in_fan_out=any(isinstance(m, Conv1D) for m in base.modules()),
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(seed)
+    adapted = peft.get_peft_model(base, config, autocast_adapter_dtype=False)
+    adapted.eval()
+    readout_Vd = readout_matrix(base)
+    try:
+        yield Trainable(
+            model=adapted,
+            parameters=tuple(p for p in adapted.parameters() if p.requires_grad),
+            readout_Vd=readout_Vd,
+            initial_readout_Vd=readout_Vd,
+            readout_frozen=True,
+        )
+    finally:
+        adapted.unload()
+        base.requires_grad_(True)
+
+
+def readout_matrix(model: Any) -> nn.Parameter:
+    """E, the output embedding (V x d); often the input embedding as well."""
+    weight: nn.Parameter = model.get_output_embeddings().weight
+    return weight
+
+
+def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
+    """The names of the linear modules that get adapters, sorted; `attention` is resolved for this architecture.
+
+    `attention` means every linear module (nn.Linear or transformers' Conv1D) inside a module whose name has "attn" or
+    "attention" in it.
+
+    Raises:
+        InputError: the model has no such module, or it is the embedding or the readout.
+    """
+    readout = model.get_output_embeddings()
+    linear = {name: m for name, m in model.named_modules() if isinstance(m, ADAPTABLE) and m is not readout}
+    by_leaf: dict[str, list[str]] = {}
+    for name in linear:
+        by_leaf.setdefault(name.rsplit(".", 1)[-1], []).append(name)
+    if lora.targets == "attention":
+        inside = {leaf for leaf, names in by_leaf.items() if all(_in_attention(name) for name in names)}
+        if inside:
+            return tuple(sorted(inside))
+        raise InputError(
+            f"LoRA targets `attention`: {type(model).__name__} has no linear module inside an attention. "
+            f"Name the targets. Allowed: {', '.join(sorted(by_leaf))}."
+        )
+    for target in lora.targets:
+        if target not in by_leaf:
+            raise InputError(
+                f"LoRA target {target!r} is no linear module of {type(model).__name__} (its embedding and readout "
+                f"stay frozen and take no adapter).{did_you_mean(target, by_leaf)}"
+            )
+    return tuple(sorted(lora.targets))
+
+
+def _in_attention(module_name: str) -> bool:
+    parents = module_name.split(".")[:-1]
+    return any("attn" in part or "attention" in part for part in parents)

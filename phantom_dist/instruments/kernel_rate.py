@@ -1,0 +1,58 @@
+"""The gap's rate κ, the effective number of steps T and the dimensionless rate Π = η T κ / |g_0| (theory.md, 3).
+
+u is the optimizer's first step direction per unit learning rate: θ_1 = θ_0 - η u.
+κ = -⟨∇g, u⟩ is the gap's rate per step per unit learning rate. To first order a trial commits when Π = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from phantom_dist.core.trial import Optimizer, Schedule
+
+
+def first_direction(gradient: Tensor, parameter: Tensor, optimizer: Optimizer) -> Tensor:
+    """u for one parameter, in its shape: SGD ∇L, AdamW ∇L / (|∇L| + ε); weight decay λ adds λ θ.
+
+    AdamW's first step is a sign wherever |∇L| is far above ε: bias correction makes m̂ = ∇L and v̂ = ∇L².
+    """
+    if optimizer.name == "sgd":
+        direction = gradient
+    else:
+        direction = gradient / (gradient.abs() + optimizer.epsilon)
+    return direction + optimizer.weight_decay * parameter if optimizer.weight_decay else direction
+
+
+def rate(gradients: Iterable[Tensor], directions: Iterable[Tensor]) -> float:
+    """-⟨∇f, u⟩ over all trained parameters, summed in float64; unit of f per step per unit learning rate."""
+    return -sum(float((gradient.double() * u.double()).sum()) for gradient, u in zip(gradients, directions, strict=True))
+
+
+def effective_steps(steps: int, schedule: Schedule, optimizer: Optimizer) -> float:
+    """T: how many full steps of the first direction the trial takes, were the gradient constant; dimensionless.
+
+    Σ_s (η_s/η) (1 - μ^s)/(1 - μ). Momentum μ (dampening 0) has built up (1 - μ^s)/(1 - μ) of the direction at step s;
+    AdamW's bias-corrected direction stays the same under a constant gradient, so there μ = 0.
+    """
+    momentum = optimizer.momentum
+    built_up = (1.0 if momentum == 0 else (1 - momentum**s) / (1 - momentum) for s in range(1, steps + 1))
+    return sum(factor * b for factor, b in zip(schedule.factors(steps), built_up, strict=True))
+
+
+def dimensionless_rate(learning_rate: float, effective_steps: float, kappa: float, gap_0: float) -> float:
+    """Π = η T κ / |g_0|, dimensionless; 1 where first order predicts the commitment. NaN if g_0 = 0."""
+    return learning_rate * effective_steps * kappa / abs(gap_0) if gap_0 else float("nan")
+
+
+def first_order_learning_rate(effective_steps: float, kappa: float, gap_0: float) -> float:
+    """The learning rate at Π = 1: |g_0| / (T κ). Infinite if κ <= 0: the first steps widen the gap."""
+    return abs(gap_0) / (effective_steps * kappa) if kappa > 0 else float("inf")
+
+
+def gradient_norm(gradients: Iterable[Tensor | None]) -> float:
+    """‖∇L‖₂ over all trained parameters, in nats per unit of parameter."""
+    norms = [torch.linalg.vector_norm(g.float()) for g in gradients if g is not None]
+    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0

@@ -1,0 +1,77 @@
+"""Where converted models and digests are kept between runs, and how they get there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CHUNK = 1 << 24
+WORTH_CACHING_S = 1.0
+
+
+def cache_folder() -> Path:
+    """`$PHANTOM_DIST_CACHE`, else `~/.cache/phantom_dist`; not created here."""
+    named = os.environ.get("PHANTOM_DIST_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "phantom_dist"
+
+
+@contextmanager
+def building(final: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `final` in one rename at the end, and vanishes after an exception.
+
+    Two processes may build the same folder at once: the first rename wins, the other's work is dropped.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{final.name[:16]}-", dir=final.parent))
+    try:
+        yield scratch
+        scratch.chmod(0o755)
+        try:
+            scratch.rename(final)
+        except OSError:
+            if not final.is_dir():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, 64 hex digits; remembered while path, size and mtime stay the same."""
+    return remembered([path], lambda: _hash_file(path))
+
+
+def remembered(files: Iterable[Path], digest: Callable[[], str]) -> str:
+    """`digest()`, or its value from the cache if it took long and the files look the same (path, size, mtime)."""
+    stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
+    entry = cache_folder() / "digests" / hashlib.sha256(repr(stats).encode()).hexdigest()
+    if entry.is_file() and len(known := entry.read_text()) == 64:
+        return known
+    start = time.perf_counter()
+    value = digest()
+    if time.perf_counter() - start > WORTH_CACHING_S:
+        _remember(entry, value)
+    return value
+
+
+def _remember(entry: Path, value: str) -> None:
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        scratch = entry.with_name(f"{entry.name}.{os.getpid()}")
+        scratch.write_text(value)
+        scratch.replace(entry)
+    except OSError:
+        pass  # a cache that can't be written costs time, nothing else
+
+
+def _hash_file(path: Path) -> str:
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            sha.update(chunk)
+    return sha.hexdigest()

@@ -1,0 +1,116 @@
+"""What a model folder must hold before anything is loaded from it: a causal model, safetensors, a tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import CONFIG_MAPPING, PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from phantom_dist.core.errors import InputError
+from phantom_dist.models.adapter import Permissions
+from phantom_dist.models.identity import check_safetensors, read_json, weight_files
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+)
+PICKLED = ("*.bin", "*.pt", "*.pth")
+
+
+def check_folder(folder: Path, reference: str, permissions: Permissions) -> None:
+    """Check that a folder is a model that can be trained here.
+
+    Raises:
+        InputError: it is no causal language model, has no tokenizer, needs code of its own, or its safetensors are
+            missing or damaged.
+    """
+    read_config(folder, reference, permissions)
+    check_tokenizer(folder, reference)
+    for file in weight_files(folder):
+        check_safetensors(file)
+
+
+def has_safetensors(folder: Path) -> bool:
+    """True if the folder holds weights as safetensors."""
+    return any(folder.glob("*.safetensors"))
+
+
+def pickled_weights(folder: Path) -> list[Path]:
+    """Files that look like pickled weights."""
+    return sorted(f for pattern in PICKLED for f in folder.glob(pattern) if f.name != "training_args.bin")
+
+
+def read_config(folder: Path, reference: str, permissions: Permissions) -> PretrainedConfig:
+    """The configuration of a folder, of a causal language model that transformers knows.
+
+    Raises:
+        InputError: config.json is missing, unreadable, unknown to transformers or not of a causal language model.
+    """
+    raw = read_json(folder / "config.json")
+    if not permissions.remote_code:
+        _check_known(raw, reference)
+        _check_causal(raw, reference)
+    try:
+        return transformers.AutoConfig.from_pretrained(
+            folder, trust_remote_code=permissions.remote_code, local_files_only=True
+        )
+    except (ValueError, OSError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{folder / 'config.json'}: transformers can't use it: {first_line(error)}"
+        ) from None
+
+
+def check_tokenizer(folder: Path, reference: str) -> None:
+    """Check that tokenizer files exist: transformers would make an empty tokenizer up where there are none.
+
+    Raises:
+        InputError: there are none.
+    """
+    vocabulary_and_merges = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    if not vocabulary_and_merges and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise InputError(
+            f"model {reference!r} has no tokenizer: {folder} holds neither tokenizer.json nor another tokenizer file "
+            f"({', '.join(TOKENIZER_FILES[1:])}, vocab.json with merges.txt)"
+        )
+
+
+def _check_known(raw: dict[str, Any], reference: str) -> None:
+    model_type = raw.get("model_type")
+    if model_type in CONFIG_MAPPING:
+        return
+    if "auto_map" in raw:
+        raise InputError(
+            f"model {reference!r} needs Python code of its own (model_type {model_type!r}), and trust_remote_code is "
+            "never on by itself; use a model whose architecture transformers has built in"
+        )
+    raise InputError(
+        f"model {reference!r}: transformers {transformers.__version__} knows no model_type {model_type!r} "
+        "(config.json); use a model whose architecture transformers has built in"
+    )
+
+
+def _check_causal(raw: dict[str, Any], reference: str) -> None:
+    causal_heads = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    architectures = [str(a) for a in raw.get("architectures") or []]
+    named_causal = not architectures or any(a in causal_heads for a in architectures)
+    type_is_causal = raw["model_type"] in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    # Encoders such as BERT have a causal head in transformers; without `is_decoder` it sees the whole sentence.
+    class_default = getattr(CONFIG_MAPPING[raw["model_type"]], "is_decoder", None)
+    is_decoder = raw.get("is_decoder", class_default)
+    if not (named_causal and type_is_causal) or is_decoder is False:
+        kind = ", ".join(architectures) or raw["model_type"]
+        raise InputError(
+            f"model {reference!r} is no causal language model ({kind}); phantom_dist trains models that predict the "
+            "next token, such as LlamaForCausalLM or GPT2LMHeadModel"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text; its type where there is none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,52 @@
+"""Which adapter a reference belongs to."""
+
+from __future__ import annotations
+
+from phantom_dist.core.errors import InputError, did_you_mean
+from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
+from phantom_dist.models.builtin import BuiltIn
+from phantom_dist.models.gguf import Gguf
+from phantom_dist.models.hub import Hub
+from phantom_dist.models.local import LocalFolder
+
+ADAPTERS: tuple[ModelAdapter, ...] = (BuiltIn(), Gguf(), LocalFolder(), Hub())
+"""In the order in which they are asked: an existing folder goes before a hub name of the same spelling."""
+
+
+def resolve(reference: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> ModelFolder:
+    """The local folder of a model, fetched or converted if need be.
+
+    Raises:
+        InputError: no such model, or one that can't be used here; the message says what to do.
+    """
+    permissions = Permissions(pickle=allow_pickle, remote_code=trust_remote_code)
+    return adapter_for(reference).resolve(reference, permissions)
+
+
+def describe(reference: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> ModelMetadata:
+    """Facts about a model, without its weights; `verified` is False where it can't be reached.
+
+    Raises:
+        InputError: no such model, or nothing is known about it.
+    """
+    permissions = Permissions(pickle=allow_pickle, remote_code=trust_remote_code)
+    return adapter_for(reference).describe(reference, permissions)
+
+
+def adapter_for(reference: str) -> ModelAdapter:
+    """The adapter that a reference belongs to.
+
+    Raises:
+        InputError: the reference has none of the known forms.
+    """
+    for adapter in ADAPTERS:
+        if adapter.claims(reference):
+            return adapter
+    scheme, colon, _ = reference.partition(":")
+    if colon:
+        raise InputError(
+            f"model {reference!r}: unknown kind {scheme + ':'!r}." + did_you_mean(scheme, ("zoo", "gguf"))
+        )
+    raise InputError(
+        f"model {reference!r}: not a model reference; allowed: {', '.join(a.form for a in ADAPTERS)}"
+    )

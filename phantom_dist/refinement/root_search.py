@@ -1,0 +1,135 @@
+"""The next learning rate of a search for g_T(η) = 0, by safeguarded inverse interpolation.
+
+h(0) = g_0 and h'(0) = T κ are known before any trial, so the first guess is first order, η = |g_0| / (T κ), that is
+Π = 1. After each trial the root of h is read off the polynomial η(g) through the origin (value and slope) and the
+trials nearest to zero. Once a trial is estimated to lie within the tolerance of the root, the next one is placed just
+beyond the root, so that the two close the bracket. Where interpolation leaves what is known, steps of factors of two
+and bisection of log η take over.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from phantom_dist.refinement.curve import Curve
+
+MAX_TRIALS = 30
+"""A search gives up after so many trials; smooth curves take three to five."""
+
+_NODES = 3
+_CLOSE = 0.95
+"""Two trials are placed this fraction of the tolerance apart, so that rounding can't push them beyond it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The trial to run next."""
+
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """Two trials with opposite signs of g_T, and the root between them (linear in log η)."""
+
+    low: float
+    high: float
+    root: float
+
+    @property
+    def width(self) -> float:
+        """Relative width, high / low - 1."""
+        return self.high / self.low - 1
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoot:
+    """Why there is no critical rate: `kappa_not_positive`, `diverges_before_crossing` or `no_crossing_found`."""
+
+    reason: str
+
+
+def bracket(curve: Curve) -> Bracket | None:
+    """The narrowest admissible bracket among the points so far, whatever its width."""
+    low, high = curve.below, curve.above
+    if low is None or high is None:
+        return None
+    share = -low.gap / (high.gap - low.gap)
+    root = math.exp((1 - share) * math.log(low.learning_rate) + share * math.log(high.learning_rate))
+    return Bracket(low.learning_rate, high.learning_rate, min(max(root, low.learning_rate), high.learning_rate))
+
+
+def next_step(curve: Curve, tolerance: float) -> Ask | Bracket | NoRoot:
+    """What to do next about a curve; a function of its points alone.
+
+    Args:
+        curve: g_0 < 0 and the trials so far.
+        tolerance: largest relative width of the bracket, e.g. 0.01.
+    """
+    if curve.slope_0 <= 0:
+        return NoRoot("kappa_not_positive")
+    found = bracket(curve)
+    if found is not None and found.width <= tolerance:
+        return found
+    low = curve.below.learning_rate if curve.below else 0.0
+    diverged = curve.diverged
+    if curve.above is None and diverged and low and diverged.learning_rate / low - 1 <= tolerance:
+        return NoRoot("diverges_before_crossing")
+    if len(curve.points) >= MAX_TRIALS:
+        return NoRoot("no_crossing_found")
+    return Ask(_place(curve, low, tolerance))
+
+
+def _place(curve: Curve, low: float, tolerance: float) -> float:
+    """The next learning rate, strictly between what is known to be too small and too large."""
+    ends = [p.learning_rate for p in (curve.above, curve.diverged) if p is not None]
+    high = min(ends) if ends else math.inf
+    root = interpolated_root(curve)
+    if root is None or not low < root < high or _stalling(curve, high / low if low else math.inf, tolerance):
+        return _bisect(low, high)
+    if math.isinf(high):
+        root = min(root, 4 * low) if low else root
+    close = 1 + _CLOSE * tolerance
+    if low and root <= low * close:
+        return low * close if low * close < high else _bisect(low, high)
+    if curve.above is not None and root >= high / close:
+        return high / close if high / close > low else _bisect(low, high)
+    # Aim half a tolerance short of the root: if the estimate is right, the next trial closes the bracket.
+    aim = root / (1 + tolerance / 2)
+    return aim if low < aim < high else root
+
+
+def _bisect(low: float, high: float) -> float:
+    if math.isinf(high):
+        return 2 * low
+    return math.sqrt(low * high) if low else high / 2
+
+
+def _stalling(curve: Curve, ratio: float, tolerance: float) -> bool:
+    """Every third trial of a long search bisects, so the bracket shrinks whatever the curve looks like."""
+    return len(curve.points) >= 6 and len(curve.points) % 3 == 0 and ratio > 1 + 4 * tolerance
+
+
+def interpolated_root(curve: Curve) -> float | None:
+    """η at g = 0 on the polynomial η(g) through the origin, its slope, and the points nearest to zero.
+
+    Newton's divided differences with the origin as a double node. Returns None where the points don't rise with η, so
+    that η is no function of g there.
+    """
+    nearest = sorted((p for p in curve.points if p.on_curve), key=lambda p: abs(p.gap))[:_NODES]
+    nodes = sorted((p.learning_rate, p.gap) for p in nearest)
+    gaps = [curve.gap_0, curve.gap_0, *(gap for _, gap in nodes)]
+    rates = [0.0, 0.0, *(rate for rate, _ in nodes)]
+    if any(b <= a for a, b in zip(gaps[1:], gaps[2:], strict=False)):
+        return None
+    table = list(rates)
+    root, product = table[0], 1.0
+    for order in range(1, len(gaps)):
+        table = [
+            1 / curve.slope_0 if gaps[i + order] == gaps[i] else (b - a) / (gaps[i + order] - gaps[i])
+            for i, (a, b) in enumerate(zip(table, table[1:], strict=False))
+        ]
+        product *= -gaps[order - 1]
+        root += table[0] * product
+    return root if math.isfinite(root) and root > 0 else None

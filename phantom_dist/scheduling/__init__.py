@@ -1,0 +1,12 @@
+"""Who runs what, where and how often: pure decisions, and two executors that carry them out.
+
+| file | what it does |
+|---|---|
+| `tasks` | the two kinds of work: probe problems, train a batch |
+| `packing` | trials into batches: part of the plan, never of the moment |
+| `ledger` | every task's life: events in, commands out; retries, halves, models kept warm |
+| `driver` | the one loop that executes the ledger's commands |
+| `worker` | what a worker does with a task: load, train, store |
+| `executor` | the interface of executors |
+| `inprocess`, `ray_executor` | tasks in this process, or in long-lived Ray actors (the only file that imports ray) |
+"""

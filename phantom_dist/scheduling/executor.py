@@ -1,0 +1,62 @@
+"""The interface of executors: named workers that each hold at most one task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from phantom_dist.core.measurement import Origin
+from phantom_dist.models import Permissions
+from phantom_dist.scheduling.ledger import Done, Failed, Lost
+from phantom_dist.scheduling.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSettings:
+    """How every worker of a run is set up. `threads`: CPU threads of its process; `device`: `auto`, `cpu` or `cuda`."""
+
+    location: str
+    engine: str = "single"
+    device: str = "auto"
+    threads: int = 1
+    permissions: Permissions = Permissions()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of a task: the event for the ledger, and what the worker sent back (if it is done)."""
+
+    event: Done | Failed | Lost
+    task: Task
+    origins: tuple[Origin, ...] = ()
+    rows: tuple[dict[str, Any], ...] = ()
+
+
+class Executor(ABC):
+    """Runs tasks on workers. `core.errors.InputError` from a task is raised at `wait`: it is the whole run's."""
+
+    @property
+    @abstractmethod
+    def workers(self) -> tuple[str, ...]:
+        """Names of the workers."""
+
+    @abstractmethod
+    def start(self, worker: str, task: Task, attempt: int) -> None:
+        """Hand a task to an idle worker; returns at once."""
+
+    @abstractmethod
+    def wait(self, timeout: float) -> Finished | None:
+        """The next task that ended, or None after `timeout` seconds (s).
+
+        Raises:
+            InputError, StoreError: as the task raised it.
+        """
+
+    @abstractmethod
+    def replace(self, worker: str) -> None:
+        """Give a lost worker a new process."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all workers; what they hold is lost and nothing of it is visible."""

@@ -1,0 +1,58 @@
+"""The executor without processes: one worker, in this process, one task at a time. For debugging and fast tests."""
+
+from __future__ import annotations
+
+from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
+from phantom_dist.scheduling.ledger import Done, Failed
+from phantom_dist.scheduling.tasks import Task
+from phantom_dist.scheduling.worker import Worker
+
+_NAME = "in-process"
+
+
+class InProcessExecutor(Executor):
+    """Runs each task at `wait`, in the caller's thread. The worker's number of threads holds for this process."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._worker = Worker(settings)
+        self._held: tuple[Task, int] | None = None
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The one worker."""
+        return (_NAME,)
+
+    def start(self, worker: str, task: Task, attempt: int) -> None:
+        """Keep the task until `wait`."""
+        self._held = (task, attempt)
+
+    def wait(self, timeout: float) -> Finished | None:
+        """Run the task that is held; `timeout` has no meaning here."""
+        if self._held is None:
+            return None
+        (task, attempt), self._held = self._held, None
+        try:
+            origins, rows = self._worker.do(task, attempt)
+        except (InputError, StoreError):
+            raise
+        except OutOfMemory as error:
+            return Finished(Failed(_NAME, Outcome.OUT_OF_MEMORY, str(error)), task)
+        except Exception as error:
+            return Finished(Failed(_NAME, Outcome.ERROR, describe(error)), task)
+        return Finished(Done(_NAME), task, origins, rows)
+
+    def replace(self, worker: str) -> None:
+        """A new worker with nothing loaded."""
+        self._worker = Worker(self._settings)
+
+    def close(self) -> None:
+        """Forget the task that is held."""
+        self._held = None
+
+
+def describe(error: BaseException) -> str:
+    """An error as it is kept in a row: its type and its text."""
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,135 @@
+"""The executor on Ray: long-lived actors, one task each at a time. The only file that imports ray.
+
+`local` starts a Ray of its own on this machine and ends it afterwards; `auto` and `ray://…` join one that runs.
+Nothing large passes through the driver: workers store their own batches and send back summaries.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, RaySystemError
+
+from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
+from phantom_dist.scheduling.inprocess import describe
+from phantom_dist.scheduling.ledger import Done, Failed, Lost
+from phantom_dist.scheduling.tasks import Task
+from phantom_dist.scheduling.worker import Worker
+
+START_TIMEOUT_S = 120.0
+"""How long a cluster may take to give the first worker its place."""
+
+
+class RayExecutor(Executor):
+    """Actors on a Ray cluster, each with its CPU threads (and, on a GPU cluster, one GPU).
+
+    Args:
+        settings: how each worker is set up.
+        address: `local`, `auto`, `HOST:PORT` or `ray://HOST:PORT`.
+        workers: number of actors; None fills the cluster, at most `useful` of them.
+        useful: number of tasks there can be at once; more workers would idle.
+
+    Raises:
+        InputError: no cluster at the address, or one without the resources for a single worker.
+    """
+
+    def __init__(self, settings: WorkerSettings, address: str, workers: int | None, useful: int) -> None:
+        self._settings = settings
+        self._own_cluster = address == "local"
+        _connect(address)
+        resources = ray.cluster_resources()
+        self._gpus = 1 if settings.device != "cpu" and resources.get("GPU", 0) >= 1 else 0
+        room = _room(resources, settings.threads, self._gpus)
+        if room < 1:
+            raise InputError(
+                f"the Ray cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs; one worker "
+                f"needs {settings.threads} CPUs. Lower `execution.threads` or add nodes."
+            )
+        count = max(1, min(room if workers is None else workers, room, useful))
+        self._actors: dict[str, Any] = {f"worker-{i}": self._new_actor() for i in range(count)}
+        self._running: dict[Any, tuple[str, Task]] = {}
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Names of the actors' places; an actor that dies is replaced in its place."""
+        return tuple(self._actors)
+
+    def start(self, worker: str, task: Task, attempt: int) -> None:
+        """Send the task to the actor."""
+        self._running[self._actors[worker].do.remote(task, attempt)] = (worker, task)
+
+    def wait(self, timeout: float) -> Finished | None:
+        """The next task that ended; a dead actor's task counts as lost."""
+        ready, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout)
+        if not ready:
+            return None
+        worker, task = self._running.pop(ready[0])
+        try:
+            origins, rows = ray.get(ready[0])
+        except OutOfMemoryError as error:
+            return Finished(Failed(worker, Outcome.OUT_OF_MEMORY, describe(error)), task)
+        except RayTaskError as error:
+            return Finished(_failed(worker, error.cause), task)
+        except (RayActorError, RaySystemError) as error:
+            return Finished(Lost(worker, describe(error)), task)
+        return Finished(Done(worker), task, origins, rows)
+
+    def replace(self, worker: str) -> None:
+        """A new actor in the place of a dead one."""
+        self._actors[worker] = self._new_actor()
+
+    def close(self) -> None:
+        """Kill the actors, and end Ray if it was started here."""
+        for actor in self._actors.values():
+            ray.kill(actor)
+        ray.shutdown()
+
+    def _new_actor(self) -> Any:
+        threads = str(self._settings.threads)
+        environment = {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "TOKENIZERS_PARALLELISM": "false",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        }
+        options = {
+            "num_cpus": self._settings.threads,
+            "num_gpus": self._gpus,
+            "max_restarts": 0,
+            "runtime_env": {"env_vars": environment},
+        }
+        return ray.remote(Worker).options(**options).remote(self._settings)
+
+
+def _connect(address: str) -> None:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}
+    try:
+        if address == "local":
+            ray.init(address="local", include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"--address {address}: no Ray cluster could be joined there ({first_line}). Allowed: `local` starts one on "
+            f"this machine, `auto` joins the one that runs here, ray://HOST:10001 or HOST:6379 another."
+        ) from None
+
+
+def _room(resources: dict[str, float], threads: int, gpus: int) -> int:
+    by_cpu = int(resources.get("CPU", 0) // threads)
+    return min(by_cpu, int(resources["GPU"])) if gpus else by_cpu
+
+
+def _failed(worker: str, cause: BaseException) -> Failed:
+    if isinstance(cause, InputError | StoreError):
+        raise cause
+    if isinstance(cause, OutOfMemory):
+        return Failed(worker, Outcome.OUT_OF_MEMORY, str(cause))
+    return Failed(worker, Outcome.ERROR, describe(cause))

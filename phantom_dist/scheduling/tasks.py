@@ -1,0 +1,73 @@
+"""The two kinds of work that workers take."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from phantom_dist.core.measurement import Trial
+from phantom_dist.core.trial import Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeTask:
+    """Measure the origins of some problems of one model."""
+
+    id: str
+    model: str
+    problems: tuple[Problem, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of parts it can be split into."""
+        return len(self.problems)
+
+    def halves(self) -> tuple[ProbeTask, ProbeTask]:
+        """The same work as two tasks."""
+        middle = len(self.problems) // 2
+        return probe_task(self.problems[:middle]), probe_task(self.problems[middle:])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainTask:
+    """Train a batch of trials of one model; stored whole or not at all."""
+
+    id: str
+    model: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of parts it can be split into."""
+        return len(self.trials)
+
+    def halves(self) -> tuple[TrainTask, TrainTask]:
+        """The same trials as two batches."""
+        middle = len(self.trials) // 2
+        return train_task(self.trials[:middle]), train_task(self.trials[middle:])
+
+
+Task = ProbeTask | TrainTask
+
+
+def batch_id(members: Iterable[tuple[str, float | None]]) -> str:
+    """A batch's name: 16 hex digits over its problems' keys and learning rates, in any order.
+
+    The same trials always make the same name, so a repeated batch replaces its files instead of doubling them.
+    """
+    names = sorted(f"{key} {'' if rate is None else float(rate).hex()}" for key, rate in members)
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def probe_task(problems: Iterable[Problem]) -> ProbeTask:
+    """A probe task for problems of one model."""
+    problems = tuple(problems)
+    return ProbeTask(id=batch_id((p.key, None) for p in problems), model=problems[0].model, problems=problems)
+
+
+def train_task(trials: Iterable[Trial]) -> TrainTask:
+    """A batch of trials of one model."""
+    trials = tuple(trials)
+    name = batch_id((t.problem.key, t.learning_rate) for t in trials)
+    return TrainTask(id=name, model=trials[0].problem.model, trials=trials)

@@ -1,0 +1,126 @@
+"""What a worker does with a task: keep its model warm, probe or train, store the batch itself, send back summaries."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections import OrderedDict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from phantom_dist.core.errors import InputError
+from phantom_dist.core.measurement import Origin, TrialResult
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines import engine_named, probe, rows
+from phantom_dist.models import LoadedModel, load
+from phantom_dist.scheduling.executor import WorkerSettings
+from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
+from phantom_dist.traces import RunDirectory, Store
+
+Row = dict[str, Any]
+
+WARM_PARAMETERS = 200e6
+"""Models are kept loaded as long as all of them together have at most so many parameters; the last one always is."""
+
+
+class Worker:
+    """A long-lived worker; the same class in this process and in a Ray actor.
+
+    Sets torch's threads for its whole process, and deterministic algorithms.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        torch.set_num_threads(settings.threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        self._settings = settings
+        self._device = _device(settings.device)
+        self._directory = RunDirectory(Store(settings.location))
+        self._engine = engine_named(settings.engine)
+        self._warm: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+
+    def do(self, task: Task, attempt: int) -> tuple[tuple[Origin, ...], tuple[Row, ...]]:
+        """Do a task and store its results; the origins of a probe, or the trial rows of a batch.
+
+        Raises:
+            OutOfMemory: the task doesn't fit; nothing of it is stored.
+            InputError: the model can't be used at all.
+            StoreError: the results can't be stored.
+        """
+        if isinstance(task, ProbeTask):
+            return self._probe(task), ()
+        return (), self._train(task, attempt)
+
+    def _probe(self, task: ProbeTask) -> tuple[Origin, ...]:
+        origins = tuple(probe.probe(self._model(problem), problem) for problem in task.problems)
+        self._directory.write_probes(task.id, [rows.probe_row(origin) for origin in origins])
+        return origins
+
+    def _train(self, task: TrainTask, attempt: int) -> tuple[Row, ...]:
+        loaded = self._model(task.trials[0].problem)
+        for trial in task.trials:
+            if trial.origin.identity != loaded.identity:
+                raise InputError(
+                    f"model {task.model!r} has changed since this run began: its weights or its configuration have "
+                    f"another digest now. Start a new run directory, or bring the old model back."
+                )
+        results = list(self._engine.run(loaded, task.trials))
+        return store_results(self._directory, task, results, self._circumstances(task.id, attempt))
+
+    def _model(self, problem: Problem) -> LoadedModel:
+        key = (problem.model, problem.precision)
+        if key not in self._warm:
+            self._warm[key] = load(
+                problem.model,
+                precision=problem.precision,
+                device=self._device,
+                allow_pickle=self._settings.permissions.pickle,
+                trust_remote_code=self._settings.permissions.remote_code,
+            )
+        self._warm.move_to_end(key)
+        while len(self._warm) > 1 and sum(m.identity.parameters for m in self._warm.values()) > WARM_PARAMETERS:
+            self._warm.popitem(last=False)
+        return self._warm[key]
+
+    def _circumstances(self, batch: str, attempt: int) -> Row:
+        return circumstances(batch, attempt) | {
+            "engine": self._engine.name,
+            "device": _device_kind(self._device),
+            "threads": self._settings.threads,
+        }
+
+
+def store_results(
+    directory: RunDirectory, task: TrainTask, results: list[TrialResult], circumstances: Row
+) -> tuple[Row, ...]:
+    """Store a batch whole: traces, then trials; the trial rows as stored."""
+    trials = tuple(rows.trial_row(result) | circumstances | {"wall_time": result.wall_time} for result in results)
+    traces = [row for result in results for row in rows.trace_rows(result)]
+    directory.write_batch(task.id, trials, {task.model: traces} if traces else {})
+    return trials
+
+
+def circumstances(batch: str, attempt: int) -> Row:
+    """The columns that say where and when a batch was made, apart from what was measured."""
+    packages = ("phantom-dist", "torch", "transformers", "peft")
+    return {
+        "batch": batch,
+        "attempt": attempt,
+        "host": socket.gethostname(),
+        "finished_at": datetime.now(UTC),
+        "versions": ", ".join(f"{name} {version(name)}" for name in packages) + f", python {platform.python_version()}",
+    }
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: cuda was asked for, but this worker sees no CUDA device. Allowed here: auto, cpu.")
+    return torch.device(name)
+
+
+def _device_kind(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

@@ -1,0 +1,56 @@
+"""From the axes of a sweep to its problems, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from phantom_dist.core.trial import Optimizer, Problem
+from phantom_dist.spec.entries import MethodEntry
+from phantom_dist.spec.rates import Critical, CriticalSearch, LogRange
+from phantom_dist.spec.sweep import SweepSpec
+
+
+def expand(spec: SweepSpec) -> tuple[Problem, ...]:
+    """Every problem of the sweep, once.
+
+    The order: models outermost, then contexts, methods, optimizers, schedule, steps, seeds, precision.
+    Under full fine-tuning the seed draws nothing (no dropout, no initialisation): only the first is expanded.
+    """
+    problems: list[Problem] = []
+    for model, context in product(spec.models, spec.contexts):
+        for method, optimizer in training(spec):
+            seeds = spec.seeds if method.name == "lora" else spec.seeds[:1]
+            for schedule, steps, seed, precision in product(spec.schedule, spec.steps, seeds, spec.precision):
+                problem = Problem(
+                    model=model,
+                    context=context,
+                    method=method.name,
+                    lora=method.adapters,
+                    optimizer=optimizer,
+                    schedule=schedule.core(),
+                    steps=steps,
+                    seed=seed,
+                    precision=precision,
+                    thresholds=spec.thresholds,
+                )
+                problems.append(problem)
+    return tuple(problems)
+
+
+def training(spec: SweepSpec) -> Iterator[tuple[MethodEntry, Optimizer]]:
+    """The pairs of method and optimizer: a method's own optimizers where it names some, else the sweep's."""
+    for method in spec.methods:
+        for entry in method.optimizers or spec.optimizers:
+            yield method, entry.core()
+
+
+def learning_rates_of(spec: SweepSpec) -> tuple[float, ...] | Critical:
+    """The learning rates of every problem, in the order of the file, or the search that finds them."""
+    match spec.learning_rates:
+        case CriticalSearch(critical=search):
+            return search
+        case LogRange(values=values):
+            return values
+        case rates:
+            return rates

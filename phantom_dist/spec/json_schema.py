@@ -1,0 +1,53 @@
+"""The JSON Schema of sweep files, for editors; `python -m phantom_dist.spec` writes it into the package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from phantom_dist.spec.sweep import SweepSpec
+
+SCHEMA_FILE = Path(__file__).with_name("sweep.schema.json")
+"""The published schema; sweep files name it in their first line."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema of the forms that `load` reads, the short ones included.
+
+    It can't say all that `load` checks: names of modules, lowest rate below highest, warm-up below steps.
+    """
+    schema = SweepSpec.model_json_schema(mode="validation")
+    for name, axis in schema["properties"].items():
+        if "items" in axis:
+            schema["properties"][name] = _one_or_many(axis)
+    for definition in schema["$defs"].values():
+        if "optimizers" in definition.get("properties", {}):
+            axis, null = definition["properties"]["optimizers"].pop("anyOf")
+            definition["properties"]["optimizers"] |= {"anyOf": [axis["items"], axis, null]}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "phantom_dist sweep"}
+    return head | {key: _tidy(value) for key, value in schema.items() if key != "title"}
+
+
+def _tidy(value: Any) -> Any:
+    """Without pydantic's generated titles and without defaults that mean `left out`."""
+    if isinstance(value, list):
+        return [_tidy(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _tidy(item)
+        for key, item in value.items()
+        if item is not None and not (key == "title" and isinstance(item, str))
+    }
+
+
+def _one_or_many(axis: dict[str, Any]) -> dict[str, Any]:
+    """A single value may stand for a list of one."""
+    about = {key: axis.pop(key) for key in ("description", "default", "title") if key in axis}
+    return about | {"anyOf": [axis["items"], axis | {"uniqueItems": True}]}
+
+
+def text() -> str:
+    """The schema as the published file holds it."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,87 @@
+"""The normalised form of a sweep, as a run directory stores it, and whether another sweep extends it."""
+
+from __future__ import annotations
+
+import io
+
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from phantom_dist.spec.expand import expand, learning_rates_of, training
+from phantom_dist.spec.rates import Critical
+from phantom_dist.spec.sweep import SweepSpec
+
+
+def to_yaml(spec: SweepSpec) -> str:
+    """The sweep with its contexts inlined and every default written; loading it gives an equal spec.
+
+    Equal specs give equal text, whatever form their files had.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.width = 1_000_000
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    # ruamel.yaml breaks a line at the character U+0085, which stays whole only where it is escaped
+    yaml.allow_unicode = "\x85" not in spec.model_dump_json()
+    stream = io.StringIO()
+    yaml.dump(spec.model_dump(mode="json", exclude_none=True), stream)
+    return stream.getvalue()
+
+
+def extends(old: SweepSpec, new: SweepSpec) -> list[str]:
+    """What keeps `new` from continuing a run of `old`: one line for every difference; empty if nothing does.
+
+    `new` extends `old` if it has every value that `old` has on every axis, and is equal in all else. What a
+    model may do (`allow_pickle`, `trust_remote_code`) does not count.
+    """
+    differences: list[str] = []
+    before, after = _axes(old), _axes(new)
+    for axis, values in before.items():
+        lost = [value for value in values if value not in after[axis]]
+        if lost:
+            differences.append(f"{axis}: the directory has {', '.join(lost)}; the sweep does not")
+    settings, wanted = _settings(old), _settings(new)
+    differences += [
+        f"{key}: {settings[key]} in the directory, {wanted[key]} in the sweep"
+        for key in settings
+        if settings[key] != wanted[key]
+    ]
+    if not differences and not set(expand(old)) <= set(expand(new)):
+        # full fine-tuning takes the first seed, so putting another before it is no extension
+        differences.append(f"seeds: the directory begins with {old.seeds[0]}, the sweep with {new.seeds[0]}")
+    return differences
+
+
+def _axes(spec: SweepSpec) -> dict[str, list[str]]:
+    """The values of every axis, as messages show them; equal texts mean equal values."""
+    rates = learning_rates_of(spec)
+    return {
+        "models": list(spec.models),
+        "contexts": [f"{c.id} ({c.text!r},{c.target} /{c.competitor})" for c in spec.contexts],
+        "methods": [f"{_named(m.name, m.adapters)} with {_named(o.name, o)}" for m, o in training(spec)],
+        "learning_rates": [] if isinstance(rates, Critical) else [repr(rate) for rate in rates],
+        "steps": [str(steps) for steps in spec.steps],
+        "seeds": [str(seed) for seed in spec.seeds],
+        "precision": list(spec.precision),
+        "schedule": [_named(s.core().name, s.core()) for s in spec.schedule],
+    }
+
+
+def _settings(spec: SweepSpec) -> dict[str, object]:
+    """What has one value for the whole sweep."""
+    rates = learning_rates_of(spec)
+    search = f"a search with tolerance {rates.tolerance}" if isinstance(rates, Critical) else "given rates"
+    return {
+        "name": spec.name,
+        "learning_rates": search,
+        **{f"thresholds.{key}": value for key, value in spec.thresholds.model_dump().items()},
+        "execution.threads": spec.execution.threads,
+        "execution.device": spec.execution.device,
+    }
+
+
+def _named(name: str, settings: BaseModel | None) -> str:
+    """`sgd(momentum=0.9)`: a name with the settings that are not the default."""
+    given = {} if settings is None else settings.model_dump(exclude_defaults=True, exclude={"name"})
+    return f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})" if given else name

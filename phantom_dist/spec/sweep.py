@@ -1,0 +1,166 @@
+"""What a sweep file says: the axes whose product is trained, and how. One class, `SweepSpec`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationInfo,
+    model_validator,
+)
+
+from phantom_dist.core.outcome import Thresholds
+from phantom_dist.core.trial import Context
+from phantom_dist.spec.entries import (
+    MethodAxis,
+    MethodEntry,
+    OptimizerAxis,
+    OptimizerEntry,
+    ScheduleAxis,
+    ScheduleEntry,
+    Strict,
+    as_axis,
+    as_tuple,
+    unique,
+    wrong,
+)
+from phantom_dist.spec.rates import RateAxis
+from phantom_dist.spec.yaml_lines import parse
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+_INT32 = 2**31 - 1
+
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=100)]
+ModelAxis: TypeAlias = Annotated[
+    tuple[Annotated[str, StringConstraints(min_length=1, pattern=r"^\S(.*\S)?$")], ...],
+    Field(min_length=1),
+    BeforeValidator(as_axis),
+    AfterValidator(unique),
+]
+StepsAxis: TypeAlias = Annotated[
+    tuple[Annotated[int, Field(gt=0, le=_INT32)], ...],
+    Field(min_length=1),
+    BeforeValidator(as_axis),
+    AfterValidator(unique),
+]
+SeedAxis: TypeAlias = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=_INT32)], ...],
+    Field(min_length=1),
+    BeforeValidator(as_axis),
+    AfterValidator(unique),
+]
+PrecisionAxis: TypeAlias = Annotated[
+    tuple[Literal["float32", "bfloat16"], ...],
+    Field(min_length=1),
+    BeforeValidator(as_axis),
+    AfterValidator(unique),
+]
+
+
+def _ids_once(contexts: Sequence[Context]) -> Sequence[Context]:
+    ids = [context.id for context in contexts]
+    for index, name in enumerate(ids):
+        if name in ids[:index]:
+            raise wrong(
+                f"the id {name!r} is taken by entry {ids.index(name)}; ids are unique", (index, "id"), name
+            )
+    return contexts
+
+
+ContextList: TypeAlias = Annotated[tuple[Context, ...], Field(min_length=1), AfterValidator(_ids_once)]
+_CONTEXTS: TypeAdapter[tuple[Context, ...]] = TypeAdapter(ContextList)
+
+
+def load_contexts(path: str | Path) -> tuple[Context, ...]:
+    """Read a contexts file: a list of contexts with unique ids.
+
+    Raises:
+        InputError: the file can't be read, or does not hold such a list; names file, line and key.
+    """
+    return parse(_CONTEXTS, path)
+
+
+def _inline(value: Any, info: ValidationInfo) -> Any:
+    """Replace the path of a contexts file, relative to the sweep file, by what the file holds."""
+    if not isinstance(value, str):
+        return as_tuple(value)
+    path = Path((info.context or {}).get("folder", ".")) / value
+    if not path.is_file():
+        raise ValueError(f"there is no contexts file {str(path)!r}; the path is relative to the sweep file")
+    return load_contexts(path)
+
+
+ContextAxis: TypeAlias = Annotated[
+    ContextList, BeforeValidator(_inline, json_schema_input_type=str | ContextList)
+]
+
+
+class Execution(Strict):
+    """How the machine is used, and what a model may do to it."""
+
+    threads: int = Field(default=1, ge=1, le=1024, description="CPU threads of each worker process")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: cuda where there is one"
+    )
+    allow_pickle: bool = Field(
+        default=False, description="load weights that only exist pickled; they can run code"
+    )
+    trust_remote_code: bool = Field(default=False, description="run code that comes with a hub model")
+
+
+class SweepSpec(Strict):
+    """A sweep: the product of its axes, contexts inlined. `load` reads one, `expand` lists its problems.
+
+    A method may name its own optimizers, `{full: {optimizers: [sgd]}}`; for that method they replace the axis
+    `optimizers`, so a sweep can pair methods with optimizers instead of crossing them.
+    """
+
+    name: Name = Field(default="sweep", description="short name; the file's name where it is left out")
+    models: ModelAxis = Field(
+        description="hub names, local folders (./my-model), GGUF files (gguf:path.gguf), packaged models"
+        " (gguf:smollm2-135m-instruct), built-in models (zoo:gpt2-a)"
+    )
+    contexts: ContextAxis = Field(
+        description="the path of a contexts file, relative to this one, or the contexts"
+    )
+    methods: MethodAxis = Field(default=(MethodEntry.model_validate({"full": {}}),), description="full, lora")
+    optimizers: OptimizerAxis = Field(
+        default=(OptimizerEntry.model_validate({"sgd": {}}),),
+        description="sgd, adamw; for every method that does not name its own",
+    )
+    learning_rates: RateAxis = Field(
+        description="a list, {log: [low, high, count]} or {critical: {tolerance: 0.01}}"
+    )
+    steps: StepsAxis = Field(default=(8,), description="optimizer steps T")
+    seeds: SeedAxis = Field(
+        default=(0,),
+        description="seeds of the adapters' initialisation; full fine-tuning draws nothing: first only",
+    )
+    precision: PrecisionAxis = Field(default=("float32",), description="arithmetic of model and optimizer")
+    schedule: ScheduleAxis = Field(
+        default=(ScheduleEntry.model_validate({"constant": {}}),), description="constant, linear, cosine"
+    )
+    thresholds: Thresholds = Field(
+        default=Thresholds(), description="what counts as which outcome; stored with results"
+    )
+    execution: Execution = Field(default=Execution(), description="threads, device, and what models may do")
+
+    @model_validator(mode="after")
+    def _warmup_leaves_steps(self) -> SweepSpec:
+        for index, entry in enumerate(self.schedule):
+            schedule, fewest = entry.core(), min(self.steps)
+            if schedule.warmup_steps >= fewest:
+                raise wrong(
+                    f"{schedule.warmup_steps} warm-up steps leave none of {fewest} steps for the schedule; "
+                    f"allowed: 0 to {fewest - 1}",
+                    ("schedule", index, schedule.name, "warmup_steps"),
+                    schedule.warmup_steps,
+                )
+        return self

@@ -1,0 +1,127 @@
+"""The layout of a run directory, and what a reader of it sees.
+
+| name | written by | when |
+|---|---|---|
+| `sweep.yaml` | driver | at the start: the normalised specification |
+| `plan.parquet` | driver | at the start and at the end |
+| `state.json` | driver | heartbeat, every few seconds |
+| `probes/BATCH.parquet` | worker | one row per problem |
+| `traces/model=…/BATCH.parquet` | worker | before the batch's trials: one row per trial and step |
+| `trials/BATCH.parquet` | worker | last: a batch exists once this file does |
+
+A batch's files are named after its content, so a repeated batch replaces itself and never doubles a row. Traces are
+stored before trials: a batch that died between the two is invisible here, and `discard_halves` removes its traces
+before a run continues.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from phantom_dist.core.errors import StoreError
+from phantom_dist.traces import schema
+from phantom_dist.traces.store import Store
+
+Row = dict[str, Any]
+
+
+class RunDirectory:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    # -- driver -----------------------------------------------------------------------------------------------------
+
+    def write_sweep(self, text: str) -> None:
+        """Store the normalised specification."""
+        self.store.put("sweep.yaml", text.encode())
+
+    def read_sweep(self) -> str | None:
+        """The normalised specification, or None if this is no run directory."""
+        return self.store.get("sweep.yaml").decode() if self.store.exists("sweep.yaml") else None
+
+    def write_plan(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store the planned trials."""
+        self.store.put("plan.parquet", schema.to_parquet(rows, schema.PLAN))
+
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        """Store the driver's heartbeat."""
+        self.store.put("state.json", json.dumps(state).encode())
+
+    def read_state(self) -> Row:
+        """The last heartbeat; empty if there is none."""
+        try:
+            state: Row = json.loads(self.store.get("state.json"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return state
+
+    def discard_halves(self) -> None:
+        """Remove traces whose batch has no trials: half of a batch that died. Only while no worker writes."""
+        self.store.sweep_temporary()
+        whole = {_stem(name) for name in self.store.names("trials")}
+        for name in self.store.names("traces"):
+            if _stem(name) not in whole:
+                self.store.delete(name)
+
+    # -- worker -----------------------------------------------------------------------------------------------------
+
+    def write_probes(self, batch: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store the origins of a batch of problems."""
+        self.store.put(f"probes/{batch}.parquet", schema.to_parquet(rows, schema.PROBES))
+
+    def write_batch(self, batch: str, trials: Sequence[Row], traces: Mapping[str, Sequence[Row]]) -> None:
+        """Store a batch: its traces by model, then its trials, which make it visible.
+
+        Raises:
+            StoreError: nothing of the batch is visible then.
+        """
+        for model, rows in traces.items():
+            name = f"traces/model={quote(model, safe='')}/{batch}.parquet"
+            self.store.put(name, schema.to_parquet(rows, schema.TRACES))
+        self.store.put(f"trials/{batch}.parquet", schema.to_parquet(trials, schema.TRIALS))
+
+    # -- readers ----------------------------------------------------------------------------------------------------
+
+    def trials(self) -> pa.Table:
+        """One row per finished trial; empty if there are none."""
+        return self._read(self.store.names("trials"), schema.TRIALS)
+
+    def probes(self) -> pa.Table:
+        """One row per probed problem; empty if there are none."""
+        return self._read(self.store.names("probes"), schema.PROBES)
+
+    def traces(self, trial_ids: Sequence[str] | None = None) -> pa.Table:
+        """One row per trial and step, with the column `model`; batches without trials are left out."""
+        whole = {_stem(name) for name in self.store.names("trials")}
+        names = [name for name in self.store.names("traces") if _stem(name) in whole]
+        with_model = schema.TRACES.append(pa.field("model", pa.string()))
+        wanted = None if trial_ids is None else ds.field("trial_id").isin(list(trial_ids))
+        return self._read(names, with_model, wanted)
+
+    def _read(self, names: Sequence[str], table_schema: pa.Schema, wanted: ds.Expression | None = None) -> pa.Table:
+        if not names:
+            return table_schema.empty_table()
+        try:
+            dataset = ds.dataset(
+                [self.store.path(name) for name in names],
+                filesystem=self.store.filesystem,
+                schema=table_schema,
+                format="parquet",
+                partitioning=ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri"),
+                partition_base_dir=self.store.path("traces"),
+            )
+            return dataset.to_table(filter=wanted)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise StoreError(f"{self.store.location}: a damaged or foreign Parquet file: {error}") from error
+
+
+def _stem(name: str) -> str:
+    return name.rsplit("/", 1)[-1].removesuffix(".parquet")

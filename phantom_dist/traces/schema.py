@@ -1,0 +1,67 @@
+"""Arrow schemas of the tables, made from the quantities' declarations; units and meanings travel in the metadata."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from phantom_dist.core.quantities import (
+    PLAN_COLUMNS,
+    PROBE_COLUMNS,
+    SCHEMA_VERSION,
+    TRACE_COLUMNS,
+    TRIAL_COLUMNS,
+    ColumnType,
+    Quantity,
+)
+
+_ARROW: dict[ColumnType, pa.DataType] = {
+    "float64": pa.float64(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "string": pa.string(),
+    "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "list<int32>": pa.list_(pa.int32()),
+}
+
+
+def schema_of(table: str, columns: Iterable[Quantity]) -> pa.Schema:
+    """The schema of one table; every field carries unit, symbol, description, and whether it is a result."""
+    fields = [pa.field(q.name, _ARROW[q.type], metadata=_describe(q)) for q in columns]
+    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION), "table": f"phantom_dist.{table}"})
+
+
+def _describe(quantity: Quantity) -> dict[str, str]:
+    return {
+        "unit": quantity.unit,
+        "symbol": quantity.symbol,
+        "description": quantity.description,
+        "range": f"[{quantity.low:g}, {quantity.high:g}]",
+        "is_result": str(quantity.is_result).lower(),
+    }
+
+
+TRIALS = schema_of("trials", TRIAL_COLUMNS)
+TRACES = schema_of("traces", TRACE_COLUMNS)
+PROBES = schema_of("probes", PROBE_COLUMNS)
+PLAN = schema_of("plan", PLAN_COLUMNS)
+
+
+def to_parquet(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+    """The rows as a Parquet file of this schema; a missing key is null, NaN stays NaN.
+
+    Raises:
+        ValueError: a row has a key that is no column.
+    """
+    foreign = {key for row in rows for key in row} - set(schema.names)
+    if foreign:
+        raise ValueError(f"no such column: {', '.join(sorted(foreign))}")
+    columns = [pa.array([row.get(f.name) for row in rows], type=f.type, from_pandas=False) for f in schema]
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=schema), sink, compression="zstd")
+    return sink.getvalue()

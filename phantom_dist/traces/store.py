@@ -1,0 +1,116 @@
+"""Named files under a local path or an object-store URI; each becomes visible whole or not at all.
+
+Locally a file is written under a hidden temporary name, flushed to the disk and renamed over its final name. An
+object store shows an object only after its upload is complete, so there the file is put under its name at once.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from pyarrow import ArrowInvalid, fs
+
+from phantom_dist.core.errors import InputError, StoreError
+
+
+class Store:
+    """The files of one directory.
+
+    Args:
+        location: a local path, or a URI that pyarrow's file systems know (`s3://…`, `gs://…`, `file://…`).
+
+    Raises:
+        InputError: a URI scheme that isn't supported.
+    """
+
+    def __init__(self, location: str | os.PathLike[str]) -> None:
+        self.location = os.fspath(location)
+        if "://" in self.location:
+            try:
+                self.filesystem, self.root = fs.FileSystem.from_uri(self.location)
+            except (ArrowInvalid, OSError) as error:
+                raise InputError(f"{self.location}: not a local path or a supported URI ({error})") from None
+        else:
+            self.filesystem, self.root = fs.LocalFileSystem(), str(Path(self.location).absolute())
+
+    @property
+    def local_path(self) -> Path | None:
+        """The directory if it is on a local (or mounted) file system, else None."""
+        return Path(self.root) if isinstance(self.filesystem, fs.LocalFileSystem) else None
+
+    def path(self, name: str) -> str:
+        """The full path of a file within `filesystem`."""
+        return f"{self.root}/{name}"
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store a file whole, replacing one of that name.
+
+        Raises:
+            StoreError: the disk is full, or the directory can't be written.
+        """
+        try:
+            if self.local_path is None:
+                with self.filesystem.open_output_stream(self.path(name)) as stream:
+                    stream.write(data)
+            else:
+                _put_locally(self.local_path / name, data)
+        except OSError as error:
+            raise StoreError(f"{self.location}: can't write {name}: {error.strerror or error}") from error
+
+    def get(self, name: str) -> bytes:
+        """A file's bytes.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            StoreError: it can't be read.
+        """
+        try:
+            with self.filesystem.open_input_stream(self.path(name)) as stream:
+                data: bytes = stream.read()
+                return data
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(f"{self.location}: can't read {name}: {error}") from error
+
+    def exists(self, name: str) -> bool:
+        """True if there is a file (not a folder) of that name."""
+        return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
+
+    def names(self, folder: str = "") -> list[str]:
+        """The files below a folder, sorted, as names relative to the directory; temporary ones left out."""
+        selector = fs.FileSelector(self.path(folder) if folder else self.root, recursive=True, allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        names = [i.path[len(self.root) + 1 :] for i in infos if i.type == fs.FileType.File]
+        return sorted(name for name in names if not name.rsplit("/", 1)[-1].startswith("."))
+
+    def delete(self, name: str) -> None:
+        """Remove a file; nothing happens if there is none."""
+        if self.exists(name):
+            self.filesystem.delete_file(self.path(name))
+
+    def sweep_temporary(self) -> None:
+        """Remove what a killed writer left under temporary names. Only while nobody writes."""
+        if self.local_path is not None and self.local_path.is_dir():
+            for leftover in self.local_path.rglob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+
+
+def _put_locally(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
