@@ -7,4 +7,13 @@ from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata
 from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.models.registry import describe, resolve
 
-__all__ = ["LoadedModel", "ModelAdapter", "ModelFolder", "ModelMetadata", "Permissions", "describe", "load", "resolve"]
+__all__ = [
+    "LoadedModel",
+    "ModelAdapter",
+    "ModelFolder",
+    "ModelMetadata",
+    "Permissions",
+    "describe",
+    "load",
+    "resolve",
+]

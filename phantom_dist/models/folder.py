@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -60,7 +61,7 @@ def read_config(folder: Path, reference: str, permissions: Permissions) -> Pretr
         return transformers.AutoConfig.from_pretrained(
             folder, trust_remote_code=permissions.remote_code, local_files_only=True
         )
-    except (ValueError, OSError, TypeError, KeyError, AttributeError) as error:
+    except (StrictDataclassError, ValueError, OSError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"{folder / 'config.json'}: transformers can't use it: {first_line(error)}"
         ) from None

@@ -1,8 +1,8 @@
-"""The next learning rate of a search for g_T(η) = 0, by safeguarded inverse interpolation.
+"""The next learning rate of a search for g_T(η) = 0, by safeguarded polynomial interpolation.
 
 h(0) = g_0 and h'(0) = T κ are known before any trial, so the first guess is first order, η = |g_0| / (T κ), that is
-Π = 1. After each trial the root of h is read off the polynomial η(g) through the origin (value and slope) and the
-trials nearest to zero. Once a trial is estimated to lie within the tolerance of the root, the next one is placed just
+Π = 1. After each trial the root is taken of the polynomial h(η) through the origin (value and slope) and the trials
+nearest to zero. Once a trial is estimated to lie within the tolerance of the root, the next one is placed just
 beyond the root, so that the two close the bracket. Where interpolation leaves what is known, steps of factors of two
 and bisection of log η take over.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+from numpy.polynomial import Polynomial
 
 from phantom_dist.refinement.curve import Curve
 
@@ -85,8 +87,8 @@ def _place(curve: Curve, low: float, tolerance: float) -> float:
     """The next learning rate, strictly between what is known to be too small and too large."""
     ends = [p.learning_rate for p in (curve.above, curve.diverged) if p is not None]
     high = min(ends) if ends else math.inf
-    root = interpolated_root(curve)
-    if root is None or not low < root < high or _stalling(curve, high / low if low else math.inf, tolerance):
+    root = interpolated_root(curve, low, high)
+    if root is None or _stalling(curve, high / low if low else math.inf, tolerance):
         return _bisect(low, high)
     if math.isinf(high):
         root = min(root, 4 * low) if low else root
@@ -111,25 +113,24 @@ def _stalling(curve: Curve, ratio: float, tolerance: float) -> bool:
     return len(curve.points) >= 6 and len(curve.points) % 3 == 0 and ratio > 1 + 4 * tolerance
 
 
-def interpolated_root(curve: Curve) -> float | None:
-    """η at g = 0 on the polynomial η(g) through the origin, its slope, and the points nearest to zero.
+def interpolated_root(curve: Curve, low: float, high: float) -> float | None:
+    """The smallest zero in (low, high) of the polynomial h(η) through the origin, its slope, and the nearest points.
 
-    Newton's divided differences with the origin as a double node. Returns None where the points don't rise with η, so
-    that η is no function of g there.
+    Newton's divided differences with the origin as a double node, in x = η / η(Π=1). Returns None where the
+    polynomial has no zero there.
     """
+    unit = -curve.gap_0 / curve.slope_0
     nearest = sorted((p for p in curve.points if p.on_curve), key=lambda p: abs(p.gap))[:_NODES]
-    nodes = sorted((p.learning_rate, p.gap) for p in nearest)
-    gaps = [curve.gap_0, curve.gap_0, *(gap for _, gap in nodes)]
-    rates = [0.0, 0.0, *(rate for rate, _ in nodes)]
-    if any(b <= a for a, b in zip(gaps[1:], gaps[2:], strict=False)):
-        return None
-    table = list(rates)
-    root, product = table[0], 1.0
-    for order in range(1, len(gaps)):
-        table = [
-            1 / curve.slope_0 if gaps[i + order] == gaps[i] else (b - a) / (gaps[i + order] - gaps[i])
-            for i, (a, b) in enumerate(zip(table, table[1:], strict=False))
+    nodes = [0.0, 0.0, *(p.learning_rate / unit for p in nearest)]
+    values = [curve.gap_0, curve.gap_0, *(p.gap for p in nearest)]
+    polynomial, basis = Polynomial([curve.gap_0]), Polynomial([1.0])
+    for order in range(1, len(nodes)):
+        values = [
+            -curve.gap_0 if nodes[i + order] == nodes[i] else (b - a) / (nodes[i + order] - nodes[i])
+            for i, (a, b) in enumerate(zip(values, values[1:], strict=False))
         ]
-        product *= -gaps[order - 1]
-        root += table[0] * product
-    return root if math.isfinite(root) and root > 0 else None
+        basis *= Polynomial([-nodes[order - 1], 1.0])
+        polynomial += values[0] * basis
+    zeros = polynomial.roots()
+    rates = sorted(unit * z.real for z in zeros if abs(z.imag) <= 1e-9 * abs(z))
+    return next((rate for rate in rates if low < rate < high), None)

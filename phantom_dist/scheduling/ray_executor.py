@@ -106,6 +106,19 @@ class RayExecutor(Executor):
         return ray.remote(Worker).options(**options).remote(self._settings)
 
 
+def cluster_resources(address: str) -> dict[str, float]:
+    """What a running cluster offers, by Ray's names (CPU, GPU, memory in bytes, …).
+
+    Raises:
+        InputError: no cluster at the address.
+    """
+    _connect(address)
+    try:
+        return dict(ray.cluster_resources())
+    finally:
+        ray.shutdown()
+
+
 def _connect(address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}

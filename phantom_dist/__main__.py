@@ -1,0 +1,5 @@
+"""`python -m phantom_dist` is `phantom-dist`."""
+
+from phantom_dist.cli import main
+
+main()

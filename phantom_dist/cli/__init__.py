@@ -1,0 +1,13 @@
+"""The command line `phantom-dist`: parse, call, print; no logic.
+
+| file | what it holds |
+|---|---|
+| `commands` | the commands and their options |
+| `output` | the contract of stdout, stderr and exit status |
+| `live` | the live terminal view of a run |
+| `text` | results as text for people |
+"""
+
+from phantom_dist.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,143 @@
+"""The commands. Each has its function in the Python API; here they are parsed, called and printed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from phantom_dist.cli.output import answer
+
+app = typer.Typer(
+    name="phantom-dist",
+    help="Sweeps that find the critical learning rate at which a fine-tuned language model learns the right word "
+    "over its near-synonym.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="sweep file, e.g. sweeps/quickstart.yaml")]
+Directory = Annotated[str, typer.Argument(metavar="DIR", help="run directory: a local path, s3://… or gs://…")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout, everything else on stderr")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster: local starts one here; auto or ray://HOST:10001 joins one", show_default="local"),
+]
+ExecutorName = Annotated[str, typer.Option("--executor", help="ray, or inprocess: one worker in this process")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, or an engine's name: single")]
+Workers = Annotated[int | None, typer.Option(min=1, help="number of workers", show_default="as many as fit")]
+
+
+@app.command()
+def plan(spec: Spec, as_json: AsJson = False) -> None:
+    """Show what `run` would do: trials, batches, predicted time and memory. Nothing is written."""
+    from phantom_dist.campaign import plan as make_plan
+    from phantom_dist.cli.text import plan_text
+
+    answer(lambda: make_plan(spec).to_json(), plan_text, as_json=as_json)
+
+
+@app.command()
+def run(
+    spec: Spec,
+    out: Annotated[str, typer.Option(metavar="DIR", help="run directory; a run that is there already is continued")],
+    address: Address = None,
+    executor: ExecutorName = "ray",
+    engine: EngineName = "auto",
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a sweep. On a directory of the same sweep it continues; more values on its axes extend it."""
+    from phantom_dist.campaign import run as run_sweep
+
+    _watched(
+        lambda view: run_sweep(
+            spec, out, address=address, executor=executor, engine=engine, workers=workers, observer=view
+        ),
+        as_json,
+    )
+
+
+@app.command()
+def resume(
+    directory: Directory,
+    address: Address = None,
+    executor: ExecutorName = "ray",
+    engine: EngineName = "auto",
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Continue an interrupted run. Nothing that is stored is run again."""
+    from phantom_dist.campaign import resume as resume_run
+
+    _watched(
+        lambda view: resume_run(
+            directory, address=address, executor=executor, engine=engine, workers=workers, observer=view
+        ),
+        as_json,
+    )
+
+
+@app.command()
+def status(
+    directory: Directory,
+    watch: Annotated[bool, typer.Option("--watch", help="show again every two seconds until the run ends")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the progress and the results of a run, live or dead."""
+    from phantom_dist.campaign import status as status_of
+    from phantom_dist.cli.text import status_text
+
+    def work() -> dict[str, Any]:
+        result = status_of(directory)
+        while watch and result["state"] == "running":
+            typer.echo(status_text(result) + "\n", err=True)
+            time.sleep(2.0)
+            result = status_of(directory)
+        # What a past run's trials ended in is no failure of looking at it.
+        return result | {"failed": result.pop("errors")}
+
+    answer(work, lambda result: status_text(result | {"errors": result["failed"]}), as_json=as_json)
+
+
+@app.command()
+def report(
+    directories: Annotated[list[str], typer.Argument(metavar="DIR…", help="run directories; several are compared")],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="the page to write")] = Path("report.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Write one self-contained HTML page with the critical rates and the figures."""
+    from phantom_dist.reports import report as write_report
+
+    answer(lambda: write_report(directories, out), lambda result: f"report: {result['file']}", as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Show what this machine and its cluster can run, what is missing and how to get it."""
+    from phantom_dist.cli.text import doctor_text
+    from phantom_dist.doctor import doctor as examine
+
+    answer(examine, doctor_text, as_json=as_json)
+
+
+def _watched(work: Any, as_json: bool) -> None:
+    from phantom_dist.cli.live import LiveView
+    from phantom_dist.cli.text import status_text
+
+    def with_view() -> dict[str, Any]:
+        with LiveView() as view:
+            result: dict[str, Any] = work(view)
+        return result
+
+    answer(with_view, status_text, as_json=as_json)
+
+
+def main() -> None:
+    """Entry point of the console script. A request to end (SIGTERM) is taken like Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()

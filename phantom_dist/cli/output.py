@@ -1,0 +1,65 @@
+"""What goes where: with `--json` stdout is one JSON object and nothing else; logs and progress go to stderr.
+
+Exit status: 0 done, whatever the trials' outcomes; 1 some trials ended in `error`, or results can't be stored; 2 the
+input as a whole is wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NoReturn
+
+from phantom_dist.core.errors import InputError, StoreError
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def answer(work: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], str], *, as_json: bool) -> NoReturn:
+    """Do a command's work, print its answer, exit with its status.
+
+    While the work is done, whatever a library prints to stdout lands on stderr.
+    """
+    stdout = _divert_stdout()
+    try:
+        result = work()
+    except InputError as error:
+        _fail(stdout, str(error), WRONG_INPUT, as_json)
+    except StoreError as error:
+        _fail(stdout, str(error), FAILED, as_json)
+    except KeyboardInterrupt:
+        _fail(stdout, "interrupted; what was stored is kept: continue with `phantom-dist resume DIR`", INTERRUPTED, as_json)
+    print(json.dumps(to_json(result)) if as_json else show(result), file=stdout, flush=True)
+    sys.exit(FAILED if result.get("errors") else DONE)
+
+
+def _divert_stdout() -> Any:
+    """A stream on the real stdout; file descriptor 1 then leads to stderr, for Python and C alike."""
+    sys.stdout.flush()
+    real = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return real
+
+
+def _fail(stdout: Any, message: str, code: int, as_json: bool) -> NoReturn:
+    print(f"phantom-dist: {message}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": message}), file=stdout, flush=True)
+    sys.exit(code)
+
+
+def to_json(value: Any) -> Any:
+    """The value with what JSON has no word for made plain: non-finite numbers become null, times ISO strings."""
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value

@@ -1,0 +1,75 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from phantom_dist.cli.live import duration
+
+Json = dict[str, Any]
+
+
+def plan_text(result: Json) -> str:
+    """What a run would do."""
+    models = [
+        f"  {m['model']}: {m['title']}, {m['architecture']}, {m['parameters'] / 1e6:.4g} M parameters"
+        + ("" if m["verified"] else f" (unverified: {m['reason']})")
+        for m in result["models"]
+    ]
+    trials = result["trials"]
+    about = "about " if trials["searches"] else ""
+    return "\n".join(
+        [
+            f"sweep {result['name']}: {result['problems']} problems, {about}{trials['total']} trials "
+            f"in {about}{result['batches']} batches, {result['trial_steps']} trial-steps",
+            *models,
+            f"predicted: {duration(result['predicted_seconds'])} of worker time "
+            f"({result['predicted_device_hours']:.3g} device-hours), "
+            f"{result['predicted_worker_bytes'] / 1e9:.2g} GB per worker, {result['threads_per_worker']} thread(s) each",
+        ]
+    )
+
+
+def status_text(result: Json) -> str:
+    """Where a run stands, and its critical learning rates."""
+    trials = result["trials"]
+    outcomes = ", ".join(f"{count} {name}" for name, count in result["outcomes"].items()) or "none"
+    head = f"run {result['run']}: {result['state']}, {trials['done']} of {trials['total']} trials ({outcomes})"
+    lines = [head, _rates_table(result["critical_rates"])]
+    lines += [f"error: {e['model']} {e['context']}: {e['error']}" for e in result["errors"]]
+    return "\n".join(lines).rstrip()
+
+
+def _rates_table(rates: list[Json]) -> str:
+    if not rates:
+        return ""
+    table = Table(title="critical learning rates", box=None, title_justify="left")
+    for column in ("model", "context", "target / competitor", "method", "T"):
+        table.add_column(column)
+    for column in ("eta_c", "bracket", "Pi_c", "trials"):
+        table.add_column(column, justify="right")
+    for rate in rates:
+        method = f"{rate['method']} {rate['optimizer']}"
+        common = (rate["model"], rate["context"], f"{rate['target']} /{rate['competitor']}", method, str(rate["steps"]))
+        if rate["eta_c"] is None:
+            table.add_row(*common, "none", rate["reason"], "", str(rate["trials_used"]))
+            continue
+        low, high = rate["bracket"]
+        width = f"{low:.5g} … {high:.5g} ({100 * (high / low - 1):.2g} %)"
+        table.add_row(*common, f"{rate['eta_c']:.5g}", width, f"{rate['pi_c']:.4g}", str(rate["trials_used"]))
+    out = io.StringIO()
+    Console(file=out, width=180).print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def doctor_text(result: Json) -> str:
+    """What this machine can run, what is missing and how to get it."""
+    lines = []
+    for check in result["checks"]:
+        mark = "ok     " if check["ok"] else "missing" if check["needed"] else "absent "
+        lines.append(f"{mark} {check['name']}: {check['found']}" + ("" if check["ok"] else f"; {check['remedy']}"))
+    return "\n".join(lines)

