@@ -12,7 +12,7 @@ from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.refinement.search import EXPECTED_TRIALS
 from phantom_dist.scheduling.packing import trials_per_batch
 from phantom_dist.scheduling.tasks import batch_id
-from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, load
+from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, load, tolerance_of
 
 Row = dict[str, Any]
 
@@ -28,8 +28,7 @@ class Plan:
     @property
     def tolerance(self) -> float | None:
         """The search's tolerance; None for a sweep over given learning rates."""
-        rates = learning_rates_of(self.spec)
-        return rates.tolerance if isinstance(rates, Critical) else None
+        return tolerance_of(self.spec)
 
     @property
     def learning_rates(self) -> tuple[float, ...]:

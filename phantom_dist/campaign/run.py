@@ -17,7 +17,7 @@ from typing import Any
 
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.progress import Progress, SearchProgress
-from phantom_dist.campaign.status import open_run, status
+from phantom_dist.campaign.status import status
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Origin, Trial, TrialResult
 from phantom_dist.core.outcome import Outcome
@@ -33,7 +33,7 @@ from phantom_dist.scheduling.packing import pack_probes, pack_trials
 from phantom_dist.scheduling.tasks import ProbeTask, Task, train_task
 from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.spec import from_yaml, extends, to_yaml
-from phantom_dist.traces import RunDirectory, Store
+from phantom_dist.traces import RunDirectory, Store, open_run
 from phantom_dist.traces.claim import claim
 
 Row = dict[str, Any]

@@ -5,7 +5,7 @@ normalised form that a run directory keeps; `extends` says what keeps a run from
 Read `sweep` first, then `entries` and `rates`. `yaml_lines` reads any YAML file; its errors name the line.
 """
 
-from phantom_dist.spec.expand import expand, learning_rates_of
+from phantom_dist.spec.expand import expand, learning_rates_of, tolerance_of
 from phantom_dist.spec.json_schema import json_schema
 from phantom_dist.spec.load import from_yaml, load
 from phantom_dist.spec.normalise import extends, to_yaml
@@ -24,4 +24,5 @@ __all__ = [
     "load",
     "load_contexts",
     "to_yaml",
+    "tolerance_of",
 ]

@@ -7,9 +7,17 @@ Each entry names one thing and may carry its settings: `sgd`, `{sgd: {momentum: 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from phantom_dist.core.errors import did_you_mean
@@ -42,6 +50,12 @@ class Entry(Strict):
     """Exactly one of the fields is set; the JSON Schema says so too."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(value is not None for _, value in self) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(type(self).model_fields)}")
+        return self
 
 
 def wrong(message: str, loc: tuple[str | int, ...], value: object) -> ValidationError:

@@ -54,3 +54,9 @@ def learning_rates_of(spec: SweepSpec) -> tuple[float, ...] | Critical:
             return values
         case rates:
             return rates
+
+
+def tolerance_of(spec: SweepSpec) -> float | None:
+    """The largest relative width of a bracket that ends a search; None for given learning rates."""
+    rates = learning_rates_of(spec)
+    return rates.tolerance if isinstance(rates, Critical) else None

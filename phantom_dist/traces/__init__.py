@@ -7,7 +7,7 @@
 | `run_directory` | the layout: who writes which file, who may write, what a reader sees |
 """
 
-from phantom_dist.traces.run_directory import RunDirectory
+from phantom_dist.traces.run_directory import RunDirectory, open_run
 from phantom_dist.traces.store import Store
 
-__all__ = ["RunDirectory", "Store"]
+__all__ = ["RunDirectory", "Store", "open_run"]

@@ -17,6 +17,7 @@ before a run continues.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +25,8 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from phantom_dist.core.errors import StoreError
+from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.spec import SweepSpec, from_yaml
 from phantom_dist.traces import schema
 from phantom_dist.traces.store import Store
 
@@ -118,9 +120,31 @@ class RunDirectory:
                 partitioning=ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri"),
                 partition_base_dir=self.store.path("traces"),
             )
+            for fragment in dataset.get_fragments():
+                _check_is_ours(fragment, table_schema)
             return dataset.to_table(filter=wanted)
         except (pa.ArrowInvalid, OSError) as error:
             raise StoreError(f"{self.store.location}: a damaged or foreign Parquet file: {error}") from error
+
+
+def open_run(location: str | os.PathLike[str]) -> tuple[RunDirectory, SweepSpec]:
+    """A run directory and the sweep that it belongs to.
+
+    Raises:
+        InputError: there is no run in that directory.
+    """
+    directory = RunDirectory(Store(location))
+    text = directory.read_sweep()
+    if text is None:
+        raise InputError(f"{location}: no run directory (it holds no sweep.yaml). Start one with `phantom-dist run`.")
+    return directory, from_yaml(text, source=f"{location}/sweep.yaml")
+
+
+def _check_is_ours(fragment: ds.Fragment, table_schema: pa.Schema) -> None:
+    """A file of another schema would be cast or padded with nulls in silence."""
+    found = (fragment.physical_schema.metadata or {}).get(b"table")
+    if found != table_schema.metadata[b"table"]:
+        raise pa.ArrowInvalid(f"{fragment.path} is no file of the table {table_schema.metadata[b'table'].decode()}")
 
 
 def _stem(name: str) -> str:
