@@ -145,7 +145,8 @@ class Ledger:
         if not exhausted:
             self._waiting.appendleft(_Waiting(held.task, held.attempt + 1))
         elif held.task.size > 1:
-            self._waiting.extendleft(_Waiting(half) for half in reversed(held.task.halves()))
+            first, second = held.task.halves()
+            self._waiting.extendleft((_Waiting(second), _Waiting(first)))
         else:
             yield GiveUp(held.task, held.attempt, outcome, message)
 

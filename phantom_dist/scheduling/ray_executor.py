@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,8 +23,8 @@ from phantom_dist.scheduling.ledger import Done, Failed, Lost
 from phantom_dist.scheduling.tasks import Task
 from phantom_dist.scheduling.worker import Worker
 
-START_TIMEOUT_S = 120.0
-"""How long a cluster may take to give the first worker its place."""
+CONNECT_TIMEOUT_S = 10.0
+"""How long a cluster's head may take to answer a connection."""
 
 
 class RayExecutor(Executor):
@@ -126,13 +128,32 @@ def _connect(address: str) -> None:
         if address == "local":
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
+            _check_reachable(address)
             ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"--address {address}: no Ray cluster could be joined there ({first_line}). Allowed: `local` starts one on "
             f"this machine, `auto` joins the one that runs here, ray://HOST:10001 or HOST:6379 another."
         ) from None
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError at once where nobody listens; ray.init itself would go on trying for minutes."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or _cluster_of_this_machine()
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        raise ValueError("the address has no port")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+
+
+def _cluster_of_this_machine() -> str:
+    """The address that `ray start` leaves for later commands on its machine."""
+    try:
+        return Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
+    except FileNotFoundError:
+        raise ConnectionError("no cluster runs on this machine") from None
 
 
 def _room(resources: dict[str, float], threads: int, gpus: int) -> int:

@@ -1,0 +1,52 @@
+"""Real models of the zoo with one context, on one thread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from phantom_dist.core.measurement import Origin
+from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
+from phantom_dist.engines.probe import probe
+from phantom_dist.models import LoadedModel, load
+from phantom_dist.spec import load_contexts
+
+CONTEXTS = {c.id: c for c in load_contexts(Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml")}
+CONTEXT = next(iter(CONTEXTS.values()))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def loaded() -> LoadedModel:
+    return load("zoo:gpt2-a")
+
+
+def problem(method: str = "full", optimizer: str = "sgd", *, context: Context = CONTEXT, steps: int = 4, **more):
+    settings = {k: more.pop(k) for k in ("momentum", "weight_decay") if k in more}
+    schedule = Schedule(**more.pop("schedule", {}))
+    lora = Lora(rank=4, alpha=8, targets=more.pop("targets", "attention")) if method == "lora" else None
+    return Problem(
+        model="zoo:gpt2-a",
+        context=context,
+        method=method,
+        lora=lora,
+        optimizer=Optimizer(name=optimizer, **settings),
+        schedule=schedule,
+        steps=steps,
+        **more,
+    )
+
+
+def origin_of(loaded: LoadedModel, method: str = "full", optimizer: str = "sgd", **more) -> Origin:
+    origin = probe(loaded, problem(method, optimizer, **more))
+    assert origin.refusal is None, origin.message
+    return origin

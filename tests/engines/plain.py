@@ -1,0 +1,35 @@
+"""A straight loop with transformers, peft and torch.optim, written apart from the package: the yardstick's yardstick."""
+
+from __future__ import annotations
+
+import copy
+
+import peft
+import torch
+
+
+def gaps(loaded, problem, tokens, learning_rate) -> list[float]:
+    """Logit gaps g_0 .. g_T of one trial."""
+    model = copy.deepcopy(loaded.model)
+    if problem.lora is not None:
+        torch.manual_seed(problem.seed)
+        targets = sorted(problem.lora.targets)
+        model = peft.get_peft_model(
+            model, peft.LoraConfig(r=problem.lora.rank, lora_alpha=problem.lora.alpha, target_modules=targets)
+        )
+    model.eval()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if problem.optimizer.name == "sgd":
+        optimizer = torch.optim.SGD(trained, lr=learning_rate, momentum=problem.optimizer.momentum)
+    else:
+        optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=problem.optimizer.weight_decay)
+    ids = torch.tensor([tokens.prompt])
+    result = []
+    for step in range(problem.steps + 1):
+        logits = model(input_ids=ids).logits[0, -1]
+        result.append(float(logits[tokens.target] - logits[tokens.competitor]))
+        if step < problem.steps:
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(logits, torch.tensor(tokens.target)).backward()
+            optimizer.step()
+    return result

@@ -1,0 +1,62 @@
+"""Refusals and what they say; κ itself is tested beside the engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.trial import Context
+from phantom_dist.engines.probe import probe
+
+from .conftest import CONTEXT, problem
+
+
+def refused(loaded, **changes):
+    return probe(loaded, problem(context=CONTEXT.model_copy(update=changes)))
+
+
+def test_a_pair_that_the_model_completes_rightly_is_refused(loaded):
+    origin = refused(loaded, target=CONTEXT.competitor, competitor=CONTEXT.target)
+    assert origin.refusal is Outcome.REFUSED_COMMITTED
+    assert "already prefers" in origin.message
+    assert origin.gap_0 > 0
+    assert origin.kappa is None
+
+
+def test_a_target_of_several_tokens_is_refused(loaded):
+    origin = refused(loaded, target=CONTEXT.target + CONTEXT.target)
+    assert origin.refusal is Outcome.REFUSED_TOKENS
+    assert "is 2 tokens, not one" in origin.message
+
+
+def test_target_and_competitor_the_same_is_refused(loaded):
+    origin = refused(loaded, competitor=CONTEXT.target)
+    assert origin.refusal is Outcome.REFUSED_TOKENS
+    assert "same token" in origin.message
+
+
+def test_strangers_are_refused_with_both_numbers(loaded):
+    origin = refused(loaded, competitor=" the")
+    assert origin.refusal is Outcome.REFUSED_NOT_SYNONYM
+    assert "no near-synonyms for this model" in origin.message
+    assert origin.centred_overlap < origin.synonym_floor
+
+
+def test_auto_finds_the_strongest_near_synonym(loaded):
+    origin = refused(loaded, competitor="auto")
+    if origin.refusal is None:
+        assert origin.gap_0 < 0
+        assert origin.centred_overlap >= origin.synonym_floor
+        assert origin.tokens.competitor_text == CONTEXT.competitor
+
+
+@pytest.mark.parametrize("text", [CONTEXT.text])
+def test_the_measured_gap_is_the_models_own(loaded, text):
+    import torch
+
+    origin = probe(loaded, problem(context=Context(id="x", text=text, target=CONTEXT.target, competitor=CONTEXT.competitor)))
+    ids = torch.tensor([loaded.tokenizer.encode(text)])
+    logits_V = loaded.model(input_ids=ids).logits[0, -1]
+    t, c = origin.tokens.target, origin.tokens.competitor
+    assert origin.gap_0 == pytest.approx(float(logits_V[t] - logits_V[c]), abs=1e-5)
+    assert loaded.tokenizer.decode([t]) == CONTEXT.target == origin.tokens.target_text

@@ -1,0 +1,214 @@
+"""The reference engine."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import pytest
+import torch
+
+from phantom_dist.core.errors import InputError
+from phantom_dist.core.measurement import Trial
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.trial import Lora
+from phantom_dist.engines import SingleEngine, engine_named
+from phantom_dist.engines.rows import origin_from_row, probe_row, trace_rows, trial_row
+from phantom_dist.engines.trainable import lora_targets
+from phantom_dist.instruments.kernel_rate import effective_steps, first_order_learning_rate
+from phantom_dist.models import load
+from phantom_dist.models.zoo import names
+
+from . import plain
+from .conftest import origin_of, problem
+
+WAYS = [("full", "sgd", {}), ("full", "sgd", {"momentum": 0.9}), ("full", "adamw", {}), ("lora", "adamw", {}), ("lora", "sgd", {})]
+
+
+def first_order(origin) -> float:
+    p = origin.problem
+    return first_order_learning_rate(effective_steps(p.steps, p.schedule, p.optimizer), origin.kappa, origin.gap_0)
+
+
+def run(loaded, origin, *rates):
+    return list(SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=rate) for rate in rates]))
+
+
+def bits(model) -> dict[str, bytes]:
+    return {name: p.detach().numpy().tobytes() for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize(("method", "optimizer", "more"), WAYS, ids=str)
+def test_agrees_with_a_straight_loop(loaded, method, optimizer, more):
+    if method == "lora":
+        more = more | {"targets": lora_targets(loaded.model, Lora())}
+    origin = origin_of(loaded, method, optimizer, **more)
+    eta = first_order(origin)
+    (result,) = run(loaded, origin, eta)
+    expected = plain.gaps(loaded, origin.problem, origin.tokens, eta)
+    # Same operations in another order (fused update): float32 rounding of logits of size 10, over a few steps.
+    tolerance = 1e-3 if optimizer == "adamw" else 1e-4
+    assert [m.logit_gap for m in result.trace] == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize(("method", "optimizer", "more"), WAYS, ids=str)
+def test_leaves_the_model_bit_for_bit_as_it_was(loaded, method, optimizer, more):
+    before = bits(loaded.model)
+    origin = origin_of(loaded, method, optimizer, **more)
+    run(loaded, origin, first_order(origin), 1e6)
+    assert bits(loaded.model) == before
+    assert all(p.requires_grad and p.grad is None for p in loaded.model.parameters())
+
+
+def test_the_same_trial_twice_is_bit_identical(loaded):
+    origin = origin_of(loaded, "lora", "adamw")
+    first, second = run(loaded, origin, 1e-3, 1e-3)
+    assert trace_rows(first) == trace_rows(second)
+
+
+def test_lora_leaves_the_readout_bit_identical_and_has_no_geometry_share(loaded):
+    origin = origin_of(loaded, "lora", "adamw")
+    (result,) = run(loaded, origin, 5 * first_order(origin))
+    hashes = {m.readout_hash for m in result.trace}
+    assert len(hashes) == 1
+    assert None not in hashes
+    assert [m.geometry_change for m in result.trace[1:]] == [0.0] * origin.problem.steps
+    assert {m.embedding_drift for m in result.trace} == {0.0}
+
+
+def test_full_fine_tuning_moves_the_readout(loaded):
+    (result,) = run(loaded, origin_of(loaded), 0.1)
+    drift = [m.embedding_drift for m in result.trace]
+    assert drift[0] == 0.0
+    assert all(b > 0 for b in drift[1:])
+    assert any(m.geometry_change != 0 for m in result.trace[1:])
+    assert {m.readout_hash for m in result.trace} == {None}
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1e-1])
+def test_every_row_keeps_the_theorys_identities(loaded, rate):
+    origin = origin_of(loaded)
+    (result,) = run(loaded, origin, rate)
+    for before, m in zip((None, *result.trace), result.trace, strict=False):
+        assert m.order_parameter == pytest.approx(m.signal + m.drag, abs=1e-12)
+        if before is None:
+            assert (m.readout_change, m.geometry_change) == (None, None)
+        else:
+            change = m.order_parameter - before.order_parameter
+            assert m.readout_change + m.geometry_change == pytest.approx(change, abs=1e-12)
+    assert [m.step for m in result.trace] == list(range(origin.problem.steps + 1))
+    assert [m.gradient_norm is None for m in result.trace] == [False] * origin.problem.steps + [True]
+    assert result.trace[0].logit_gap == pytest.approx(origin.gap_0, abs=1e-6)
+
+
+def test_a_diverging_trial_is_a_result_and_touches_no_other(loaded):
+    origin = origin_of(loaded)
+    alone = trace_rows(run(loaded, origin, 1e-3)[0])
+    blown, after = run(loaded, origin, 1e30, 1e-3)
+    row = trial_row(blown)
+    assert row["outcome"] == Outcome.DIVERGED
+    assert row["stopped_early"] == "non_finite"
+    assert len(blown.trace) < origin.problem.steps + 1
+    assert not math.isfinite(blown.trace[-1].loss)
+    assert blown.trace[-1].rank_target is None
+    assert trace_rows(after) == alone
+
+
+def test_kappa_is_the_gaps_rate_at_a_tiny_step(loaded):
+    """(g_1 - g_0) / η -> κ as η -> 0, for every way of training."""
+    for method, optimizer, more in WAYS:
+        origin = origin_of(loaded, method, optimizer, steps=1, **more)
+        eta = 1e-3 * first_order(origin)
+        (result,) = run(loaded, origin, eta)
+        rate = (result.trace[1].logit_gap - result.trace[0].logit_gap) / eta
+        # gaps of size |g_0| carry rounding of about 1e-6 |g_0|, the change is 1e-3 |g_0|; the curvature adds as much
+        assert rate == pytest.approx(origin.kappa, rel=0.02), (method, optimizer)
+
+
+def test_schedules_and_momentum_reach_the_optimizer(loaded):
+    """To first order the gap moves by η T κ with the effective number of steps."""
+    for more in ({"schedule": {"name": "cosine", "warmup_steps": 2}}, {"momentum": 0.9}, {}):
+        origin = origin_of(loaded, steps=6, **more)
+        (result,) = run(loaded, origin, 0.01 * first_order(origin))
+        moved = result.trace[-1].logit_gap - result.trace[0].logit_gap
+        assert moved == pytest.approx(0.01 * abs(origin.gap_0), rel=0.05), more
+
+
+def test_the_seed_draws_the_adapters(loaded):
+    gap = {}
+    for seed in (0, 1):
+        origin = origin_of(loaded, "lora", "sgd", seed=seed)
+        gap[seed] = run(loaded, origin, first_order(origin_of(loaded, "lora", "sgd")))[0].trace[-1].logit_gap
+    assert gap[0] != gap[1]
+
+
+def test_bfloat16_trains_and_says_so():
+    loaded = load("zoo:gpt2-a", precision="bfloat16")
+    (result,) = run(loaded, origin_of(loaded, precision="bfloat16"), 1e-2)
+    assert trial_row(result)["precision"] == "bfloat16"
+    assert all(m.finite for m in result.trace)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_zoo_architecture_trains_both_ways(name):
+    loaded = load(f"zoo:{name}")
+    for method, optimizer in (("full", "sgd"), ("lora", "adamw")):
+        origin = origin_of(loaded, method, optimizer, steps=2)
+        (result,) = run(loaded, origin, 0.1 * first_order(origin))
+        assert result.trace[-1].logit_gap > result.trace[0].logit_gap
+        if method == "lora":
+            assert trial_row(result)["lora_targets"]
+
+
+def test_unknown_lora_target_names_what_the_model_has(loaded):
+    with pytest.raises(InputError, match=r"LoRA target 'q_prj' is no linear module of GPT2LMHeadModel.*c_attn"):
+        origin_of(loaded, "lora", targets=("q_prj",))
+
+
+@pytest.mark.parametrize("target", ["wte", "lm_head"])
+def test_adapters_on_embedding_or_readout_are_refused(loaded, target):
+    with pytest.raises(InputError, match=f"LoRA target '{target}' .*embedding and readout stay frozen"):
+        origin_of(loaded, "lora", targets=(target,))
+
+
+def test_unknown_engine_names_near_misses():
+    with pytest.raises(InputError, match=r"engine 'singel' doesn't exist\. Did you mean 'single'"):
+        engine_named("singel")
+
+
+def test_an_origin_survives_its_row(loaded):
+    for method in ("full", "lora"):
+        origin = origin_of(loaded, method, "sgd")
+        row = {name: None for name in ("weights", "refusal", "error")} | probe_row(origin)
+        assert origin_from_row(row, origin.problem) == origin
+
+
+def test_trial_ids_are_content_addresses(loaded):
+    origin = origin_of(loaded)
+    again = Trial(origin=origin_of(loaded), learning_rate=0.1)
+    assert Trial(origin=origin, learning_rate=0.1).id == again.id
+    others = [
+        Trial(origin=origin, learning_rate=struct.unpack("d", struct.pack("q", struct.unpack("q", struct.pack("d", 0.1))[0] + 1))[0]),
+        Trial(origin=origin_of(loaded, steps=5), learning_rate=0.1),
+        Trial(origin=origin_of(loaded, momentum=0.5), learning_rate=0.1),
+        Trial(origin=origin_of(loaded, "lora"), learning_rate=0.1),
+        Trial(origin=origin_of(load("zoo:gpt2-b")), learning_rate=0.1),
+    ]
+    assert len({again.id, *(t.id for t in others)}) == 1 + len(others)
+
+
+def test_a_trial_id_does_not_depend_on_names(loaded):
+    origin = origin_of(loaded)
+    renamed = problem(context=origin.problem.context.model_copy(update={"id": "another"})).model_copy(
+        update={"model": "./elsewhere"}
+    )
+    same = Trial(origin=origin_of(loaded).__class__(**{**_fields(origin), "problem": renamed}), learning_rate=0.1)
+    assert same.id == Trial(origin=origin, learning_rate=0.1).id
+
+
+def _fields(origin):
+    return {name: getattr(origin, name) for name in origin.__dataclass_fields__}
+
+
+def test_torch_is_deterministic_here():
+    assert torch.get_num_threads() == 1

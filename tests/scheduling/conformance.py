@@ -1,0 +1,105 @@
+"""What every executor must do. Inherited by the test class of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phantom_dist.core.errors import InputError
+from phantom_dist.core.measurement import Trial
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.trial import Optimizer, Problem
+from phantom_dist.scheduling.executor import Executor, WorkerSettings
+from phantom_dist.scheduling.ledger import Done, Failed
+from phantom_dist.scheduling.tasks import probe_task, train_task
+from phantom_dist.spec import load_contexts
+from phantom_dist.traces import RunDirectory, Store
+
+CONTEXTS = load_contexts(Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml")
+
+
+def problem(model: str = "zoo:gpt2-a", **changes) -> Problem:
+    context = CONTEXTS[0].model_copy(update=changes)
+    return Problem(model=model, context=context, method="full", optimizer=Optimizer(name="sgd"), steps=2)
+
+
+class ExecutorConformance:
+    """Subclasses give `make(settings)`, a started executor."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def location(cls, tmp_path_factory) -> Path:
+        return tmp_path_factory.mktemp("run")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls, location):
+        executor = cls.make(WorkerSettings(location=str(location)))
+        yield executor
+        executor.close()
+
+    def finish(self, executor: Executor, task):
+        executor.start(executor.workers[0], task, 1)
+        while (finished := executor.wait(5.0)) is None:
+            pass
+        assert finished.task == task
+        return finished
+
+    def origins(self, executor, *problems):
+        return self.finish(executor, probe_task(problems)).origins
+
+    def test_nothing_comes_of_nothing(self, executor):
+        assert executor.wait(0.01) is None
+
+    def test_a_probe_sends_origins_and_stores_them(self, executor, location):
+        finished = self.finish(executor, probe_task([problem(), problem(competitor=" the")]))
+        assert isinstance(finished.event, Done)
+        assert [o.refusal for o in finished.origins] == [None, Outcome.REFUSED_NOT_SYNONYM]
+        stored = RunDirectory(Store(location)).probes()
+        assert set(stored["problem"].to_pylist()) >= {o.problem.key for o in finished.origins}
+
+    def test_a_batch_is_stored_by_the_worker_and_comes_back_as_rows(self, executor, location):
+        (origin,) = self.origins(executor, problem())
+        task = train_task(Trial(origin=origin, learning_rate=rate) for rate in (1e-3, 2e-3))
+        finished = self.finish(executor, task)
+        directory = RunDirectory(Store(location))
+        stored = {row["trial_id"]: row for row in directory.trials().to_pylist()}
+        assert {row["trial_id"] for row in finished.rows} == {t.id for t in task.trials}
+        for row in finished.rows:
+            assert stored[row["trial_id"]]["gap_final"] == row["gap_final"]
+            assert (row["batch"], row["attempt"], row["threads"], row["engine"]) == (task.id, 1, 1, "single")
+        assert directory.traces([t.id for t in task.trials]).num_rows == 6
+
+    def test_a_model_that_does_not_exist_is_the_whole_runs_error(self, executor):
+        with pytest.raises(InputError, match="no-such-model"):
+            self.finish(executor, probe_task([problem(model="zoo:no-such-model")]))
+        assert isinstance(self.finish(executor, probe_task([problem()])).event, Done), "the worker lives on"
+
+    def test_an_error_within_a_task_comes_back_as_an_event(self, executor):
+        """A token id beyond the vocabulary: the embedding raises."""
+        (origin,) = self.origins(executor, problem())
+        broken = Trial(origin=with_prompt(origin, (10**6,)), learning_rate=1e-3)
+        finished = self.finish(executor, train_task([broken]))
+        assert isinstance(finished.event, Failed)
+        assert finished.event.outcome is Outcome.ERROR
+        assert "IndexError" in finished.event.message
+
+    def test_a_changed_model_is_refused(self, executor):
+        import dataclasses
+
+        (origin,) = self.origins(executor, problem())
+        changed = origin.identity.model_copy(update={"weights": "0" * 64})
+        trial = Trial(origin=dataclasses.replace(origin, identity=changed), learning_rate=1e-3)
+        with pytest.raises(InputError, match=r"model 'zoo:gpt2-a' has changed since this run began"):
+            self.finish(executor, train_task([trial]))
+
+    def test_a_replaced_worker_works(self, executor):
+        executor.replace(executor.workers[0])
+        assert isinstance(self.finish(executor, probe_task([problem()])).event, Done)
+
+
+def with_prompt(origin, prompt):
+    import dataclasses
+
+    return dataclasses.replace(origin, tokens=origin.tokens.model_copy(update={"prompt": prompt}))

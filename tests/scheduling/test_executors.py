@@ -1,0 +1,61 @@
+"""Both executors pass the same suite; Ray's must survive the death of a worker as well."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import ray
+import torch
+
+from phantom_dist.core.errors import InputError
+from phantom_dist.scheduling.inprocess import InProcessExecutor
+from phantom_dist.scheduling.ledger import Done, Lost
+from phantom_dist.scheduling.ray_executor import RayExecutor
+from phantom_dist.scheduling.tasks import probe_task
+
+from .conformance import ExecutorConformance, problem
+
+
+class TestInProcess(ExecutorConformance):
+    @staticmethod
+    def make(settings):
+        return InProcessExecutor(settings)
+
+
+class TestRay(ExecutorConformance):
+    @staticmethod
+    def make(settings):
+        return RayExecutor(settings, "local", workers=2, useful=8)
+
+    def test_has_the_workers_that_were_asked_for(self, executor):
+        assert executor.workers == ("worker-0", "worker-1")
+
+    def test_threads_are_set_in_the_actors(self, executor):
+        actor = executor._actors["worker-0"]
+        assert ray.get(actor.__ray_call__.remote(lambda worker: torch.get_num_threads())) == 1
+        assert ray.get(actor.__ray_call__.remote(lambda worker: os.environ["OMP_NUM_THREADS"])) == "1"
+
+    def test_a_killed_worker_is_lost_and_its_place_is_filled_again(self, executor):
+        actor = executor._actors["worker-1"]
+        pid = ray.get(actor.__ray_call__.remote(lambda worker: os.getpid()))
+        executor.start("worker-1", probe_task([problem()]), 1)
+        os.kill(pid, signal.SIGKILL)
+        while (finished := executor.wait(5.0)) is None:
+            pass
+        assert finished.event == Lost("worker-1", finished.event.message)
+        executor.replace("worker-1")
+        executor.start("worker-1", probe_task([problem()]), 2)
+        while (finished := executor.wait(5.0)) is None:
+            pass
+        assert isinstance(finished.event, Done)
+
+
+@pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:9"])
+def test_no_cluster_at_the_address_is_one_clear_message(address, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    from phantom_dist.scheduling.executor import WorkerSettings
+
+    with pytest.raises(InputError, match=rf"--address {address}: no Ray cluster could be joined there .*Allowed: `local`"):
+        RayExecutor(WorkerSettings(location=str(tmp_path)), address, workers=1, useful=1)
