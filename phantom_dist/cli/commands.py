@@ -21,13 +21,21 @@ app = typer.Typer(
 )
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="sweep file, e.g. sweeps/quickstart.yaml")]
-Directory = Annotated[str, typer.Argument(metavar="DIR", help="run directory: a local path, s3://… or gs://…")]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout, everything else on stderr")]
+Directory = Annotated[
+    str, typer.Argument(metavar="DIR", help="run directory: a local path, s3://… or gs://…")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="print one JSON object on stdout, everything else on stderr")
+]
 Address = Annotated[
     str | None,
-    typer.Option(help="Ray cluster: local starts one here; auto or ray://HOST:10001 joins one", show_default="local"),
+    typer.Option(
+        help="Ray cluster: local starts one here; auto or ray://HOST:10001 joins one", show_default="local"
+    ),
 ]
-ExecutorName = Annotated[str, typer.Option("--executor", help="ray, or inprocess: one worker in this process")]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="ray, or inprocess: one worker in this process")
+]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, or an engine's name: single")]
 Workers = Annotated[int | None, typer.Option(min=1, help="number of workers", show_default="as many as fit")]
 
@@ -44,7 +52,9 @@ def plan(spec: Spec, as_json: AsJson = False) -> None:
 @app.command()
 def run(
     spec: Spec,
-    out: Annotated[str, typer.Option(metavar="DIR", help="run directory; a run that is there already is continued")],
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="run directory; a run that is there already is continued")
+    ],
     address: Address = None,
     executor: ExecutorName = "ray",
     engine: EngineName = "auto",
@@ -85,7 +95,9 @@ def resume(
 @app.command()
 def status(
     directory: Directory,
-    watch: Annotated[bool, typer.Option("--watch", help="show again every two seconds until the run ends")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="show again every two seconds until the run ends")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress and the results of a run, live or dead."""
@@ -106,14 +118,18 @@ def status(
 
 @app.command()
 def report(
-    directories: Annotated[list[str], typer.Argument(metavar="DIR…", help="run directories; several are compared")],
+    directories: Annotated[
+        list[str], typer.Argument(metavar="DIR…", help="run directories; several are compared")
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="the page to write")] = Path("report.html"),
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page with the critical rates and the figures."""
     from phantom_dist.reports import report as write_report
 
-    answer(lambda: write_report(directories, out), lambda result: f"report: {result['file']}", as_json=as_json)
+    answer(
+        lambda: write_report(directories, out), lambda result: f"report: {result['file']}", as_json=as_json
+    )
 
 
 @app.command()

@@ -66,7 +66,9 @@ def render(progress: Progress) -> Group:
     table.add_column("width", justify="right")
     open_first = sorted(progress.searches, key=lambda search: (search.finished, -search.trials))
     for search in open_first[:SHOWN_SEARCHES]:
-        table.add_row(search.name, str(search.trials), *_bracket(search), style="dim" if search.finished else "")
+        table.add_row(
+            search.name, str(search.trials), *_bracket(search), style="dim" if search.finished else ""
+        )
     if len(open_first) > SHOWN_SEARCHES:
         table.add_row(f"… and {len(open_first) - SHOWN_SEARCHES} more")
     bar = ProgressBar(total=max(progress.expected, 1), completed=progress.done, width=60)

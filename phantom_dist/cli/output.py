@@ -19,7 +19,9 @@ from phantom_dist.core.errors import InputError, StoreError
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def answer(work: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], str], *, as_json: bool) -> NoReturn:
+def answer(
+    work: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], str], *, as_json: bool
+) -> NoReturn:
     """Do a command's work, print its answer, exit with its status.
 
     While the work is done, whatever a library prints to stdout lands on stderr.
@@ -32,7 +34,12 @@ def answer(work: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], 
     except StoreError as error:
         _fail(stdout, str(error), FAILED, as_json)
     except KeyboardInterrupt:
-        _fail(stdout, "interrupted; what was stored is kept: continue with `phantom-dist resume DIR`", INTERRUPTED, as_json)
+        _fail(
+            stdout,
+            "interrupted; what was stored is kept: continue with `phantom-dist resume DIR`",
+            INTERRUPTED,
+            as_json,
+        )
     print(json.dumps(to_json(result)) if as_json else show(result), file=stdout, flush=True)
     sys.exit(FAILED if result.get("errors") else DONE)
 

@@ -29,7 +29,7 @@ def plan_text(result: Json) -> str:
             *models,
             f"predicted: {duration(result['predicted_seconds'])} of worker time "
             f"({result['predicted_device_hours']:.3g} device-hours), "
-            f"{result['predicted_worker_bytes'] / 1e9:.2g} GB per worker, {result['threads_per_worker']} thread(s) each",
+            f"{result['predicted_worker_bytes'] / 1e9:.2g} GB and {result['threads_per_worker']} thread(s) per worker",
         ]
     )
 
@@ -38,8 +38,17 @@ def status_text(result: Json) -> str:
     """Where a run stands, and its critical learning rates."""
     trials = result["trials"]
     outcomes = ", ".join(f"{count} {name}" for name, count in result["outcomes"].items()) or "none"
-    head = f"run {result['run']}: {result['state']}, {trials['done']} of {trials['total']} trials ({outcomes})"
-    lines = [head, _rates_table(result["critical_rates"])]
+    head = (
+        f"run {result['run']}: {result['state']}, {trials['done']} of {trials['total']} trials ({outcomes})"
+    )
+    lines = [head]
+    if result["state"] == "complete" and result["seconds"]:
+        lines.append(
+            f"took {duration(result['seconds'])} with {result['workers']} worker(s); "
+            f"peak memory of all its processes {result['peak_memory_bytes'] / 1e9:.2f} GB"
+        )
+    lines += [f"{name}: {title}" for name, title in result["models"].items() if title != name]
+    lines.append(_rates_table(result["critical_rates"]))
     lines += [f"error: {e['model']} {e['context']}: {e['error']}" for e in result["errors"]]
     return "\n".join(lines).rstrip()
 
@@ -54,7 +63,13 @@ def _rates_table(rates: list[Json]) -> str:
         table.add_column(column, justify="right")
     for rate in rates:
         method = f"{rate['method']} {rate['optimizer']}"
-        common = (rate["model"], rate["context"], f"{rate['target']} /{rate['competitor']}", method, str(rate["steps"]))
+        common = (
+            rate["model"],
+            rate["context"],
+            f"{rate['target']} /{rate['competitor']}",
+            method,
+            str(rate["steps"]),
+        )
         if rate["eta_c"] is None:
             table.add_row(*common, "none", rate["reason"], "", str(rate["trials_used"]))
             continue
@@ -71,5 +86,7 @@ def doctor_text(result: Json) -> str:
     lines = []
     for check in result["checks"]:
         mark = "ok     " if check["ok"] else "missing" if check["needed"] else "absent "
-        lines.append(f"{mark} {check['name']}: {check['found']}" + ("" if check["ok"] else f"; {check['remedy']}"))
+        lines.append(
+            f"{mark} {check['name']}: {check['found']}" + ("" if check["ok"] else f"; {check['remedy']}")
+        )
     return "\n".join(lines)

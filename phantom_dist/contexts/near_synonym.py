@@ -47,7 +47,12 @@ def choose_competitor(
 
 
 def check_pair(
-    *, gap_0: float, centred_overlap: float, floor: float, target: str = "target", competitor: str = "competitor"
+    *,
+    gap_0: float,
+    centred_overlap: float,
+    floor: float,
+    target: str = "target",
+    competitor: str = "competitor",
 ) -> None:
     """Check that a pair can show the near-synonym mechanism on this model; the words are for the message.
 

@@ -64,8 +64,8 @@ def prompt_and_target(tokenizer: Tokenizer, context: Context) -> tuple[tuple[int
 def rival_test(tokenizer: Tokenizer, context: Context) -> Callable[[int], bool]:
     """Whether a token may stand as an `auto` competitor beside the target.
 
-    It is a word of two letters or more, begins with a space if the target does, is not the target in another case, and extends the
-    prompt as one token.
+    It is a word of two letters or more, begins with a space if the target does, is not the target in another case,
+    and extends the prompt as one token.
     """
     prompt = tokenizer.encode(context.text)
     target = context.target
@@ -91,7 +91,9 @@ def _continuation(tokenizer: Tokenizer, context: Context, role: str, word: str, 
     if whole[: len(prompt)] == list(prompt):
         pieces = [tokenizer.decode([token]) for token in whole[len(prompt) :]]
         raise _refused(context, f"the {role} {word!r} is {len(pieces)} tokens, not one: {pieces}")
-    raise _refused(context, f"the {role} {word!r} changes how the prompt's end is split; it must extend the prompt")
+    raise _refused(
+        context, f"the {role} {word!r} changes how the prompt's end is split; it must extend the prompt"
+    )
 
 
 def _refused(context: Context, why: str) -> Refusal:

@@ -45,13 +45,20 @@ class Thresholds(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     structural_drag: float = Field(
-        default=0.01, gt=0, description="fall of the drag, delta_0 - delta_T, above which a failure is structural"
+        default=0.01,
+        gt=0,
+        description="fall of the drag, delta_0 - delta_T, above which a failure is structural",
     )
     jump_size: float = Field(
-        default=0.1, gt=0, description="smallest change of the order parameter in one step that is called a jump"
+        default=0.1,
+        gt=0,
+        description="smallest change of the order parameter in one step that is called a jump",
     )
     jump_share_of_range: float = Field(
-        default=0.5, gt=0, le=1, description="smallest share of the trial's whole range of the order parameter"
+        default=0.5,
+        gt=0,
+        le=1,
+        description="smallest share of the trial's whole range of the order parameter",
     )
     # theory.md proposes 3, which refuses one of its own pairs (" mad"/" angry" stands at 2.89 times the rms);
     # 2.75 accepts all ten and still rejects 99.7 % of random pairs in SmolLM2-135M.

@@ -34,9 +34,18 @@ class Quantity:
     is_result: bool = True
 
 
-def _q(name: str, type: ColumnType, unit: str, symbol: str, description: str, low: float = -math.inf,
-       high: float = math.inf) -> Quantity:
-    return Quantity(name=name, type=type, unit=unit, symbol=symbol, description=description, low=low, high=high)
+def _q(
+    name: str,
+    type: ColumnType,
+    unit: str,
+    symbol: str,
+    description: str,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> Quantity:
+    return Quantity(
+        name=name, type=type, unit=unit, symbol=symbol, description=description, low=low, high=high
+    )
 
 
 def _label(name: str, description: str, type: ColumnType = "string") -> Quantity:
@@ -60,10 +69,36 @@ TRACE_COLUMNS: tuple[Quantity, ...] = (
     _q("order_parameter", "float64", "1", "Φ", "sum_i p_i (S_ti^2 - S_ci^2) = signal + drag", -1, 1),
     _q("signal", "float64", "1", "σ", "(p_t - p_c)(1 - S_tc^2)", -1, 1),
     _q("drag", "float64", "1", "δ", "sum over all other tokens of p_i (S_ti^2 - S_ci^2)", -1, 1),
-    _q("readout_change", "float64", "1", "ΔΦ_p", "share of the change of Φ since the last step due to p (midpoint rule)"),
-    _q("geometry_change", "float64", "1", "ΔΦ_E", "share of the change of Φ since the last step due to the overlaps"),
-    _q("embedding_drift", "float64", "1", "‖E_s-E_0‖/‖E_0‖", "relative Frobenius distance of the readout matrix", 0),
-    _q("gradient_norm", "float64", "nat", "‖∇L‖", "norm of the loss's gradient over the trained parameters; null in the last row", 0),
+    _q(
+        "readout_change",
+        "float64",
+        "1",
+        "ΔΦ_p",
+        "share of the change of Φ since the last step due to p (midpoint rule)",
+    ),
+    _q(
+        "geometry_change",
+        "float64",
+        "1",
+        "ΔΦ_E",
+        "share of the change of Φ since the last step due to the overlaps",
+    ),
+    _q(
+        "embedding_drift",
+        "float64",
+        "1",
+        "‖E_s-E_0‖/‖E_0‖",
+        "relative Frobenius distance of the readout matrix",
+        0,
+    ),
+    _q(
+        "gradient_norm",
+        "float64",
+        "nat",
+        "‖∇L‖",
+        "norm of the loss's gradient over the trained parameters; null in the last row",
+        0,
+    ),
     _label("readout_hash", "xxh3-128 of the readout matrix's bytes where it is frozen (LoRA), else null"),
 )
 
@@ -86,7 +121,14 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
     _label("schedule", "constant, linear or cosine"),
     _q("warmup_steps", "int32", "1", "", "steps of linear warm-up", 0),
     _q("lora_rank", "int32", "1", "r", "rank of the adapters; null under full fine-tuning", 1),
-    _q("lora_alpha", "float64", "1", "α", "adapters are scaled by alpha / rank; null under full fine-tuning", 0),
+    _q(
+        "lora_alpha",
+        "float64",
+        "1",
+        "α",
+        "adapters are scaled by alpha / rank; null under full fine-tuning",
+        0,
+    ),
     _label("lora_targets", "modules with adapters, comma-separated; null under full fine-tuning"),
     _q("steps", "int32", "1", "T", "optimizer steps", 1),
     _q("seed", "int32", "1", "", "seed of the adapters' initialisation", 0),
@@ -100,7 +142,14 @@ ORIGIN_COLUMNS: tuple[Quantity, ...] = (
     _q("loss_0", "float64", "nat", "L_0", "loss of the untouched model", 0),
     _q("overlap_0", "float64", "1", "S_tc", "overlap of target and competitor before training", -1, 1),
     _q("centred_overlap", "float64", "1", "", "overlap of the mean-centred readout rows", -1, 1),
-    _q("synonym_floor", "float64", "1", "", "centred overlap from which a pair counts as near-synonyms here", 0),
+    _q(
+        "synonym_floor",
+        "float64",
+        "1",
+        "",
+        "centred overlap from which a pair counts as near-synonyms here",
+        0,
+    ),
 )
 """What the untouched model says about a problem."""
 
@@ -113,7 +162,13 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _q("commit_step", "int32", "1", "", "first step with a positive gap; null if there is none", 0),
     _q("jump_step", "int32", "1", "", "step of the largest jump of Φ; null if there is none", 1),
     _q("jump_size", "float64", "1", "|ΔΦ|", "size of that jump", 0, 2),
-    _q("jump_readout_share", "float64", "1", "", "readout's share of that jump (midpoint rule; may leave [0, 1])"),
+    _q(
+        "jump_readout_share",
+        "float64",
+        "1",
+        "",
+        "readout's share of that jump (midpoint rule; may leave [0, 1])",
+    ),
     *ORIGIN_COLUMNS,
     _q("steps_taken", "int32", "1", "", "optimizer steps that were taken", 0),
     _q("gap_final", "float64", "logit", "g_T", "logit gap after the last step"),
@@ -150,9 +205,23 @@ PROBE_COLUMNS: tuple[Quantity, ...] = (
 
 PLAN_COLUMNS: tuple[Quantity, ...] = (
     *(q for q in PROBLEM_COLUMNS if q.name not in {"architecture", "parameters", "weights"}),
-    _q("learning_rate", "float64", "1", "η", "peak learning rate; null for a search before its first round", 0),
+    _q(
+        "learning_rate",
+        "float64",
+        "1",
+        "η",
+        "peak learning rate; null for a search before its first round",
+        0,
+    ),
     _label("batch", "batch that holds the trial; null for a search before its first round"),
-    _q("predicted_trial_steps", "float64", "1", "", "trial-steps (one forward and one backward pass) expected", 0),
+    _q(
+        "predicted_trial_steps",
+        "float64",
+        "1",
+        "",
+        "trial-steps (one forward and one backward pass) expected",
+        0,
+    ),
 )
 """One row per planned trial, searches included."""
 

@@ -19,13 +19,17 @@ class _Frozen(BaseModel):
 class Context(_Frozen):
     """A prompt whose right next token has a near-synonym rival."""
 
-    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="short name, unique in its file")
-    text: str = Field(min_length=1, description="the prompt; the tokenizer's default special tokens, no chat template")
+    id: str = Field(
+        min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="short name, unique in its file"
+    )
+    text: str = Field(
+        min_length=1, description="the prompt; the tokenizer's default special tokens, no chat template"
+    )
     target: str = Field(min_length=1, description="the right continuation with its leading space; one token")
     competitor: str = Field(
         default="auto",
         min_length=1,
-        description="the near-synonym with its leading space; one token; `auto`: the strongest rival over the overlap floor",
+        description="the near-synonym with its space; one token; `auto`: the strongest rival over the overlap floor",
     )
 
 
@@ -36,7 +40,7 @@ class Lora(_Frozen):
     alpha: float = Field(default=16, gt=0, description="adapters are scaled by alpha / rank")
     targets: tuple[str, ...] | Literal["attention"] = Field(
         default="attention",
-        description="names of the linear modules that get adapters, or `attention`: all linear modules of the attention",
+        description="names of linear modules that get adapters, or `attention`: all linear modules of the attention",
     )
 
 
@@ -45,10 +49,14 @@ class Optimizer(_Frozen):
 
     name: Literal["sgd", "adamw"] = Field(description="sgd or adamw, as in torch.optim")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="sgd only; dampening 0")
-    weight_decay: float = Field(default=0.0, ge=0, description="0 unless the sweep sets it (torch's AdamW has 0.01)")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="0 unless the sweep sets it (torch's AdamW has 0.01)"
+    )
     beta1: float = Field(default=0.9, ge=0, lt=1, description="adamw only")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="adamw only")
-    epsilon: float = Field(default=1e-8, gt=0, description="adamw only; gradients near it are rounding turned into signs")
+    epsilon: float = Field(
+        default=1e-8, gt=0, description="adamw only; gradients near it are rounding turned into signs"
+    )
 
     @model_validator(mode="after")
     def _momentum_is_sgd(self) -> Optimizer:
@@ -61,7 +69,9 @@ class Schedule(_Frozen):
     """The learning rate of step s as a multiple of the trial's learning rate."""
 
     name: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: int = Field(default=0, ge=0, description="steps of linear warm-up before the schedule begins")
+    warmup_steps: int = Field(
+        default=0, ge=0, description="steps of linear warm-up before the schedule begins"
+    )
 
     def factors(self, steps: int) -> tuple[float, ...]:
         """eta_s / eta for the optimizer steps s = 1..T, dimensionless, each in (0, 1].
@@ -74,15 +84,21 @@ class Schedule(_Frozen):
             ValueError: warm-up is as long as the trial or longer.
         """
         if self.warmup_steps >= steps:
-            raise ValueError(f"{self.warmup_steps} warm-up steps leave none of {steps} steps for the schedule")
+            raise ValueError(
+                f"{self.warmup_steps} warm-up steps leave none of {steps} steps for the schedule"
+            )
         rest = steps - self.warmup_steps
-        decay = {
-            "constant": lambda r: 1.0,
-            "linear": lambda r: 1.0 - r / rest,
-            "cosine": lambda r: (1.0 + math.cos(math.pi * r / rest)) / 2.0,
-        }[self.name]
         warmup = tuple((s + 1) / self.warmup_steps for s in range(self.warmup_steps))
-        return warmup + tuple(decay(r) for r in range(rest))
+        return warmup + tuple(self._decay(r / rest) for r in range(rest))
+
+    def _decay(self, progress: float) -> float:
+        match self.name:
+            case "constant":
+                return 1.0
+            case "linear":
+                return 1.0 - progress
+            case "cosine":
+                return (1.0 + math.cos(math.pi * progress)) / 2.0
 
 
 class Problem(_Frozen):
@@ -114,7 +130,9 @@ class Problem(_Frozen):
 class ModelIdentity(_Frozen):
     """What a loaded model is, whatever folder or file it came from."""
 
-    weights: str = Field(description="sha256 over names, shapes, types and bytes of all tensors and the configuration")
+    weights: str = Field(
+        description="sha256 over names, shapes, types and bytes of all tensors and the configuration"
+    )
     architecture: str = Field(description="transformers' name of the architecture, e.g. LlamaForCausalLM")
     parameters: int = Field(gt=0, description="number of parameters, tied ones counted once")
 
@@ -122,7 +140,9 @@ class ModelIdentity(_Frozen):
 class Tokens(_Frozen):
     """A context as a model reads it."""
 
-    prompt: tuple[int, ...] = Field(min_length=1, description="token ids of the prompt, special tokens included")
+    prompt: tuple[int, ...] = Field(
+        min_length=1, description="token ids of the prompt, special tokens included"
+    )
     target: int
     competitor: int
     target_text: str = Field(description="the decoded target, with its leading space")
@@ -134,7 +154,9 @@ class Tokens(_Frozen):
         return {"prompt": list(self.prompt), "target": self.target, "competitor": self.competitor}
 
 
-def trial_id(problem: Problem, weights: str | None, tokens: Tokens | None, learning_rate: float | None) -> str:
+def trial_id(
+    problem: Problem, weights: str | None, tokens: Tokens | None, learning_rate: float | None
+) -> str:
     """The trial's content address: 32 hex digits over everything that defines its result, and nothing else.
 
     The model counts by its weights and the context by its tokens (by its words where they are not single tokens), so

@@ -112,6 +112,8 @@ def _with_rate(loaded: LoadedModel, origin: Origin) -> Origin:
         return dataclasses.replace(origin, kappa=kernel_rate.rate(gap_gradients, directions))
 
 
-def _gradients(value: Tensor, parameters: tuple[nn.Parameter, ...], *, retain_graph: bool) -> tuple[Tensor, ...]:
+def _gradients(
+    value: Tensor, parameters: tuple[nn.Parameter, ...], *, retain_graph: bool
+) -> tuple[Tensor, ...]:
     """∇value; zeros for parameters that it doesn't depend on (unused positions of a learned embedding do)."""
     return torch.autograd.grad(value, parameters, retain_graph=retain_graph, materialize_grads=True)

@@ -82,7 +82,9 @@ class Recorder:
     def _check_frozen(self, step: int) -> None:
         now = drift.readout_hash(self._trainable.readout_Vd)
         if now != self._hash:
-            raise RuntimeError(f"the frozen readout matrix changed its bytes before step {step}: {self._hash} -> {now}")
+            raise RuntimeError(
+                f"the frozen readout matrix changed its bytes before step {step}: {self._hash} -> {now}"
+            )
 
 
 def with_gradient_norm(measurement: Measurement, gradient_norm: float) -> Measurement:

@@ -85,7 +85,9 @@ def origin_from_row(row: Row, problem: Problem) -> Origin:
         problem=problem,
         identity=identity,
         tokens=tokens,
-        lora_targets=None if problem.lora is None or row["lora_targets"] is None else tuple(row["lora_targets"].split(",")),
+        lora_targets=None
+        if problem.lora is None or row["lora_targets"] is None
+        else tuple(row["lora_targets"].split(",")),
         refusal=None if row["refusal"] is None else Outcome(row["refusal"]),
         message=row["error"],
         **{name: row[name] for name in measured},

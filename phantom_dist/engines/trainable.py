@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.core.trial import Lora, Problem
 from phantom_dist.models import LoadedModel
+from phantom_dist.models.quiet import quiet
 
 ADAPTABLE = (nn.Linear, Conv1D)
 
@@ -87,7 +88,8 @@ def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(seed)
-    adapted = peft.get_peft_model(base, config, autocast_adapter_dtype=False)
+    with quiet():
+        adapted = peft.get_peft_model(base, config, autocast_adapter_dtype=False)
     adapted.eval()
     readout_Vd = readout_matrix(base)
     try:

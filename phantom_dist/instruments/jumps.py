@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from phantom_dist.core.outcome import Thresholds
 
@@ -36,7 +37,7 @@ def largest_jump(
     if len(finite) < 2:
         return None
     smallest = max(thresholds.jump_size, thresholds.jump_share_of_range * (max(finite) - min(finite)))
-    changes = [b - a for a, b in zip(order_parameter, order_parameter[1:], strict=False)]
+    changes = [b - a for a, b in pairwise(order_parameter)]
     step, change = max(
         ((s, c) for s, c in enumerate(changes, start=1) if math.isfinite(c)),
         key=lambda item: abs(item[1]),

@@ -19,16 +19,16 @@ def first_direction(gradient: Tensor, parameter: Tensor, optimizer: Optimizer) -
 
     AdamW's first step is a sign wherever |∇L| is far above ε: bias correction makes m̂ = ∇L and v̂ = ∇L².
     """
-    if optimizer.name == "sgd":
-        direction = gradient
-    else:
-        direction = gradient / (gradient.abs() + optimizer.epsilon)
+    direction = gradient if optimizer.name == "sgd" else gradient / (gradient.abs() + optimizer.epsilon)
     return direction + optimizer.weight_decay * parameter if optimizer.weight_decay else direction
 
 
 def rate(gradients: Iterable[Tensor], directions: Iterable[Tensor]) -> float:
     """-⟨∇f, u⟩ over all trained parameters, summed in float64; unit of f per step per unit learning rate."""
-    return -sum(float((gradient.double() * u.double()).sum()) for gradient, u in zip(gradients, directions, strict=True))
+    return -sum(
+        float((gradient.double() * u.double()).sum())
+        for gradient, u in zip(gradients, directions, strict=True)
+    )
 
 
 def effective_steps(steps: int, schedule: Schedule, optimizer: Optimizer) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from phantom_dist.core.outcome import Outcome, Thresholds
 
@@ -35,7 +36,7 @@ def outcome(
 
 def silent(loss: Sequence[float], outcome: Outcome) -> bool:
     """True for a silent failure: not committed although the loss fell at every step."""
-    return outcome is not Outcome.COMMITTED and all(b < a for a, b in zip(loss, loss[1:], strict=False))
+    return outcome is not Outcome.COMMITTED and all(b < a for a, b in pairwise(loss))
 
 
 def commit_step(logit_gap: Sequence[float]) -> int | None:

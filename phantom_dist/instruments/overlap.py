@@ -19,7 +19,7 @@ def overlap_rows(readout_Vd: Tensor, tokens: tuple[int, ...]) -> Tensor:
     norms_V = torch.linalg.vector_norm(readout_Vd, dim=1).clamp_min(torch.finfo(readout_Vd.dtype).tiny)
     index = torch.tensor(tokens, device=readout_Vd.device)
     units_kd = readout_Vd[index] / norms_V[index, None]
-    rows_kV = (units_kd @ readout_Vd.T) / norms_V
+    rows_kV: Tensor = (units_kd @ readout_Vd.T) / norms_V
     rows_kV = rows_kV.double().clamp(-1.0, 1.0)
     # S_tc and S_ct are rounded apart; one value for both keeps Φ = σ + δ exact.
     pairs_kk = (rows_kV[:, index] + rows_kV[:, index].T) / 2

@@ -12,11 +12,15 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def readout_change(p_before_V: Tensor, p_after_V: Tensor, lever_before_V: Tensor, lever_after_V: Tensor) -> Tensor:
+def readout_change(
+    p_before_V: Tensor, p_after_V: Tensor, lever_before_V: Tensor, lever_after_V: Tensor
+) -> Tensor:
     """The readout's part of ΔΦ; shapes (..., V) -> (...), dimensionless."""
     return ((p_after_V - p_before_V) * (lever_before_V + lever_after_V) / 2).sum(dim=-1)
 
 
-def geometry_change(p_before_V: Tensor, p_after_V: Tensor, lever_before_V: Tensor, lever_after_V: Tensor) -> Tensor:
+def geometry_change(
+    p_before_V: Tensor, p_after_V: Tensor, lever_before_V: Tensor, lever_after_V: Tensor
+) -> Tensor:
     """The geometry's part of ΔΦ; shapes (..., V) -> (...), dimensionless."""
     return ((p_before_V + p_after_V) / 2 * (lever_after_V - lever_before_V)).sum(dim=-1)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, final
 
-from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.models import zoo
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
 from phantom_dist.models.folder import read_config
@@ -14,6 +13,7 @@ from phantom_dist.models.metadata import describe_config
 PREFIX = "zoo:"
 
 
+@final
 class BuiltIn(ModelAdapter):
     """One of the tiny pretrained models of the zoo."""
 
@@ -25,19 +25,14 @@ class BuiltIn(ModelAdapter):
 
     def resolve(self, reference: str, permissions: Permissions) -> ModelFolder:
         """The model's folder inside the package."""
-        name = _name(reference)
-        return usable(zoo.folder(name), reference, f"{name} (zoo)", permissions)
+        name = reference.removeprefix(PREFIX)
+        return usable(zoo.folder(name), reference, _title(name), permissions)
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
         """From the model's config.json."""
-        name = _name(reference)
-        return describe_config(
-            read_config(zoo.folder(name), reference, permissions), reference, f"{name} (zoo)"
-        )
+        name = reference.removeprefix(PREFIX)
+        return describe_config(read_config(zoo.folder(name), reference, permissions), reference, _title(name))
 
 
-def _name(reference: str) -> str:
-    name = reference.removeprefix(PREFIX)
-    if name not in zoo.names():
-        raise InputError(f"model {reference!r}: the zoo has no {name!r}." + did_you_mean(name, zoo.names()))
-    return name
+def _title(name: str) -> str:
+    return f"{name} (zoo)"

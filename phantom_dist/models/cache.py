@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from phantom_dist.core.errors import InputError
+
 CHUNK = 1 << 24
 WORTH_CACHING_S = 1.0
 
@@ -26,11 +28,16 @@ def building(final: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `final` in one rename at the end, and vanishes after an exception.
 
     Two processes may build the same folder at once: the first rename wins, the other's work is dropped.
+
+    Raises:
+        InputError: the place can't be written, or the disk is full.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{final.name[:16]}-", dir=final.parent))
+    scratch = _scratch(final)
     try:
-        yield scratch
+        try:
+            yield scratch
+        except OSError as error:
+            raise _unwritable(final.parent, error) from error
         scratch.chmod(0o755)
         try:
             scratch.rename(final)
@@ -39,6 +46,21 @@ def building(final: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch(final: Path) -> Path:
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{final.name[:16]}-", dir=final.parent))
+    except OSError as error:
+        raise _unwritable(final.parent, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{folder}: converted models can't be kept here ({error.strerror or error}); "
+        "set PHANTOM_DIST_CACHE to a folder that can be written and has room"
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -8,7 +8,10 @@ from typing import Any
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PretrainedConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.models.adapter import Permissions
@@ -51,12 +54,14 @@ def read_config(folder: Path, reference: str, permissions: Permissions) -> Pretr
     """The configuration of a folder, of a causal language model that transformers knows.
 
     Raises:
-        InputError: config.json is missing, unreadable, unknown to transformers or not of a causal language model.
+        InputError: config.json is missing, unreadable, unknown to transformers, quantised or not of a causal language
+            model.
     """
     raw = read_json(folder / "config.json")
     if not permissions.remote_code:
         _check_known(raw, reference)
         _check_causal(raw, reference)
+    _check_full_precision(raw, reference)
     try:
         return transformers.AutoConfig.from_pretrained(
             folder, trust_remote_code=permissions.remote_code, local_files_only=True
@@ -101,14 +106,27 @@ def _check_causal(raw: dict[str, Any], reference: str) -> None:
     architectures = [str(a) for a in raw.get("architectures") or []]
     named_causal = not architectures or any(a in causal_heads for a in architectures)
     type_is_causal = raw["model_type"] in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    # Encoders such as BERT have a causal head in transformers; without `is_decoder` it sees the whole sentence.
-    class_default = getattr(CONFIG_MAPPING[raw["model_type"]], "is_decoder", None)
-    is_decoder = raw.get("is_decoder", class_default)
-    if not (named_causal and type_is_causal) or is_decoder is False:
+    if not (named_causal and type_is_causal) or _is_encoder(raw):
         kind = ", ".join(architectures) or raw["model_type"]
         raise InputError(
             f"model {reference!r} is no causal language model ({kind}); phantom_dist trains models that predict the "
             "next token, such as LlamaForCausalLM or GPT2LMHeadModel"
+        )
+
+
+def _is_encoder(raw: dict[str, Any]) -> bool:
+    """Encoders such as BERT have a causal head too; without `is_decoder` it sees the whole sentence."""
+    model_type = raw["model_type"]
+    is_decoder = raw.get("is_decoder", getattr(CONFIG_MAPPING[model_type], "is_decoder", True))
+    return model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder
+
+
+def _check_full_precision(raw: dict[str, Any], reference: str) -> None:
+    if raw.get("quantization_config"):
+        method = raw["quantization_config"].get("quant_method", "unknown method")
+        raise InputError(
+            f"model {reference!r} is quantised ({method}), and quantised weights can't be trained; use the model it "
+            "was made from, or a GGUF file, which is dequantised"
         )
 
 

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, final
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
@@ -48,6 +48,7 @@ PACKAGED = {
 }
 
 
+@final
 class Gguf(ModelAdapter):
     """A GGUF file by its path, or by the name of one that comes inside a package."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, final
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
@@ -30,6 +30,8 @@ from phantom_dist.models.quiet import quiet
 T = TypeVar("T")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WEIGHTS_AND_TOKENIZER = ["*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt"]
+OTHER_FORMS = ["*/*", "consolidated*"]
+"""The same weights once more, for other programs."""
 PICKLED = "pytorch_model*.bin"
 
 
@@ -37,6 +39,7 @@ class _UnreachableError(Exception):
     """The hub can't be asked; says nothing about whether the model exists."""
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class Hub(ModelAdapter):
     """A hub name; the snapshot that is already there is used where the hub can't be reached.
@@ -80,7 +83,13 @@ class Hub(ModelAdapter):
 
     def _snapshot(self, name: str, patterns: list[str]) -> Path:
         return Path(
-            snapshot_download(name, allow_patterns=patterns, endpoint=self.endpoint, cache_dir=self.cache_dir)
+            snapshot_download(
+                name,
+                allow_patterns=patterns,
+                ignore_patterns=OTHER_FORMS,
+                endpoint=self.endpoint,
+                cache_dir=self.cache_dir,
+            )
         )
 
     def _fetch(self, name: str, permissions: Permissions) -> Path:

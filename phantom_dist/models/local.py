@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, final
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
@@ -18,6 +18,7 @@ from phantom_dist.models.metadata import describe_config
 from phantom_dist.models.pickled import without_pickle
 
 
+@final
 class LocalFolder(ModelAdapter):
     """A folder with config.json, weights and a tokenizer."""
 

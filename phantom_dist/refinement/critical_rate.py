@@ -58,7 +58,7 @@ def _entry(rows: Sequence[Row], tolerance: float | None) -> Row:
     known = curve_of(rows)
     found = None if known is None else bracket(known)
     kappa, gap_0 = first["kappa"], first["gap_0"]
-    entry = {key: first[key] for key in WHICH} | {
+    entry = {key: first[key] for key in ("problem", *WHICH)} | {
         "eta_c": None,
         "bracket": None,
         "trials_used": len(trained),
@@ -88,4 +88,3 @@ def _reason(rows: Sequence[Row], known: Curve | None, tolerance: float | None) -
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-

@@ -38,7 +38,11 @@ class Curve:
     @property
     def below(self) -> Point | None:
         """The largest learning rate under `above` (and under any divergence) with g_T <= 0."""
-        ceiling = min(p.learning_rate for p in (self.above, self.diverged) if p) if self.above or self.diverged else math.inf
+        ceiling = (
+            min(p.learning_rate for p in (self.above, self.diverged) if p)
+            if self.above or self.diverged
+            else math.inf
+        )
         under = [p for p in self.points if p.on_curve and p.gap <= 0 and p.learning_rate < ceiling]
         return under[-1] if under else None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from numpy.polynomial import Polynomial
 
@@ -59,7 +60,9 @@ def bracket(curve: Curve) -> Bracket | None:
         return None
     share = -low.gap / (high.gap - low.gap)
     root = math.exp((1 - share) * math.log(low.learning_rate) + share * math.log(high.learning_rate))
-    return Bracket(low.learning_rate, high.learning_rate, min(max(root, low.learning_rate), high.learning_rate))
+    return Bracket(
+        low.learning_rate, high.learning_rate, min(max(root, low.learning_rate), high.learning_rate)
+    )
 
 
 def next_step(curve: Curve, tolerance: float) -> Ask | Bracket | NoRoot:
@@ -127,10 +130,10 @@ def interpolated_root(curve: Curve, low: float, high: float) -> float | None:
     for order in range(1, len(nodes)):
         values = [
             -curve.gap_0 if nodes[i + order] == nodes[i] else (b - a) / (nodes[i + order] - nodes[i])
-            for i, (a, b) in enumerate(zip(values, values[1:], strict=False))
+            for i, (a, b) in enumerate(pairwise(values))
         ]
         basis *= Polynomial([-nodes[order - 1], 1.0])
         polynomial += values[0] * basis
-    zeros = polynomial.roots()
+    zeros = [complex(zero) for zero in polynomial.roots()]
     rates = sorted(unit * z.real for z in zeros if abs(z.imag) <= 1e-9 * abs(z))
     return next((rate for rate in rates if low < rate < high), None)

@@ -55,4 +55,6 @@ class Search:
     @property
     def expected_trials(self) -> int:
         """Trials in the end, as far as can be told before the end."""
-        return len(self.learning_rates) if self.tolerance is None else max(EXPECTED_TRIALS, len(self.rows) + 1)
+        return (
+            len(self.learning_rates) if self.tolerance is None else max(EXPECTED_TRIALS, len(self.rows) + 1)
+        )

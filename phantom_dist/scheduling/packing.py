@@ -1,4 +1,4 @@
-"""Trials into batches. A function of the plan alone: the number of workers has no say, so results don't depend on it."""
+"""Trials into batches: a function of the plan alone, so results don't depend on the number of workers."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, RaySystemError
+from ray.exceptions import OutOfMemoryError, RayActorError, RaySystemError, RayTaskError
 
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
@@ -49,8 +49,8 @@ class RayExecutor(Executor):
         room = _room(resources, settings.threads, self._gpus)
         if room < 1:
             raise InputError(
-                f"the Ray cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs; one worker "
-                f"needs {settings.threads} CPUs. Lower `execution.threads` or add nodes."
+                f"the Ray cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs; one "
+                f"worker needs {settings.threads} CPUs. Lower `execution.threads` or add nodes."
             )
         count = max(1, min(room if workers is None else workers, room, useful))
         self._actors: dict[str, Any] = {f"worker-{i}": self._new_actor() for i in range(count)}

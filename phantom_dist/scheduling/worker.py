@@ -80,7 +80,9 @@ class Worker:
                 trust_remote_code=self._settings.permissions.remote_code,
             )
         self._warm.move_to_end(key)
-        while len(self._warm) > 1 and sum(m.identity.parameters for m in self._warm.values()) > WARM_PARAMETERS:
+        while (
+            len(self._warm) > 1 and sum(m.identity.parameters for m in self._warm.values()) > WARM_PARAMETERS
+        ):
             self._warm.popitem(last=False)
         return self._warm[key]
 
@@ -96,7 +98,9 @@ def store_results(
     directory: RunDirectory, task: TrainTask, results: list[TrialResult], circumstances: Row
 ) -> tuple[Row, ...]:
     """Store a batch whole: traces, then trials; the trial rows as stored."""
-    trials = tuple(rows.trial_row(result) | circumstances | {"wall_time": result.wall_time} for result in results)
+    trials = tuple(
+        rows.trial_row(result) | circumstances | {"wall_time": result.wall_time} for result in results
+    )
     traces = [row for result in results for row in rows.trace_rows(result)]
     directory.write_batch(task.id, trials, {task.model: traces} if traces else {})
     return trials
@@ -110,7 +114,8 @@ def circumstances(batch: str, attempt: int) -> Row:
         "attempt": attempt,
         "host": socket.gethostname(),
         "finished_at": datetime.now(UTC),
-        "versions": ", ".join(f"{name} {version(name)}" for name in packages) + f", python {platform.python_version()}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in packages)
+        + f", python {platform.python_version()}",
     }
 
 
@@ -118,7 +123,9 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: cuda was asked for, but this worker sees no CUDA device. Allowed here: auto, cpu.")
+        raise InputError(
+            "device: cuda was asked for, but this worker sees no CUDA device. Allowed here: auto, cpu."
+        )
     return torch.device(name)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from phantom_dist.core.trial import Optimizer, Problem
-from phantom_dist.spec.entries import MethodEntry
+from phantom_dist.spec.methods import MethodEntry
 from phantom_dist.spec.rates import Critical, CriticalSearch, LogRange
 from phantom_dist.spec.sweep import SweepSpec
 

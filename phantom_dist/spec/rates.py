@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from phantom_dist.core.errors import did_you_mean
-from phantom_dist.spec.entries import Strict, as_tuple, unique, wrong
+from phantom_dist.spec.axis import Strict, as_tuple, unique, wrong
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False, description="finite and positive")]
 RateList: TypeAlias = Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(unique)]

@@ -18,20 +18,11 @@ from pydantic import (
 
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import Context
-from phantom_dist.spec.entries import (
-    MethodAxis,
-    MethodEntry,
-    OptimizerAxis,
-    OptimizerEntry,
-    ScheduleAxis,
-    ScheduleEntry,
-    Strict,
-    as_axis,
-    as_tuple,
-    unique,
-    wrong,
-)
+from phantom_dist.spec.axis import Strict, as_axis, as_tuple, unique, wrong
+from phantom_dist.spec.methods import MethodAxis, MethodEntry
+from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry
 from phantom_dist.spec.rates import RateAxis
+from phantom_dist.spec.schedules import ScheduleAxis, ScheduleEntry
 from phantom_dist.spec.yaml_lines import parse
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"

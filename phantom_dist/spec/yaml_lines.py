@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.spec.messages import explain
@@ -92,7 +92,12 @@ def check(model: type[T] | TypeAdapter[T], document: Document, *, context: dict[
     """
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     # JSON is the one input for which pydantic is strict about numbers and lenient about list against tuple.
-    text = json.dumps(document.data, default=_plain)
+    try:
+        text = json.dumps(document.data, default=_plain)
+    except (TypeError, ValueError):  # a key that JSON can't have; a loop
+        raise InputError(
+            f"{document.source}: keys should be plain words, and nothing may contain itself"
+        ) from None
     try:
         return adapter.validate_json(text, strict=True, context=context)
     except ValidationError as error:
@@ -108,6 +113,8 @@ def _lines(node: Node, path: Key, above: tuple[int, ...]) -> Iterator[tuple[Key,
     above = (*above, id(node))
     if isinstance(node, MappingNode):
         for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                raise MarkedYAMLError(problem="a key should be a plain word", problem_mark=key.start_mark)
             yield from _lines(value, (*path, key.value), above)
             yield (*path, key.value), key.start_mark.line + 1
     elif isinstance(node, SequenceNode):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.traces.run_directory import RunDirectory, Row
+from phantom_dist.traces.run_directory import Row, RunDirectory
 
 SILENCE_S = 30.0
 """A driver that has not been heard of for so long is taken for dead."""

@@ -14,7 +14,10 @@ def results_digest(directory: RunDirectory) -> str:
     What is no result (wall time, host, attempt, engine, device) and how rows are spread over files don't count.
     """
     sha = hashlib.sha256()
-    tables = ((directory.trials(), TRIAL_COLUMNS, ["trial_id"]), (directory.traces(), TRACE_COLUMNS, ["trial_id", "step"]))
+    tables = (
+        (directory.trials(), TRIAL_COLUMNS, ["trial_id"]),
+        (directory.traces(), TRACE_COLUMNS, ["trial_id", "step"]),
+    )
     for table, columns, keys in tables:
         results = [q.name for q in columns if q.is_result]
         for row in table.select(results).sort_by([(key, "ascending") for key in keys]).to_pylist():

@@ -108,7 +108,9 @@ class RunDirectory:
         wanted = None if trial_ids is None else ds.field("trial_id").isin(list(trial_ids))
         return self._read(names, with_model, wanted)
 
-    def _read(self, names: Sequence[str], table_schema: pa.Schema, wanted: ds.Expression | None = None) -> pa.Table:
+    def _read(
+        self, names: Sequence[str], table_schema: pa.Schema, wanted: ds.Expression | None = None
+    ) -> pa.Table:
         if not names:
             return table_schema.empty_table()
         try:
@@ -136,7 +138,9 @@ def open_run(location: str | os.PathLike[str]) -> tuple[RunDirectory, SweepSpec]
     directory = RunDirectory(Store(location))
     text = directory.read_sweep()
     if text is None:
-        raise InputError(f"{location}: no run directory (it holds no sweep.yaml). Start one with `phantom-dist run`.")
+        raise InputError(
+            f"{location}: no run directory (it holds no sweep.yaml). Start one with `phantom-dist run`."
+        )
     return directory, from_yaml(text, source=f"{location}/sweep.yaml")
 
 
@@ -144,7 +148,9 @@ def _check_is_ours(fragment: ds.Fragment, table_schema: pa.Schema) -> None:
     """A file of another schema would be cast or padded with nulls in silence."""
     found = (fragment.physical_schema.metadata or {}).get(b"table")
     if found != table_schema.metadata[b"table"]:
-        raise pa.ArrowInvalid(f"{fragment.path} is no file of the table {table_schema.metadata[b'table'].decode()}")
+        raise pa.ArrowInvalid(
+            f"{fragment.path} is no file of the table {table_schema.metadata[b'table'].decode()}"
+        )
 
 
 def _stem(name: str) -> str:

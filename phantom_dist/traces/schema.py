@@ -33,7 +33,9 @@ _ARROW: dict[ColumnType, pa.DataType] = {
 def schema_of(table: str, columns: Iterable[Quantity]) -> pa.Schema:
     """The schema of one table; every field carries unit, symbol, description, and whether it is a result."""
     fields = [pa.field(q.name, _ARROW[q.type], metadata=_describe(q)) for q in columns]
-    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION), "table": f"phantom_dist.{table}"})
+    return pa.schema(
+        fields, metadata={"schema_version": str(SCHEMA_VERSION), "table": f"phantom_dist.{table}"}
+    )
 
 
 def _describe(quantity: Quantity) -> dict[str, str]:

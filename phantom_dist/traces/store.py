@@ -81,7 +81,9 @@ class Store:
 
     def names(self, folder: str = "") -> list[str]:
         """The files below a folder, sorted, as names relative to the directory; temporary ones left out."""
-        selector = fs.FileSelector(self.path(folder) if folder else self.root, recursive=True, allow_not_found=True)
+        selector = fs.FileSelector(
+            self.path(folder) if folder else self.root, recursive=True, allow_not_found=True
+        )
         infos = self.filesystem.get_file_info(selector)
         names = [i.path[len(self.root) + 1 :] for i in infos if i.type == fs.FileType.File]
         return sorted(name for name in names if not name.rsplit("/", 1)[-1].startswith("."))

@@ -30,7 +30,9 @@ def loaded() -> LoadedModel:
     return load("zoo:gpt2-a")
 
 
-def problem(method: str = "full", optimizer: str = "sgd", *, context: Context = CONTEXT, steps: int = 4, **more):
+def problem(
+    method: str = "full", optimizer: str = "sgd", *, context: Context = CONTEXT, steps: int = 4, **more
+):
     settings = {k: more.pop(k) for k in ("momentum", "weight_decay") if k in more}
     schedule = Schedule(**more.pop("schedule", {}))
     lora = Lora(rank=4, alpha=8, targets=more.pop("targets", "attention")) if method == "lora" else None

@@ -1,4 +1,4 @@
-"""A straight loop with transformers, peft and torch.optim, written apart from the package: the yardstick's yardstick."""
+"""A straight loop with transformers, peft and torch.optim, written apart from the package."""
 
 from __future__ import annotations
 

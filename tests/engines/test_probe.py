@@ -54,7 +54,10 @@ def test_auto_finds_the_strongest_near_synonym(loaded):
 def test_the_measured_gap_is_the_models_own(loaded, text):
     import torch
 
-    origin = probe(loaded, problem(context=Context(id="x", text=text, target=CONTEXT.target, competitor=CONTEXT.competitor)))
+    origin = probe(
+        loaded,
+        problem(context=Context(id="x", text=text, target=CONTEXT.target, competitor=CONTEXT.competitor)),
+    )
     ids = torch.tensor([loaded.tokenizer.encode(text)])
     logits_V = loaded.model(input_ids=ids).logits[0, -1]
     t, c = origin.tokens.target, origin.tokens.competitor

@@ -22,12 +22,20 @@ from phantom_dist.models.zoo import names
 from . import plain
 from .conftest import origin_of, problem
 
-WAYS = [("full", "sgd", {}), ("full", "sgd", {"momentum": 0.9}), ("full", "adamw", {}), ("lora", "adamw", {}), ("lora", "sgd", {})]
+WAYS = [
+    ("full", "sgd", {}),
+    ("full", "sgd", {"momentum": 0.9}),
+    ("full", "adamw", {}),
+    ("lora", "adamw", {}),
+    ("lora", "sgd", {}),
+]
 
 
 def first_order(origin) -> float:
     p = origin.problem
-    return first_order_learning_rate(effective_steps(p.steps, p.schedule, p.optimizer), origin.kappa, origin.gap_0)
+    return first_order_learning_rate(
+        effective_steps(p.steps, p.schedule, p.optimizer), origin.kappa, origin.gap_0
+    )
 
 
 def run(loaded, origin, *rates):
@@ -161,7 +169,9 @@ def test_every_zoo_architecture_trains_both_ways(name):
 
 
 def test_unknown_lora_target_names_what_the_model_has(loaded):
-    with pytest.raises(InputError, match=r"LoRA target 'q_prj' is no linear module of GPT2LMHeadModel.*c_attn"):
+    with pytest.raises(
+        InputError, match=r"LoRA target 'q_prj' is no linear module of GPT2LMHeadModel.*c_attn"
+    ):
         origin_of(loaded, "lora", targets=("q_prj",))
 
 
@@ -179,7 +189,7 @@ def test_unknown_engine_names_near_misses():
 def test_an_origin_survives_its_row(loaded):
     for method in ("full", "lora"):
         origin = origin_of(loaded, method, "sgd")
-        row = {name: None for name in ("weights", "refusal", "error")} | probe_row(origin)
+        row = dict.fromkeys(("weights", "refusal", "error")) | probe_row(origin)
         assert origin_from_row(row, origin.problem) == origin
 
 
@@ -188,7 +198,12 @@ def test_trial_ids_are_content_addresses(loaded):
     again = Trial(origin=origin_of(loaded), learning_rate=0.1)
     assert Trial(origin=origin, learning_rate=0.1).id == again.id
     others = [
-        Trial(origin=origin, learning_rate=struct.unpack("d", struct.pack("q", struct.unpack("q", struct.pack("d", 0.1))[0] + 1))[0]),
+        Trial(
+            origin=origin,
+            learning_rate=struct.unpack(
+                "d", struct.pack("q", struct.unpack("q", struct.pack("d", 0.1))[0] + 1)
+            )[0],
+        ),
         Trial(origin=origin_of(loaded, steps=5), learning_rate=0.1),
         Trial(origin=origin_of(loaded, momentum=0.5), learning_rate=0.1),
         Trial(origin=origin_of(loaded, "lora"), learning_rate=0.1),
@@ -202,7 +217,9 @@ def test_a_trial_id_does_not_depend_on_names(loaded):
     renamed = problem(context=origin.problem.context.model_copy(update={"id": "another"})).model_copy(
         update={"model": "./elsewhere"}
     )
-    same = Trial(origin=origin_of(loaded).__class__(**{**_fields(origin), "problem": renamed}), learning_rate=0.1)
+    same = Trial(
+        origin=origin_of(loaded).__class__(**{**_fields(origin), "problem": renamed}), learning_rate=0.1
+    )
     assert same.id == Trial(origin=origin, learning_rate=0.1).id
 
 

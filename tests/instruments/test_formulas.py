@@ -111,7 +111,9 @@ def test_geometry_share_is_exactly_zero_where_the_overlaps_stay(state, seed):
 def test_overlaps_are_the_cosines_of_the_rows(state):
     readout_Vd, _, target, competitor = state
     rows_2V = overlap.overlap_rows(readout_Vd, (target, competitor))
-    expected = torch.stack([torch.cosine_similarity(readout_Vd[k][None], readout_Vd) for k in (target, competitor)])
+    expected = torch.stack(
+        [torch.cosine_similarity(readout_Vd[k][None], readout_Vd) for k in (target, competitor)]
+    )
     torch.testing.assert_close(rows_2V, expected, rtol=0, atol=TIGHT)
     assert rows_2V[0, target] == rows_2V[1, competitor] == 1.0
     assert rows_2V[0, competitor] == rows_2V[1, target]
@@ -123,7 +125,9 @@ def test_overlaps_do_not_depend_on_the_rows_lengths(state, factor):
     scaled_Vd = readout_Vd.clone()
     scaled_Vd[target] *= factor
     before = overlap.overlap_rows(readout_Vd, (target, competitor))
-    torch.testing.assert_close(overlap.overlap_rows(scaled_Vd, (target, competitor)), before, rtol=0, atol=TIGHT)
+    torch.testing.assert_close(
+        overlap.overlap_rows(scaled_Vd, (target, competitor)), before, rtol=0, atol=TIGHT
+    )
 
 
 @given(states(), st.floats(-50, 50))
@@ -136,7 +140,9 @@ def test_centred_overlaps_ignore_what_all_rows_share(state, shift):
 
 
 def test_row_rms_leaves_the_token_itself_out():
-    assert overlap.row_rms(torch.tensor([1.0, 0.3, -0.4], dtype=torch.float64), 0) == pytest.approx(math.sqrt(0.125))
+    assert overlap.row_rms(torch.tensor([1.0, 0.3, -0.4], dtype=torch.float64), 0) == pytest.approx(
+        math.sqrt(0.125)
+    )
 
 
 def test_two_orthogonal_words_by_hand():
@@ -153,7 +159,9 @@ def test_two_orthogonal_words_by_hand():
 def test_a_bulk_word_that_leans_to_the_competitor_drags_by_hand():
     """ê_t = x, ê_c = y, bulk word at 60 degrees from x: M = cos²60 - cos²30 = 1/4 - 3/4 = -1/2; δ = -p/2."""
     angle = math.pi / 3
-    readout_Vd = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3 * math.cos(angle), 3 * math.sin(angle)]], dtype=torch.float64)
+    readout_Vd = torch.tensor(
+        [[2.0, 0.0], [0.0, 1.0], [3 * math.cos(angle), 3 * math.sin(angle)]], dtype=torch.float64
+    )
     p_V = torch.tensor([0.3, 0.3, 0.4], dtype=torch.float64)
     lever_V = order_parameter.lever(overlap.overlap_rows(readout_Vd, (0, 1)))
     assert float(drag.drag(p_V, lever_V, 0, 1)) == pytest.approx(-0.2, abs=1e-15)
@@ -173,7 +181,9 @@ def test_huge_logits_neither_overflow_nor_lose_the_sum():
 
 
 def test_drift_by_hand():
-    assert drift.embedding_drift(torch.tensor([[3.0, 5.0]]), torch.tensor([[3.0, 4.0]])) == pytest.approx(0.2, rel=1e-6)
+    assert drift.embedding_drift(torch.tensor([[3.0, 5.0]]), torch.tensor([[3.0, 4.0]])) == pytest.approx(
+        0.2, rel=1e-6
+    )
     assert drift.embedding_drift(torch.ones(2, 2), torch.ones(2, 2)) == 0.0
 
 

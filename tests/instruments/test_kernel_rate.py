@@ -38,7 +38,10 @@ def test_first_direction_is_what_torch_takes(optimizer):
 
 
 @given(
-    st.integers(1, 40), st.sampled_from(["constant", "linear", "cosine"]), st.integers(0, 5), st.sampled_from([0.0, 0.5, 0.9])
+    st.integers(1, 40),
+    st.sampled_from(["constant", "linear", "cosine"]),
+    st.integers(0, 5),
+    st.sampled_from([0.0, 0.5, 0.9]),
 )
 def test_effective_steps_is_the_distance_under_a_constant_gradient(steps, name, warmup, momentum):
     """Run the real optimizer on a loss of constant slope 1: it moves by η T."""
@@ -80,7 +83,9 @@ def test_rate_by_hand():
 def test_pi_is_invariant_under_a_change_of_loss_scale_undone_in_eta(scale, eta, kappa, gap):
     """L -> cL turns κ into cκ under SGD; η -> η/c takes the same steps."""
     before = kernel_rate.dimensionless_rate(eta, 8, kappa, -gap)
-    assert kernel_rate.dimensionless_rate(eta / scale, 8, kappa * scale, -gap) == pytest.approx(before, rel=1e-12)
+    assert kernel_rate.dimensionless_rate(eta / scale, 8, kappa * scale, -gap) == pytest.approx(
+        before, rel=1e-12
+    )
 
 
 def test_pi_is_one_at_the_first_order_learning_rate():

@@ -26,7 +26,12 @@ def ended(loss, gap, drag=(0.0, 0.0, 0.0)):
         ((3, 2, 1), (-1, -0.8, -0.5), (0, 0, -0.02), Outcome.STRUCTURAL),
         ((3, 2, 1), (-1, -0.8, -0.5), (0, 0, -0.009), Outcome.KINEMATIC),
         ((3, 2, math.log(100) + 0.01), (-1, 5, 5), (0, 0, 0), Outcome.DIVERGED),  # before committed
-        ((9, 9, 8.9), (-1, -1, -1), (0, 0, 0), Outcome.KINEMATIC),  # L_0 above ln V: no divergence while it falls
+        (
+            (9, 9, 8.9),
+            (-1, -1, -1),
+            (0, 0, 0),
+            Outcome.KINEMATIC,
+        ),  # L_0 above ln V: no divergence while it falls
         ((3, 2, NAN), (-1, 5, 5), (0, 0, 0), Outcome.DIVERGED),
         ((3, 2, 1), (-1, math.inf, 5), (0, 0, 0), Outcome.DIVERGED),
         ((3, 2, 1), (-1, 0.5, -0.1), (0, 0, -1), Outcome.RELAPSED),  # before structural

@@ -57,5 +57,7 @@ def test_no_cluster_at_the_address_is_one_clear_message(address, tmp_path, monke
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     from phantom_dist.scheduling.executor import WorkerSettings
 
-    with pytest.raises(InputError, match=rf"--address {address}: no Ray cluster could be joined there .*Allowed: `local`"):
+    with pytest.raises(
+        InputError, match=rf"--address {address}: no Ray cluster could be joined there .*Allowed: `local`"
+    ):
         RayExecutor(WorkerSettings(location=str(tmp_path)), address, workers=1, useful=1)

@@ -11,14 +11,26 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Optimizer, Problem
-from phantom_dist.scheduling.ledger import MAX_ATTEMPTS, Added, Done, Failed, GiveUp, Ledger, Lost, Replace, Start
+from phantom_dist.scheduling.ledger import (
+    MAX_ATTEMPTS,
+    Added,
+    Done,
+    Failed,
+    GiveUp,
+    Ledger,
+    Lost,
+    Replace,
+    Start,
+)
 from phantom_dist.scheduling.tasks import probe_task
 
 CONTEXT = Context(id="c", text="a b", target=" c", competitor=" d")
 
 
 def problem(number: int, model: str = "m") -> Problem:
-    return Problem(model=model, context=CONTEXT, method="full", optimizer=Optimizer(name="sgd"), steps=number + 1)
+    return Problem(
+        model=model, context=CONTEXT, method="full", optimizer=Optimizer(name="sgd"), steps=number + 1
+    )
 
 
 def task(*numbers: int, model: str = "m"):

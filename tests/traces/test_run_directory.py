@@ -22,7 +22,9 @@ def trial(name: str, **more):
 
 
 def trace(name: str, steps: int = 2):
-    return [{"trial_id": name, "step": s, "loss": 1.0 / (s + 1), "logit_gap": math.nan} for s in range(steps + 1)]
+    return [
+        {"trial_id": name, "step": s, "loss": 1.0 / (s + 1), "logit_gap": math.nan} for s in range(steps + 1)
+    ]
 
 
 @pytest.fixture
@@ -111,13 +113,17 @@ def test_names_mean_the_same_in_every_table():
 
 
 def test_columns_of_the_contract():
-    traces = """trial_id step loss logit_gap p_target p_competitor rank_target rank_competitor overlap order_parameter
-        signal drag readout_change geometry_change embedding_drift gradient_norm""".split()
-    trials = """trial_id model architecture parameters context target competitor method optimizer learning_rate steps
-        seed precision engine outcome silent commit_step jump_step jump_size jump_readout_share gap_0 gap_final kappa pi
-        stopped_early error momentum weight_decay schedule lora_rank lora_alpha lora_targets""".split()
-    assert set(traces) <= set(schema.TRACES.names)
-    assert set(trials) <= set(schema.TRIALS.names)
+    traces = """
+        trial_id step loss logit_gap p_target p_competitor rank_target rank_competitor overlap order_parameter signal
+        drag readout_change geometry_change embedding_drift gradient_norm
+    """
+    trials = """
+        trial_id model architecture parameters context target competitor method optimizer momentum weight_decay
+        schedule lora_rank lora_alpha lora_targets learning_rate steps seed precision engine outcome silent
+        commit_step jump_step jump_size jump_readout_share gap_0 gap_final kappa pi stopped_early error
+    """
+    assert set(traces.split()) <= set(schema.TRACES.names)
+    assert set(trials.split()) <= set(schema.TRIALS.names)
 
 
 def test_everyones_tools_open_both_tables(directory):
@@ -140,7 +146,9 @@ def test_hugging_face_datasets_opens_both_tables(directory, tmp_path):
     directory.write_batch("b1", [trial("t1")], {MODEL: trace("t1")})
     for table, rows in (("trials", 1), ("traces", 3)):
         files = f"{directory.store.root}/{table}/**/*.parquet"
-        loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"), split="train")
+        loaded = datasets.load_dataset(
+            "parquet", data_files=files, cache_dir=str(tmp_path / "cache"), split="train"
+        )
         assert loaded.num_rows == rows
 
 

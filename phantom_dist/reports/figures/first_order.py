@@ -1,0 +1,77 @@
+"""Measured critical rates against the first-order prediction |g_0| / (T κ), at which Π = 1."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import altair as alt
+
+from phantom_dist.reports.figures.chart import finished, line_height, lines_of, named, tooltip
+from phantom_dist.reports.rows import Rows
+from phantom_dist.reports.theme import INK, WAYS
+
+
+def first_order(rows: Rows) -> Any | None:
+    """η_c over |g_0|/(T κ) with the line of identity, and Π_c = η_c T κ/|g_0| for each context."""
+    found = [row for row in rows.found if row.get("first_order_rate")]
+    if not found:
+        return None
+    rates = [row[name] for row in found for name in ("eta_c", "first_order_rate")]
+    low, high = min(rates) / 1.5, max(rates) * 1.5
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    ways = list(dict.fromkeys(row["way"] for row in found))
+    colour = alt.Color(
+        "way:N",
+        title="way of training",
+        scale=alt.Scale(domain=ways, range=[WAYS[i % len(WAYS)] for i in range(len(ways))]),
+    )
+    shape = (
+        alt.Shape("run:N")
+        if rows.several_runs
+        else alt.Shape("way:N", title="way of training", scale=alt.Scale(domain=ways))
+    )
+    tip = tooltip("pair", "way", "model", "eta_c", "first_order_rate", "pi_c", "gap_0", "kappa")
+    axis = alt.Axis(format=".0e", values=_decades(low, high), grid=True)
+    identity = (
+        alt.Chart(alt.InlineData(values=[{"rate": low}, {"rate": high}]))
+        .mark_line(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
+        .encode(x=alt.X("rate:Q", scale=scale), y=alt.Y("rate:Q", scale=scale))
+    )
+    measured = (
+        alt.Chart(named("problems"))
+        .mark_point(filled=True, size=70, opacity=0.85)
+        .encode(
+            x=alt.X("first_order_rate:Q", title="first order |g_0| / (T κ)", scale=scale, axis=axis),
+            y=alt.Y("eta_c:Q", title="measured η_c", scale=scale, axis=axis),
+            color=colour,
+            shape=shape,
+            tooltip=tip,
+        )
+    )
+    strip = (
+        alt.Chart(named("problems"))
+        .mark_point(filled=True, size=70, opacity=0.85)
+        .encode(
+            x=alt.X("pi_c:Q", title="Π_c = η_c T κ / |g_0|", scale=alt.Scale(zero=False, padding=14)),
+            y=alt.Y("line:N", title=None, sort=lines_of(rows), axis=alt.Axis(grid=True)),
+            color=colour,
+            shape=shape,
+            tooltip=tip,
+        )
+    )
+    one = (
+        alt.Chart(alt.InlineData(values=[{"one": 1}]))
+        .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
+        .encode(x="one:Q")
+    )
+    left = alt.layer(identity, measured).properties(width=320, height=320)
+    right = alt.layer(one, strip).properties(width=330, height=line_height(rows))
+    return finished(alt.hconcat(left, right))
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten between two rates; the powers alone where they are many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1, 2, 5) if last - first <= 3 else (1,)
+    return [m * 10.0**e for e in range(first, last + 1) for m in steps if low <= m * 10.0**e <= high]

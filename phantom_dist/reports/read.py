@@ -1,0 +1,68 @@
+"""From run directories to a page: the function behind `phantom-dist report`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from phantom_dist.core.errors import InputError
+from phantom_dist.refinement.critical_rate import critical_rates
+from phantom_dist.reports.page import write
+from phantom_dist.reports.run_tables import RunTables
+from phantom_dist.spec import tolerance_of
+from phantom_dist.traces import open_run
+
+
+def report(directories: Sequence[str | os.PathLike[str]], file: str | os.PathLike[str]) -> dict[str, Any]:
+    """Write the page of one or several runs, finished or not; several are compared.
+
+    Returns:
+        `file` (its absolute path), `bytes` (its size), `runs` (their names), `critical_rates` (how many were found).
+
+    Raises:
+        InputError: no directory is named, there is no run in one of them, or the file can't be written.
+        StoreError: a run's Parquet file is damaged or foreign.
+    """
+    if not directories:
+        raise InputError("report: name at least one run directory")
+    path = Path(file).absolute()
+    runs = _told_apart([read_run(directory) for directory in directories], directories)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(runs, path)
+    except OSError as error:
+        raise InputError(f"--out {file}: the page can't be written: {error.strerror}") from None
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "runs": [run.name for run in runs],
+        "critical_rates": sum(record["eta_c"] is not None for run in runs for record in run.critical_rates),
+    }
+
+
+def read_run(location: str | os.PathLike[str]) -> RunTables:
+    """What the report needs of one run directory."""
+    directory, spec = open_run(location)
+    trials = directory.trials()
+    return RunTables(
+        name=spec.name,
+        trials=trials,
+        traces=directory.traces(),
+        critical_rates=critical_rates(trials.to_pylist(), tolerance_of(spec)),
+        titles=directory.read_state().get("models", {}),
+        prompts={context.id: context.text for context in spec.contexts},
+        tolerance=tolerance_of(spec),
+    )
+
+
+def _told_apart(runs: Sequence[RunTables], directories: Sequence[str | os.PathLike[str]]) -> list[RunTables]:
+    """Runs of the same name get their directory's beside it."""
+    count = Counter(run.name for run in runs)
+    return [
+        run if count[run.name] == 1 else replace(run, name=f"{run.name} ({os.fspath(directory)})")
+        for run, directory in zip(runs, directories, strict=True)
+    ]

@@ -1,0 +1,43 @@
+"""What the report reads: the two tables of a run and its critical rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class Table(Protocol):
+    """The part of `pyarrow.Table` that the report needs."""
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns, in order."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """The rows as dictionaries; nulls are None."""
+
+    def select(self, columns: Sequence[str]) -> Table:
+        """The same rows with these columns only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTables:
+    """One run as stored.
+
+    `trials` has the columns of `core.quantities.TRIAL_COLUMNS`, `traces` those of `TRACE_COLUMNS` and
+    `model`; `critical_rates` are the objects of that name in the JSON of `run` and `status`. The rest is for
+    the reader's eye: exact model titles by model reference, prompts by context id, the sweep's tolerance.
+    """
+
+    name: str
+    trials: Table
+    traces: Table
+    critical_rates: Sequence[Mapping[str, Any]]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    tolerance: float | None = None

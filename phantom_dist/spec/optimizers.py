@@ -1,0 +1,64 @@
+"""The axis `optimizers`: `sgd`, `adamw`, or either with settings, `{sgd: {momentum: 0.9}}`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from phantom_dist.core.trial import Optimizer
+from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique
+
+
+class Sgd(Strict):
+    """`torch.optim.SGD` with dampening 0."""
+
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="momentum, dampening 0")
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="weight decay")
+
+
+class AdamW(Strict):
+    """`torch.optim.AdamW`; without weight decay unless it is set here."""
+
+    weight_decay: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="weight decay (torch's own default is 0.01)"
+    )
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the first moment")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the second moment")
+    epsilon: float = Field(
+        default=1e-8,
+        gt=0,
+        allow_inf_nan=False,
+        description="gradients near it are rounding turned into signs",
+    )
+
+
+class OptimizerEntry(Entry):
+    """`sgd`, `adamw`, or either with settings."""
+
+    sgd: Sgd | None = None
+    adamw: AdamW | None = None
+
+    def core(self) -> Optimizer:
+        """The optimizer as trials carry it."""
+        if self.sgd is not None:
+            return Optimizer(name="sgd", **self.sgd.model_dump())
+        assert self.adamw is not None  # `named` let one of the two through
+        return Optimizer(name="adamw", **self.adamw.model_dump())
+
+
+OptimizerAxis: TypeAlias = Annotated[
+    tuple[
+        Annotated[
+            OptimizerEntry,
+            BeforeValidator(
+                named("optimizer", "sgd", "adamw"),
+                json_schema_input_type=Literal["sgd", "adamw"] | OptimizerEntry,
+            ),
+        ],
+        ...,
+    ],
+    Field(min_length=1),
+    BeforeValidator(as_axis),
+    AfterValidator(unique),
+]

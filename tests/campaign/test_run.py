@@ -1,0 +1,272 @@
+"""From a sweep to critical rates, in process and through Ray; interrupted, continued, extended, refused."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+
+import pytest
+
+import phantom_dist
+from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.traces import RunDirectory, Store, open_run
+from phantom_dist.traces.claim import claim
+from phantom_dist.traces.digest import results_digest
+
+
+def run(sweep, out, **how):
+    return phantom_dist.run(sweep, out, executor="inprocess", **how)
+
+
+def rows(out):
+    return RunDirectory(Store(out)).trials().to_pylist()
+
+
+def digest(out):
+    return results_digest(RunDirectory(Store(out)))
+
+
+def test_every_critical_rate_is_bracketed_by_two_stored_trials(sweep, tmp_path):
+    result = run(sweep, tmp_path)
+    assert result["state"] == "complete"
+    assert len(result["critical_rates"]) == 4
+    by_rate = {(r["context"], r["method"], r["learning_rate"]): r for r in rows(tmp_path)}
+    for entry in result["critical_rates"]:
+        assert entry["reason"] is None
+        low, high = entry["bracket"]
+        assert low <= entry["eta_c"] <= high <= low * 1.05
+        assert by_rate[entry["context"], entry["method"], low]["gap_final"] <= 0
+        assert by_rate[entry["context"], entry["method"], high]["gap_final"] > 0
+        assert entry["pi_c"] == pytest.approx(entry["eta_c"] * 4 * entry["kappa"] / abs(entry["gap_0"]))
+    assert result["trials"]["done"] == result["trials"]["total"] == len(by_rate)
+    assert sum(result["outcomes"].values()) == len(by_rate)
+
+
+def test_the_directory_holds_what_the_contract_names(sweep, tmp_path):
+    run(sweep, tmp_path)
+    directory, spec = open_run(tmp_path)
+    assert spec.name == "small"
+    trials, traces = directory.trials(), directory.traces()
+    steps = {r["trial_id"]: r["steps_taken"] for r in trials.to_pylist()}
+    assert len(steps) == trials.num_rows, "rows come once per trial"
+    assert traces.num_rows == sum(s + 1 for s in steps.values())
+    assert set(traces["model"].to_pylist()) == {"zoo:gpt2-a"}
+    import pyarrow.parquet as pq
+
+    plan = pq.read_table(directory.store.path("plan.parquet")).to_pylist()
+    assert {(p["problem"], p["learning_rate"], p["batch"]) for p in plan} == {
+        (r["problem"], r["learning_rate"], r["batch"]) for r in trials.to_pylist()
+    }
+
+
+def test_running_again_repeats_nothing(sweep, tmp_path):
+    run(sweep, tmp_path)
+    stamps = {r["trial_id"]: r["finished_at"] for r in rows(tmp_path)}
+    assert run(sweep, tmp_path)["state"] == "complete"
+    assert {r["trial_id"]: r["finished_at"] for r in rows(tmp_path)} == stamps
+
+
+class Interrupt:
+    """An observer that presses Ctrl-C after so many trials."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def __call__(self, progress) -> None:
+        if progress.done >= self.after:
+            self.after = 10**9
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_an_interrupted_run_is_finished_with_the_same_results(sweep, tmp_path, after, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("phantom_dist.campaign.run"), "HEARTBEAT_S", 0.0)
+    run(sweep, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(sweep, tmp_path / "cut", observer=Interrupt(after))
+    assert phantom_dist.status(tmp_path / "cut")["state"] == "interrupted"
+    kept = {r["trial_id"]: r["finished_at"] for r in rows(tmp_path / "cut")}
+    assert phantom_dist.resume(tmp_path / "cut", executor="inprocess")["state"] == "complete"
+    assert kept.items() <= {r["trial_id"]: r["finished_at"] for r in rows(tmp_path / "cut")}.items()
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+def test_given_learning_rates_run_as_planned(sweep, tmp_path):
+    sweep["learning_rates"] = {"log": [1e-3, 1e-1, 5]}
+    planned = phantom_dist.plan(sweep)
+    result = run(sweep, tmp_path)
+    assert result["trials"] == {"total": 20, "done": 20, "failed": 0}
+    assert {(r["problem"], r["learning_rate"], r["batch"]) for r in rows(tmp_path)} == {
+        (r["problem"], r["learning_rate"], r["batch"]) for r in planned.rows()
+    }
+
+
+def test_more_values_on_an_axis_extend_a_run(sweep, tmp_path):
+    sweep["learning_rates"] = [1e-3]
+    run(sweep, tmp_path)
+    stamps = {r["trial_id"]: r["finished_at"] for r in rows(tmp_path)}
+    sweep["learning_rates"] = [1e-3, 2e-3]
+    assert run(sweep, tmp_path)["trials"]["done"] == 8
+    assert stamps.items() <= {r["trial_id"]: r["finished_at"] for r in rows(tmp_path)}.items()
+
+
+def test_another_sweep_is_refused_with_the_difference(sweep, tmp_path):
+    sweep["learning_rates"] = [1e-3]
+    run(sweep, tmp_path)
+    other = copy.deepcopy(sweep) | {"steps": [5]}
+    before = rows(tmp_path)
+    with pytest.raises(InputError, match=r"belongs to another sweep(.|\n)*steps"):
+        run(other, tmp_path)
+    assert rows(tmp_path) == before
+
+
+def test_a_directory_with_other_files_is_refused(sweep, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="not empty and holds no run"):
+        run(sweep, tmp_path)
+
+
+def test_a_second_driver_is_refused(sweep, tmp_path):
+    with claim(RunDirectory(Store(tmp_path))), pytest.raises(InputError, match="another run is writing here"):
+        run(sweep, tmp_path)
+
+
+def test_refused_pairs_are_outcomes_and_the_rest_runs(sweep, tmp_path):
+    good = sweep["contexts"][0]
+    sweep["contexts"] = [
+        good,
+        good | {"id": "committed", "target": good["competitor"], "competitor": good["target"]},
+        good | {"id": "strangers", "competitor": " the"},
+        good | {"id": "twice", "competitor": good["target"]},
+        good | {"id": "long", "target": good["target"] * 2},
+    ]
+    result = run(sweep, tmp_path)
+    assert result["outcomes"]["refused_committed"] == 2
+    assert result["outcomes"]["refused_not_synonym"] == 2
+    assert result["outcomes"]["refused_tokens"] == 4
+    reasons = {(e["context"], e["reason"]) for e in result["critical_rates"] if e["eta_c"] is None}
+    assert reasons == {
+        ("committed", "refused_committed"),
+        ("strangers", "refused_not_synonym"),
+        ("twice", "refused_tokens"),
+        ("long", "refused_tokens"),
+    }
+    assert sum(e["eta_c"] is not None for e in result["critical_rates"]) == 2
+    assert result["errors"] == [], "a refusal is no failure"
+    refused = [r for r in rows(tmp_path) if r["outcome"].startswith("refused")]
+    assert all(r["error"] for r in refused)
+    assert run(sweep, tmp_path)["trials"]["done"] == result["trials"]["done"], "and is recorded once"
+
+
+def test_a_trial_that_runs_out_of_memory_ends_alone(sweep, tmp_path, monkeypatch):
+    from phantom_dist.engines import single
+
+    sweep["learning_rates"] = [1e-3, 2e-3, 3e-3]
+    train = single.train
+
+    def scarce(loaded, trial):
+        if trial.learning_rate == 2e-3:
+            raise MemoryError("no room")
+        return train(loaded, trial)
+
+    monkeypatch.setattr(single, "train", scarce)
+    result = run(sweep, tmp_path)
+    assert result["outcomes"]["out_of_memory"] == 4
+    assert result["trials"] == {"total": 12, "done": 12, "failed": 4}
+    assert {e["error"] for e in result["errors"]} == {"no room"}
+
+
+def test_a_failing_trial_is_retried_and_then_named(sweep, tmp_path, monkeypatch):
+    from phantom_dist.engines import single
+
+    sweep["learning_rates"] = [1e-3, 2e-3]
+    train, tries = single.train, []
+
+    def flaky(loaded, trial):
+        if trial.learning_rate == 2e-3:
+            tries.append(trial)
+            raise ArithmeticError("cosmic ray")
+        return train(loaded, trial)
+
+    monkeypatch.setattr(single, "train", flaky)
+    result = run(sweep, tmp_path)
+    assert result["trials"]["failed"] == 4
+    assert {e["error"] for e in result["errors"]} == {"ArithmeticError: cosmic ray"}
+    assert len(tries) >= 4 * 3
+
+
+def test_a_full_disk_stops_in_order_and_loses_nothing(sweep, tmp_path, monkeypatch):
+    import errno
+    import os
+
+    sync, written = os.fsync, []
+
+    def filling(fd):
+        written.append(fd)
+        if len(written) > 30:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(fd)
+
+    run(sweep, tmp_path / "whole")
+    monkeypatch.setattr(os, "fsync", filling)
+    with pytest.raises(StoreError, match="No space left on device"):
+        run(sweep, tmp_path / "cut")
+    monkeypatch.undo()
+    assert rows(tmp_path / "cut"), "what was measured before is kept"
+    phantom_dist.resume(tmp_path / "cut", executor="inprocess")
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+def test_a_damaged_file_is_named_and_nothing_is_overwritten(sweep, tmp_path):
+    sweep["learning_rates"] = [1e-3]
+    run(sweep, tmp_path)
+    victim = sorted((tmp_path / "trials").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:-20])
+    with pytest.raises(StoreError, match=victim.name):
+        run(sweep, tmp_path)
+
+
+@pytest.mark.parametrize("model", ["zoo:no-such-model", "./no-such-folder", "gguf:no-such-file.gguf"])
+def test_a_model_that_does_not_exist_stops_before_anything_is_written(sweep, tmp_path, model):
+    sweep["models"] = [model]
+    with pytest.raises(InputError, match=model.split(":")[-1].split("/")[-1]):
+        run(sweep, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_lora_target_is_the_whole_sweeps_error(sweep, tmp_path):
+    sweep["methods"] = [{"lora": {"targets": ["q_proj"], "optimizers": ["adamw"]}}]
+    with pytest.raises(InputError, match="LoRA target 'q_proj' is no linear module of GPT2LMHeadModel"):
+        run(sweep, tmp_path)
+
+
+def test_no_run_in_a_directory(tmp_path):
+    with pytest.raises(InputError, match="no run directory"):
+        phantom_dist.status(tmp_path)
+    with pytest.raises(InputError, match="no run directory"):
+        phantom_dist.resume(tmp_path)
+
+
+def test_unknown_executor(sweep, tmp_path):
+    with pytest.raises(InputError, match="--executor dask: no such executor"):
+        phantom_dist.run(sweep, tmp_path, executor="dask")
+
+
+def test_progress_adds_up(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("phantom_dist.campaign.run"), "HEARTBEAT_S", 0.0)
+    seen = []
+    run(sweep, tmp_path, observer=seen.append)
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    last = seen[-1]
+    assert last.done == last.expected == sum(last.outcomes.values())
+    assert all(s.finished for s in last.searches)
+    assert all(low < high for low, high in (s.bracket for s in last.searches))
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_results_with_one_worker_and_two(sweep, tmp_path):
+    run(sweep, tmp_path / "inprocess")
+    for workers in (1, 2):
+        result = phantom_dist.run(sweep, tmp_path / f"ray{workers}", address="local", workers=workers)
+        assert result["state"] == "complete"
+        assert digest(tmp_path / f"ray{workers}") == digest(tmp_path / "inprocess")

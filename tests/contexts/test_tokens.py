@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phantom_dist.contexts import prompt_and_target, rival_test, tokenise
+from phantom_dist.core.errors import Refusal
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.trial import Context
+
+WORDS = ["the", " dog", " was", " glad", " Glad", "glad", " happy", " hap", "py", " x", " 7", "!", "s", " s"]
+
+
+class LongestMatch:
+    """A tokenizer that always takes the longest piece; ids start at 1, 0 is the special token at the start."""
+
+    def __init__(self, pieces: list[str], start: bool = True) -> None:
+        self.pieces, self.start = pieces, start
+
+    def encode(self, text: str) -> list[int]:
+        ids = [0] if self.start else []
+        while text:
+            piece = max((p for p in self.pieces if text.startswith(p)), key=len, default=None)
+            if piece is None:
+                raise ValueError(f"no piece for {text!r}")
+            ids.append(self.pieces.index(piece) + 1)
+            text = text[len(piece) :]
+        return ids
+
+    def decode(self, token_ids: list[int]) -> str:
+        return "".join(self.pieces[i - 1] if 0 < i <= len(self.pieces) else "" for i in token_ids)
+
+
+TOKENIZER = LongestMatch(WORDS)
+
+
+def id_of(word: str) -> int:
+    return WORDS.index(word) + 1
+
+
+def context(target: str = " glad", competitor: str = " happy", text: str = "the dog was") -> Context:
+    return Context(id="dog", text=text, target=target, competitor=competitor)
+
+
+def test_tokens_of_a_context() -> None:
+    tokens = tokenise(TOKENIZER, context())
+    assert tokens.prompt == (0, 1, 2, 3)
+    assert (tokens.target, tokens.target_text) == (id_of(" glad"), " glad")
+    assert (tokens.competitor, tokens.competitor_text) == (id_of(" happy"), " happy")
+
+
+def test_prompt_and_target_need_no_competitor() -> None:
+    assert prompt_and_target(TOKENIZER, context(competitor="auto")) == ((0, 1, 2, 3), id_of(" glad"))
+
+
+def test_auto_takes_the_token_that_it_is_given() -> None:
+    tokens = tokenise(TOKENIZER, context(competitor="auto"), id_of(" happy"))
+    assert tokens == tokenise(TOKENIZER, context())
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            {"target": " gladglad"},
+            r"context 'dog': the target ' gladglad' is 2 tokens, not one: \[' glad', 'glad'\]",
+        ),
+        ({"competitor": " happys"}, r"the competitor ' happys' is 2 tokens, not one: \[' happy', 's'\]"),
+        ({"competitor": " glad"}, r"target and competitor are the same token \(' glad'\)"),
+        (
+            {"text": "the dog was hap", "target": "py"},
+            "the target 'py' changes how the prompt's end is split",
+        ),
+    ],
+)
+def test_refusals_name_context_and_word(bad: dict[str, str], message: str) -> None:
+    with pytest.raises(Refusal, match=message) as refused:
+        tokenise(TOKENIZER, context(**bad))
+    assert refused.value.outcome is Outcome.REFUSED_TOKENS
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    nothing = LongestMatch(WORDS, start=False)
+    nothing.encode = lambda text: []  # type: ignore[method-assign]
+    with pytest.raises(Refusal, match="the tokenizer makes no token of the text 'the dog was'"):
+        tokenise(nothing, context())
+
+
+def test_auto_given_as_the_target_is_refused() -> None:
+    with pytest.raises(Refusal, match="the same token"):
+        tokenise(TOKENIZER, context(competitor="auto"), id_of(" glad"))
+
+
+@pytest.mark.parametrize(("competitor", "token"), [("auto", None), (" happy", 7)])
+def test_an_id_belongs_to_auto_and_to_it_alone(competitor: str, token: int | None) -> None:
+    with pytest.raises(ValueError, match="needed for `auto`, and only then"):
+        tokenise(TOKENIZER, context(competitor=competitor), token)
+
+
+def test_rivals_are_other_words_with_the_same_space() -> None:
+    admits = rival_test(TOKENIZER, context(competitor="auto"))
+    admitted = {word for word in WORDS if admits(id_of(word))}
+    assert admitted == {" dog", " was", " happy", " hap"}
+    assert not admits(0), "a special token is no word"
+    assert not admits(len(WORDS) + 5), "nor is a row that pads the readout matrix"
+
+
+def test_a_rival_must_extend_the_prompt() -> None:
+    # after " hap" the piece "py" is swallowed by " happy"
+    text = "the dog was hap"
+    assert not rival_test(TOKENIZER, context(target="s", text=text))(id_of("py"))
+    assert rival_test(TOKENIZER, context(target="s", text=text))(id_of("glad"))
+
+
+@given(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), st.sampled_from(WORDS), st.sampled_from(WORDS)
+)
+def test_what_is_accepted_extends_the_prompt_by_one_token(
+    text: list[str], target: str, competitor: str
+) -> None:
+    whole = "".join(text)
+    prompt = TOKENIZER.encode(whole)
+    extended = [TOKENIZER.encode(whole + word) for word in (target, competitor)]
+    fits = all(ids[:-1] == prompt for ids in extended) and extended[0] != extended[1]
+    if not fits:
+        with pytest.raises(Refusal):
+            tokenise(TOKENIZER, context(target, competitor, whole))
+        return
+    tokens = tokenise(TOKENIZER, context(target, competitor, whole))
+    assert list(tokens.prompt) == prompt
+    assert [tokens.target, tokens.competitor] == [ids[-1] for ids in extended]

@@ -1,0 +1,309 @@
+"""The page's structure, its words, and what untrusted or odd input does to it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from phantom_dist import reports
+from phantom_dist.core.errors import InputError
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.reports import RunTables
+from phantom_dist.traces import schema
+
+from .plain_loop import TRACES, Case, assemble, refused, table
+
+FIGURES = {
+    "silent-failure",
+    "every-failure",
+    "phase-map",
+    "jumps",
+    "shares-in-sum",
+    "shares-by-step",
+    "first-order",
+}
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and the page's text outside of scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.inside = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def figures(self) -> set[str | None]:
+        return {attributes["data-figure"] for _, attributes in self.tags if "data-figure" in attributes}
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """The page's JSON; NaN and Infinity, which browsers refuse, are refused here too."""
+    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    data: dict[str, Any] = json.loads(found[1], parse_constant=refuse)
+    return data
+
+
+@pytest.fixture(scope="module")
+def page(tiny_run: RunTables) -> str:
+    return reports.render([tiny_run])
+
+
+def test_every_section_and_figure_is_there(page: str) -> None:
+    elements = Elements(page)
+    assert elements.figures() == FIGURES == set(data_of(page)["specs"])
+    for heading in ("Critical learning rates", "The silent failure", "Phase map", "How it was measured"):
+        assert heading in elements.text
+    assert "arXiv 2606.07559" in elements.text
+    assert "this project’s reconstruction" in elements.text
+    assert "near-synonym mechanism only" in elements.text
+
+
+def test_figures_have_captions_and_labels(page: str) -> None:
+    elements = Elements(page)
+    assert sum(tag == "figure" for tag, _ in elements.tags) == len(FIGURES)
+    assert sum(tag == "figcaption" for tag, _ in elements.tags) == len(FIGURES)
+    assert all(attributes.get("aria-label") for _, attributes in elements.tags if "data-figure" in attributes)
+
+
+def test_nothing_is_loaded_from_anywhere(page: str) -> None:
+    loading = {"src", "href", "srcset", "data", "poster", "action", "background"}
+    for tag, attributes in Elements(page).tags:
+        assert not loading & attributes.keys(), f"<{tag}> loads {attributes}"
+        assert tag not in ("link", "iframe", "object", "embed")
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert style is not None
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+    assert "default-src 'none'" in page
+
+
+def test_the_table_holds_every_critical_rate(page: str, tiny_run: RunTables) -> None:
+    text = Elements(page).text
+    for record in tiny_run.critical_rates:
+        low, high = record["bracket"]
+        for value in (record["eta_c"], record["pi_c"], record["gap_0"]):
+            assert reports.tables.number(value) in text
+        assert reports.tables.percent(high / low - 1) in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.55812e-5, "1.558e−5"),
+        (-0.97581, "−0.9758"),
+        (1.0, "1.000"),
+        (0.00646, "6.460e−3"),
+        (8015.2, "8015"),
+        (123456.0, "1.235e+5"),
+        (0.0, "0.000"),
+        (None, "–"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_numbers_have_four_significant_digits(value: float | None, text: str) -> None:
+    assert reports.tables.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.00954, "0.95 %"), (0.28, "28 %"), (1.53, "150 %"), (0.0, "0 %")]
+)
+def test_fractions_are_percent_with_two_digits(value: float, text: str) -> None:
+    assert reports.tables.percent(value) == text
+
+
+def test_lora_counts_are_measured_not_assumed(page: str, tiny_run: RunTables) -> None:
+    assert re.search(r"in (\d+) of \1 LoRA trials, and the geometry part is exactly 0", Elements(page).text)
+    traces = tiny_run.traces.to_pylist()
+    spoiled = next(row for row in traces if row["readout_hash"] and row["step"] == 3)
+    spoiled["readout_hash"], spoiled["geometry_change"] = "0" * 32, 1e-9
+    run = replace(tiny_run, traces=table(traces, TRACES))
+    before = reports.tables.frozen(reports.Rows.of([tiny_run]))
+    after = reports.tables.frozen(reports.Rows.of([run]))
+    assert before.identical == before.trials == after.trials
+    assert (after.identical, after.exact) == (before.identical - 1, before.exact - 1)
+
+
+def test_first_order_errors_are_those_of_pi_c(tiny_run: RunTables) -> None:
+    spreads = reports.tables.first_order(reports.Rows.of([tiny_run]))
+    assert set(spreads) == {"full sgd", "lora adamw"}
+    errors = sorted(abs(r["pi_c"] - 1) for r in tiny_run.critical_rates if r["method"] == "full")
+    assert spreads["full sgd"].median == reports.tables.percent(errors[1])
+    assert spreads["full sgd"].largest == reports.tables.percent(errors[2])
+
+
+def test_places_are_the_bracket(tiny_run: RunTables) -> None:
+    rows = reports.Rows.of([tiny_run])
+    for record in rows.problems:
+        places = {r["place"]: r["learning_rate"] for r in rows.trials if r["number"] == record["number"]}
+        assert [places["just under η_c"], places["just over η_c"]] == record["bracket"]
+
+
+def test_axis_titles_are_the_columns_words(page: str) -> None:
+    specs = json.dumps(data_of(page)["specs"], ensure_ascii=False)
+    for title in ("loss L (nat)", "logit gap g (logit)", "signal σ", "drag δ", "step s"):
+        assert f'"{title}"' in specs
+
+
+HOSTILE = "</script><img src=x onerror=\"document.documentElement.dataset.pwned='1'\"><!-- {{ 7*7 }} ${1} ]]>"
+
+
+def hostile(run: RunTables) -> RunTables:
+    """The run with markup wherever a user's text can stand."""
+
+    def spoil(row: dict[str, Any]) -> dict[str, Any]:
+        return row | {"target": HOSTILE, "competitor": f" {HOSTILE}", "model": HOSTILE}
+
+    return replace(
+        run,
+        name=HOSTILE,
+        trials=table([spoil(row) for row in run.trials.to_pylist()], schema.TRIALS),
+        critical_rates=[spoil(dict(record)) for record in run.critical_rates]
+        + [spoil(dict(run.critical_rates[0])) | {"context": "none", "eta_c": None, "reason": HOSTILE}],
+        titles={HOSTILE: HOSTILE},
+        prompts={"prompt-0": HOSTILE},
+    )
+
+
+def test_user_text_stays_text(tiny_run: RunTables) -> None:
+    page = reports.render([hostile(tiny_run)])
+    elements = Elements(page)
+    assert not any(tag == "img" for tag, _ in elements.tags)
+    assert elements.figures() == FIGURES
+    assert html.escape(HOSTILE, quote=False)[:30] in page
+    assert HOSTILE.strip() in {row["run"] for row in _unpacked(data_of(page), "trials")}
+
+
+def _unpacked(data: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    packed = data["datasets"][name]
+    return [dict(zip(packed["columns"], row, strict=True)) for row in packed["rows"]]
+
+
+def test_non_finite_values_become_null(tiny_run: RunTables) -> None:
+    traces = tiny_run.traces.to_pylist()
+    for row in traces:
+        if row["step"] >= 5:
+            row |= {"loss": float("nan"), "logit_gap": float("-inf"), "readout_change": float("nan")}
+    trials = [
+        row | {"loss_final": float("inf"), "jump_size": float("nan")} for row in tiny_run.trials.to_pylist()
+    ]
+    run = replace(tiny_run, traces=table(traces, TRACES), trials=table(trials, schema.TRIALS))
+    steps = _unpacked(data_of(reports.render([run])), "steps")
+    assert steps
+    assert all((row["loss"] is None) == (row["step"] >= 5) for row in steps)
+
+
+def test_a_run_in_which_all_was_refused_has_a_page(tiny_cases: list[Case]) -> None:
+    found = [refused(case, Outcome.REFUSED_COMMITTED, "refused_committed") for case in tiny_cases[:2]]
+    page = reports.render([assemble("refused", found)])
+    text = Elements(page).text
+    assert "no η c : refused committed" in text
+    assert "2 refused committed; 2 in all" in text
+    assert Elements(page).figures() == set()
+
+
+def test_a_run_without_anything_has_a_page() -> None:
+    empty = RunTables(
+        name="empty",
+        trials=table([], schema.TRIALS),
+        traces=table([], TRACES),
+        critical_rates=[],
+    )
+    text = Elements(reports.render([empty])).text
+    assert "no trial is stored" in text
+    assert "No critical rate was asked for" in text
+
+
+def test_a_grid_without_critical_rates_shows_its_phase_map_over_the_rate(tiny_run: RunTables) -> None:
+    page = reports.render([replace(tiny_run, critical_rates=[])])
+    assert Elements(page).figures() == {"phase-map", "jumps"}
+    assert '"learning rate η"' in json.dumps(data_of(page)["specs"]["phase-map"], ensure_ascii=False)
+
+
+def test_several_runs_are_told_apart(tiny_run: RunTables) -> None:
+    page = reports.render([tiny_run, replace(tiny_run, name="second")])
+    rows = _unpacked(data_of(page), "problems")
+    assert {row["run"] for row in rows} == {"tiny", "second"}
+    assert len({row["line"] for row in rows}) == 2 * len({row["pair"] for row in rows})
+    assert '<th scope="col">run</th>' in page
+
+
+def test_settings_are_named_only_where_problems_differ(tiny_run: RunTables) -> None:
+    assert {row["way"] for row in reports.Rows.of([tiny_run]).problems} == {"full sgd", "lora adamw"}
+    longer = [dict(record) | {"steps": 32} for record in tiny_run.critical_rates]
+    both = replace(tiny_run, critical_rates=[*tiny_run.critical_rates, *longer])
+    ways = {row["way"] for row in reports.Rows.of([both]).problems}
+    assert ways == {"full sgd, steps 8", "full sgd, steps 32", "lora adamw, steps 8", "lora adamw, steps 32"}
+
+
+def test_write_replaces_the_file_whole(tmp_path: Path, tiny_run: RunTables) -> None:
+    file = tmp_path / "report.html"
+    file.write_text("old")
+    reports.write([tiny_run], file)
+    assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert file.stat().st_size < 2_000_000
+
+
+def test_pages_of_the_same_run_are_the_same(tiny_run: RunTables, page: str) -> None:
+    assert reports.render([tiny_run]) == page
+
+
+def test_a_single_picture(tmp_path: Path, tiny_run: RunTables) -> None:
+    file = tmp_path / "figure.png"
+    reports.picture(reports.figures.silent_failure, reports.Rows.of([tiny_run]), file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert file.stat().st_size > 20_000
+
+
+def test_a_picture_says_what_it_cannot_draw(tmp_path: Path, tiny_run: RunTables) -> None:
+    rows = reports.Rows.of([tiny_run])
+    with pytest.raises(InputError, match=r"figure\.gif: a picture ends in \.png or \.svg"):
+        reports.picture(reports.figures.phase_map, rows, tmp_path / "figure.gif")
+    nothing = reports.Rows.of([replace(tiny_run, critical_rates=[])])
+    with pytest.raises(InputError, match="the runs hold nothing that first_order could draw"):
+        reports.picture(reports.figures.first_order, nothing, tmp_path / "figure.png")
+
+
+def test_tables_with_more_columns_are_welcome(tiny_run: RunTables) -> None:
+    more = tiny_run.trials.append_column("later", pa.nulls(tiny_run.trials.num_rows))
+    reports.render([replace(tiny_run, trials=more)])
+
+
+def test_written_ratios_keep_their_distance_and_name_the_last_failure(tiny_run: RunTables) -> None:
+    steps = reports.Rows.of([tiny_run]).steps
+    for number in {row["number"] for row in steps}:
+        written = {row["ratio"]: row["place"] for row in steps if row["number"] == number and row["labelled"]}
+        assert "just under η_c" in written.values()
+        ratios = sorted(written)
+        assert all(high / low > 1.08 for low, high in pairwise(ratios))
