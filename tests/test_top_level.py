@@ -22,6 +22,7 @@ EXPECTED_BY_TOOLS = {
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     ".ci",
+    ".github",
     ".gitignore",
     ".dockerignore",
 }

@@ -1,8 +1,8 @@
-"""Which words are near-synonyms for a model: their centred overlap stands out in the target's row (theory.md, 2).
+"""Which words are near-synonyms for a model: their centred overlap stands out in the target's row (README, "What is measured").
 
 Numbers in, a decision out; the row of overlaps of the mean-centred, renormalised readout matrix comes from
 `instruments.overlap`. The rule is this project's own. The default factor, 2.75 times the row's rms, accepts the ten
-pairs of theory.md section 4 (the closest stands at 2.89) and rejects 99.7 % of random pairs in SmolLM2-135M.
+pairs of the pilot (the closest stands at 2.89) and rejects 99.7 % of random pairs in SmolLM2-135M.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a trial can end: the named outcomes and the thresholds that tell them apart (theory.md, section 2)."""
+"""How a trial can end: the named outcomes and the thresholds that tell them apart (README, "What is measured")."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Thresholds(BaseModel):
         le=1,
         description="smallest share of the trial's whole range of the order parameter",
     )
-    # theory.md proposes 3, which refuses one of its own pairs (" mad"/" angry" stands at 2.89 times the rms);
+    # 3 would refuse one of the ten pairs of the pilot (" mad"/" angry" stands at 2.89 times the rms);
     # 2.75 accepts all ten and still rejects 99.7 % of random pairs in SmolLM2-135M.
     synonym_floor_rms: float = Field(
         default=2.75,

@@ -1,4 +1,4 @@
-"""What is measured at each step: one formula a file, each headed by its symbols (theory.md, section 2 and 3).
+"""What is measured at each step: one formula a file, each headed by its symbols (README, "What is measured").
 
 | symbol | file | meaning |
 |---|---|---|

@@ -133,7 +133,7 @@ def test_an_unknown_command_or_option_is_status_2():
 def test_ctrl_c_leaves_a_directory_that_resume_finishes(how, tmp_path):
     """SIGINT to the whole process group, as a terminal sends it, while trials are being stored."""
     file = tmp_path / "sweep.yaml"
-    rates = "learning_rates: {log: [1e-4, 1e-2, 200]}"
+    rates = "learning_rates: {log: [1e-4, 1e-2, 40]}"
     file.write_text(
         SWEEP.replace("learning_rates: [1e-3, 2e-3]", rates).replace("steps: 2", "steps: [2, 3, 4, 5]")
     )
@@ -158,7 +158,7 @@ def test_ctrl_c_leaves_a_directory_that_resume_finishes(how, tmp_path):
     assert "Traceback" not in errors
     state = json.loads(call("status", str(cut), "--json").stdout)
     assert state["state"] == "interrupted"
-    assert 0 < state["trials"]["done"] < 800
+    assert 0 < state["trials"]["done"] < 160
     assert call("resume", str(cut), "--executor", "inprocess").returncode == 0
     digests = [results_digest(RunDirectory(Store(run))) for run in (whole, cut)]
     assert digests[0] == digests[1]

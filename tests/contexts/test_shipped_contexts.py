@@ -24,7 +24,7 @@ from phantom_dist.models import LoadedModel, load
 
 CONTEXTS = load_contexts(Path(__file__).parents[2] / "sweeps" / "contexts" / "near_synonyms.yaml")
 
-# g_0 and S_tc as theory.md, section 4, gives them
+# g_0 and S_tc as a separate pilot measured them
 THEORY = {
     "overcome": (-0.98, 0.60),
     "glad": (-5.91, 0.50),
