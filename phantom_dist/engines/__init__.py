@@ -7,6 +7,7 @@
 | `probe` | what the untouched model says: gap, overlaps, κ, refusals |
 | `trainable` | full fine-tuning or LoRA: which parameters train, and the way back to the untouched model |
 | `recorder` | all instruments at one step |
+| `memory` | one name for exhausted memory |
 | `forward` | the model's logits at the last position |
 """
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.contexts import near_synonym, tokens
-from phantom_dist.core.errors import OutOfMemory, Refusal
+from phantom_dist.core.errors import Refusal
 from phantom_dist.core.measurement import Origin
 from phantom_dist.core.trial import Problem, Tokens
 from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable
 from phantom_dist.instruments import kernel_rate, overlap, readout
 from phantom_dist.models import LoadedModel
@@ -33,11 +34,10 @@ def probe(loaded: LoadedModel, problem: Problem) -> Origin:
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
     origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets)
     try:
-        return _with_rate(loaded, _with_pair(loaded, origin))
+        with out_of_memory_named():
+            return _with_rate(loaded, _with_pair(loaded, origin))
     except _Refused as refused:
         return refused.origin
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(str(error)) from error
 
 
 class _Refused(Exception):

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.engines.trainable import readout_matrix, trainable
 from phantom_dist.instruments.kernel_rate import gradient_norm
@@ -31,10 +31,8 @@ class SingleEngine:
         """Train the trials in order, each from the untouched model; see `engine.Engine.run`."""
         for trial in trials:
             start = time.perf_counter()
-            try:
+            with out_of_memory_named():
                 trace, stopped_early = train(loaded, trial)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                raise OutOfMemory(str(error)) from error
             yield TrialResult(
                 trial=trial,
                 trace=trace,

@@ -74,6 +74,7 @@ class RayExecutor(Executor):
         try:
             origins, rows = ray.get(ready[0])
         except OutOfMemoryError as error:
+            self.replace(worker)  # Ray's memory monitor has killed its process
             return Finished(Failed(worker, Outcome.OUT_OF_MEMORY, describe(error)), task)
         except RayTaskError as error:
             return Finished(_failed(worker, error.cause), task)
