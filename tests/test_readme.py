@@ -40,7 +40,11 @@ def test_the_sweep_and_the_contexts_parse(tmp_path):
 def test_python_snippets_use_names_that_exist():
     for snippet in snippets("python"):
         for node in ast.walk(ast.parse(snippet)):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "phantom_dist":
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "phantom_dist"
+            ):
                 assert hasattr(phantom_dist, node.attr)
 
 
@@ -56,7 +60,9 @@ def test_files_that_are_named_exist():
 
 def test_columns_that_are_named_exist():
     table = README.split("| symbol | column | formula |")[1].split("\n\n")[0]
-    named = re.findall(r"`(\w+)`", "\n".join(line.split("|")[2] for line in table.splitlines() if line.startswith("|")))
+    named = re.findall(
+        r"`(\w+)`", "\n".join(line.split("|")[2] for line in table.splitlines() if line.startswith("|"))
+    )
     assert len(named) >= 9
     assert set(named) - {"eta_c"} <= set(BY_NAME)
 
@@ -64,7 +70,9 @@ def test_columns_that_are_named_exist():
 def test_commands_that_are_named_exist():
     named = set(re.findall(r"`phantom-dist (\w+)", README))
     assert {"plan", "run", "resume", "status", "report", "doctor"} <= named
-    shown = subprocess.run([sys.executable, "-m", "phantom_dist", "--help"], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "phantom_dist", "--help"], capture_output=True, text=True, check=True
+    )
     assert all(command in shown.stdout for command in named)
 
 

@@ -41,7 +41,11 @@ def test_every_problem_ends_in_a_bracket_or_a_reason(result):
     assert {e["model"] for e in entries} == {f"zoo:{name}" for name in names()}
     for entry in entries:
         if entry["eta_c"] is None:
-            assert entry["reason"] in {"kappa_not_positive", "no_crossing_found", "diverges_before_crossing"}, entry
+            assert entry["reason"] in {
+                "kappa_not_positive",
+                "no_crossing_found",
+                "diverges_before_crossing",
+            }, entry
         else:
             low, high = entry["bracket"]
             assert low <= entry["eta_c"] <= high <= low * 1.01

@@ -2,10 +2,12 @@
 
 | file | what it does |
 |---|---|
-| `run` | the main path: probes, trials, refinement, until every critical rate is bracketed |
+| `run` | `run` and `resume`: whose directory it is, which executor, then the course |
+| `course` | the main path: probes, trials, refinement, until every critical rate is bracketed |
 | `plan` | what `run` would do, without doing it |
 | `cost` | predicted time and memory |
 | `progress` | where a run stands, for the live view |
+| `memory` | peak memory of the run's processes |
 | `status` | the JSON object of a run directory, live or dead |
 """
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import importlib
 
 import pytest
 
 import phantom_dist
+from phantom_dist.campaign import course
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.traces import RunDirectory, Store, open_run
 from phantom_dist.traces.claim import claim
@@ -80,7 +80,7 @@ class Interrupt:
 
 @pytest.mark.parametrize("after", [0, 1, 5])
 def test_an_interrupted_run_is_finished_with_the_same_results(sweep, tmp_path, after, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("phantom_dist.campaign.run"), "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
     run(sweep, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(sweep, tmp_path / "cut", observer=Interrupt(after))
@@ -253,7 +253,7 @@ def test_unknown_executor(sweep, tmp_path):
 
 
 def test_progress_adds_up(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("phantom_dist.campaign.run"), "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
     seen = []
     run(sweep, tmp_path, observer=seen.append)
     assert [p.done for p in seen] == sorted(p.done for p in seen)

@@ -9,7 +9,9 @@ from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.engines.memory import out_of_memory_named
 
 
-@pytest.mark.parametrize("allocate", [lambda: torch.empty(10**14), lambda: bytearray(10**17)], ids=["torch", "python"])
+@pytest.mark.parametrize(
+    "allocate", [lambda: torch.empty(10**14), lambda: bytearray(10**17)], ids=["torch", "python"]
+)
 def test_a_failed_allocation_has_one_name(allocate):
     with pytest.raises(OutOfMemory), out_of_memory_named():
         allocate()

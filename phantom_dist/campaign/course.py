@@ -1,0 +1,236 @@
+"""One start of a run: what is stored, what is still to be done, and how far it is.
+
+Every decision follows from stored rows, so a run that was interrupted at any moment is continued by the same code.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from phantom_dist.campaign.memory import PeakMemory
+from phantom_dist.campaign.plan import Plan
+from phantom_dist.campaign.progress import Progress, SearchProgress
+from phantom_dist.core.measurement import Origin, Trial, TrialResult
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines.rows import origin_from_row, probe_row
+from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
+from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
+from phantom_dist.scheduling.executor import Executor, Finished
+from phantom_dist.scheduling.ledger import GiveUp
+from phantom_dist.scheduling.packing import pack_probes, pack_trials
+from phantom_dist.scheduling.tasks import ProbeTask, Task, train_task
+from phantom_dist.scheduling.worker import circumstances, store_results
+from phantom_dist.traces import RunDirectory
+
+Row = dict[str, Any]
+Observer = Callable[[Progress], None]
+
+
+class Campaign:
+    """One start of a run: what is stored, what is still to be done, and how far it is."""
+
+    def __init__(self, planned: Plan, directory: RunDirectory, observer: Observer) -> None:
+        self._plan = planned
+        self._directory = directory
+        self._observer = observer
+        self._started = time.time()
+        self._last_state = 0.0
+        self._fresh = 0
+        self._workers = 0
+        self._memory = PeakMemory()
+        self._problems = {problem.key: problem for problem in planned.problems}
+        self._origins: dict[str, Origin] = {}
+        self._rows: dict[str, list[Row]] = {key: [] for key in self._problems}
+        self._searches: dict[str, Search] = {}
+        self._read_stored()
+
+    def execute(self, make_executor: Callable[[], Executor]) -> None:
+        """Run until nothing is left to do; the state file says `complete` only then."""
+        state = "interrupted"
+        try:
+            first = list(self._first_tasks())
+            if first:
+                executor = make_executor()
+                self._workers = len(executor.workers)
+                try:
+                    drive(
+                        executor,
+                        first,
+                        on_done=self._on_done,
+                        on_give_up=self._on_give_up,
+                        on_heartbeat=self._on_heartbeat,
+                    )
+                finally:
+                    executor.close()
+            self._directory.write_plan(self._plan_rows())
+            state = "complete"
+        finally:
+            self._write_state(state)
+            self._observer(self.progress())
+
+    # -- what follows from what is known ------------------------------------------------------------------------------
+
+    def _read_stored(self) -> None:
+        for row in self._directory.trials().to_pylist():
+            if row["problem"] in self._rows:
+                self._rows[row["problem"]].append(row)
+        for row in self._directory.probes().to_pylist():
+            if row["problem"] in self._problems:
+                self._know(origin_from_row(row, self._problems[row["problem"]]))
+
+    def _first_tasks(self) -> Iterator[Task]:
+        yield from pack_probes(p for p in self._plan.problems if p.key not in self._origins)
+        for key in self._origins:
+            yield from self._next_tasks(key)
+
+    def _know(self, origin: Origin) -> None:
+        problem = origin.problem
+        self._origins[problem.key] = origin
+        if origin.refusal is None:
+            assert origin.gap_0 is not None
+            assert origin.kappa is not None
+            steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
+            self._searches[problem.key] = Search(
+                gap_0=origin.gap_0,
+                slope_0=steps * origin.kappa,
+                learning_rates=self._plan.learning_rates,
+                tolerance=self._plan.tolerance,
+                rows=self._rows[problem.key],
+            )
+
+    def _next_tasks(self, key: str) -> Iterator[Task]:
+        origin = self._origins[key]
+        if origin.refusal is not None:
+            self._record_refusal(origin)
+        else:
+            rates = self._searches[key].next_learning_rates()
+            trials = [Trial(origin=origin, learning_rate=rate) for rate in rates]
+            yield from pack_trials(trials, self._plan.parameters(origin.problem))
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    def _on_done(self, finished: Finished) -> Iterable[Task]:
+        for origin in finished.origins:
+            self._know(origin)
+            yield from self._next_tasks(origin.problem.key)
+        self._remember(finished.rows)
+        for key in dict.fromkeys(row["problem"] for row in finished.rows):
+            # Tasks of given learning rates are all out already; only a search has a next one.
+            if self._plan.tolerance is not None:
+                yield from self._next_tasks(key)
+
+    def _on_give_up(self, command: GiveUp) -> Iterable[Task]:
+        if isinstance(command.task, ProbeTask):
+            for problem in command.task.problems:
+                origin = Origin(problem=problem, refusal=command.outcome, message=command.message)
+                self._directory.write_probes(command.task.id, [probe_row(origin)])
+                self._know(origin)
+                self._record_refusal(origin)
+        else:
+            self._record(command.task.trials, command.outcome, command.message, command.attempt)
+        return ()
+
+    def _record_refusal(self, origin: Origin) -> None:
+        """One row per given learning rate, or a single one for a search; what is stored already is left alone."""
+        assert origin.refusal is not None
+        rates: tuple[float | None, ...] = self._plan.learning_rates or (None,)
+        stored = {row["learning_rate"] for row in self._rows[origin.problem.key]}
+        trials = tuple(Trial(origin=origin, learning_rate=rate) for rate in rates if rate not in stored)
+        if trials:
+            self._record(trials, origin.refusal, origin.message or "", attempt=1)
+
+    def _record(self, trials: tuple[Trial, ...], outcome: Outcome, message: str, attempt: int) -> None:
+        results = [
+            TrialResult(
+                trial=trial, trace=(), vocabulary_size=0, wall_time=0.0, untrained=outcome, error=message
+            )
+            for trial in trials
+        ]
+        task = train_task(trials)
+        self._remember(store_results(self._directory, task, results, circumstances(task.id, attempt)))
+
+    def _remember(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._rows[row["problem"]].append(row)
+            self._fresh += 1
+
+    # -- where it stands ----------------------------------------------------------------------------------------------
+
+    def progress(self) -> Progress:
+        """A snapshot for the observer."""
+        searches = tuple(self._search_progress(p) for p in self._plan.problems)
+        done, expected = sum(s.trials for s in searches), sum(s.expected for s in searches)
+        elapsed = time.time() - self._started
+        rate = self._fresh / elapsed if elapsed else 0.0
+        return Progress(
+            name=self._plan.spec.name,
+            elapsed=elapsed,
+            left=(expected - done) / rate if rate else None,
+            done=done,
+            expected=expected,
+            trials_per_second=rate,
+            outcomes=dict(Counter(row["outcome"] for rows in self._rows.values() for row in rows)),
+            searches=searches,
+            workers=self._workers,
+        )
+
+    def _search_progress(self, problem: Problem) -> SearchProgress:
+        key, rows = problem.key, self._rows[problem.key]
+        search, origin = self._searches.get(key), self._origins.get(key)
+        name = f"{problem.model} {problem.context.id} {problem.method} {problem.optimizer.name} T={problem.steps}"
+        refused = origin is not None and origin.refusal is not None
+        finished = refused or (search is not None and not search.next_learning_rates())
+        found = search.bracket if search is not None else None
+        fallback = len(self._plan.learning_rates) or EXPECTED_TRIALS
+        expected = len(rows) if finished else (search.expected_trials if search else fallback)
+        bracket = (found.low, found.high) if found else None
+        return SearchProgress(
+            name=name, trials=len(rows), expected=expected, bracket=bracket, finished=finished
+        )
+
+    def _on_heartbeat(self) -> None:
+        if time.time() - self._last_state >= HEARTBEAT_S:
+            self._memory.sample()
+            self._write_state("running")
+            self._observer(self.progress())
+
+    def _write_state(self, state: str) -> None:
+        self._last_state = time.time()
+        self._directory.write_state(
+            {
+                "state": state,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "heartbeat_at": self._last_state,
+                "started_at": self._started,
+                "seconds": self._last_state - self._started,
+                "expected_trials": self.progress().expected,
+                "workers": self._workers,
+                "peak_memory_bytes": self._memory.peak_bytes,
+                "models": {name: metadata.title for name, metadata in self._plan.models.items()},
+            }
+        )
+
+    def _plan_rows(self) -> list[Row]:
+        """The plan as it turned out: what was planned, and a search's trials in the place of its first entry."""
+        if self._plan.tolerance is None:
+            return self._plan.rows()
+        columns = self._plan.rows()
+        by_problem = {row["problem"]: row for row in columns}
+        return [
+            by_problem[key]
+            | {
+                "learning_rate": row["learning_rate"],
+                "batch": row["batch"],
+                "predicted_trial_steps": float(row["steps"]),
+            }
+            for key, rows in self._rows.items()
+            for row in rows
+        ]
