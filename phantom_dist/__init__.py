@@ -3,7 +3,7 @@
     import phantom_dist
     phantom_dist.plan("sweeps/quickstart.yaml")
     phantom_dist.run("sweeps/quickstart.yaml", out="runs/quickstart")
-    phantom_dist.report(["runs/quickstart"], file="report.html")
+    phantom_dist.report(["runs/quickstart"], out="report.html")
 
 The map of the layers, top to bottom; imports only go down, and rows side by side don't know each other:
 
@@ -27,9 +27,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from phantom_dist.campaign import plan, resume, run, status
+    from phantom_dist.machine import doctor
     from phantom_dist.reports import report
 
 _WHERE = {
+    "doctor": "phantom_dist.machine",
     "plan": "phantom_dist.campaign",
     "resume": "phantom_dist.campaign",
     "run": "phantom_dist.campaign",
@@ -37,7 +39,7 @@ _WHERE = {
     "report": "phantom_dist.reports",
 }
 
-__all__ = ["__version__", "plan", "report", "resume", "run", "status"]
+__all__ = ["__version__", "doctor", "plan", "report", "resume", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:

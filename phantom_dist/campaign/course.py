@@ -15,6 +15,7 @@ from typing import Any
 from phantom_dist.campaign.memory import PeakMemory
 from phantom_dist.campaign.plan import Plan
 from phantom_dist.campaign.progress import Progress, SearchProgress
+from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Origin, Trial, TrialResult
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Problem
@@ -45,17 +46,23 @@ class Campaign:
         self._fresh = 0
         self._workers = 0
         self._memory = PeakMemory()
+        self._before = directory.read_state()
         self._problems = {problem.key: problem for problem in planned.problems}
         self._origins: dict[str, Origin] = {}
+        self._contents: dict[str, Problem] = {}
         self._rows: dict[str, list[Row]] = {key: [] for key in self._problems}
         self._searches: dict[str, Search] = {}
         self._read_stored()
 
     def execute(self, make_executor: Callable[[], Executor]) -> None:
         """Run until nothing is left to do; the state file says `complete` only then."""
+        first = list(self._first_tasks())
+        if not first and self._before.get("state") == "complete":
+            self._directory.write_plan(self._plan_rows())
+            return
         state = "interrupted"
         try:
-            first = list(self._first_tasks())
+            self._write_state("running")
             if first:
                 executor = make_executor()
                 self._workers = len(executor.workers)
@@ -73,7 +80,6 @@ class Campaign:
             state = "complete"
         finally:
             self._write_state(state)
-            self._observer(self.progress())
 
     # -- what follows from what is known ------------------------------------------------------------------------------
 
@@ -92,6 +98,7 @@ class Campaign:
 
     def _know(self, origin: Origin) -> None:
         problem = origin.problem
+        self._refuse_twin(origin)
         self._origins[problem.key] = origin
         if origin.refusal is None:
             assert origin.gap_0 is not None
@@ -103,6 +110,16 @@ class Campaign:
                 learning_rates=self._plan.learning_rates,
                 tolerance=self._plan.tolerance,
                 rows=self._rows[problem.key],
+            )
+
+    def _refuse_twin(self, origin: Origin) -> None:
+        """Two problems whose trials are the same by content would give every trial two rows."""
+        content = Trial(origin=origin, learning_rate=None).id
+        twin = self._contents.setdefault(content, origin.problem)
+        if twin.key != origin.problem.key:
+            raise InputError(
+                f"{_name(twin)} and {_name(origin.problem)} are the same problem: equal weights, tokens and settings "
+                f"under two names. Leave one of them out and choose a new --out."
             )
 
     def _next_tasks(self, key: str) -> Iterator[Task]:
@@ -184,7 +201,6 @@ class Campaign:
     def _search_progress(self, problem: Problem) -> SearchProgress:
         key, rows = problem.key, self._rows[problem.key]
         search, origin = self._searches.get(key), self._origins.get(key)
-        name = f"{problem.model} {problem.context.id} {problem.method} {problem.optimizer.name} T={problem.steps}"
         refused = origin is not None and origin.refusal is not None
         finished = refused or (search is not None and not search.next_learning_rates())
         found = search.bracket if search is not None else None
@@ -192,17 +208,18 @@ class Campaign:
         expected = len(rows) if finished else (search.expected_trials if search else fallback)
         bracket = (found.low, found.high) if found else None
         return SearchProgress(
-            name=name, trials=len(rows), expected=expected, bracket=bracket, finished=finished
+            name=_name(problem), trials=len(rows), expected=expected, bracket=bracket, finished=finished
         )
 
     def _on_heartbeat(self) -> None:
         if time.time() - self._last_state >= HEARTBEAT_S:
             self._memory.sample()
             self._write_state("running")
-            self._observer(self.progress())
 
     def _write_state(self, state: str) -> None:
+        """Store the heartbeat, then tell the observer."""
         self._last_state = time.time()
+        progress = self.progress()
         self._directory.write_state(
             {
                 "state": state,
@@ -210,27 +227,31 @@ class Campaign:
                 "host": socket.gethostname(),
                 "heartbeat_at": self._last_state,
                 "started_at": self._started,
-                "seconds": self._last_state - self._started,
-                "expected_trials": self.progress().expected,
+                "seconds": self._before.get("seconds", 0.0) + self._last_state - self._started,
+                "expected_trials": progress.expected,
                 "workers": self._workers,
-                "peak_memory_bytes": self._memory.peak_bytes,
+                "peak_memory_bytes": max(self._memory.peak_bytes, self._before.get("peak_memory_bytes", 0)),
                 "models": {name: metadata.title for name, metadata in self._plan.models.items()},
             }
         )
+        self._observer(progress)
 
     def _plan_rows(self) -> list[Row]:
-        """The plan as it turned out: what was planned, and a search's trials in the place of its first entry."""
-        if self._plan.tolerance is None:
-            return self._plan.rows()
-        columns = self._plan.rows()
-        by_problem = {row["problem"]: row for row in columns}
-        return [
-            by_problem[key]
-            | {
-                "learning_rate": row["learning_rate"],
-                "batch": row["batch"],
-                "predicted_trial_steps": float(row["steps"]),
-            }
-            for key, rows in self._rows.items()
-            for row in rows
-        ]
+        """The plan as it turned out: what is stored in the place of what was planned, the rest as planned."""
+        rows: list[Row] = []
+        for planned in self._plan.rows():
+            stored = self._rows[planned["problem"]]
+            if self._plan.tolerance is None:
+                stored = [row for row in stored if row["learning_rate"] == planned["learning_rate"]]
+            took_place = [
+                planned
+                | {name: row[name] for name in ("learning_rate", "batch")}
+                | {"predicted_trial_steps": float(row["steps"])}
+                for row in stored
+            ]
+            rows += took_place or [planned]
+        return rows
+
+
+def _name(problem: Problem) -> str:
+    return f"{problem.model} {problem.context.id} {problem.method} {problem.optimizer.name} T={problem.steps}"

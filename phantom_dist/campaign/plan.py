@@ -40,6 +40,12 @@ class Plan:
         """Parameters of the problem's model."""
         return self.models[problem.model].parameters
 
+    @property
+    def parallel_tasks(self) -> int:
+        """How many tasks there can be at once: a search has one, given learning rates have all their batches."""
+        batches = {row["batch"] for row in self.rows() if self.tolerance is None}
+        return max(len(self.problems), len(batches))
+
     def rows(self) -> list[Row]:
         """The rows of `plan.parquet`: one per given learning rate, or one per search before its first round."""
         rows: list[Row] = []

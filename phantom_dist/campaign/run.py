@@ -9,13 +9,15 @@ run that was interrupted at any moment is continued by the same code that starte
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from phantom_dist.campaign.course import Campaign, Observer
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.status import status
-from phantom_dist.core.errors import InputError
+from phantom_dist.core.errors import InputError, did_you_mean
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.engines import ENGINES
 from phantom_dist.models import Permissions, resolve
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.spec import extends, from_yaml, to_yaml
@@ -23,6 +25,9 @@ from phantom_dist.traces import RunDirectory, Store, open_run
 from phantom_dist.traces.claim import claim
 
 Row = dict[str, Any]
+
+EXECUTORS = ("ray", "inprocess")
+FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
 
 
 def run(
@@ -33,6 +38,7 @@ def run(
     executor: str = "ray",
     engine: str = "auto",
     workers: int | None = None,
+    retry: str | None = None,
     observer: Observer = lambda progress: None,
 ) -> Row:
     """Run a sweep; on a directory of the same sweep it continues, with more values on the axes it extends.
@@ -45,6 +51,7 @@ def run(
         executor: `ray`, or `inprocess` for this process alone.
         engine: `auto` or an engine's name.
         workers: number of workers; None fills the cluster. Results don't depend on it.
+        retry: `failed` runs again what ended in `error` or `out_of_memory`; otherwise that is left as it is.
         observer: called with a `Progress` about once a second.
 
     Returns:
@@ -55,15 +62,21 @@ def run(
         StoreError: results can't be stored; what was stored is kept.
         KeyboardInterrupt: as it came; the directory can be resumed.
     """
+    _one_of("--executor", executor, EXECUTORS)
+    _one_of("--engine", engine, ("auto", *ENGINES))
+    _one_of("--retry", retry, (None, "failed"))
     planned = plan(sweep)
     directory = RunDirectory(Store(out))
     with claim(directory):
         _same_sweep(planned, directory)
         directory.discard_halves()
-        directory.write_sweep(to_yaml(planned.spec))
+        if retry == "failed":
+            directory.discard_failed(FAILURES)
         directory.write_plan(planned.rows())
+        directory.write_sweep(to_yaml(planned.spec))
         campaign = Campaign(planned, directory, observer)
-        campaign.execute(_executor_factory(planned, directory, address, executor, engine, workers))
+        campaign.execute(lambda: _executor(planned, directory, address, executor, engine, workers))
+        directory.discard_halves()
     return status(out)
 
 
@@ -76,6 +89,12 @@ def resume(out: str | os.PathLike[str], **how: Any) -> Row:
     return run(open_run(out)[1], out, **how)
 
 
+def _one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> None:
+    if value not in allowed:
+        names = [name for name in allowed if name is not None]
+        raise InputError(f"{option} {value}: there is no such choice.{did_you_mean(str(value), names)}")
+
+
 def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
     text = directory.read_sweep()
     location = directory.store.location
@@ -85,6 +104,8 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
                 f"--out {location}: the directory is not empty and holds no run. Choose another one."
             )
         return
+    if not directory.store.names("probes") and not directory.store.names("trials"):
+        return  # an earlier start ended before it measured anything
     differences = extends(from_yaml(text, source=f"{location}/sweep.yaml"), planned.spec)
     if differences:
         raise InputError(
@@ -93,43 +114,31 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
         )
 
 
-def _executor_factory(
+def _executor(
     planned: Plan,
     directory: RunDirectory,
     address: str | None,
     executor: str,
     engine: str,
     workers: int | None,
-) -> Callable[[], Executor]:
-    execution = planned.spec.execution
+) -> Executor:
+    execution, local = planned.spec.execution, directory.store.local_path
     settings = WorkerSettings(
-        location=directory.store.location
-        if directory.store.local_path is None
-        else str(directory.store.local_path),
+        location=directory.store.location if local is None else str(local),
         engine=engine,
         device=execution.device,
         threads=execution.threads,
         permissions=Permissions(pickle=execution.allow_pickle, remote_code=execution.trust_remote_code),
     )
+    if executor == "inprocess":
+        from phantom_dist.scheduling.inprocess import InProcessExecutor
 
-    def make() -> Executor:
-        if executor == "inprocess":
-            from phantom_dist.scheduling.inprocess import InProcessExecutor
+        return InProcessExecutor(settings)
+    from phantom_dist.scheduling.ray_executor import RayExecutor
 
-            return InProcessExecutor(settings)
-        if executor != "ray":
-            raise InputError(f"--executor {executor}: no such executor. Allowed: ray, inprocess.")
-        from phantom_dist.scheduling.ray_executor import RayExecutor
-
-        joined = address or ("auto" if os.environ.get("RAY_ADDRESS") else "local")
-        if joined == "local":
-            # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
-            for model in planned.spec.models:
-                resolve(
-                    model,
-                    allow_pickle=execution.allow_pickle,
-                    trust_remote_code=execution.trust_remote_code,
-                )
-        return RayExecutor(settings, joined, workers, useful=len(planned.problems))
-
-    return make
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
+        # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
+        for model in planned.spec.models:
+            resolve(model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code)
+    return RayExecutor(settings, address, workers, useful=planned.parallel_tasks)

@@ -14,11 +14,9 @@ from phantom_dist.traces.claim import alive
 
 Row = dict[str, Any]
 
-FAILED = (Outcome.ERROR, Outcome.OUT_OF_MEMORY)
-
 
 def status(location: str | os.PathLike[str]) -> Row:
-    """The contract's object: run, state, trials, outcomes, critical_rates; progress of a live run beside it.
+    """The object of `run` and `status`: run, state, trials, outcomes, critical_rates; progress of a live run beside it.
 
     Raises:
         InputError: there is no run in that directory.
@@ -31,7 +29,7 @@ def status(location: str | os.PathLike[str]) -> Row:
     failed = [
         {"trial_id": row["trial_id"], "model": row["model"], "context": row["context"], "error": row["error"]}
         for row in rows
-        if Outcome(row["outcome"]) in FAILED
+        if row["outcome"] == Outcome.ERROR
     ]
     live = alive(state)
     recorded = state.get("state", "interrupted")
@@ -44,7 +42,7 @@ def status(location: str | os.PathLike[str]) -> Row:
             "failed": len(failed),
         },
         "outcomes": dict(sorted(outcomes.items())),
-        "critical_rates": critical_rates(rows, tolerance_of(spec)),
+        "critical_rates": critical_rates(directory.probes().to_pylist(), rows, tolerance_of(spec)),
         "errors": failed,
         "models": state.get("models", {}),
         "workers": state.get("workers"),

@@ -37,6 +37,9 @@ ExecutorName = Annotated[
     str, typer.Option("--executor", help="ray, or inprocess: one worker in this process")
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, or an engine's name: single")]
+Retry = Annotated[
+    str | None, typer.Option(help="failed: run again what ended in error or out_of_memory", metavar="failed")
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="number of workers", show_default="as many as fit")]
 
 
@@ -59,6 +62,7 @@ def run(
     executor: ExecutorName = "ray",
     engine: EngineName = "auto",
     workers: Workers = None,
+    retry: Retry = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep. On a directory of the same sweep it continues; more values on its axes extend it."""
@@ -66,7 +70,14 @@ def run(
 
     _watched(
         lambda view: run_sweep(
-            spec, out, address=address, executor=executor, engine=engine, workers=workers, observer=view
+            spec,
+            out,
+            address=address,
+            executor=executor,
+            engine=engine,
+            workers=workers,
+            retry=retry,
+            observer=view,
         ),
         as_json,
     )
@@ -79,6 +90,7 @@ def resume(
     executor: ExecutorName = "ray",
     engine: EngineName = "auto",
     workers: Workers = None,
+    retry: Retry = None,
     as_json: AsJson = False,
 ) -> None:
     """Continue an interrupted run. Nothing that is stored is run again."""
@@ -86,7 +98,13 @@ def resume(
 
     _watched(
         lambda view: resume_run(
-            directory, address=address, executor=executor, engine=engine, workers=workers, observer=view
+            directory,
+            address=address,
+            executor=executor,
+            engine=engine,
+            workers=workers,
+            retry=retry,
+            observer=view,
         ),
         as_json,
     )
@@ -136,7 +154,7 @@ def report(
 def doctor(as_json: AsJson = False) -> None:
     """Show what this machine and its cluster can run, what is missing and how to get it."""
     from phantom_dist.cli.text import doctor_text
-    from phantom_dist.doctor import doctor as examine
+    from phantom_dist.machine import doctor as examine
 
     answer(examine, doctor_text, as_json=as_json)
 

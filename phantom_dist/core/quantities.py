@@ -142,14 +142,8 @@ ORIGIN_COLUMNS: tuple[Quantity, ...] = (
     _q("loss_0", "float64", "nat", "L_0", "loss of the untouched model", 0),
     _q("overlap_0", "float64", "1", "S_tc", "overlap of target and competitor before training", -1, 1),
     _q("centred_overlap", "float64", "1", "", "overlap of the mean-centred readout rows", -1, 1),
-    _q(
-        "synonym_floor",
-        "float64",
-        "1",
-        "",
-        "centred overlap from which a pair counts as near-synonyms here",
-        0,
-    ),
+    _q("synonym_floor", "float64", "1", "", "centred overlap from which a pair is near-synonymous here", 0),
+    _q("effective_steps", "float64", "1", "T", "number of steps counted with schedule and momentum", 0),
 )
 """What the untouched model says about a problem."""
 
@@ -174,10 +168,11 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _q("gap_final", "float64", "logit", "g_T", "logit gap after the last step"),
     _q("loss_final", "float64", "nat", "L_T", "loss after the last step", 0),
     _q("drag_final", "float64", "1", "δ_T", "drag after the last step", -1, 1),
-    _q("effective_steps", "float64", "1", "T", "number of steps counted with schedule and momentum", 0),
     _q("pi", "float64", "1", "Π", "dimensionless rate, eta T kappa / |g_0|"),
     _q("structural_drag", "float64", "1", "", "threshold in force for a structural failure", 0),
     _q("jump_threshold", "float64", "1", "", "threshold in force for a jump", 0),
+    _q("jump_share_of_range", "float64", "1", "", "and its smallest share of the range of Φ", 0, 1),
+    _q("synonym_floor_rms", "float64", "1", "", "the synonym floor in force, in units of the row's rms", 0),
     _label("stopped_early", "why the trial has fewer than T steps; null if it has them all"),
     _label("error", "what went wrong, for outcomes without training; null otherwise"),
     # circumstances: not results

@@ -164,8 +164,10 @@ def trial_id(
     no part of it. A refused pair of a search has no learning rate: None.
     """
     definition = problem.model_dump(mode="json", exclude={"model", "context"})
+    if problem.method == "full":
+        definition["seed"] = None  # nothing is drawn
     definition |= {
-        "weights": weights,
+        "weights": problem.model if weights is None else weights,
         "context": problem.context.model_dump(exclude={"id"}) if tokens is None else tokens.ids,
         "learning_rate": None if learning_rate is None else float(learning_rate).hex(),
     }

@@ -7,6 +7,9 @@ Cost: one forward and two backward passes (`Origin.PROBE_STEPS`).
 from __future__ import annotations
 
 import dataclasses
+import math
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 from phantom_dist.contexts import near_synonym, tokens
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.measurement import Origin
+from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Problem, Tokens
 from phantom_dist.engines.forward import last_logits
 from phantom_dist.engines.memory import out_of_memory_named
@@ -54,6 +58,7 @@ def _with_pair(loaded: LoadedModel, origin: Origin) -> Origin:
     context, thresholds = origin.problem.context, origin.problem.thresholds
     try:
         prompt, target = tokens.prompt_and_target(loaded.tokenizer, context)
+        _check_length(loaded.model.config, prompt, context.id)
         logits_V = last_logits(loaded.model, prompt).float()
         centred_V = overlap.centred_overlap_row(readout_matrix(loaded.model), target)
         floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), thresholds)
@@ -81,10 +86,23 @@ def _with_pair(loaded: LoadedModel, origin: Origin) -> Origin:
     return origin
 
 
+def _check_length(config: Any, prompt: tuple[int, ...], context: str) -> None:
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is not None and len(prompt) > limit:
+        raise Refusal(
+            Outcome.REFUSED_TOKENS,
+            f"context {context!r}: the prompt is {len(prompt)} tokens long, the model reads at most {limit}",
+        )
+
+
 def _check(origin: Origin, pair: Tokens) -> None:
     assert origin.gap_0 is not None
     assert origin.centred_overlap is not None
     assert origin.synonym_floor is not None
+    if not math.isfinite(origin.gap_0):
+        raise ArithmeticError(
+            f"the untouched model {origin.problem.model!r} gives a logit gap of {origin.gap_0}"
+        )
     near_synonym.check_pair(
         gap_0=origin.gap_0,
         centred_overlap=origin.centred_overlap,
@@ -103,17 +121,35 @@ def _with_rate(loaded: LoadedModel, origin: Origin) -> Origin:
         target = torch.tensor(pair.target, device=logits_V.device)
         loss = nn.functional.cross_entropy(logits_V, target)
         gap = readout.logit_gap(logits_V, pair.target, pair.competitor)
-        loss_gradients = _gradients(loss, ready.parameters, retain_graph=True)
-        gap_gradients = _gradients(gap, ready.parameters, retain_graph=False)
-        directions = (
+        # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
+        gradients = torch.autograd.grad(loss, ready.parameters, retain_graph=True, materialize_grads=True)
+        directions = [
             kernel_rate.first_direction(gradient, parameter.detach(), problem.optimizer)
-            for gradient, parameter in zip(loss_gradients, ready.parameters, strict=True)
-        )
-        return dataclasses.replace(origin, kappa=kernel_rate.rate(gap_gradients, directions))
+            for gradient, parameter in zip(gradients, ready.parameters, strict=True)
+        ]
+        del gradients
+        kappa = -_slope_along(gap, ready.parameters, directions)
+    if not math.isfinite(kappa):
+        raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {problem.model!r}")
+    return dataclasses.replace(origin, kappa=kappa)
 
 
-def _gradients(
-    value: Tensor, parameters: tuple[nn.Parameter, ...], *, retain_graph: bool
-) -> tuple[Tensor, ...]:
-    """∇value; zeros for parameters that it doesn't depend on (unused positions of a learned embedding do)."""
-    return torch.autograd.grad(value, parameters, retain_graph=retain_graph, materialize_grads=True)
+def _slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:
+    """⟨∇value, u⟩ in float64. Each gradient is dropped as soon as it is used, so they never all exist at once."""
+    terms: list[float] = []
+
+    def take(parameter: Tensor, direction: Tensor) -> None:
+        assert parameter.grad is not None
+        terms.append(kernel_rate.inner_product(parameter.grad, direction))
+        parameter.grad = None
+
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(partial(take, direction=direction))
+        for parameter, direction in zip(parameters, directions, strict=True)
+    ]
+    try:
+        value.backward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(terms)

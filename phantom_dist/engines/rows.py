@@ -14,6 +14,9 @@ from phantom_dist.instruments.outcome import commit_step, outcome, silent
 
 Row = dict[str, Any]
 
+MEASURED = ("gap_0", "kappa", "loss_0", "overlap_0", "centred_overlap", "synonym_floor")
+"""Fields of an origin that are columns under the same name."""
+
 
 def problem_row(problem: Problem) -> Row:
     """The columns that say which problem, as written in the sweep."""
@@ -51,8 +54,9 @@ def _origin_row(origin: Origin) -> Row:
         row |= {"target": origin.tokens.target_text, "competitor": origin.tokens.competitor_text}
     if origin.lora_targets is not None:
         row["lora_targets"] = ",".join(origin.lora_targets)
-    measured = ("gap_0", "kappa", "loss_0", "overlap_0", "centred_overlap", "synonym_floor")
-    return row | {name: getattr(origin, name) for name in measured}
+    problem = origin.problem
+    row["effective_steps"] = kernel_rate.effective_steps(problem.steps, problem.schedule, problem.optimizer)
+    return row | {name: getattr(origin, name) for name in MEASURED}
 
 
 def probe_row(origin: Origin) -> Row:
@@ -80,7 +84,6 @@ def origin_from_row(row: Row, problem: Problem) -> Origin:
         )
     if row["weights"] is not None:
         identity = ModelIdentity.model_validate({f: row[f] for f in ModelIdentity.model_fields})
-    measured = ("gap_0", "kappa", "loss_0", "overlap_0", "centred_overlap", "synonym_floor")
     return Origin(
         problem=problem,
         identity=identity,
@@ -90,7 +93,7 @@ def origin_from_row(row: Row, problem: Problem) -> Origin:
         else tuple(row["lora_targets"].split(",")),
         refusal=None if row["refusal"] is None else Outcome(row["refusal"]),
         message=row["error"],
-        **{name: row[name] for name in measured},
+        **{name: row[name] for name in MEASURED},
     )
 
 
@@ -103,18 +106,19 @@ def trace_rows(result: TrialResult) -> list[Row]:
 def trial_row(result: TrialResult) -> Row:
     """The row of `trials/` for a result: what the trace amounts to under the problem's thresholds."""
     problem, origin, eta = result.trial.problem, result.trial.origin, result.trial.learning_rate
-    t_eff = kernel_rate.effective_steps(problem.steps, problem.schedule, problem.optimizer)
-    row = _origin_row(origin) | {
+    row = _origin_row(origin)
+    row |= {
         "trial_id": result.trial.id,
         "learning_rate": eta,
-        "effective_steps": t_eff,
         "structural_drag": problem.thresholds.structural_drag,
         "jump_threshold": problem.thresholds.jump_size,
+        "jump_share_of_range": problem.thresholds.jump_share_of_range,
+        "synonym_floor_rms": problem.thresholds.synonym_floor_rms,
         "stopped_early": result.stopped_early,
         "error": result.error,
     }
     if eta is not None and origin.kappa is not None and origin.gap_0 is not None:
-        row["pi"] = kernel_rate.dimensionless_rate(eta, t_eff, origin.kappa, origin.gap_0)
+        row["pi"] = kernel_rate.dimensionless_rate(eta, row["effective_steps"], origin.kappa, origin.gap_0)
     if result.untrained is not None:
         return row | {"outcome": result.untrained.value}
     return row | _trained_columns(result)

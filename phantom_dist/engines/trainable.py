@@ -115,31 +115,34 @@ def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
     """The names of the linear modules that get adapters, sorted; `attention` is resolved for this architecture.
 
     `attention` means every linear module (nn.Linear or transformers' Conv1D) inside a module whose name has "attn" or
-    "attention" in it.
+    "attention" in it. Such a module is named by its last word, or, where others outside share that, by its last two
+    (GPT-2's `attn.c_proj` beside `mlp.c_proj`).
 
     Raises:
         InputError: the model has no such module, or it is the embedding or the readout.
     """
     readout = model.get_output_embeddings()
-    linear = {name: m for name, m in model.named_modules() if isinstance(m, ADAPTABLE) and m is not readout}
-    by_leaf: dict[str, list[str]] = {}
-    for name in linear:
-        by_leaf.setdefault(name.rsplit(".", 1)[-1], []).append(name)
+    linear = [n for n, m in model.named_modules() if isinstance(m, ADAPTABLE) and m is not readout]
     if lora.targets == "attention":
-        inside = {leaf for leaf, names in by_leaf.items() if all(_in_attention(name) for name in names)}
+        outside = {_last_words(name, 1) for name in linear if not _in_attention(name)}
+        inside = {name for name in linear if _in_attention(name)}
         if inside:
-            return tuple(sorted(inside))
+            return tuple(sorted({_last_words(n, 2 if _last_words(n, 1) in outside else 1) for n in inside}))
         raise InputError(
             f"LoRA targets `attention`: {type(model).__name__} has no linear module inside an attention. "
-            f"Name the targets. Allowed: {', '.join(sorted(by_leaf))}."
+            f"Name the targets. Allowed: {', '.join(sorted({_last_words(n, 1) for n in linear}))}."
         )
     for target in lora.targets:
-        if target not in by_leaf:
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
             raise InputError(
                 f"LoRA target {target!r} is no linear module of {type(model).__name__} (its embedding and readout "
-                f"stay frozen and take no adapter).{did_you_mean(target, by_leaf)}"
+                f"stay frozen and take no adapter).{did_you_mean(target, {_last_words(n, 1) for n in linear})}"
             )
     return tuple(sorted(lora.targets))
+
+
+def _last_words(module_name: str, count: int) -> str:
+    return ".".join(module_name.split(".")[-count:])
 
 
 def _in_attention(module_name: str) -> bool:

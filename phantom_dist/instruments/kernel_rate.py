@@ -13,6 +13,9 @@ from torch import Tensor
 
 from phantom_dist.core.trial import Optimizer, Schedule
 
+_BLOCK = 1 << 20
+"""Entries that are turned into float64 at a time: a copy of a whole embedding would double its memory."""
+
 
 def first_direction(gradient: Tensor, parameter: Tensor, optimizer: Optimizer) -> Tensor:
     """u for one parameter, in its shape: SGD ∇L, AdamW ∇L / (|∇L| + ε); weight decay λ adds λ θ.
@@ -23,12 +26,10 @@ def first_direction(gradient: Tensor, parameter: Tensor, optimizer: Optimizer) -
     return direction + optimizer.weight_decay * parameter if optimizer.weight_decay else direction
 
 
-def rate(gradients: Iterable[Tensor], directions: Iterable[Tensor]) -> float:
-    """-⟨∇f, u⟩ over all trained parameters, summed in float64; unit of f per step per unit learning rate."""
-    return -sum(
-        float((gradient.double() * u.double()).sum())
-        for gradient, u in zip(gradients, directions, strict=True)
-    )
+def inner_product(a: Tensor, b: Tensor) -> float:
+    """⟨a, b⟩ over all entries of two tensors of one shape, summed in float64; κ = -⟨∇g, u⟩ is a sum of these."""
+    pairs = zip(a.reshape(-1).split(_BLOCK), b.reshape(-1).split(_BLOCK), strict=True)
+    return sum(float((x.double() * y.double()).sum()) for x, y in pairs)
 
 
 def effective_steps(steps: int, schedule: Schedule, optimizer: Optimizer) -> float:
@@ -45,11 +46,6 @@ def effective_steps(steps: int, schedule: Schedule, optimizer: Optimizer) -> flo
 def dimensionless_rate(learning_rate: float, effective_steps: float, kappa: float, gap_0: float) -> float:
     """Π = η T κ / |g_0|, dimensionless; 1 where first order predicts the commitment. NaN if g_0 = 0."""
     return learning_rate * effective_steps * kappa / abs(gap_0) if gap_0 else float("nan")
-
-
-def first_order_learning_rate(effective_steps: float, kappa: float, gap_0: float) -> float:
-    """The learning rate at Π = 1: |g_0| / (T κ). Infinite if κ <= 0: the first steps widen the gap."""
-    return abs(gap_0) / (effective_steps * kappa) if kappa > 0 else float("inf")
 
 
 def gradient_norm(gradients: Iterable[Tensor | None]) -> float:

@@ -36,7 +36,7 @@ def outcome(
 
 def silent(loss: Sequence[float], outcome: Outcome) -> bool:
     """True for a silent failure: not committed although the loss fell at every step."""
-    return outcome is not Outcome.COMMITTED and all(b < a for a, b in pairwise(loss))
+    return outcome is not Outcome.COMMITTED and len(loss) > 1 and all(b < a for a, b in pairwise(loss))
 
 
 def commit_step(logit_gap: Sequence[float]) -> int | None:

@@ -1,4 +1,4 @@
-"""The critical rates of a run, from its stored trials (rows of `trials/`): the contract's `critical_rates`."""
+"""The critical rates of a run, from what it stored: rows of `probes/` and `trials/`."""
 
 from __future__ import annotations
 
@@ -29,60 +29,52 @@ def points_of(rows: Iterable[Row]) -> list[Point]:
     ]
 
 
-def curve_of(rows: Sequence[Row]) -> Curve | None:
-    """The curve that a problem's trial rows lie on; None if nothing was measured (the pair was refused)."""
-    first = rows[0]
-    if first["gap_0"] is None or first["kappa"] is None:
-        return None
-    return curve(first["gap_0"], first["effective_steps"] * first["kappa"], points_of(rows))
-
-
-def critical_rates(trials: Iterable[Row], tolerance: float | None) -> list[Row]:
-    """One entry per problem, in order of its name.
+def critical_rates(probes: Iterable[Row], trials: Iterable[Row], tolerance: float | None) -> list[Row]:
+    """One entry per problem that was probed, in order of its name.
 
     Args:
+        probes: rows of `probes/`.
         trials: rows of `trials/`.
         tolerance: of the search; None for a sweep over given learning rates, where any bracket counts.
     """
     by_problem: dict[str, list[Row]] = {}
     for row in trials:
         by_problem.setdefault(row["problem"], []).append(row)
-    entries = [_entry(rows, tolerance) for rows in by_problem.values()]
+    entries = [_entry(probe, by_problem.get(probe["problem"], []), tolerance) for probe in probes]
     return sorted(entries, key=lambda e: tuple(str(e[key]) for key in WHICH))
 
 
-def _entry(rows: Sequence[Row], tolerance: float | None) -> Row:
-    first = rows[0]
-    trained = [r for r in rows if Outcome(r["outcome"]).trained]
-    steps = sum(r["steps_taken"] for r in trained)
-    known = curve_of(rows)
-    found = None if known is None else bracket(known)
-    kappa, gap_0 = first["kappa"], first["gap_0"]
-    entry = {key: first[key] for key in ("problem", *WHICH)} | {
+def _entry(probe: Row, trials: Sequence[Row], tolerance: float | None) -> Row:
+    trained = [r for r in trials if Outcome(r["outcome"]).trained]
+    measured = probe["kappa"] is not None
+    entry = {key: probe[key] for key in ("problem", *WHICH)} | {
         "eta_c": None,
         "bracket": None,
         "trials_used": len(trained),
-        "trial_steps_used": steps + Origin.PROBE_STEPS,
-        "gap_0": gap_0,
-        "kappa": kappa,
+        "trial_steps_used": sum(r["steps_taken"] for r in trained) + (Origin.PROBE_STEPS if measured else 0),
+        "gap_0": probe["gap_0"],
+        "kappa": probe["kappa"],
         "pi_c": None,
         "reason": None,
     }
+    if not measured:
+        return entry | {"reason": probe["refusal"]}
+    slope_0 = probe["effective_steps"] * probe["kappa"]
+    known = curve(probe["gap_0"], slope_0, points_of(trials))
+    found = bracket(known)
     if found is not None and (tolerance is None or found.width <= tolerance):
-        pi_c = found.root * first["effective_steps"] * kappa / abs(gap_0)
+        pi_c = found.root * slope_0 / abs(probe["gap_0"])
         return entry | {"eta_c": found.root, "bracket": [found.low, found.high], "pi_c": pi_c}
-    return entry | {"reason": _reason(rows, known, tolerance)}
+    return entry | {"reason": _reason(known, trials, tolerance)}
 
 
-def _reason(rows: Sequence[Row], known: Curve | None, tolerance: float | None) -> str:
-    failed = [r["outcome"] for r in rows if not Outcome(r["outcome"]).trained]
-    if known is None or (failed and not known.points):
-        return str(failed[0]) if failed else "not_measured"
+def _reason(known: Curve, trials: Sequence[Row], tolerance: float | None) -> str:
     if tolerance is None:
         return "no_crossing_among_the_learning_rates"
     step = next_step(known, tolerance)
     if isinstance(step, NoRoot):
         return step.reason
+    failed = [r["outcome"] for r in trials if not Outcome(r["outcome"]).trained]
     return str(failed[0]) if failed else "search_not_finished"
 
 

@@ -32,19 +32,19 @@ class Curve:
 
     @property
     def above(self) -> Point | None:
-        """The smallest learning rate that committed: the only positive end that a bracket may have."""
-        return next((p for p in self.points if p.on_curve and p.gap > 0), None)
+        """The smallest learning rate that committed, if none below it diverged: the positive end of a bracket."""
+        first = next((p for p in self.points if not p.on_curve or p.gap > 0), None)
+        return first if first is not None and first.on_curve else None
 
     @property
     def below(self) -> Point | None:
-        """The largest learning rate under `above` (and under any divergence) with g_T <= 0."""
-        ceiling = (
-            min(p.learning_rate for p in (self.above, self.diverged) if p)
-            if self.above or self.diverged
-            else math.inf
-        )
-        under = [p for p in self.points if p.on_curve and p.gap <= 0 and p.learning_rate < ceiling]
-        return under[-1] if under else None
+        """The largest learning rate with g_T <= 0 under the first that committed or diverged."""
+        last = None
+        for point in self.points:
+            if not point.on_curve or point.gap > 0:
+                break
+            last = point
+        return last
 
     @property
     def diverged(self) -> Point | None:

@@ -72,7 +72,7 @@ def next_step(curve: Curve, tolerance: float) -> Ask | Bracket | NoRoot:
         curve: g_0 < 0 and the trials so far.
         tolerance: largest relative width of the bracket, e.g. 0.01.
     """
-    if curve.slope_0 <= 0:
+    if not curve.slope_0 > 0:
         return NoRoot("kappa_not_positive")
     found = bracket(curve)
     if found is not None and found.width <= tolerance:

@@ -17,7 +17,7 @@ from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import open_run
 
 
-def report(directories: Sequence[str | os.PathLike[str]], file: str | os.PathLike[str]) -> dict[str, Any]:
+def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> dict[str, Any]:
     """Write the page of one or several runs, finished or not; several are compared.
 
     Returns:
@@ -29,13 +29,13 @@ def report(directories: Sequence[str | os.PathLike[str]], file: str | os.PathLik
     """
     if not directories:
         raise InputError("report: name at least one run directory")
-    path = Path(file).absolute()
+    path = Path(out).absolute()
     runs = _told_apart([read_run(directory) for directory in directories], directories)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(runs, path)
     except OSError as error:
-        raise InputError(f"--out {file}: the page can't be written: {error.strerror}") from None
+        raise InputError(f"--out {out}: the page can't be written: {error.strerror}") from None
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -52,7 +52,7 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
         name=spec.name,
         trials=trials,
         traces=directory.traces(),
-        critical_rates=critical_rates(trials.to_pylist(), tolerance_of(spec)),
+        critical_rates=critical_rates(directory.probes().to_pylist(), trials.to_pylist(), tolerance_of(spec)),
         titles=directory.read_state().get("models", {}),
         prompts={context.id: context.text for context in spec.contexts},
         tolerance=tolerance_of(spec),

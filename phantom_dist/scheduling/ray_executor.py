@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,20 @@ class RayExecutor(Executor):
 
     def __init__(self, settings: WorkerSettings, address: str, workers: int | None, useful: int) -> None:
         self._settings = settings
-        self._own_cluster = address == "local"
-        _connect(address)
-        resources = ray.cluster_resources()
+        self._joined_here = _connect(address)
+        try:
+            self._actors = self._first_actors(workers, useful)
+        except BaseException:
+            self._leave()
+            raise
+        self._running: dict[Any, tuple[str, Task]] = {}
+
+    def _first_actors(self, workers: int | None, useful: int) -> dict[str, Any]:
+        settings, resources = self._settings, ray.cluster_resources()
+        if settings.device == "cuda" and resources.get("GPU", 0) < 1:
+            raise InputError(
+                "device: cuda was asked for, but the Ray cluster has no GPU. Allowed here: auto, cpu."
+            )
         self._gpus = 1 if settings.device != "cpu" and resources.get("GPU", 0) >= 1 else 0
         room = _room(resources, settings.threads, self._gpus)
         if room < 1:
@@ -53,8 +66,7 @@ class RayExecutor(Executor):
                 f"worker needs {settings.threads} CPUs. Lower `execution.threads` or add nodes."
             )
         count = max(1, min(room if workers is None else workers, room, useful))
-        self._actors: dict[str, Any] = {f"worker-{i}": self._new_actor() for i in range(count)}
-        self._running: dict[Any, tuple[str, Task]] = {}
+        return {f"worker-{i}": self._new_actor() for i in range(count)}
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -90,7 +102,11 @@ class RayExecutor(Executor):
         """Kill the actors, and end Ray if it was started here."""
         for actor in self._actors.values():
             ray.kill(actor)
-        ray.shutdown()
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._joined_here:
+            ray.shutdown()
 
     def _new_actor(self) -> Any:
         threads = str(self._settings.threads)
@@ -115,14 +131,19 @@ def cluster_resources(address: str) -> dict[str, float]:
     Raises:
         InputError: no cluster at the address.
     """
-    _connect(address)
+    joined_here = _connect(address)
     try:
         return dict(ray.cluster_resources())
     finally:
-        ray.shutdown()
+        if joined_here:
+            ray.shutdown()
 
 
-def _connect(address: str) -> None:
+def _connect(address: str) -> bool:
+    """Join or start Ray; False if this process has joined one already (a notebook's own), which is then used."""
+    if ray.is_initialized():
+        return False
+    on_terminate = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}
     try:
@@ -137,12 +158,18 @@ def _connect(address: str) -> None:
             f"--address {address}: no Ray cluster could be joined there ({first_line}). Allowed: `local` starts one on "
             f"this machine, `auto` joins the one that runs here, ray://HOST:10001 or HOST:6379 another."
         ) from None
+    finally:
+        # ray.init takes SIGTERM for itself and would end the process without a word to the run.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_terminate)
+    return True
 
 
 def _check_reachable(address: str) -> None:
     """Raise OSError at once where nobody listens; ray.init itself would go on trying for minutes."""
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or _cluster_of_this_machine()
+        named = os.environ.get("RAY_ADDRESS", "auto")
+        address = _cluster_of_this_machine() if named in ("auto", "local", "") else named
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         raise ValueError("the address has no port")

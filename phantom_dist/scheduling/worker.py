@@ -15,6 +15,7 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Origin, TrialResult
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import engine_named, probe, rows
+from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
@@ -49,9 +50,10 @@ class Worker:
             InputError: the model can't be used at all.
             StoreError: the results can't be stored.
         """
-        if isinstance(task, ProbeTask):
-            return self._probe(task), ()
-        return (), self._train(task, attempt)
+        with out_of_memory_named():
+            if isinstance(task, ProbeTask):
+                return self._probe(task), ()
+            return (), self._train(task, attempt)
 
     def _probe(self, task: ProbeTask) -> tuple[Origin, ...]:
         origins = tuple(probe.probe(self._model(problem), problem) for problem in task.problems)

@@ -43,8 +43,8 @@ class LogRange(Strict):
     def values(self) -> tuple[float, ...]:
         """The rates, ascending; the ends are exactly as written."""
         low, high, count = self.log
-        step = (math.log(high) - math.log(low)) / (count - 1)
-        return (low, *(low * math.exp(step * k) for k in range(1, count - 1)), high)
+        span = math.log(high) - math.log(low)
+        return (low, *(low * math.exp(span * (k / (count - 1))) for k in range(1, count - 1)), high)
 
 
 class CriticalSearch(Strict):

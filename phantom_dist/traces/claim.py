@@ -16,7 +16,7 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.traces.run_directory import Row, RunDirectory
 
 SILENCE_S = 30.0
-"""A driver that has not been heard of for so long is taken for dead."""
+"""A driver on another host that has not been heard of for so long is taken for dead."""
 
 
 @contextmanager
@@ -26,16 +26,10 @@ def claim(directory: RunDirectory) -> Iterator[None]:
     Raises:
         InputError: another driver holds it; the message names its process and host.
     """
-    state = directory.read_state()
-    holder = f"process {state.get('pid', 'unknown')} on {state.get('host', 'another host')}"
-    busy = InputError(
-        f"{directory.store.location}: another run is writing here ({holder}). "
-        f"Wait for it, stop it, or choose another --out."
-    )
     folder = directory.store.local_path
     if folder is None:
-        if alive(state):
-            raise busy
+        if alive(directory.read_state()):
+            raise _busy(directory)
         yield
         return
     try:
@@ -47,18 +41,29 @@ def claim(directory: RunDirectory) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise busy from None
+        raise _busy(directory) from None
     try:
         yield
     finally:
         os.close(lock)
 
 
+def _busy(directory: RunDirectory) -> InputError:
+    state = directory.read_state()
+    holder = f"process {state.get('pid', 'unknown')} on {state.get('host', 'another host')}"
+    return InputError(
+        f"{directory.store.location}: another run is writing here ({holder}). "
+        f"Wait for it, stop it, or choose another --out."
+    )
+
+
 def alive(state: Row) -> bool:
     """True if the driver that wrote this heartbeat still runs, as far as can be told from here."""
-    if state.get("state") != "running" or time.time() - state.get("heartbeat_at", 0.0) > SILENCE_S:
+    if state.get("state") != "running":
         return False
-    return state.get("host") != socket.gethostname() or _process_exists(int(state.get("pid", 0)))
+    if state.get("host") == socket.gethostname():
+        return _process_exists(int(state.get("pid", 0)))
+    return time.time() - float(state.get("heartbeat_at", 0.0)) <= SILENCE_S
 
 
 def _process_exists(pid: int) -> bool:

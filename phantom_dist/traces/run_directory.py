@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.quantities import SCHEMA_VERSION
 from phantom_dist.spec import SweepSpec, from_yaml
 from phantom_dist.traces import schema
 from phantom_dist.traces.store import Store
@@ -46,8 +47,10 @@ class RunDirectory:
         self.store.put("sweep.yaml", text.encode())
 
     def read_sweep(self) -> str | None:
-        """The normalised specification, or None if this is no run directory."""
-        return self.store.get("sweep.yaml").decode() if self.store.exists("sweep.yaml") else None
+        """The normalised specification, or None if this is no run directory (a lone sweep file makes none)."""
+        if not (self.store.exists("plan.parquet") and self.store.exists("sweep.yaml")):
+            return None
+        return self.store.get("sweep.yaml").decode()
 
     def write_plan(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Store the planned trials."""
@@ -63,7 +66,7 @@ class RunDirectory:
             state: Row = json.loads(self.store.get("state.json"))
         except (FileNotFoundError, ValueError):
             return {}
-        return state
+        return state if isinstance(state, dict) else {}
 
     def discard_halves(self) -> None:
         """Remove traces whose batch has no trials: half of a batch that died. Only while no worker writes."""
@@ -72,6 +75,14 @@ class RunDirectory:
         for name in self.store.names("traces"):
             if _stem(name) not in whole:
                 self.store.delete(name)
+
+    def discard_failed(self, outcomes: Collection[str]) -> None:
+        """Remove batches and probes all of whose rows ended in one of the outcomes, so that they run again."""
+        for folder, column in (("trials", "outcome"), ("probes", "refusal")):
+            for name in self.store.names(folder):
+                table = self._read([name], {"trials": schema.TRIALS, "probes": schema.PROBES}[folder])
+                if table.num_rows and set(table[column].to_pylist()) <= set(outcomes):
+                    self.store.delete(name)
 
     # -- worker -----------------------------------------------------------------------------------------------------
 
@@ -106,10 +117,15 @@ class RunDirectory:
         names = [name for name in self.store.names("traces") if _stem(name) in whole]
         with_model = schema.TRACES.append(pa.field("model", pa.string()))
         wanted = None if trial_ids is None else ds.field("trial_id").isin(list(trial_ids))
-        return self._read(names, with_model, wanted)
+        by_model = ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri")
+        return self._read(names, with_model, wanted, by_model)
 
     def _read(
-        self, names: Sequence[str], table_schema: pa.Schema, wanted: ds.Expression | None = None
+        self,
+        names: Sequence[str],
+        table_schema: pa.Schema,
+        wanted: ds.Expression | None = None,
+        partitioning: ds.Partitioning | None = None,
     ) -> pa.Table:
         if not names:
             return table_schema.empty_table()
@@ -119,7 +135,7 @@ class RunDirectory:
                 filesystem=self.store.filesystem,
                 schema=table_schema,
                 format="parquet",
-                partitioning=ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri"),
+                partitioning=partitioning,
                 partition_base_dir=self.store.path("traces"),
             )
             for fragment in dataset.get_fragments():
@@ -146,8 +162,10 @@ def open_run(location: str | os.PathLike[str]) -> tuple[RunDirectory, SweepSpec]
 
 def _check_is_ours(fragment: ds.Fragment, table_schema: pa.Schema) -> None:
     """A file of another schema would be cast or padded with nulls in silence."""
-    found = (fragment.physical_schema.metadata or {}).get(b"table")
-    if found != table_schema.metadata[b"table"]:
+    found = fragment.physical_schema.metadata or {}
+    if int(found.get(b"schema_version", 0)) > SCHEMA_VERSION:
+        raise pa.ArrowInvalid(f"{fragment.path} was written by a newer phantom_dist; update to read it")
+    if found.get(b"table") != table_schema.metadata[b"table"]:
         raise pa.ArrowInvalid(
             f"{fragment.path} is no file of the table {table_schema.metadata[b'table'].decode()}"
         )

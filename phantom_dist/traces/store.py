@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyarrow import ArrowInvalid, fs
@@ -50,14 +52,12 @@ class Store:
         Raises:
             StoreError: the disk is full, or the directory can't be written.
         """
-        try:
+        with self._errors_named(f"write {name}"):
             if self.local_path is None:
                 with self.filesystem.open_output_stream(self.path(name)) as stream:
                     stream.write(data)
             else:
                 _put_locally(self.local_path / name, data)
-        except OSError as error:
-            raise StoreError(f"{self.location}: can't write {name}: {error.strerror or error}") from error
 
     def get(self, name: str) -> bytes:
         """A file's bytes.
@@ -66,32 +66,39 @@ class Store:
             FileNotFoundError: there is no such file.
             StoreError: it can't be read.
         """
+        with self._errors_named(f"read {name}"), self.filesystem.open_input_stream(self.path(name)) as stream:
+            data: bytes = stream.read()
+            return data
+
+    @contextmanager
+    def _errors_named(self, what: str) -> Iterator[None]:
         try:
-            with self.filesystem.open_input_stream(self.path(name)) as stream:
-                data: bytes = stream.read()
-                return data
+            yield
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise StoreError(f"{self.location}: can't read {name}: {error}") from error
+            raise StoreError(f"{self.location}: can't {what}: {error.strerror or error}") from error
 
     def exists(self, name: str) -> bool:
         """True if there is a file (not a folder) of that name."""
-        return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
+        with self._errors_named(f"look for {name}"):
+            return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
 
     def names(self, folder: str = "") -> list[str]:
         """The files below a folder, sorted, as names relative to the directory; temporary ones left out."""
         selector = fs.FileSelector(
             self.path(folder) if folder else self.root, recursive=True, allow_not_found=True
         )
-        infos = self.filesystem.get_file_info(selector)
+        with self._errors_named(f"list {folder or 'the files'}"):
+            infos = self.filesystem.get_file_info(selector)
         names = [i.path[len(self.root) + 1 :] for i in infos if i.type == fs.FileType.File]
         return sorted(name for name in names if not name.rsplit("/", 1)[-1].startswith("."))
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens if there is none."""
         if self.exists(name):
-            self.filesystem.delete_file(self.path(name))
+            with self._errors_named(f"remove {name}"):
+                self.filesystem.delete_file(self.path(name))
 
     def sweep_temporary(self) -> None:
         """Remove what a killed writer left under temporary names. Only while nobody writes."""

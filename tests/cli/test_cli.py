@@ -129,9 +129,11 @@ def test_an_unknown_command_or_option_is_status_2():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["inprocess", "ray"])
-def test_ctrl_c_leaves_a_directory_that_resume_finishes(how, tmp_path):
-    """SIGINT to the whole process group, as a terminal sends it, while trials are being stored."""
+@pytest.mark.parametrize(
+    ("how", "send"), [("inprocess", signal.SIGINT), ("ray", signal.SIGINT), ("ray", signal.SIGTERM)]
+)
+def test_ctrl_c_leaves_a_directory_that_resume_finishes(how, send, tmp_path):
+    """SIGINT to the whole process group, as a terminal sends it, or SIGTERM to the driver, while trials are stored."""
     file = tmp_path / "sweep.yaml"
     rates = "learning_rates: {log: [1e-4, 1e-2, 40]}"
     file.write_text(
@@ -151,7 +153,7 @@ def test_ctrl_c_leaves_a_directory_that_resume_finishes(how, tmp_path):
     deadline = time.monotonic() + 120
     while not list(cut.glob("trials/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, send) if send is signal.SIGINT else process.send_signal(send)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "phantom-dist resume" in errors

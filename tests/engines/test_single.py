@@ -15,7 +15,7 @@ from phantom_dist.core.trial import Lora
 from phantom_dist.engines import SingleEngine, engine_named
 from phantom_dist.engines.rows import origin_from_row, probe_row, trace_rows, trial_row
 from phantom_dist.engines.trainable import lora_targets
-from phantom_dist.instruments.kernel_rate import effective_steps, first_order_learning_rate
+from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import load
 from phantom_dist.models.zoo import names
 
@@ -33,9 +33,7 @@ WAYS = [
 
 def first_order(origin) -> float:
     p = origin.problem
-    return first_order_learning_rate(
-        effective_steps(p.steps, p.schedule, p.optimizer), origin.kappa, origin.gap_0
-    )
+    return abs(origin.gap_0) / (effective_steps(p.steps, p.schedule, p.optimizer) * origin.kappa)
 
 
 def run(loaded, origin, *rates):
@@ -150,11 +148,17 @@ def test_the_seed_draws_the_adapters(loaded):
     assert gap[0] != gap[1]
 
 
-def test_bfloat16_trains_and_says_so():
-    loaded = load("zoo:gpt2-a", precision="bfloat16")
-    (result,) = run(loaded, origin_of(loaded, precision="bfloat16"), 1e-2)
+@pytest.mark.parametrize(("method", "optimizer", "more"), WAYS, ids=str)
+def test_bfloat16_takes_the_same_way_as_float32(loaded, method, optimizer, more):
+    """Weights of size 1 are rounded to 2^-9; over the few steps to Π = 2 logits of size 10 may shift by some tenths."""
+    origin = origin_of(loaded, method, optimizer, **more)
+    rate = 2 * first_order(origin)
+    short = load("zoo:gpt2-a", precision="bfloat16")
+    (expected,) = run(loaded, origin, rate)
+    (result,) = run(short, origin_of(short, method, optimizer, precision="bfloat16", **more), rate)
     assert trial_row(result)["precision"] == "bfloat16"
-    assert all(m.finite for m in result.trace)
+    moved = [m.logit_gap - r.trace[0].logit_gap for r in (result, expected) for m in r.trace[-1:]]
+    assert moved[0] == pytest.approx(moved[1], rel=0.3)
 
 
 @pytest.mark.parametrize("name", names())
@@ -179,6 +183,18 @@ def test_unknown_lora_target_names_what_the_model_has(loaded):
 def test_adapters_on_embedding_or_readout_are_refused(loaded, target):
     with pytest.raises(InputError, match=f"LoRA target '{target}' .*embedding and readout stay frozen"):
         origin_of(loaded, "lora", targets=(target,))
+
+
+def test_attention_means_every_linear_module_of_the_attention_and_no_other(loaded):
+    assert lora_targets(loaded.model, Lora()) == ("attn.c_proj", "c_attn")
+    assert lora_targets(load("zoo:llama-a").model, Lora()) == ("k_proj", "o_proj", "q_proj", "v_proj")
+
+
+def test_the_seed_is_no_part_of_a_full_trial(loaded):
+    one, other = (Trial(origin=origin_of(loaded, seed=seed), learning_rate=0.1) for seed in (0, 1))
+    assert one.id == other.id
+    one, other = (Trial(origin=origin_of(loaded, "lora", seed=seed), learning_rate=0.1) for seed in (0, 1))
+    assert one.id != other.id
 
 
 def test_unknown_engine_names_near_misses():

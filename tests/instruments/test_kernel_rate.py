@@ -74,9 +74,10 @@ def test_momentum_of_theory_md():
     assert value / 8 == pytest.approx(3.6, abs=0.05)
 
 
-def test_rate_by_hand():
-    """f has gradient (1, 2), u = (3, -1): the rate is -(3 - 2) = -1."""
-    assert kernel_rate.rate([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, -1.0])]) == -1.0
+def test_inner_product_by_hand_and_over_several_blocks():
+    assert kernel_rate.inner_product(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [-1.0]])) == 1.0
+    ones = torch.ones(3, 700_001)
+    assert kernel_rate.inner_product(ones, 2 * ones) == 2 * 3 * 700_001
 
 
 @given(st.floats(1e-3, 1e3), st.floats(1e-8, 1.0), st.floats(1e-2, 1e4), st.floats(0.1, 8))
@@ -89,9 +90,9 @@ def test_pi_is_invariant_under_a_change_of_loss_scale_undone_in_eta(scale, eta, 
 
 
 def test_pi_is_one_at_the_first_order_learning_rate():
-    eta = kernel_rate.first_order_learning_rate(8, 8015.0, -0.976)
+    eta = 0.976 / (8 * 8015.0)
     assert kernel_rate.dimensionless_rate(eta, 8, 8015.0, -0.976) == pytest.approx(1.0, rel=1e-15)
-    assert kernel_rate.first_order_learning_rate(8, -1.0, -0.976) == math.inf
+    assert math.isnan(kernel_rate.dimensionless_rate(eta, 8, 8015.0, 0.0))
 
 
 def test_gradient_norm_spans_all_parameters():

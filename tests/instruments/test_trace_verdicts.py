@@ -46,6 +46,7 @@ def test_silent_needs_a_loss_that_fell_at_every_step():
     assert not silent((3.0, 2.0, 2.0), Outcome.KINEMATIC)
     assert not silent((3.0, 2.0, 1.0), Outcome.COMMITTED)
     assert not silent((3.0, NAN, 1.0), Outcome.DIVERGED)
+    assert not silent((NAN,), Outcome.DIVERGED)
 
 
 def test_commit_step_is_the_first_positive_gap():

@@ -119,6 +119,22 @@ def test_a_first_trial_that_diverges_is_survived():
     assert found.root == pytest.approx(5e-4, rel=0.01)
 
 
+def test_a_crossing_beyond_a_divergence_is_no_critical_rate():
+    points = [
+        Point(learning_rate=1.0, gap=-0.1, outcome=Outcome.KINEMATIC),
+        Point(learning_rate=2.0, gap=math.nan, outcome=Outcome.DIVERGED),
+        Point(learning_rate=4.0, gap=1.0, outcome=Outcome.COMMITTED),
+    ]
+    assert bracket(curve(-1.0, 1.0, points)) is None
+    step = next_step(curve(-1.0, 1.0, points), 0.01)
+    assert isinstance(step, Ask)
+    assert 1.0 < step.learning_rate < 2.0
+
+
+def test_a_slope_that_is_no_number_asks_for_nothing():
+    assert next_step(curve(-1.0, math.nan, []), 0.01) == NoRoot("kappa_not_positive")
+
+
 def test_a_bracket_is_never_made_with_a_diverged_trial():
     points = [
         Point(learning_rate=1.0, gap=-0.1, outcome=Outcome.KINEMATIC),

@@ -40,7 +40,7 @@ def test_a_stored_run_is_read_as_it_was_measured(stored: Path, tiny_run: RunTabl
 
 def test_report_writes_the_page_and_says_where(stored: Path, tmp_path: Path, tiny_run: RunTables) -> None:
     file = tmp_path / "new folder" / "page.html"
-    said = phantom_dist.report([stored], file=file)
+    said = phantom_dist.report([stored], out=file)
     assert said == {
         "file": str(file),
         "bytes": file.stat().st_size,

@@ -92,6 +92,31 @@ def test_a_foreign_parquet_file_is_a_clear_message(directory):
         directory.trials()
 
 
+def test_a_file_of_a_newer_version_is_a_clear_message(directory, monkeypatch):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    newer = schema.TRIALS.with_metadata(schema.TRIALS.metadata | {b"schema_version": b"99"})
+    directory.write_batch("good", [trial("t1")], {})
+    pq.write_table(pa.Table.from_pylist([], schema=newer), directory.store.path("trials/newer.parquet"))
+    with pytest.raises(StoreError, match=r"newer\.parquet was written by a newer phantom_dist"):
+        directory.trials()
+
+
+def test_failed_batches_are_discarded_and_no_others(directory):
+    directory.write_batch("good", [trial("t1")], {MODEL: trace("t1")})
+    directory.write_batch("mixed", [trial("t2"), trial("t3", outcome="error")], {})
+    directory.write_batch("bad", [trial("t4", outcome="error")], {})
+    directory.discard_failed(["error"])
+    assert sorted(directory.trials()["trial_id"].to_pylist()) == ["t1", "t2", "t3"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "null"])
+def test_a_damaged_heartbeat_is_no_heartbeat(directory, text):
+    directory.store.put("state.json", text.encode())
+    assert directory.read_state() == {}
+
+
 def test_an_unknown_column_is_refused():
     with pytest.raises(ValueError, match="no such column: gap_zero"):
         schema.to_parquet([{"gap_zero": 1.0}], schema.TRIALS)

@@ -16,7 +16,7 @@ GIBIBYTE = 2**30
 
 
 def doctor() -> Json:
-    """Look at this machine; the contract's object: `ok` and one entry per check."""
+    """Look at this machine; the object of `doctor`: `ok` and one entry per check."""
     checks = [
         _check("python", True, platform.python_version()),
         *(_package(name) for name in NEEDED),
