@@ -10,12 +10,9 @@ import pytest
 import phantom_dist
 from phantom_dist.campaign import course
 from phantom_dist.core.errors import InputError, StoreError
-from phantom_dist.spec import load_contexts
 from phantom_dist.traces import RunDirectory, Store, open_run
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.digest import results_digest
-
-from .conftest import CONTEXTS
 
 
 def run(sweep, out, **how):
@@ -266,13 +263,15 @@ def test_unknown_choices_stop_before_anything_is_written(sweep, tmp_path):
 
 
 def test_a_search_without_a_critical_rate_is_reported_with_its_reason(sweep, tmp_path):
-    """Under a huge weight decay u is the weights' direction, and for some contexts that widens the gap."""
-    sweep["contexts"] = [c.model_dump() for c in load_contexts(CONTEXTS)]
+    """Under a huge weight decay u is the weights' direction, and in this context that widens the gap."""
+    text = "When the monster howled, the captain was overcome with"
+    sweep["contexts"].append({"id": "widens", "text": text, "target": " dread", "competitor": " fear"})
     sweep["methods"] = [{"full": {"optimizers": [{"sgd": {"weight_decay": 1e5}}]}}]
     result = run(sweep, tmp_path)
     entries = result["critical_rates"]
     assert len(entries) == len(sweep["contexts"])
-    assert {e["reason"] for e in entries if e["kappa"] <= 0} == {"kappa_not_positive"}
+    assert [e["reason"] for e in entries if e["context"] == "widens"] == ["kappa_not_positive"]
+    assert [e["eta_c"] is None for e in entries] == [e["context"] == "widens" for e in entries]
     planned = pq.read_table(tmp_path / "plan.parquet")["context"].to_pylist()
     assert set(planned) == {c["id"] for c in sweep["contexts"]}
 
