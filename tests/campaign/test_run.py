@@ -271,7 +271,7 @@ def test_a_search_without_a_critical_rate_is_reported_with_its_reason(sweep, tmp
     entries = result["critical_rates"]
     assert len(entries) == len(sweep["contexts"])
     assert [e["reason"] for e in entries if e["context"] == "widens"] == ["kappa_not_positive"]
-    assert [e["eta_c"] is None for e in entries] == [e["context"] == "widens" for e in entries]
+    assert all(e["eta_c"] is not None or e["reason"] for e in entries)
     planned = pq.read_table(tmp_path / "plan.parquet")["context"].to_pylist()
     assert set(planned) == {c["id"] for c in sweep["contexts"]}
 
