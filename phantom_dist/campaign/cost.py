@@ -10,7 +10,7 @@ from __future__ import annotations
 from phantom_dist.core.trial import Problem
 
 BANDWIDTH = 6e9
-"""Bytes per second that one CPU thread moves (a two-core server, measured on SmolLM2-135M's training step)."""
+"""Bytes per second that one CPU thread moves, of two that work at once (measured on SmolLM2-135M's training step)."""
 
 OPERATIONS = 4e10
 """Floating-point operations per second of one CPU thread."""
@@ -34,6 +34,6 @@ def worker_bytes(problem: Problem, parameters: int) -> float:
     copies = 1.0
     if problem.method == "full":
         state = 2 if problem.optimizer.name == "adamw" else bool(problem.optimizer.momentum)
-        copies = 4 + state  # weights, untouched copy, and both gradients of the probe
+        copies = 3 + state  # weights, their untouched copy, gradients (or the probe's first direction)
     size = 2 if problem.precision == "bfloat16" else 4
     return WORKER_BYTES + copies * size * parameters

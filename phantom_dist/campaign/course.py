@@ -92,7 +92,8 @@ class Campaign:
                 self._know(origin_from_row(row, self._problems[row["problem"]]))
 
     def _first_tasks(self) -> Iterator[Task]:
-        yield from pack_probes(p for p in self._plan.problems if p.key not in self._origins)
+        unknown = (p for p in self._plan.problems if p.key not in self._origins)
+        yield from pack_probes(unknown, self._plan.parameters)
         for key in self._origins:
             yield from self._next_tasks(key)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from phantom_dist.core.measurement import Trial
+from phantom_dist.core.measurement import Origin, Trial
 from phantom_dist.core.trial import Problem
 from phantom_dist.scheduling.tasks import ProbeTask, TrainTask, probe_task, train_task
 
@@ -36,11 +36,18 @@ def trials_per_batch(problem: Problem, parameters: int) -> int:
     return max(1, min(MAX_TRIALS, int(BATCH_WORK // work(problem, parameters))))
 
 
-def pack_probes(problems: Iterable[Problem]) -> Iterator[ProbeTask]:
-    """Probe tasks of one model each, at most `MAX_PROBES` problems, in order."""
+def pack_probes(problems: Iterable[Problem], parameters: Callable[[Problem], int]) -> Iterator[ProbeTask]:
+    """Probe tasks of one model each, in order, up to `BATCH_WORK` or `MAX_PROBES`, at least one problem.
+
+    Args:
+        problems: what to probe.
+        parameters: number of parameters of a problem's model.
+    """
     by_model: dict[str, list[Problem]] = {}
     for problem in problems:
         by_model.setdefault(problem.model, []).append(problem)
     for members in by_model.values():
-        for start in range(0, len(members), MAX_PROBES):
-            yield probe_task(members[start : start + MAX_PROBES])
+        cost = work(members[0], parameters(members[0])) * Origin.PROBE_STEPS / members[0].steps
+        size = max(1, min(MAX_PROBES, int(BATCH_WORK // cost)))
+        for start in range(0, len(members), size):
+            yield probe_task(members[start : start + size])
