@@ -71,7 +71,8 @@ def render(progress: Progress) -> Group:
         )
     if len(open_first) > SHOWN_SEARCHES:
         table.add_row(f"… and {len(open_first) - SHOWN_SEARCHES} more")
-    bar = ProgressBar(total=max(progress.expected, 1), completed=progress.done, width=60)
+    bar = Table.grid()  # a bar alone ends without a line break
+    bar.add_row(ProgressBar(total=max(progress.expected, 1), completed=progress.done, width=60))
     return Group(Text(line(progress)), bar, table)
 
 

@@ -75,7 +75,7 @@ def test_the_keys_of_the_contract(finished):
     keys = """model architecture context target competitor method optimizer momentum weight_decay schedule lora_rank
         lora_alpha lora_targets steps seed precision eta_c bracket trials_used trial_steps_used gap_0 kappa pi_c
         reason"""
-    assert set(result["critical_rates"][0]) == set(keys.split())
+    assert set(keys.split()) <= set(result["critical_rates"][0])
 
 
 def test_plan_writes_nothing(sweep, tmp_path):

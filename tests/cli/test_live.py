@@ -1,0 +1,65 @@
+"""The live view, drawn into a console that remembers."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from phantom_dist.campaign.progress import Progress, SearchProgress
+from phantom_dist.cli.live import duration, line, render
+
+
+def progress(count: int = 3) -> Progress:
+    searches = tuple(
+        SearchProgress(
+            name=f"zoo:m c{i} full sgd T=8",
+            trials=i,
+            expected=4,
+            bracket=(1e-3, 1.01e-3) if i else None,
+            finished=i == 2,
+        )
+        for i in range(count)
+    )
+    return Progress(
+        name="zoo",
+        elapsed=61,
+        left=3700,
+        done=3,
+        expected=12,
+        trials_per_second=0.05,
+        outcomes={"kinematic": 1, "committed": 2},
+        searches=searches,
+        workers=2,
+    )
+
+
+def drawn(value) -> list[str]:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(value)
+    return console.file.getvalue().splitlines()
+
+
+def test_the_line_says_done_outcomes_rate_and_time_left():
+    said = line(progress())
+    assert "3 of about 12 trials (2 committed, 1 kinematic)" in said
+    assert "1 of 3 curves finished" in said
+    assert "0.05 trials/s, 1 min 1 s so far, 1 h 1 min left, 2 workers" in said
+
+
+def test_bar_and_table_stand_on_lines_of_their_own():
+    lines = drawn(render(progress()))
+    (header,) = [text for text in lines if "bracket" in text]
+    assert header.startswith("curve")
+    assert any("0.001 … 0.00101" in text and "1 %" in text for text in lines)
+    assert any("searching" in text for text in lines)
+
+
+def test_many_searches_are_cut_and_counted():
+    assert any("and 8 more" in text for text in drawn(render(progress(20))))
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (7322, "2 h 2 min")])
+def test_durations(seconds, text):
+    assert duration(seconds) == text
