@@ -1,56 +1,73 @@
-"""A small Llama, trained and measured at several learning rates."""
+"""A real run of a zoo model: critical rates of three contexts, and some learning rates far above them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 import pytest
-import torch
 
-from phantom_dist.core.trial import Optimizer
-from phantom_dist.reports import RunTables
+import phantom_dist
+from phantom_dist.reports import RunTables, read_run
+from phantom_dist.spec import load_contexts
+from phantom_dist.traces import schema
 
-from .plain_loop import Case, assemble, search
+CONTEXTS = load_contexts(Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml")
+TRACES = schema.TRACES.append(pa.field("model", pa.string()))
+WILD = [0.03, 0.3, 3.0]
+
+
+def sweep(**more: Any) -> dict[str, Any]:
+    """Three contexts of the smallest zoo model, full SGD and LoRA AdamW."""
+    return {
+        "name": "tiny",
+        "models": ["zoo:gpt2-a"],
+        "contexts": [c.model_dump() for c in CONTEXTS[:3]],
+        "methods": [
+            {"full": {"optimizers": ["sgd"]}},
+            {"lora": {"rank": 4, "alpha": 8, "optimizers": ["adamw"]}},
+        ],
+        "steps": [8],
+        **more,
+    }
+
+
+def table(rows: Sequence[dict[str, Any]], columns: pa.Schema) -> pa.Table:
+    """Rows as a table of exactly these columns; what a row lacks is null."""
+    return pa.Table.from_pylist(list(rows), columns)
 
 
 @pytest.fixture(scope="session")
-def tiny_cases() -> list[Case]:
-    """Three prompts, each under full SGD and LoRA AdamW, for a random Llama of 20,000 parameters."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def stored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the run that searched the critical rates to 1 %."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    critical = sweep(learning_rates={"critical": {"tolerance": 0.01}})
+    assert phantom_dist.run(critical, out, executor="inprocess")["state"] == "complete"
+    return out
 
-    torch.set_num_threads(1)
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=96,
-        hidden_size=24,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        initializer_range=0.25,
-        tie_word_embeddings=True,
+
+@pytest.fixture(scope="session")
+def tiny_run(stored_run: Path, tmp_path_factory: pytest.TempPathFactory) -> RunTables:
+    """The searches' tables with the trials at the wild rates added."""
+    wild_out = tmp_path_factory.mktemp("runs") / "wild"
+    phantom_dist.run(sweep(learning_rates=WILD), wild_out, executor="inprocess")
+    run, wild = read_run(stored_run), read_run(wild_out)
+    return replace(
+        run,
+        trials=pa.concat_tables([run.trials, wild.trials]),
+        traces=pa.concat_tables([run.traces, wild.traces]),
     )
-    model = LlamaForCausalLM(config).eval()
-    ways = [("full", Optimizer(name="sgd")), ("lora", Optimizer(name="adamw"))]
-    cases = []
-    for number, prompt in enumerate([(5, 17, 40, 8), (60, 2, 33), (9, 71, 28, 50, 3)]):
-        with torch.no_grad():
-            order = model(torch.tensor([prompt])).logits[0, -1].argsort(descending=True).tolist()
-        cases += [
-            Case(
-                model=model,
-                name="zoo:tiny",
-                context=f"prompt-{number}",
-                prompt=prompt,
-                words=(order[3], order[0]),
-                spelling=(f" word{order[3]}", f" word{order[0]}"),
-                method=method,
-                optimizer=optimizer,
-            )
-            for method, optimizer in ways
-        ]
-    return cases
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_cases: list[Case]) -> RunTables:
-    """Critical rates to 1 %, with a failure below each and two wild rates far above."""
-    return assemble("tiny", [search(case, extra=(0.9, 30.0, 1000.0)) for case in tiny_cases])
+def refused_run(tmp_path_factory: pytest.TempPathFactory) -> RunTables:
+    """A run whose only context the model completes rightly already, under both ways of training."""
+    out = tmp_path_factory.mktemp("runs") / "refused"
+    context = CONTEXTS[0]
+    swapped = context.model_dump() | {"target": context.competitor, "competitor": context.target}
+    asked = sweep(name="refused", contexts=[swapped], learning_rates={"critical": {"tolerance": 0.01}})
+    phantom_dist.run(asked, out, executor="inprocess")
+    return read_run(out)

@@ -16,11 +16,10 @@ import pytest
 
 from phantom_dist import reports
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.outcome import Outcome
 from phantom_dist.reports import RunTables
 from phantom_dist.traces import schema
 
-from .plain_loop import TRACES, Case, assemble, refused, table
+from .conftest import TRACES, table
 
 FIGURES = {
     "silent-failure",
@@ -223,9 +222,8 @@ def test_non_finite_values_become_null(tiny_run: RunTables) -> None:
     assert all((row["loss"] is None) == (row["step"] >= 5) for row in steps)
 
 
-def test_a_run_in_which_all_was_refused_has_a_page(tiny_cases: list[Case]) -> None:
-    found = [refused(case, Outcome.REFUSED_COMMITTED, "refused_committed") for case in tiny_cases[:2]]
-    page = reports.render([assemble("refused", found)])
+def test_a_run_in_which_all_was_refused_has_a_page(refused_run: RunTables) -> None:
+    page = reports.render([refused_run])
     text = Elements(page).text
     assert "no η c : refused committed" in text
     assert "2 refused committed; 2 in all" in text

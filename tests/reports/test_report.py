@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,33 +10,23 @@ import pytest
 import phantom_dist
 from phantom_dist.core.errors import InputError
 from phantom_dist.reports import RunTables, read_run, report
-from phantom_dist.traces import RunDirectory, Store
 
-SWEEP = """\
-name: stored
-models: [zoo:tiny]
-contexts: [{id: prompt-0, text: "She was very", target: " glad", competitor: " happy"}]
-learning_rates: {critical: {tolerance: 0.01}}
-"""
+from .conftest import CONTEXTS
 
 
 @pytest.fixture
-def stored(tmp_path: Path, tiny_run: RunTables) -> Path:
-    """A run directory that holds the tiny run as one batch."""
-    place = tmp_path / "run"
-    directory = RunDirectory(Store(place))
-    directory.write_sweep(SWEEP)
-    directory.write_batch(
-        "b0", tiny_run.trials.to_pylist(), {"zoo:tiny": tiny_run.traces.drop(["model"]).to_pylist()}
-    )
-    return place
+def stored(tmp_path: Path, stored_run: Path) -> Path:
+    """A copy of a run directory."""
+    return shutil.copytree(stored_run, tmp_path / "run")
 
 
-def test_a_stored_run_is_read_as_it_was_measured(stored: Path, tiny_run: RunTables) -> None:
+def test_a_stored_run_is_read_as_it_was_measured(stored: Path) -> None:
     run = read_run(stored)
-    assert (run.name, run.tolerance, run.prompts) == ("stored", 0.01, {"prompt-0": "She was very"})
-    found = {(r["context"], r["method"]): r["bracket"] for r in run.critical_rates}
-    assert found == {(r["context"], r["method"]): r["bracket"] for r in tiny_run.critical_rates}
+    assert (run.name, run.tolerance) == ("tiny", 0.01)
+    assert run.prompts == {c.id: c.text for c in CONTEXTS[:3]}
+    assert run.titles == {"zoo:gpt2-a": "gpt2-a (zoo)"}
+    assert run.critical_rates == phantom_dist.status(stored)["critical_rates"]
+    assert len(run.critical_rates) == 6
 
 
 def test_report_writes_the_page_and_says_where(stored: Path, tmp_path: Path, tiny_run: RunTables) -> None:
@@ -44,7 +35,7 @@ def test_report_writes_the_page_and_says_where(stored: Path, tmp_path: Path, tin
     assert said == {
         "file": str(file),
         "bytes": file.stat().st_size,
-        "runs": ["stored"],
+        "runs": ["tiny"],
         "critical_rates": len(tiny_run.critical_rates),
     }
     assert "data-figure" in file.read_text(encoding="utf-8")
@@ -52,7 +43,7 @@ def test_report_writes_the_page_and_says_where(stored: Path, tmp_path: Path, tin
 
 def test_runs_of_the_same_name_are_told_apart_by_their_folder(stored: Path, tmp_path: Path) -> None:
     names = report([stored, f"{stored}/"], tmp_path / "page.html")["runs"]
-    assert names == [f"stored ({stored})", f"stored ({stored}/)"]
+    assert names == [f"tiny ({stored})", f"tiny ({stored}/)"]
 
 
 def test_no_directory_at_all(tmp_path: Path) -> None:
