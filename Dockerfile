@@ -3,7 +3,7 @@
 #   docker build --target cuda --tag phantom-dist:cuda .
 # torch comes from the package index that pip is set up with. On Linux its default build carries CUDA, which the cpu
 # image does not need: name an index with CPU builds of torch by --build-arg EXTRA_INDEX=...
-#   docker run --rm -v "$PWD/runs:/work/runs" phantom-dist:cpu run sweeps/quickstart.yaml --out runs/quickstart
+#   docker run --rm -v "$PWD/runs:/data/runs" phantom-dist:cpu run sweeps/quickstart.yaml --out runs/quickstart
 
 # Pin it by digest for images that must be rebuilt bit by bit: --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
@@ -32,9 +32,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && echo 'export PATH=/opt/venv/bin:$PATH' > /etc/profile.d/phantom-dist.sh \
     && useradd --create-home --uid 1000 phantom \
-    && mkdir /work && chown phantom /work
+    && mkdir /data && chown phantom /data
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 RAY_USAGE_STATS_ENABLED=0
-WORKDIR /work
+WORKDIR /data
 COPY --chown=phantom sweeps ./sweeps
 COPY --chown=phantom phantom_dist/spec/sweep.schema.json ./phantom_dist/spec/sweep.schema.json
 USER phantom
