@@ -50,6 +50,7 @@ class Campaign:
         self._problems = {problem.key: problem for problem in planned.problems}
         self._origins: dict[str, Origin] = {}
         self._contents: dict[str, Problem] = {}
+        self._settled: set[str] = set()  # searches that ask for nothing more
         self._rows: dict[str, list[Row]] = {key: [] for key in self._problems}
         self._searches: dict[str, Search] = {}
         self._read_stored()
@@ -129,6 +130,8 @@ class Campaign:
             self._record_refusal(origin)
         else:
             rates = self._searches[key].next_learning_rates()
+            if not rates:
+                self._settled.add(key)
             trials = [Trial(origin=origin, learning_rate=rate) for rate in rates]
             yield from pack_trials(trials, self._plan.parameters(origin.problem))
 
@@ -203,7 +206,8 @@ class Campaign:
         key, rows = problem.key, self._rows[problem.key]
         search, origin = self._searches.get(key), self._origins.get(key)
         refused = origin is not None and origin.refusal is not None
-        finished = refused or (search is not None and not search.next_learning_rates())
+        all_given = self._plan.tolerance is None and len(rows) >= len(self._plan.learning_rates)
+        finished = refused or all_given or key in self._settled
         found = search.bracket if search is not None else None
         fallback = len(self._plan.learning_rates) or EXPECTED_TRIALS
         expected = len(rows) if finished else (search.expected_trials if search else fallback)

@@ -28,6 +28,7 @@ def test_full_sgd_on_smollm2_agrees_within_half_a_percent(tmp_path):
         "methods": [{"full": {"optimizers": ["sgd"]}}],
         "learning_rates": {"critical": {"tolerance": 0.01}},
         "steps": [8],
+        "execution": {"threads": 2},
     }
     result = phantom_dist.run(sweep, tmp_path, executor="inprocess")
     found = {e["context"]: e["eta_c"] for e in result["critical_rates"]}

@@ -55,6 +55,7 @@ class TestRay(ExecutorConformance):
 @pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:9"])
 def test_no_cluster_at_the_address_is_one_clear_message(address, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # whatever cluster runs here, it left no trace there
     from phantom_dist.scheduling.executor import WorkerSettings
 
     with pytest.raises(
