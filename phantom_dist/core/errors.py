@@ -5,7 +5,6 @@
 | `InputError` | the user's input as a whole | stop before anything runs; exit status 2; one message, no traceback |
 | `Refusal` | one model and context | record the named outcome; the rest of the sweep goes on |
 | `OutOfMemory` | the batch is too large for the worker | run it in halves; a single trial becomes `out_of_memory` |
-| `WorkerLost` | a process or node died | run the batch again elsewhere, a bounded number of times |
 | `StoreError` | a full disk, a damaged or foreign file | stop in order; nothing already measured is lost |
 """
 
@@ -42,10 +41,6 @@ class Refusal(PhantomDistError):
 
 class OutOfMemory(PhantomDistError):
     """A batch did not fit into the worker's memory."""
-
-
-class WorkerLost(PhantomDistError):
-    """The process that held a batch died before it stored the batch."""
 
 
 class StoreError(PhantomDistError):

@@ -113,11 +113,6 @@ class Ledger:
         """True if nothing waits and nothing runs."""
         return not self._waiting and not self._running
 
-    @property
-    def running(self) -> int:
-        """Number of tasks that workers hold."""
-        return len(self._running)
-
     def handle(self, event: Event) -> list[Command]:
         """Take one event; the commands that follow from it, in order."""
         commands: list[Command] = []
