@@ -153,10 +153,9 @@ class Campaign:
                 origin = Origin(problem=problem, refusal=command.outcome, message=command.message)
                 self._directory.write_probes(command.task.id, [probe_row(origin)])
                 self._know(origin)
-                self._record_refusal(origin)
+                yield from self._next_tasks(problem.key)
         else:
             self._record(command.task.trials, command.outcome, command.message, command.attempt)
-        return ()
 
     def _record_refusal(self, origin: Origin) -> None:
         """One row per given learning rate, or a single one for a search; what is stored already is left alone."""
@@ -186,7 +185,7 @@ class Campaign:
 
     def progress(self) -> Progress:
         """A snapshot for the observer."""
-        searches = tuple(self._search_progress(p) for p in self._plan.problems)
+        searches = tuple(self._search_progress(key, problem) for key, problem in self._problems.items())
         done, expected = sum(s.trials for s in searches), sum(s.expected for s in searches)
         elapsed = time.time() - self._started
         rate = self._fresh / elapsed if elapsed else 0.0
@@ -202,8 +201,8 @@ class Campaign:
             workers=self._workers,
         )
 
-    def _search_progress(self, problem: Problem) -> SearchProgress:
-        key, rows = problem.key, self._rows[problem.key]
+    def _search_progress(self, key: str, problem: Problem) -> SearchProgress:
+        rows = self._rows[key]
         search, origin = self._searches.get(key), self._origins.get(key)
         refused = origin is not None and origin.refusal is not None
         all_given = self._plan.tolerance is None and len(rows) >= len(self._plan.learning_rates)

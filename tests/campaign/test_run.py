@@ -202,6 +202,29 @@ def test_a_failing_trial_is_retried_and_then_named(sweep, tmp_path, monkeypatch)
     assert digest(tmp_path) == digest(tmp_path / "undisturbed")
 
 
+def test_a_probe_that_fails_is_named_and_the_rest_runs(sweep, tmp_path, monkeypatch):
+    """The probes of both ways fail for one context; the task is split until the culprits are alone."""
+    from phantom_dist.engines import probe
+
+    measure, bad = probe.probe, sweep["contexts"][0]["id"]
+
+    def flaky(loaded, problem):
+        if problem.context.id == bad:
+            raise ArithmeticError("cosmic ray")
+        return measure(loaded, problem)
+
+    monkeypatch.setattr(probe, "probe", flaky)
+    result = run(sweep, tmp_path)
+    assert result["state"] == "complete"
+    assert {(e["context"], e["error"]) for e in result["errors"]} == {(bad, "ArithmeticError: cosmic ray")}
+    assert {e["context"]: e["reason"] for e in result["critical_rates"]} == {
+        bad: "error",
+        sweep["contexts"][1]["id"]: None,
+    }
+    monkeypatch.undo()
+    assert run(sweep, tmp_path, retry="failed")["errors"] == []
+
+
 def test_a_full_disk_stops_in_order_and_loses_nothing(sweep, tmp_path, monkeypatch):
     import errno
     import os
