@@ -86,12 +86,18 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
-    """A finished trial: its trace s = 0..T (shorter where `stopped_early` says why), or an outcome without one."""
+    """A finished trial: its trace s = 0..T (shorter where `stopped_early` says why), or an outcome without one.
+
+    `wall_time` in seconds, for a lane its share of its batch's; `engine` says what trained it, `note` why it was not the
+    engine that was asked for.
+    """
 
     trial: Trial
     trace: tuple[Measurement, ...]
     vocabulary_size: int
     wall_time: float
+    engine: str | None = None
+    note: str | None = None
     stopped_early: str | None = None
     untrained: Outcome | None = None
     error: str | None = None

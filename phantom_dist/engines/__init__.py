@@ -5,6 +5,8 @@
 | `engine` | the interface |
 | `single` | the reference: one trial after another, in plain torch; read it first |
 | `probe` | what the untouched model says: gap, overlaps, κ, refusals |
+| `lanes/` | many trials as one batch; exact within a stated tolerance |
+| `optimizers` | the torch optimizer of a trial's settings |
 | `trainable` | full fine-tuning or LoRA: which parameters train, and the way back to the untouched model |
 | `recorder` | all instruments at one step |
 | `memory` | one name for exhausted memory |
@@ -13,9 +15,10 @@
 
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.engines.engine import Engine
+from phantom_dist.engines.lanes import LanesEngine
 from phantom_dist.engines.single import SingleEngine
 
-ENGINES: dict[str, type[Engine]] = {"single": SingleEngine}
+ENGINES: dict[str, type[Engine]] = {"single": SingleEngine, "lanes": LanesEngine}
 """Engines by name; `auto` is the fastest that is exact for the trial at hand."""
 
 
@@ -26,10 +29,10 @@ def engine_named(name: str) -> Engine:
         InputError: there is no such engine.
     """
     if name == "auto":
-        name = SingleEngine.name
+        name = LanesEngine.name
     if name not in ENGINES:
         raise InputError(f"engine {name!r} doesn't exist.{did_you_mean(name, [*ENGINES, 'auto'])}")
     return ENGINES[name]()
 
 
-__all__ = ["ENGINES", "Engine", "SingleEngine", "engine_named"]
+__all__ = ["ENGINES", "Engine", "LanesEngine", "SingleEngine", "engine_named"]

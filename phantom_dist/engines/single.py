@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
-from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.forward import last_logits
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.recorder import Recorder, with_gradient_norm
+from phantom_dist.engines.optimizers import torch_optimizer
+from phantom_dist.engines.recorder import Recorder, SoloGeometry, with_gradient_norm
 from phantom_dist.engines.trainable import readout_matrix, trainable
 from phantom_dist.instruments.kernel_rate import gradient_norm
 from phantom_dist.models import LoadedModel
@@ -38,6 +38,7 @@ class SingleEngine:
                 trace=trace,
                 vocabulary_size=readout_matrix(loaded.model).shape[0],
                 wall_time=time.perf_counter() - start,
+                engine=self.name,
                 stopped_early=stopped_early,
             )
 
@@ -51,12 +52,12 @@ def train(loaded: LoadedModel, trial: Trial) -> tuple[tuple[Measurement, ...], s
     factors = problem.schedule.factors(problem.steps)
     trace: list[Measurement] = []
     with trainable(loaded, problem) as ready:
-        recorder = Recorder(ready, tokens)
+        recorder = Recorder(SoloGeometry(ready), [tokens], loaded.model.device)
         optimizer = torch_optimizer(ready.parameters, problem.optimizer)
         for step in range(problem.steps + 1):
             with torch.set_grad_enabled(step < problem.steps):
                 logits_V = last_logits(ready.model, tokens.prompt)
-            measurement = recorder.measure(step, logits_V)
+            (measurement,) = recorder.measure(step, logits_V[None])
             if step == problem.steps or not measurement.finite:
                 trace.append(measurement)
                 break
@@ -68,24 +69,3 @@ def train(loaded: LoadedModel, trial: Trial) -> tuple[tuple[Measurement, ...], s
                 group["lr"] = trial.learning_rate * factors[step]
             optimizer.step()
     return tuple(trace), None if len(trace) == problem.steps + 1 else "non_finite"
-
-
-def torch_optimizer(parameters: Sequence[nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:
-    """The torch optimizer of the settings; its learning rate is set at every step.
-
-    Fused in float32: one pass over each tensor instead of several; the formulas are the same. Not in bfloat16, where
-    torch 2.13's fused SGD on the CPU leaves most entries as they were.
-    """
-    fused = all(parameter.dtype is torch.float32 for parameter in parameters)
-    if optimizer.name == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=0.0, momentum=optimizer.momentum, weight_decay=optimizer.weight_decay, fused=fused
-        )
-    return torch.optim.AdamW(
-        parameters,
-        lr=0.0,
-        betas=(optimizer.beta1, optimizer.beta2),
-        eps=optimizer.epsilon,
-        weight_decay=optimizer.weight_decay,
-        fused=fused,
-    )

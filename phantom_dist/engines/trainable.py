@@ -105,6 +105,18 @@ def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
         base.requires_grad_(True)
 
 
+def adapters(loaded: LoadedModel, lora: Lora, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """The adapters as `trainable` draws them from a seed: copies of A (r x i) and B (o x r) by the module's name."""
+    with _lora(loaded, lora, seed) as ready:
+        drawn = {n: p.detach().clone() for n, p in ready.model.named_parameters() if p.requires_grad}
+    suffix = ".lora_A.default.weight"
+    return {
+        name.removeprefix("base_model.model.").removesuffix(suffix): (a, drawn[name.replace("lora_A", "lora_B")])
+        for name, a in drawn.items()
+        if name.endswith(suffix)
+    }
+
+
 def readout_matrix(model: Any) -> nn.Parameter:
     """E, the output embedding (V x d); often the input embedding as well."""
     weight: nn.Parameter = model.get_output_embeddings().weight

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from phantom_dist.instruments.readout import Token
 
-def drag(p_V: Tensor, lever_V: Tensor, target: int, competitor: int) -> Tensor:
-    """δ from probabilities (..., V) and the lever M (V,); shape (...), dimensionless.
+
+def drag(p_V: Tensor, lever_V: Tensor, target: Token, competitor: Token) -> Tensor:
+    """δ from probabilities (..., V) and the lever M (V,) or (..., V); shape (...), dimensionless.
 
     Summed over the bulk alone rather than as Φ - σ, so that Φ = σ + δ stays a test of all three.
     """
     bulk_V = lever_V.clone()
-    bulk_V[..., target] = 0.0
-    bulk_V[..., competitor] = 0.0
+    for token in (target, competitor):
+        if isinstance(token, int):
+            bulk_V[..., token] = 0.0
+        else:
+            bulk_V.scatter_(-1, token.unsqueeze(-1), 0.0)
     return (p_V * bulk_V).sum(dim=-1)

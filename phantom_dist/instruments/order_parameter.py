@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 def lever(overlap_rows_kV: Tensor) -> Tensor:
-    """M_i = S_ti² - S_ci² from the rows of target and competitor, shape (2, V) -> (V,); in [-1, 1]."""
-    return overlap_rows_kV[0].square() - overlap_rows_kV[1].square()
+    """M_i = S_ti² - S_ci² from the rows of target and competitor, shape (..., 2, V) -> (..., V); in [-1, 1]."""
+    return overlap_rows_kV[..., 0, :].square() - overlap_rows_kV[..., 1, :].square()
 
 
 def order_parameter(p_V: Tensor, lever_V: Tensor) -> Tensor:

@@ -16,15 +16,26 @@ def overlap_rows(readout_Vd: Tensor, tokens: tuple[int, ...]) -> Tensor:
     """
     readout_Vd = readout_Vd.detach()
     readout_Vd = readout_Vd.float() if readout_Vd.dtype.itemsize < 4 else readout_Vd
-    norms_V = torch.linalg.vector_norm(readout_Vd, dim=1).clamp_min(torch.finfo(readout_Vd.dtype).tiny)
-    index = torch.tensor(tokens, device=readout_Vd.device)
-    units_kd = readout_Vd[index] / norms_V[index, None]
-    rows_kV: Tensor = (units_kd @ readout_Vd.T) / norms_V
-    rows_kV = rows_kV.double().clamp(-1.0, 1.0)
+    tokens_k = torch.tensor(tokens, device=readout_Vd.device)
+    return overlaps(
+        readout_Vd[tokens_k] @ readout_Vd.T, torch.linalg.vector_norm(readout_Vd, dim=1), tokens_k
+    )
+
+
+def overlaps(products_kV: Tensor, norms_V: Tensor, tokens_k: Tensor) -> Tensor:
+    """S_k· from the products E_k · E_i (..., k, V), the rows' norms ‖E_i‖ (..., V) and the tokens k (..., k).
+
+    Shape (..., k, V), float64, clamped to [-1, 1]. A row of zeros has overlap 0 with every other.
+    """
+    norms_V = norms_V.clamp_min(torch.finfo(norms_V.dtype).tiny)
+    norms_k = norms_V.gather(-1, tokens_k)
+    rows_kV = (products_kV / norms_k.unsqueeze(-1) / norms_V.unsqueeze(-2)).double().clamp(-1.0, 1.0)
     # S_tc and S_ct are rounded apart; one value for both keeps Φ = σ + δ exact.
-    pairs_kk = (rows_kV[:, index] + rows_kV[:, index].T) / 2
-    rows_kV[:, index] = pairs_kk.fill_diagonal_(1.0)
-    return rows_kV
+    columns = tokens_k.unsqueeze(-2).expand(*rows_kV.shape[:-1], tokens_k.shape[-1])
+    pairs_kk = rows_kV.gather(-1, columns)
+    pairs_kk = (pairs_kk + pairs_kk.mT) / 2
+    pairs_kk.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+    return rows_kV.scatter(-1, columns, pairs_kk)
 
 
 def centred_overlap_row(readout_Vd: Tensor, token: int) -> Tensor:

@@ -1,0 +1,57 @@
+"""The engine `lanes`: trials that are trained in the same way, as lanes of one batch; the rest by the reference."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+
+from phantom_dist.core.measurement import Trial, TrialResult
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines.lanes.kind import NotFusable
+from phantom_dist.engines.lanes.kinds import kind_of
+from phantom_dist.engines.lanes.training import train
+from phantom_dist.engines.memory import out_of_memory_named
+from phantom_dist.engines.single import SingleEngine
+from phantom_dist.engines.trainable import readout_matrix
+from phantom_dist.models import LoadedModel
+
+
+class LanesEngine:
+    """The engine `lanes`."""
+
+    name = "lanes"
+
+    def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
+        """Train the trials together as far as they are trained in the same way; see `engine.Engine.run`."""
+        together: dict[object, list[Trial]] = {}
+        for trial in trials:
+            together.setdefault(lane_key(trial.problem), []).append(trial)
+        for members in together.values():
+            yield from _run(loaded, members)
+
+
+def lane_key(problem: Problem) -> tuple[object, ...]:
+    """What trials must have in common to be lanes of one batch; context, learning rate, schedule and seed may differ."""
+    return (problem.model, problem.precision, problem.method, problem.lora, problem.optimizer, problem.steps)
+
+
+def _run(loaded: LoadedModel, trials: list[Trial]) -> Iterator[TrialResult]:
+    start = time.perf_counter()
+    try:
+        with out_of_memory_named():
+            lanes = train(loaded, trials)
+    except NotFusable as reason:
+        for result in SingleEngine().run(loaded, trials):
+            yield dataclasses.replace(result, note=str(reason))
+        return
+    share = (time.perf_counter() - start) / len(lanes)
+    for lane in lanes:
+        yield TrialResult(
+            trial=lane.trial,
+            trace=tuple(lane.trace),
+            vocabulary_size=readout_matrix(loaded.model).shape[0],
+            wall_time=share,
+            engine=f"{kind_of(lane.trial.problem)} lanes",
+            stopped_early=lane.stopped_early,
+        )

@@ -1,0 +1,76 @@
+"""The fused model: the transformers model with its leaves replaced, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from warnings import catch_warnings, filterwarnings
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.engines.lanes.kind import Lanes
+
+
+class LastPosition(nn.Module):
+    """Stands for the readout: reads each lane's last token alone, wherever padding begins."""
+
+    def __init__(self, readout: nn.Module) -> None:
+        super().__init__()
+        self._readout = readout
+        self.last_L: Tensor
+
+    def forward(self, hidden_LKd: Tensor) -> Tensor:
+        """(L, K, d) -> (L, 1, V)."""
+        index_L1d = self.last_L[:, None, None].expand(-1, 1, hidden_LKd.shape[2])
+        logits_L1V: Tensor = self._readout(hidden_LKd.gather(1, index_L1d))
+        return logits_L1V
+
+
+@contextmanager
+def fused(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
+    """The model as the lanes' kind trains it; afterwards the untouched model is back. Yields its readout.
+
+    Raises:
+        NotFusable: the model has a leaf that is unknown here.
+    """
+    readout = model.get_output_embeddings()
+    replacements = lanes.replacements(model)
+    lanes.allocate()
+    last = LastPosition(replacements.get(readout, readout))
+    replacements[readout] = last
+    swapped: list[tuple[nn.Module, str, nn.Module]] = []
+    model.requires_grad_(False)
+    try:
+        for parent in list(model.modules()):
+            for name, child in parent._modules.items():
+                if child in replacements:
+                    swapped.append((parent, name, child))
+        for parent, name, child in swapped:
+            parent._modules[name] = replacements[child]
+        with catch_warnings():
+            # Gradients are collected in rows of one buffer, a lane's beside each other, which is what torch warns of.
+            filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
+            yield last
+    finally:
+        for parent, name, child in swapped:
+            parent._modules[name] = child
+        model.requires_grad_(True)
+
+
+def last_logits(model: Any, readout: LastPosition, ids_LK: Tensor, last_L: Tensor) -> Tensor:
+    """Every lane's logits after its prompt, from prompts padded on the right; (L, V), differentiable.
+
+    Attention is causal, so padding changes nothing before it; nothing behind the last token is read.
+    """
+    readout.last_L = last_L
+    logits_L1V: Tensor = model(input_ids=ids_LK, use_cache=False).logits
+    return logits_L1V[:, 0]
+
+
+def padded(prompts: list[tuple[int, ...]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Prompts as one tensor (L, K), filled up with each one's last token, and the last token's places (L,)."""
+    longest = max(map(len, prompts))
+    ids_LK = torch.tensor([[*p, *[p[-1]] * (longest - len(p))] for p in prompts], device=device)
+    return ids_LK, torch.tensor([len(p) - 1 for p in prompts], device=device)

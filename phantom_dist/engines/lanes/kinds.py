@@ -1,0 +1,43 @@
+"""Which kind of lanes trains a problem, and the lanes of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines.lanes.dual import Dual
+from phantom_dist.engines.lanes.kind import Lanes, Shape
+from phantom_dist.engines.lanes.lora import LoraLanes
+from phantom_dist.engines.lanes.stacked import Stacked
+from phantom_dist.engines.trainable import adapters, readout_matrix
+from phantom_dist.models import LoadedModel
+
+
+def kind_of(problem: Problem) -> str:
+    """`lora`, `dual` or `stacked`.
+
+    The dual form needs an optimizer that is linear in the gradients: SGD. It keeps what the steps added apart from
+    the weights, where bfloat16 would round their sum at every step; so that is for stacked lanes.
+    """
+    if problem.method == "lora":
+        return "lora"
+    return "dual" if problem.optimizer.name == "sgd" and problem.precision == "float32" else "stacked"
+
+
+def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape) -> Lanes:
+    """The lanes of a batch, from the problems of its first lanes; all are trained in the same way."""
+    problem, readout = firsts[0], readout_matrix(loaded.model)
+    match kind_of(problem):
+        case "dual":
+            return Dual(problem.optimizer, shape, readout)
+        case "stacked":
+            return Stacked(problem.optimizer, shape, readout)
+    assert problem.lora is not None
+    drawn: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
+    for first in firsts:
+        if first.seed not in drawn:
+            drawn[first.seed] = adapters(loaded, problem.lora, first.seed)
+    initial = [drawn[first.seed] for first in firsts]
+    return LoraLanes(problem.optimizer, shape, readout, initial, problem.lora.alpha / problem.lora.rank)

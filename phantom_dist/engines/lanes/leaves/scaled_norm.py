@@ -1,0 +1,75 @@
+"""RMSNorm and its relatives: x / sqrt(mean(x²) + ε) · gain, as each architecture writes it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.engines.lanes.kind import FullLanes
+from phantom_dist.engines.lanes.leaves.leaf import Leaf
+
+
+class ScaledNorm(Leaf):
+    """A norm written with tensor operations, whose gain then multiplies: transformers' …RMSNorm and …LayerNorm.
+
+    The architecture's own code runs, with a gain that has one row a lane in the place of its own.
+    """
+
+    def __init__(self, module: nn.Module, lanes: FullLanes) -> None:
+        super().__init__(module, lanes)
+        self._norm = module.forward
+        self._slots = module._parameters
+        self._vectors = {name: lanes.vector(p) for name, p in module._parameters.items() if p is not None}
+
+    @staticmethod
+    def stands_for(module: nn.Module) -> bool:
+        """Classes of that name whose only parameter is a gain (and a bias) that broadcasts."""
+        return (
+            type(module).__name__.endswith(("RMSNorm", "LayerNorm"))
+            and set(module._parameters) <= {"weight", "bias"}
+            and not list(module.children())
+            and _broadcasts(module)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(L, …, d) or (L · n, d) -> the same."""
+        own = dict(self._slots)
+        values = {name: vector.value for name, vector in self._vectors.items()}
+        gain = next(iter(values.values()))
+        try:
+            self._slots.update({name: value[:, None] for name, value in values.items()})
+            return self._norm(x.reshape(len(gain), -1, *gain.shape[1:])).reshape(x.shape)
+        finally:
+            self._slots.update(own)
+
+
+_verdicts: dict[type[nn.Module], bool] = {}
+
+
+def _broadcasts(module: nn.Module) -> bool:
+    """Whether two gains stacked in front give what each gives alone: found by trying, once for each class."""
+    kind = type(module)
+    if kind not in _verdicts:
+        _verdicts[kind] = _try(module)
+    return _verdicts[kind]
+
+
+def _try(module: nn.Module) -> bool:
+    slots, own = module._parameters, dict(module._parameters)
+    shape = next(p.shape for p in own.values() if p is not None)
+    generator = torch.Generator().manual_seed(0)
+    x_23d = torch.randn(2, 3, *shape, generator=generator)
+    gains = {name: torch.randn(2, 1, *shape, generator=generator) for name, p in own.items() if p is not None}
+    try:
+        with torch.no_grad():
+            slots.update(gains)
+            together = module.forward(x_23d)
+            alone = []
+            for lane in range(2):
+                slots.update({name: gain[lane, 0] for name, gain in gains.items()})
+                alone.append(module.forward(x_23d[lane]))
+    except RuntimeError:
+        return False
+    finally:
+        slots.update(own)
+    return torch.allclose(together, torch.stack(alone))

@@ -1,0 +1,95 @@
+"""LoRA lanes: one frozen model for all, adapters of each lane's own: y = x Wᵀ + (α / r) x Aᵀ Bᵀ.
+
+Memory of a lane: its adapters, their gradients and the optimizer's state, and the activations of one backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.core.trial import Optimizer
+from phantom_dist.engines.lanes.kind import Lanes, Shape
+from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.instruments import drift, overlap
+
+
+class AdaptedLinear(nn.Module):
+    """Stands for a linear module that has an adapter in every lane."""
+
+    def __init__(self, module: nn.Module, a_Lri: LaneTensor, b_Lor: LaneTensor, scale: float) -> None:
+        super().__init__()
+        self._frozen: Callable[[Tensor], Tensor] = module.forward
+        self._a, self._b, self._scale = a_Lri, b_Lor, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(L, …, i) -> (L, …, o), or (L · n, i) -> (L · n, o)."""
+        a_Lri, b_Lor = self._a.value, self._b.value
+        x_LKi = x.reshape(len(a_Lri), -1, x.shape[-1])
+        y = self._frozen(x)
+        return y + (torch.bmm(torch.bmm(x_LKi, a_Lri.mT) * self._scale, b_Lor.mT)).reshape(y.shape)
+
+
+class FrozenGeometry:
+    """The geometry of a readout matrix that all lanes share and that must not move."""
+
+    frozen = True
+
+    def __init__(self, readout_Vd: nn.Parameter) -> None:
+        self._readout_Vd = readout_Vd
+
+    def overlap_rows(self, pairs_L2: Tensor) -> Tensor:
+        """See `recorder.Geometry`."""
+        rows = [overlap.overlap_rows(self._readout_Vd, tuple(pair)) for pair in pairs_L2.tolist()]
+        return torch.stack(rows)
+
+    def drift(self) -> Sequence[float]:
+        """Nothing moves here."""
+        raise NotImplementedError
+
+    def hash(self) -> str:
+        """See `recorder.Geometry`."""
+        return drift.readout_hash(self._readout_Vd)
+
+
+Adapters = dict[str, tuple[Tensor, Tensor]]
+"""A (r x i) and B (o x r) of every adapted module, by the module's name."""
+
+
+@final
+class LoraLanes(Lanes):
+    """LoRA lanes. `initial`: the adapters of each first lane, drawn as the reference draws them; `scale`: α / r."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        shape: Shape,
+        readout: nn.Parameter,
+        initial: Sequence[Adapters],
+        scale: float,
+    ) -> None:
+        super().__init__(optimizer, shape, readout)
+        self._initial = initial
+        self._scale = scale
+
+    def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
+        """See `Lanes`. Modules without adapters compute the same for all lanes already."""
+        found: dict[nn.Module, nn.Module] = {}
+        for name in self._initial[0]:
+            a_Lri = torch.stack([adapters[name][0] for adapters in self._initial])
+            b_Lor = torch.stack([adapters[name][1] for adapters in self._initial])
+            module = model.get_submodule(name)
+            found[module] = AdaptedLinear(
+                module,
+                self.parameters.add(a_Lri, lanes=self.shape.first),
+                self.parameters.add(b_Lor, lanes=self.shape.first),
+                self._scale,
+            )
+        return found
+
+    def geometry(self) -> FrozenGeometry:
+        """See `Lanes`."""
+        return FrozenGeometry(self.readout)

@@ -1,0 +1,106 @@
+"""Stacked lanes: full fine-tuning with weights of each lane's own, under any optimizer; products are batched.
+
+Memory of a lane: weights, gradients and the optimizer's state, (2 + 2) × 4 bytes a parameter under AdamW in float32,
+and the activations of one backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.core.trial import Optimizer
+from phantom_dist.engines.lanes.kind import FullLanes, Shape
+from phantom_dist.engines.lanes.leaves import leaves_for
+from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.instruments import drift, overlap
+
+
+class StackedMatrix:
+    """A matrix that every lane has for itself: W (L, o, i)."""
+
+    def __init__(self, weight: LaneTensor) -> None:
+        self._weight = weight
+
+    def product(self, x: Tensor) -> Tensor:
+        """See `kind.Matrix`."""
+        weight_Loi = self._weight.value
+        x_LKi = x.reshape(len(weight_Loi), -1, weight_Loi.shape[2])
+        y_LKo: Tensor = _Product.apply(x_LKi, weight_Loi, self._weight)
+        return y_LKo.reshape(*x.shape[:-1], -1)
+
+    def rows(self, ids_LK: Tensor) -> Tensor:
+        """See `kind.Table`."""
+        return self._weight.rows(ids_LK.expand(len(self._weight.value), -1))
+
+
+class _Product(torch.autograd.Function):
+    """x Wᵀ; the weight's gradient is added where it is collected, in one pass over it."""
+
+    @staticmethod
+    def forward(ctx: Any, x_LKi: Tensor, weight_Loi: Tensor, weight: LaneTensor) -> Tensor:
+        ctx.save_for_backward(x_LKi, weight_Loi)
+        ctx.weight = weight
+        return torch.bmm(x_LKi, weight_Loi.mT)
+
+    @staticmethod
+    def backward(ctx: Any, dy_LKo: Tensor) -> tuple[Tensor, None, None]:
+        x_LKi, weight_Loi = ctx.saved_tensors
+        ctx.weight.gradient.baddbmm_(dy_LKo.mT, x_LKi)
+        return torch.bmm(dy_LKo, weight_Loi), None, None
+
+
+class StackedGeometry:
+    """The geometry of readout matrices of the lanes' own."""
+
+    frozen = False
+
+    def __init__(self, weight: LaneTensor, initial_Vd: Tensor) -> None:
+        self._weight = weight
+        self._initial_Vd = initial_Vd.detach()
+
+    def overlap_rows(self, pairs_L2: Tensor) -> Tensor:
+        """See `recorder.Geometry`."""
+        weight_LVd = self._weight.value.detach()
+        weight_LVd = weight_LVd.float() if weight_LVd.dtype.itemsize < 4 else weight_LVd
+        pair_L2d = weight_LVd.gather(1, pairs_L2[..., None].expand(-1, -1, weight_LVd.shape[2]))
+        norms_LV = torch.linalg.vector_norm(weight_LVd, dim=2)
+        return overlap.overlaps(pair_L2d @ weight_LVd.mT, norms_LV, pairs_L2)
+
+    def drift(self) -> Sequence[float]:
+        """Lane by lane: the difference of all lanes at once would be another copy of their matrices."""
+        return [drift.embedding_drift(weight_Vd, self._initial_Vd) for weight_Vd in self._weight.value]
+
+    def hash(self) -> str:
+        """Nothing is frozen here."""
+        raise NotImplementedError
+
+
+@final
+class Stacked(FullLanes):
+    """Stacked lanes."""
+
+    def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
+        super().__init__(optimizer, shape, readout)
+        self._weights: dict[int, LaneTensor] = {}
+
+    def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
+        """See `Lanes`."""
+        return leaves_for(model, self)
+
+    def matrix(self, parameter: nn.Parameter, *, transposed: bool = False) -> StackedMatrix:
+        """See `FullLanes`."""
+        if id(parameter) not in self._weights:
+            self._weights[id(parameter)] = self.parameters.add(parameter.T if transposed else parameter)
+        return StackedMatrix(self._weights[id(parameter)])
+
+    def table(self, parameter: nn.Parameter) -> StackedMatrix:
+        """See `FullLanes`."""
+        return self.matrix(parameter)
+
+    def geometry(self) -> StackedGeometry:
+        """See `FullLanes`."""
+        return StackedGeometry(self._weights[id(self.readout)], self.readout)

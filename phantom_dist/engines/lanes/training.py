@@ -1,0 +1,110 @@
+"""The loop over steps of one batch of lanes. What happens to one lane here is what `engines/single.py` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from phantom_dist.core.measurement import Measurement, Trial
+from phantom_dist.core.trial import Tokens
+from phantom_dist.engines.lanes.fuse import fused, last_logits, padded
+from phantom_dist.engines.lanes.kind import Shape
+from phantom_dist.engines.lanes.kinds import lanes_for
+from phantom_dist.engines.recorder import Recorder, with_gradient_norm
+from phantom_dist.models import LoadedModel
+
+
+@dataclass
+class Lane:
+    """One trial on its way, and its trace so far."""
+
+    trial: Trial
+    trace: list[Measurement] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The trial's context as the model reads it."""
+        assert self.trial.origin.tokens is not None
+        return self.trial.origin.tokens
+
+    @property
+    def ended(self) -> bool:
+        """True after the last step, or where training has left the finite numbers: nothing can change after that."""
+        return len(self.trace) > self.trial.problem.steps or not self.trace[-1].finite
+
+    @property
+    def stopped_early(self) -> str | None:
+        """Why there are fewer than T steps."""
+        return None if len(self.trace) > self.trial.problem.steps else "non_finite"
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the step that follows the last measurement."""
+        problem = self.trial.problem
+        assert self.trial.learning_rate is not None
+        return self.trial.learning_rate * problem.schedule.factors(problem.steps)[len(self.trace) - 1]
+
+
+def train(loaded: LoadedModel, trials: Sequence[Trial]) -> list[Lane]:
+    """Train trials of one kind together.
+
+    Lanes of one context (under LoRA, of one seed as well) start as one row: at step 0 they have the same weights, and
+    so the same gradient, whatever their learning rates. A lane that ends leaves the batch.
+
+    Raises:
+        NotFusable: the model has a leaf that is unknown here; nothing was trained.
+    """
+    device = loaded.model.device
+    rows = _starting_rows(trials)
+    tokens = [row[0].tokens for row in rows]
+    ids_LK, last_L = padded([t.prompt for t in tokens], device)
+    target_L = torch.tensor([t.target for t in tokens], device=device)
+    steps = max(trial.problem.steps for trial in trials)
+    shape = Shape(first=len(rows), lanes=len(trials), steps=steps, tokens=ids_LK.shape[1])
+    lanes = lanes_for(loaded, [row[0].trial.problem for row in rows], shape)
+    everyone = [lane for row in rows for lane in row]
+    with fused(loaded.model, lanes) as readout:
+        recorder = Recorder(lanes.geometry(), tokens, device)
+        for step in range(steps + 1):
+            lanes.begin_step(step, learns=step < steps)
+            with torch.set_grad_enabled(step < steps):
+                logits_LV = last_logits(loaded.model, readout, ids_LK, last_L)
+            for row, measurement in zip(rows, recorder.measure(step, logits_LV), strict=True):
+                for lane in row:
+                    lane.trace.append(measurement)
+            staying = [place for place, row in enumerate(rows) if not row[0].ended]
+            if not staying:
+                break
+            nn.functional.cross_entropy(logits_LV.float(), target_L, reduction="sum").backward()
+            norms = lanes.squared_gradient_norms().sqrt().tolist()
+            for place in staying:
+                for lane in rows[place]:
+                    lane.trace[-1] = with_gradient_norm(lane.trace[-1], norms[place])
+            if step == 0:  # now they part
+                staying = [place for place in staying for _ in rows[place]]
+                rows = [[lane] for lane in everyone if not lane.ended]
+            else:
+                rows = [rows[place] for place in staying]
+            if step == 0 or len(staying) < len(target_L):
+                index_L = torch.tensor(staying, device=device)
+                ids_LK, last_L, target_L = ids_LK[index_L], last_L[index_L], target_L[index_L]
+                lanes.select(staying)
+                recorder.select(staying)
+            if step == 0:
+                lanes.start()
+            lanes.update([row[0].rate for row in rows])
+    return everyone
+
+
+def _starting_rows(trials: Sequence[Trial]) -> list[list[Lane]]:
+    """Lanes that start alike, in the order of their first trial."""
+    rows: dict[object, list[Lane]] = {}
+    for trial in trials:
+        lane = Lane(trial)
+        seed = trial.problem.seed if trial.problem.method == "lora" else None
+        alike = (lane.tokens.prompt, lane.tokens.target, lane.tokens.competitor, seed)
+        rows.setdefault(alike, []).append(lane)
+    return list(rows.values())
