@@ -1,13 +1,20 @@
-"""Predicted time and memory of trials on the reference engine: rough, from bytes moved and operations done.
+"""Predicted time and memory: rough, from bytes moved, operations done and, for lanes, a measured footprint.
 
-A full fine-tuning step reads the weights twice, writes and reads their gradients, and updates them: about 30 bytes a
-parameter in float32. LoRA neither writes nor reads the weights' gradients: about 12. One forward and one backward
-pass do 6 operations per parameter and token. Whichever takes longer counts, plus a constant for Python.
+A full fine-tuning step on the reference engine reads the weights twice, writes and reads their gradients, and updates
+them: about 30 bytes a parameter in float32. LoRA neither writes nor reads the weights' gradients: about 12. One
+forward and one backward pass do 6 operations per parameter and token. Whichever takes longer counts, plus a constant
+for Python.
+
+Lanes read the weights once for all of them and do 4 operations per parameter and token, as no gradient of shared
+weights is taken; the constant is shared too.
 """
 
 from __future__ import annotations
 
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines.lanes.footprint import lane_bytes
+from phantom_dist.engines.lanes.kinds import kind_of
+from phantom_dist.models import ModelMetadata
 
 BANDWIDTH = 6e9
 """Bytes per second that one CPU thread moves, of two that work at once (measured on SmolLM2-135M's training step)."""
@@ -18,22 +25,63 @@ OPERATIONS = 4e10
 OVERHEAD_S = 0.006
 """Seconds per step that have nothing to do with the model's size: Python, instruments."""
 
+BATCH_OVERHEAD_S = 0.02
+"""The same for a step of a batch of lanes."""
+
 WORKER_BYTES = 0.7e9
 """Memory of a worker process before it loads a model."""
 
 
+def tokens(problem: Problem) -> int:
+    """Tokens of the prompt, estimated by words before anything is tokenised."""
+    return len(problem.context.text.split()) + 1
+
+
 def seconds_per_step(problem: Problem, parameters: int) -> float:
-    """Predicted seconds of one trial-step (one forward and one backward pass, update and instruments)."""
-    tokens = len(problem.context.text.split()) + 1
+    """Predicted seconds of one trial-step on the reference engine (forward, backward, update and instruments)."""
     moved = parameters * (12 if problem.method == "lora" else 30)
-    return max(moved / BANDWIDTH, 6 * parameters * tokens / OPERATIONS) + OVERHEAD_S
+    return max(moved / BANDWIDTH, 6 * parameters * tokens(problem) / OPERATIONS) + OVERHEAD_S
 
 
-def worker_bytes(problem: Problem, parameters: int) -> float:
-    """Predicted peak memory (bytes) of a worker: weights, their untouched copy, gradients, optimizer state."""
-    copies = 1.0
-    if problem.method == "full":
-        state = 2 if problem.optimizer.name == "adamw" else bool(problem.optimizer.momentum)
-        copies = 3 + state  # weights, their untouched copy, gradients (or the probe's first direction)
-    size = 2 if problem.precision == "bfloat16" else 4
-    return WORKER_BYTES + copies * size * parameters
+def seconds_per_lane_step(problem: Problem, parameters: int, lanes: int) -> float:
+    """Predicted seconds of one trial-step as one of so many lanes."""
+    moved = parameters * (40 if kind_of(problem) == "stacked" else 8 / lanes)
+    done = 4 * parameters * tokens(problem) * (1.3 if kind_of(problem) == "dual" else 1.0)
+    return max(moved / BANDWIDTH, done / OPERATIONS) + BATCH_OVERHEAD_S / lanes
+
+
+def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
+    """Predicted peak memory (bytes) of a worker: its process, then the larger of probing and of training.
+
+    Probing full fine-tuning takes the weights, their untouched copy and two gradients.
+    """
+    weights = model.parameters * bytes_per_parameter(problem)
+    held = weights * (2 if problem.method == "full" else 1)
+    probing = 2 * weights if problem.method == "full" else 0.0
+    return WORKER_BYTES + held + max(probing, lanes * _lane_bytes(problem, model))
+
+
+def lanes_that_fit(problem: Problem, model: ModelMetadata, worker_memory: float) -> int:
+    """How many lanes of a problem a worker has room for; at least 1."""
+    room = worker_memory - worker_bytes(problem, model, 0)
+    return max(1, int(room // _lane_bytes(problem, model)))
+
+
+def bytes_per_parameter(problem: Problem) -> int:
+    """Bytes of one number."""
+    return 2 if problem.precision == "bfloat16" else 4
+
+
+def _lane_bytes(problem: Problem, model: ModelMetadata) -> float:
+    return lane_bytes(
+        kind=kind_of(problem),
+        optimizer=problem.optimizer,
+        rank=0 if problem.lora is None else problem.lora.rank,
+        steps=problem.steps,
+        tokens=tokens(problem),
+        parameters=model.parameters,
+        width=model.width,
+        layers=model.layers,
+        vocabulary_size=model.vocabulary_size,
+        number=bytes_per_parameter(problem),
+    )

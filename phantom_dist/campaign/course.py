@@ -25,8 +25,8 @@ from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished
 from phantom_dist.scheduling.ledger import GiveUp
-from phantom_dist.scheduling.packing import pack_probes, pack_trials
-from phantom_dist.scheduling.tasks import ProbeTask, Task, train_task
+from phantom_dist.scheduling.packing import Cohort, pack_probes
+from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, train_task
 from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.traces import RunDirectory
 
@@ -53,6 +53,12 @@ class Campaign:
         self._settled: set[str] = set()  # searches that ask for nothing more
         self._rows: dict[str, list[Row]] = {key: [] for key in self._problems}
         self._searches: dict[str, Search] = {}
+        self._cohorts = planned.cohorts
+        self._cohorts_of: dict[str, list[Cohort]] = {key: [] for key in self._problems}
+        for cohort in self._cohorts:
+            for problem in cohort.problems:
+                self._cohorts_of[problem.key].append(cohort)
+        self._training: dict[Cohort, int] = dict.fromkeys(self._cohorts, 0)  # how many trials of each are out
         self._read_stored()
 
     def execute(self, make_executor: Callable[[], Executor]) -> None:
@@ -95,8 +101,8 @@ class Campaign:
     def _first_tasks(self) -> Iterator[Task]:
         unknown = (p for p in self._plan.problems if p.key not in self._origins)
         yield from pack_probes(unknown, self._plan.parameters)
-        for key in self._origins:
-            yield from self._next_tasks(key)
+        for cohort in self._cohorts:
+            yield from self._next_task(cohort)
 
     def _know(self, origin: Origin) -> None:
         problem = origin.problem
@@ -124,28 +130,39 @@ class Campaign:
                 f"under two names. Leave one of them out and choose a new --out."
             )
 
-    def _next_tasks(self, key: str) -> Iterator[Task]:
-        origin = self._origins[key]
-        if origin.refusal is not None:
-            self._record_refusal(origin)
-        else:
-            rates = self._searches[key].next_learning_rates()
-            if not rates:
-                self._settled.add(key)
-            trials = [Trial(origin=origin, learning_rate=rate) for rate in rates]
-            yield from pack_trials(trials, self._plan.parameters(origin.problem))
+    def _next_task(self, cohort: Cohort) -> Iterator[Task]:
+        """The batch that the cohort trains next: when all its origins are known, and nothing of it is in training.
+
+        So what shares a batch follows from the plan, whoever is faster.
+        """
+        if any(problem.key not in self._origins for problem in cohort.problems):
+            return
+        if self._training[cohort]:
+            return
+        trials: list[Trial] = []
+        for problem, rate in cohort.members:
+            origin = self._origins[problem.key]
+            if origin.refusal is not None:
+                self._record_refusal(origin)
+                continue
+            asked = self._searches[problem.key].next_learning_rates()
+            if not asked:
+                self._settled.add(problem.key)
+            trials += [Trial(origin=origin, learning_rate=r) for r in asked if rate is None or r == rate]
+        self._training[cohort] = len(trials)
+        if trials:
+            yield train_task(trials)
 
     # -- events -------------------------------------------------------------------------------------------------------
 
     def _on_done(self, finished: Finished) -> Iterable[Task]:
         for origin in finished.origins:
             self._know(origin)
-            yield from self._next_tasks(origin.problem.key)
+        for origin in finished.origins:
+            yield from self._cohorts_after(origin.problem.key)
         self._remember(finished.rows)
-        for key in dict.fromkeys(row["problem"] for row in finished.rows):
-            # Tasks of given learning rates are all out already; only a search has a next one.
-            if self._plan.tolerance is not None:
-                yield from self._next_tasks(key)
+        if isinstance(finished.task, TrainTask):
+            yield from self._trained(finished.task)
 
     def _on_give_up(self, command: GiveUp) -> Iterable[Task]:
         if isinstance(command.task, ProbeTask):
@@ -153,9 +170,27 @@ class Campaign:
                 origin = Origin(problem=problem, refusal=command.outcome, message=command.message)
                 self._directory.write_probes(command.task.id, [probe_row(origin)])
                 self._know(origin)
-                yield from self._next_tasks(problem.key)
+                yield from self._cohorts_after(problem.key)
         else:
             self._record(command.task.trials, command.outcome, command.message, command.attempt)
+            yield from self._trained(command.task)
+
+    def _cohorts_after(self, key: str) -> Iterator[Task]:
+        """What can begin now that this problem's origin is known."""
+        for cohort in self._cohorts_of[key]:
+            yield from self._next_task(cohort)
+
+    def _trained(self, task: TrainTask) -> Iterator[Task]:
+        """What the cohort of a batch asks for next; a batch that was halved is over with its last part."""
+        cohort = self._cohort_of(task.trials[0])
+        self._training[cohort] -= len(task.trials)
+        yield from self._next_task(cohort)
+
+    def _cohort_of(self, trial: Trial) -> Cohort:
+        """The cohort that asked for the trial: the one that has its learning rate, or that searches for its problem."""
+        mine = self._cohorts_of[trial.problem.key]
+        members = ((trial.problem, trial.learning_rate), (trial.problem, None))
+        return next(cohort for cohort in mine if any(member in cohort.members for member in members))
 
     def _record_refusal(self, origin: Origin) -> None:
         """One row per given learning rate, or a single one for a search; what is stored already is left alone."""
@@ -234,6 +269,7 @@ class Campaign:
                 "seconds": self._before.get("seconds", 0.0) + self._last_state - self._started,
                 "expected_trials": progress.expected,
                 "workers": self._workers,
+                "worker_memory_bytes": self._plan.worker_memory,
                 "peak_memory_bytes": max(self._memory.peak_bytes, self._before.get("peak_memory_bytes", 0)),
                 "models": {name: metadata.title for name, metadata in self._plan.models.items()},
             }

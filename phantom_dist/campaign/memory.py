@@ -1,10 +1,27 @@
-"""Peak memory of the driver and everything it started on this host."""
+"""Memory on this host: what a worker may take, and the peak of the driver and everything it started."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
 import psutil
+import torch
+
+SHARE = 0.8
+"""Of the memory that is there, what workers may plan with; the rest is for the system, the driver and Ray."""
+
+
+def share_of_memory(device: str, threads: int) -> float:
+    """Bytes for each worker: of the first GPU where there is one, else of this machine for one worker of many.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads of a worker; as many workers as fit the CPUs share the machine.
+    """
+    if device != "cpu" and torch.cuda.is_available():
+        return SHARE * torch.cuda.get_device_properties(0).total_memory
+    workers = max(1, (psutil.cpu_count() or 1) // threads)
+    return SHARE * psutil.virtual_memory().total / workers
 
 
 class PeakMemory:

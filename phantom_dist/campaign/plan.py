@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.campaign import cost
+from phantom_dist.campaign.memory import share_of_memory
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.rows import problem_row
 from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.refinement.search import EXPECTED_TRIALS
-from phantom_dist.scheduling.packing import trials_per_batch
-from phantom_dist.scheduling.tasks import batch_id
+from phantom_dist.scheduling.packing import Cohort, cohorts, single_trials
 from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, load, tolerance_of
 
 Row = dict[str, Any]
@@ -19,11 +21,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A sweep's problems, what is known of its models, and what it will take. Nothing has been run or written."""
+    """A sweep's problems, what is known of its models, and what it will take. Nothing has been run or written.
+
+    `worker_memory` (bytes) is what a worker may take; it decides how many lanes share a batch.
+    """
 
     spec: SweepSpec
     problems: tuple[Problem, ...]
     models: dict[str, ModelMetadata]
+    engine: str
+    worker_memory: float
 
     @property
     def tolerance(self) -> float | None:
@@ -40,40 +47,43 @@ class Plan:
         """Parameters of the problem's model."""
         return self.models[problem.model].parameters
 
-    @property
-    def parallel_tasks(self) -> int:
-        """How many tasks there can be at once: a search has one, given learning rates have all their batches."""
-        batches = {row["batch"] for row in self.rows() if self.tolerance is None}
-        return max(len(self.problems), len(batches))
+    def lanes(self, problem: Problem) -> int:
+        """How many trials of the problem make a batch."""
+        if self.engine == SingleEngine.name:
+            return single_trials(problem, self.parameters(problem)) if self.learning_rates else 1
+        return cost.lanes_that_fit(problem, self.models[problem.model], self.worker_memory)
+
+    @functools.cached_property
+    def cohorts(self) -> tuple[Cohort, ...]:
+        """What is trained together."""
+        return tuple(cohorts(self.problems, self.learning_rates, self.lanes))
 
     def rows(self) -> list[Row]:
         """The rows of `plan.parquet`: one per given learning rate, or one per search before its first round."""
-        rows: list[Row] = []
-        for problem in self.problems:
-            common = problem_row(problem)
-            if self.tolerance is not None:
-                rows.append(common | {"predicted_trial_steps": float(EXPECTED_TRIALS * problem.steps)})
-                continue
-            size = trials_per_batch(problem, self.parameters(problem))
-            for start in range(0, len(self.learning_rates), size):
-                members = self.learning_rates[start : start + size]
-                batch = batch_id((problem.key, rate) for rate in members)
-                rows += [
-                    common
-                    | {"learning_rate": rate, "batch": batch, "predicted_trial_steps": float(problem.steps)}
-                    for rate in members
-                ]
-        return rows
+        trials = 1 if self.learning_rates else EXPECTED_TRIALS
+        return [
+            problem_row(problem)
+            | {
+                "learning_rate": rate,
+                "batch": cohort.batch if rate is not None else None,
+                "predicted_trial_steps": float(trials * problem.steps),
+            }
+            for cohort in self.cohorts
+            for problem, rate in cohort.members
+        ]
 
     def to_json(self) -> Row:
         """The JSON object of `plan`."""
         per_problem = len(self.learning_rates) or EXPECTED_TRIALS
         trial_steps = sum(p.steps * per_problem for p in self.problems)
-        seconds = sum(
-            (p.steps * per_problem + 2) * cost.seconds_per_step(p, self.parameters(p)) for p in self.problems
-        )
         searching = self.tolerance is not None
-        batches = {row.get("batch") for row in self.rows()} - {None}
+        rounds = EXPECTED_TRIALS if searching else 1
+        lanes = {cohort: len(cohort.members) for cohort in self.cohorts}
+        seconds = sum(2 * cost.seconds_per_step(p, self.parameters(p)) for p in self.problems) + rounds * sum(
+            problem.steps * cost.seconds_per_lane_step(problem, self.parameters(problem), count)
+            for cohort, count in lanes.items()
+            for problem, _ in cohort.members
+        )
         return {
             "name": self.spec.name,
             "models": [
@@ -93,18 +103,29 @@ class Plan:
                 "searches": len(self.problems) if searching else 0,
                 "reason": f"each search takes about {EXPECTED_TRIALS} trials" if searching else None,
             },
-            "batches": len(self.problems) * EXPECTED_TRIALS if searching else len(batches),
+            "batches": len(self.cohorts) * rounds,
+            "lanes": max(lanes.values()),
             "trial_steps": trial_steps,
             "predicted_seconds": seconds,
-            "predicted_worker_bytes": max(cost.worker_bytes(p, self.parameters(p)) for p in self.problems),
+            "predicted_worker_bytes": max(
+                cost.worker_bytes(problem, self.models[problem.model], count)
+                for cohort, count in lanes.items()
+                for problem, _ in cohort.members
+            ),
+            "worker_memory_bytes": self.worker_memory,
             "predicted_device_hours": seconds / 3600,
             "threads_per_worker": self.spec.execution.threads,
             "tolerance": self.tolerance,
         }
 
 
-def plan(sweep: Any) -> Plan:
+def plan(sweep: Any, *, engine: str = "auto", worker_memory: float | None = None) -> Plan:
     """Plan a sweep: a file's path, a mapping in the same form, or a `SweepSpec`.
+
+    Args:
+        sweep: what to plan.
+        engine: what will train it; `auto` packs trials as lanes.
+        worker_memory: bytes that a worker may take; None for its share of this machine or of its first GPU.
 
     Raises:
         InputError: the sweep is wrong, or one of its models doesn't exist or can't be trained.
@@ -117,4 +138,10 @@ def plan(sweep: Any) -> Plan:
         )
         for name in spec.models
     }
-    return Plan(spec=spec, problems=expand(spec), models=models)
+    return Plan(
+        spec=spec,
+        problems=expand(spec),
+        models=models,
+        engine=engine,
+        worker_memory=worker_memory or share_of_memory(permissions.device, permissions.threads),
+    )

@@ -65,8 +65,9 @@ def run(
     _one_of("--executor", executor, EXECUTORS)
     _one_of("--engine", engine, ("auto", *ENGINES))
     _one_of("--retry", retry, (None, "failed"))
-    planned = plan(sweep)
     directory = RunDirectory(Store(out))
+    # A run that continues packs as it began, whatever machine it continues on.
+    planned = plan(sweep, engine=engine, worker_memory=directory.read_state().get("worker_memory_bytes"))
     with claim(directory):
         _same_sweep(planned, directory)
         directory.discard_halves()
@@ -141,4 +142,4 @@ def _executor(
         # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
         for model in planned.spec.models:
             resolve(model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code)
-    return RayExecutor(settings, address, workers, useful=planned.parallel_tasks)
+    return RayExecutor(settings, address, workers, useful=len(planned.problems))

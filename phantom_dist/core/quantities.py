@@ -176,13 +176,14 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _label("stopped_early", "why the trial has fewer than T steps; null if it has them all"),
     _label("error", "what went wrong, for outcomes without training; null otherwise"),
     # circumstances: not results
-    _circumstance("engine", "string", "", "which engine trained it"),
+    _circumstance("engine", "string", "", "what trained it: single, or lora, dual or stacked lanes"),
+    _circumstance("note", "string", "", "why it was not the engine that was asked for; null where it was"),
     _circumstance("device", "string", "", "device kind it ran on"),
     _circumstance("threads", "int32", "1", "CPU threads of the process"),
     _circumstance("batch", "string", "", "batch that held it; the unit that is written and repeated"),
     _circumstance("attempt", "int32", "1", "how many times the batch was started, from 1"),
     _circumstance("host", "string", "", "host that ran it"),
-    _circumstance("wall_time", "float64", "s", "seconds from the first forward pass to the last measurement"),
+    _circumstance("wall_time", "float64", "s", "seconds of training and measuring; a lane's share of its batch"),
     _circumstance("finished_at", "timestamp", "", "when the batch was stored (UTC)"),
     _circumstance("versions", "string", "", "versions of phantom_dist, torch, transformers and peft"),
 )

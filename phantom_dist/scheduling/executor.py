@@ -17,7 +17,7 @@ class WorkerSettings:
     """How every worker of a run is set up. `threads`: CPU threads of its process; `device`: `auto`, `cpu` or `cuda`."""
 
     location: str
-    engine: str = "single"
+    engine: str = "auto"
     device: str = "auto"
     threads: int = 1
     permissions: Permissions = Permissions()

@@ -1,21 +1,75 @@
-"""Trials into batches: a function of the plan alone, so results don't depend on the number of workers."""
+"""Trials into batches: a function of the plan alone, so results don't depend on the number of workers.
+
+Trials that can be lanes of one batch (one model, trained in one way for the same steps) form cohorts, in the order of
+the plan and as large as fits. A cohort over given learning rates is one batch. A cohort of searches is a batch in each
+round: what its searches ask for next, once all of them have their last answer.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from phantom_dist.core.measurement import Origin, Trial
+from phantom_dist.core.measurement import Origin
 from phantom_dist.core.trial import Problem
-from phantom_dist.scheduling.tasks import ProbeTask, TrainTask, probe_task, train_task
+from phantom_dist.scheduling.tasks import ProbeTask, batch_id, probe_task
 
 BATCH_WORK = 1e10
-"""Target size of a batch in parameters x tokens x steps; 135 M parameters, 9 tokens and 8 steps make one batch."""
+"""Target size of a task of single trials or probes in parameters x tokens x steps: 135 M x 9 x 8."""
 
-MAX_TRIALS = 48
-"""Largest batch: what a death can cost stays bounded."""
+MAX_LANES = 48
+"""Largest batch: what a death can cost stays bounded, and more lanes gain little on any device measured."""
+
+MAX_SEARCHES = 16
+"""Largest cohort of searches: one cohort keeps one worker busy, and from here on more lanes gain little on a CPU."""
 
 MAX_PROBES = 8
 """Problems of one model that are probed in one task."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """Problems and learning rates that are trained as one batch; None where a search decides."""
+
+    members: tuple[tuple[Problem, float | None], ...]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Its problems, each once, in order."""
+        return tuple({problem.key: problem for problem, _ in self.members}.values())
+
+    @property
+    def batch(self) -> str:
+        """The name of its batch."""
+        return batch_id((problem.key, rate) for problem, rate in self.members)
+
+
+def trained_alike(problem: Problem) -> tuple[object, ...]:
+    """What lanes of one batch have in common; their contexts, seeds, schedules and learning rates may differ."""
+    return (problem.model, problem.precision, problem.method, problem.lora, problem.optimizer, problem.steps)
+
+
+def cohorts(
+    problems: Iterable[Problem], learning_rates: Sequence[float], lanes: Callable[[Problem], int]
+) -> Iterator[Cohort]:
+    """All cohorts of a plan.
+
+    Args:
+        problems: in the order of the plan.
+        learning_rates: given ones; empty for a search.
+        lanes: how many trials of a problem fit into one batch.
+    """
+    alike: dict[object, list[tuple[Problem, float | None]]] = {}
+    rates: Sequence[float | None] = learning_rates or (None,)
+    for problem in problems:
+        alike.setdefault(trained_alike(problem), []).extend((problem, rate) for rate in rates)
+    for members in alike.values():
+        # The longest prompt's room decides: all lanes are padded to it.
+        most = min(MAX_LANES if learning_rates else MAX_SEARCHES, *(lanes(problem) for problem, _ in members))
+        size = math.ceil(len(members) / math.ceil(len(members) / max(1, most)))
+        for start in range(0, len(members), size):
+            yield Cohort(tuple(members[start : start + size]))
 
 
 def work(problem: Problem, parameters: int) -> float:
@@ -23,17 +77,9 @@ def work(problem: Problem, parameters: int) -> float:
     return parameters * (len(problem.context.text.split()) + 1) * problem.steps
 
 
-def pack_trials(trials: Sequence[Trial], parameters: int) -> Iterator[TrainTask]:
-    """Batches of trials of one problem, in order, each up to `BATCH_WORK` or `MAX_TRIALS`, at least one trial."""
-    if trials:
-        size = trials_per_batch(trials[0].problem, parameters)
-        for start in range(0, len(trials), size):
-            yield train_task(trials[start : start + size])
-
-
-def trials_per_batch(problem: Problem, parameters: int) -> int:
-    """How many trials of a problem make a batch."""
-    return max(1, min(MAX_TRIALS, int(BATCH_WORK // work(problem, parameters))))
+def single_trials(problem: Problem, parameters: int) -> int:
+    """How many trials of a problem make a batch for an engine that trains one after another."""
+    return max(1, min(MAX_LANES, int(BATCH_WORK // work(problem, parameters))))
 
 
 def pack_probes(problems: Iterable[Problem], parameters: Callable[[Problem], int]) -> Iterator[ProbeTask]:

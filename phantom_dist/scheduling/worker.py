@@ -90,7 +90,6 @@ class Worker:
 
     def _circumstances(self, batch: str, attempt: int) -> Row:
         return circumstances(batch, attempt) | {
-            "engine": self._engine.name,
             "device": _device_kind(self._device),
             "threads": self._settings.threads,
         }
@@ -101,7 +100,10 @@ def store_results(
 ) -> tuple[Row, ...]:
     """Store a batch whole: traces, then trials; the trial rows as stored."""
     trials = tuple(
-        rows.trial_row(result) | circumstances | {"wall_time": result.wall_time} for result in results
+        rows.trial_row(result)
+        | circumstances
+        | {"wall_time": result.wall_time, "engine": result.engine, "note": result.note}
+        for result in results
     )
     traces = [row for result in results for row in rows.trace_rows(result)]
     directory.write_batch(task.id, trials, {task.model: traces} if traces else {})

@@ -41,6 +41,7 @@ class Tape:
         self._path = SgdPath(optimizer, shape.first, shape.steps)
         self._buffers: list[Tensor] = []
         self._inputs: list[Inputs] = []
+        self.matrices: list[DualMatrix] = []
         self.lanes = shape.first
         self.step = 0
         self.learns = False
@@ -49,7 +50,7 @@ class Tape:
     def buffer(self, like_LnW: Tensor, width: int | None = None) -> Tensor:
         """A new buffer for what has this shape (and perhaps another width) at every step."""
         _, places, own_width = like_LnW.shape
-        room = like_LnW.new_zeros(self._shape.lanes, self._shape.steps, places, width or own_width)
+        room = like_LnW.new_empty(self._shape.lanes, self._shape.steps, places, width or own_width)
         self._buffers.append(room)
         return room
 
@@ -65,12 +66,14 @@ class Tape:
         """Look the coefficients of this step up."""
         self.step, self.learns = step, learns
         self.past_Ls = self._path.gradients.to(self._device, torch.float32)
-        self.start_L = self._path.start.to(self._device, torch.float32)
+        self.start_L = self._path.start.to(self._device)
         self.squared_norms_L = torch.zeros(self.lanes, device=self._device)
 
     def kept(self, value: Tensor) -> Tensor:
         """a · value, (L, …): what weight decay has left of the untouched weights' part."""
-        return value * self.start_L.view(-1, *[1] * (value.ndim - 1)) if self._decays else value
+        if not self._decays:
+            return value
+        return value * self.start_L.to(value.dtype).view(-1, *[1] * (value.ndim - 1))
 
     def so_far(self, buffer: Tensor, steps: int) -> Tensor:
         """The first steps of a buffer as (L, steps · n, width)."""
@@ -90,6 +93,8 @@ class Tape:
 
     def update(self, rates: Sequence[float]) -> None:
         """The step of every lane at its learning rate."""
+        for matrix in self.matrices:
+            matrix.end_step()
         self._path.update(rates)
 
 
@@ -134,6 +139,8 @@ class DualMatrix:
         self.weight_oi = weight_oi
         self.inputs: Inputs | None = None
         self.dy_LTKo: Tensor | None = None
+        self._learnt_at = -1
+        tape.matrices.append(self)
 
     def product(self, x: Tensor) -> Tensor:
         """See `kind.Matrix`."""
@@ -161,6 +168,7 @@ class DualMatrix:
         assert self.inputs is not None
         assert self.dy_LTKo is not None
         tape, step = self.tape, self.tape.step
+        self._learnt_at = step
         self.dy_LTKo[: tape.lanes, step].copy_(dy_LKo)
         cross_LKR = torch.bmm(dy_LKo, tape.so_far(self.dy_LTKo, step + 1).mT)
         earlier = step * dy_LKo.shape[1]
@@ -170,6 +178,12 @@ class DualMatrix:
             x_LRi = tape.so_far(self.inputs.x_LTKi, step)
             dx_LKi.baddbmm_(tape.weighted(cross_LKR[..., :earlier]), x_LRi)
         return dx_LKi
+
+
+    def end_step(self) -> None:
+        """Keep zeros where the loss doesn't depend on the matrix, and no gradient came."""
+        if self.dy_LTKo is not None and self._learnt_at < self.tape.step:
+            self.dy_LTKo[: self.tape.lanes, self.tape.step] = 0.0
 
 
 class _Product(torch.autograd.Function):
@@ -298,7 +312,7 @@ class DualReadout(DualMatrix):
 
     def drift(self) -> Sequence[float]:
         """‖E - E_0‖_F / ‖E_0‖_F from the scalar products of what E - E_0 is a sum of, in float64."""
-        lost_L = self.tape.start_L.double() - 1
+        lost_L = self.tape.start_L - 1
         squares_L = lost_L.square() * self._squared_rows_V.double().sum()
         if self.tape.step:
             c_Ls, h_Lsd, p_LsV = self.tape.past_Ls.double(), self._h_Lsd, self._past(self.dy_LTKo)

@@ -1,0 +1,49 @@
+"""The memory that one more lane takes, from a model's measures alone: what decides how many lanes share a batch.
+
+With K tokens, T steps, n layers of width d, V words, P parameters, adapters of rank r and b bytes a number:
+
+    stacked      b P (2 + state)            its own weights, their gradients, the optimizer's state
+    dual         b T (16 n K d + 2 V)       inputs and output gradients of every matrix at every step
+    lora         b 16 n d r (2 + state)     adapters of four modules a layer, as for stacked
+    all          b 40 n K d                 what one backward pass keeps
+                 8 · 16 V                   the instruments' distributions, float64
+
+The optimizer's state is two numbers a parameter under AdamW, one with momentum. 16 and 40 are measured: a llama block
+has 14.7 d of distinct inputs and outputs; 40 was read off peaks of resident memory (`tests/engines/lanes` holds the
+prediction against them).
+"""
+
+from __future__ import annotations
+
+from phantom_dist.core.trial import Optimizer
+
+FACTOR_WIDTHS = 16
+ADAPTER_WIDTHS = 16
+ACTIVATION_WIDTHS = 40
+INSTRUMENT_ROWS = 16
+
+
+def lane_bytes(
+    *,
+    kind: str,
+    optimizer: Optimizer,
+    rank: int,
+    steps: int,
+    tokens: int,
+    parameters: int,
+    width: int,
+    layers: int,
+    vocabulary_size: int,
+    number: int,
+) -> float:
+    """Bytes of one more lane; `number` is the bytes of one number, 4 in float32. See the module's head."""
+    block = layers * width
+    state = 2 if optimizer.name == "adamw" else float(optimizer.momentum > 0)
+    match kind:
+        case "stacked":
+            own = parameters * (2 + state)
+        case "dual":
+            own = steps * (FACTOR_WIDTHS * block * tokens + 2 * vocabulary_size)
+        case _:
+            own = ADAPTER_WIDTHS * block * rank * (2 + state)
+    return number * (own + ACTIVATION_WIDTHS * block * tokens) + 8 * INSTRUMENT_ROWS * vocabulary_size
