@@ -380,7 +380,7 @@ class Dual(FullLanes):
 
     def table(self, parameter: nn.Parameter) -> DualTable:
         """See `FullLanes`."""
-        own = self.parameters.add(parameter.new_zeros(self.shape.tokens, parameter.shape[1]))
+        own = self.parameters.matrix(parameter.new_zeros(self.shape.tokens, parameter.shape[1]))
         table = DualTable(self._tape, parameter.detach(), own)
         if parameter is self.readout:
             table.readout, self._readout.own = self._readout, own

@@ -48,7 +48,7 @@ class Lanes(ABC):
     """The lanes of one batch. Abstract; the three kinds are final.
 
     Life: `replacements`, `allocate`. Then for each step: `begin_step`, a forward pass, a backward pass,
-    `squared_gradient_norms`, perhaps `select`, `update`. `start` comes once, before the first `update`.
+    `squared_gradient_norms`, perhaps `select`, `update`.
     """
 
     def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
@@ -71,7 +71,7 @@ class Lanes(ABC):
 
     def allocate(self) -> None:
         """Room for the batch; its first lanes are there, with the untouched model's weights."""
-        self.parameters.allocate(self.shape.first, self.shape.lanes)
+        self.parameters.allocate(self.optimizer, self.shape.first, self.shape.lanes)
 
     def begin_step(self, step: int, *, learns: bool) -> None:
         """A forward pass of step `step` comes; a backward pass follows if it `learns`."""
@@ -86,10 +86,6 @@ class Lanes(ABC):
         """Lane j becomes what lane index[j] was; see `rows.select_rows`."""
         self.parameters.select(index)
 
-    def start(self) -> None:
-        """All lanes are there; none has taken a step."""
-        self.parameters.start(self.optimizer)
-
     def update(self, rates: Sequence[float]) -> None:
         """The optimizer step of each lane at its learning rate, from the gradients of the backward pass."""
         self.parameters.update(rates)
@@ -100,7 +96,7 @@ class FullLanes(Lanes):
 
     def vector(self, parameter: nn.Parameter) -> LaneTensor:
         """A trained gain or bias; every lane has its own."""
-        return self.parameters.add(parameter)
+        return self.parameters.vector(parameter)
 
     @abstractmethod
     def matrix(self, parameter: nn.Parameter, *, transposed: bool = False) -> Matrix:

@@ -84,8 +84,8 @@ class LoraLanes(Lanes):
             module = model.get_submodule(name)
             found[module] = AdaptedLinear(
                 module,
-                self.parameters.add(a_Lri, lanes=self.shape.first),
-                self.parameters.add(b_Lor, lanes=self.shape.first),
+                self.parameters.vector(a_Lri, lanes=self.shape.first),
+                self.parameters.vector(b_Lor, lanes=self.shape.first),
                 self._scale,
             )
         return found

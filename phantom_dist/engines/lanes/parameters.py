@@ -1,4 +1,4 @@
-"""What each lane has for itself: one row of numbers a lane, trained by the reference's own optimizer, one a lane."""
+"""What each lane has for itself: one row of numbers a lane, updated by torch's own optimizer kernels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phantom_dist.core.trial import Optimizer
+from phantom_dist.engines.lanes.optimizer import LaneOptimizer
 from phantom_dist.engines.lanes.rows import select_rows
-from phantom_dist.engines.optimizers import torch_optimizer
 
 _ALIGNMENT = 16
 """Tensors begin at multiples of so many entries of a row: 64 bytes in float32, a cache line."""
@@ -21,25 +21,51 @@ _ALIGNMENT = 16
 class LaneTensor:
     """One tensor that differs from lane to lane.
 
-    `value` is (L, *shape), requires a gradient and collects it in place in `value.grad`; as lanes don't mix, the
-    gradient of the sum of their losses is each lane's own.
+    `value` is (L, *shape) and requires a gradient; `gradient`, of the same shape, is where the gradients of all lanes'
+    losses are collected: each lane's own, as lanes don't mix.
     """
 
     value: Tensor
+    gradient: Tensor
 
     def __init__(self, shape: torch.Size) -> None:
         self.shape = shape
+        self._fresh = True
+        self._squared_norms_L: Tensor | None = None
 
-    @property
-    def gradient(self) -> Tensor:
-        """Where the gradient is collected, (L, *shape)."""
-        assert self.value.grad is not None
-        return self.value.grad
+    def clear(self) -> None:
+        """Forget the gradient. Nothing is written: the first one that comes takes its place."""
+        self._fresh = True
 
     def rows(self, ids_LK: Tensor) -> Tensor:
-        """Rows of each lane's matrix, (L, o, i) and (L, K) -> (L, K, i); gradients are collected as everywhere."""
+        """Rows of each lane's matrix, (L, o, i) and (L, K) -> (L, K, i)."""
         rows_LKi: Tensor = _Rows.apply(self.value, ids_LK, self)
         return rows_LKi
+
+    def add_product(self, dy_LKo: Tensor, x_LKi: Tensor) -> None:
+        """Add dyᵀ x to a matrix's gradient, in one pass over it."""
+        self.gradient.baddbmm_(dy_LKo.mT, x_LKi, beta=0 if self._fresh else 1)
+        self._added()
+
+    def add_rows(self, ids_LK: Tensor, drows_LKi: Tensor) -> None:
+        """Add to these rows of a matrix's gradient."""
+        if self._fresh:
+            self.gradient.zero_()
+        self.gradient.scatter_add_(1, ids_LK[..., None].expand_as(drows_LKi), drows_LKi)
+        self._added()
+
+    def _added(self) -> None:
+        # At once, while it is in the cache; where more is added the norm is taken again.
+        self._fresh = False
+        self._squared_norms_L = torch.linalg.vector_norm(self.gradient, dim=(1, 2)).double().square()
+
+    def squared_norms(self) -> Tensor:
+        """‖gradient‖² of each lane, (L,), float64; zero, and so is the gradient, where none has come."""
+        if self._fresh:
+            self.gradient.zero_()
+            return torch.zeros(len(self.gradient), dtype=torch.float64, device=self.gradient.device)
+        assert self._squared_norms_L is not None
+        return self._squared_norms_L
 
 
 class _Rows(torch.autograd.Function):
@@ -52,76 +78,88 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, drows_LKi: Tensor) -> tuple[None, None, None]:
-        ctx.tensor.gradient.scatter_add_(1, ctx.ids_LK[..., None].expand_as(drows_LKi), drows_LKi)
+        ctx.tensor.add_rows(ctx.ids_LK, drows_LKi)
         return None, None, None
 
 
 class LaneParameters:
-    """Two buffers (capacity, N), values and gradients, and the lane tensors as views of them."""
+    """Two buffers (capacity, N), values and gradients, and the lane tensors as views of them.
+
+    Vectors come first in a row: autograd collects their gradients itself. Matrices collect their own.
+    """
 
     def __init__(self) -> None:
-        self._initial: list[tuple[LaneTensor, Tensor]] = []
-        self._rows: list[nn.Parameter] = []
-        self._optimizers: list[torch.optim.Optimizer] = []
+        self._initial: dict[LaneTensor, Tensor] = {}
+        self._vectors: list[LaneTensor] = []
+        self._matrices: list[LaneTensor] = []
 
-    def add(self, initial: Tensor, lanes: int | None = None) -> LaneTensor:
-        """A tensor with the same initial value for all lanes, (*shape); or one for each of so many, (lanes, *shape)."""
+    def vector(self, initial: Tensor, lanes: int | None = None) -> LaneTensor:
+        """A tensor used like any other.
+
+        Args:
+            initial: the same for all lanes, (*shape); or one for each of so many `lanes`, (lanes, *shape).
+            lanes: see there.
+        """
         tensor = LaneTensor(initial.shape if lanes is None else initial.shape[1:])
-        self._initial.append((tensor, initial.detach()))
+        self._initial[tensor] = initial.detach()
+        self._vectors.append(tensor)
         return tensor
 
-    def allocate(self, lanes: int, capacity: int) -> None:
+    def matrix(self, initial_oi: Tensor) -> LaneTensor:
+        """A matrix, the same for all lanes at first, used through `rows` and `add_product`."""
+        tensor = LaneTensor(initial_oi.shape)
+        self._initial[tensor] = initial_oi.detach()
+        self._matrices.append(tensor)
+        return tensor
+
+    def allocate(self, optimizer: Optimizer, lanes: int, capacity: int) -> None:
         """Room for `capacity` lanes; so many of them are there and get the initial values."""
-        self._tensors = [tensor for tensor, _ in self._initial]
-        sizes = (math.ceil(math.prod(t.shape) / _ALIGNMENT) * _ALIGNMENT for t in self._tensors)
-        *self._starts, width = accumulate(sizes, initial=0)
-        like = self._initial[0][1]
+        tensors = (*self._vectors, *self._matrices)
+        sizes = (math.ceil(math.prod(t.shape) / _ALIGNMENT) * _ALIGNMENT for t in tensors)
+        *starts, width = accumulate(sizes, initial=0)
+        self._starts = dict(zip(tensors, starts, strict=True))
+        self._vectors_end = starts[len(self._vectors)] if self._matrices else width
+        like = next(iter(self._initial.values()))
         self._values_LN = like.new_zeros(capacity, width)
         self._gradients_LN = like.new_zeros(capacity, width)
+        self._optimizer = LaneOptimizer(optimizer, self._values_LN, self._gradients_LN)
         self._show(lanes)
         with torch.no_grad():
-            for tensor, initial in self._initial:
+            for tensor, initial in self._initial.items():
                 tensor.value.copy_(initial)
         self._initial.clear()
 
     def clear_gradients(self) -> None:
-        """Zero the gradients of all lanes."""
-        self._gradients_LN[: self._lanes].zero_()
+        """Forget the gradients of all lanes."""
+        self._gradients_LN[: self._lanes, : self._vectors_end].zero_()
+        for matrix in self._matrices:
+            matrix.clear()
 
     def squared_gradient_norms(self) -> Tensor:
         """‖·‖² of each lane's gradient; (L,), float64."""
-        return torch.linalg.vector_norm(self._gradients_LN[: self._lanes], dim=1).double().square()
-
-    def start(self, optimizer: Optimizer) -> None:
-        """Give every lane an optimizer that has taken no steps."""
-        self._rows = [nn.Parameter(row) for row in self._values_LN[: self._lanes]]
-        self._optimizers = [torch_optimizer([row], optimizer) for row in self._rows]
-        self._bind()
+        vectors_Ln = self._gradients_LN[: self._lanes, : self._vectors_end]
+        squares_L = torch.linalg.vector_norm(vectors_Ln, dim=1).double().square()
+        for matrix in self._matrices:
+            squares_L += matrix.squared_norms()
+        return squares_L
 
     def update(self, rates: Sequence[float]) -> None:
-        """One step of each lane's optimizer at the lane's learning rate."""
-        for optimizer, rate in zip(self._optimizers, rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate
-            optimizer.step()
+        """One optimizer step of each lane at its learning rate."""
+        self._optimizer.step(rates)
 
     def select(self, index: Sequence[int]) -> None:
         """Lane j becomes what lane index[j] was; see `select_rows`."""
-        for buffer_LN in (self._values_LN, self._gradients_LN):
-            select_rows(buffer_LN, index)
+        select_rows(self._values_LN, index)
+        select_rows(self._gradients_LN, index)
+        self._optimizer.select(index)
         self._show(len(index))
-        if self._optimizers:
-            self._rows = [self._rows[i] for i in index]
-            self._optimizers = [self._optimizers[i] for i in index]
-            self._bind()
-
-    def _bind(self) -> None:
-        for lane, row in enumerate(self._rows):
-            row.data, row.grad = self._values_LN[lane], self._gradients_LN[lane]
 
     def _show(self, lanes: int) -> None:
         """Point every tensor at the rows of so many lanes."""
         self._lanes = lanes
-        for tensor, start in zip(self._tensors, self._starts, strict=True):
+        for tensor, start in self._starts.items():
             part = slice(start, start + math.prod(tensor.shape))
             tensor.value = self._values_LN[:lanes, part].unflatten(1, tensor.shape).requires_grad_()
-            tensor.value.grad = self._gradients_LN[:lanes, part].unflatten(1, tensor.shape)
+            tensor.gradient = self._gradients_LN[:lanes, part].unflatten(1, tensor.shape)
+        for tensor in self._vectors:
+            tensor.value.grad = tensor.gradient

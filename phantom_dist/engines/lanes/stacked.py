@@ -49,7 +49,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy_LKo: Tensor) -> tuple[Tensor, None, None]:
         x_LKi, weight_Loi = ctx.saved_tensors
-        ctx.weight.gradient.baddbmm_(dy_LKo.mT, x_LKi)
+        ctx.weight.add_product(dy_LKo, x_LKi)
         return torch.bmm(dy_LKo, weight_Loi), None, None
 
 
@@ -94,7 +94,7 @@ class Stacked(FullLanes):
     def matrix(self, parameter: nn.Parameter, *, transposed: bool = False) -> StackedMatrix:
         """See `FullLanes`."""
         if id(parameter) not in self._weights:
-            self._weights[id(parameter)] = self.parameters.add(parameter.T if transposed else parameter)
+            self._weights[id(parameter)] = self.parameters.matrix(parameter.T if transposed else parameter)
         return StackedMatrix(self._weights[id(parameter)])
 
     def table(self, parameter: nn.Parameter) -> StackedMatrix:

@@ -93,8 +93,6 @@ def train(loaded: LoadedModel, trials: Sequence[Trial]) -> list[Lane]:
                 ids_LK, last_L, target_L = ids_LK[index_L], last_L[index_L], target_L[index_L]
                 lanes.select(staying)
                 recorder.select(staying)
-            if step == 0:
-                lanes.start()
             lanes.update([row[0].rate for row in rows])
     return everyone
 

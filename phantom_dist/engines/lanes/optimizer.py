@@ -1,0 +1,72 @@
+"""The optimizer step of all lanes: torch's own formulas, one row a lane, each lane at its own learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from phantom_dist.core.trial import Optimizer
+from phantom_dist.engines.lanes.rows import select_rows
+
+
+class LaneOptimizer:
+    """SGD or AdamW over rows of values and gradients (capacity, N); all lanes have taken the same number of steps.
+
+    Functions rather than optimizer objects: one object a lane costs more in Python than a small model's arithmetic.
+    AdamW is fused where the reference's is, in float32 (see `engines.optimizers`).
+    """
+
+    def __init__(self, settings: Optimizer, values_LN: Tensor, gradients_LN: Tensor) -> None:
+        self._settings = settings
+        self._values_LN, self._gradients_LN = values_LN, gradients_LN
+        moments = 2 if settings.name == "adamw" else int(settings.momentum > 0)
+        self._moments_LN = [torch.zeros_like(values_LN) for _ in range(moments)]
+        self._taken = 0
+
+    @torch.no_grad()
+    def step(self, rates: Sequence[float]) -> None:
+        """One step of the first lanes, one for each rate."""
+        if self._settings.name == "adamw":
+            self._adamw(rates)
+        else:
+            self._sgd(rates)
+        self._taken += 1
+
+    def select(self, index: Sequence[int]) -> None:
+        """Lane j becomes what lane index[j] was."""
+        for moment_LN in self._moments_LN if self._taken else ():
+            select_rows(moment_LN, index)
+
+    def _adamw(self, rates: Sequence[float]) -> None:
+        settings, fused = self._settings, self._values_LN.dtype is torch.float32
+        for lane, rate in enumerate(rates):
+            adamw(
+                [self._values_LN[lane]],
+                [self._gradients_LN[lane]],
+                [self._moments_LN[0][lane]],
+                [self._moments_LN[1][lane]],
+                [],
+                [torch.tensor(float(self._taken), device=self._values_LN.device)],
+                foreach=False,
+                fused=fused,
+                amsgrad=False,
+                beta1=settings.beta1,
+                beta2=settings.beta2,
+                lr=rate,
+                weight_decay=settings.weight_decay,
+                eps=settings.epsilon,
+                maximize=False,
+            )
+
+    def _sgd(self, rates: Sequence[float]) -> None:
+        settings, lanes = self._settings, len(rates)
+        values_LN, step_LN = self._values_LN[:lanes], self._gradients_LN[:lanes]
+        if settings.weight_decay:
+            step_LN = step_LN.add(values_LN, alpha=settings.weight_decay)
+        if settings.momentum:
+            step_LN = self._moments_LN[0][:lanes].mul_(settings.momentum).add_(step_LN)
+        for value_N, step_N, rate in zip(values_LN, step_LN, rates, strict=True):
+            value_N.add_(step_N, alpha=-rate)
