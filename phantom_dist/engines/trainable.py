@@ -20,8 +20,14 @@ from phantom_dist.models.quiet import quiet
 
 ADAPTABLE = (nn.Linear, Conv1D)
 
+Adapters = dict[str, tuple[Tensor, Tensor]]
+"""A (r x i) and B (o x r) of every adapted module, by the module's name."""
+
 _untouched: weakref.WeakKeyDictionary[nn.Module, dict[str, Tensor]] = weakref.WeakKeyDictionary()
 """A copy of each model's parameters, made before its first full fine-tuning and kept as long as the model lives."""
+
+_drawn: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Lora, int], Adapters]] = weakref.WeakKeyDictionary()
+"""Adapters by settings and seed: a search asks for the same ones in every round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,16 +111,19 @@ def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
         base.requires_grad_(True)
 
 
-def adapters(loaded: LoadedModel, lora: Lora, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """The adapters as `trainable` draws them from a seed: copies of A (r x i) and B (o x r) by the module's name."""
-    with _lora(loaded, lora, seed) as ready:
-        drawn = {n: p.detach().clone() for n, p in ready.model.named_parameters() if p.requires_grad}
-    suffix = ".lora_A.default.weight"
-    return {
-        name.removeprefix("base_model.model.").removesuffix(suffix): (a, drawn[name.replace("lora_A", "lora_B")])
-        for name, a in drawn.items()
-        if name.endswith(suffix)
-    }
+def adapters(loaded: LoadedModel, lora: Lora, seed: int) -> Adapters:
+    """The adapters that `trainable` draws from a seed, before any training; not to be changed."""
+    drawn = _drawn.setdefault(loaded.model, {})
+    if (lora, seed) not in drawn:
+        with _lora(loaded, lora, seed) as ready:
+            named = {n: p.detach() for n, p in ready.model.named_parameters() if p.requires_grad}
+        prefix, suffix = "base_model.model.", ".lora_A.default.weight"
+        drawn[lora, seed] = {
+            name.removeprefix(prefix).removesuffix(suffix): (a, named[name.replace("lora_A", "lora_B")])
+            for name, a in named.items()
+            if name.endswith(suffix)
+        }
+    return drawn[lora, seed]
 
 
 def readout_matrix(model: Any) -> nn.Parameter:

@@ -89,7 +89,7 @@ class Tape:
         self.lanes = len(index)
         self._path.select(index)
         for buffer in self._buffers:
-            select_rows(buffer, index)
+            select_rows(buffer[:, : self.step + 1], index)
 
     def update(self, rates: Sequence[float]) -> None:
         """The step of every lane at its learning rate."""

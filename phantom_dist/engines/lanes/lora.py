@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.lanes.kind import Lanes, Shape
 from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.engines.trainable import Adapters
 from phantom_dist.instruments import drift, overlap
 
 
@@ -53,10 +54,6 @@ class FrozenGeometry:
     def hash(self) -> str:
         """See `recorder.Geometry`."""
         return drift.readout_hash(self._readout_Vd)
-
-
-Adapters = dict[str, tuple[Tensor, Tensor]]
-"""A (r x i) and B (o x r) of every adapted module, by the module's name."""
 
 
 @final

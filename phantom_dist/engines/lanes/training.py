@@ -48,8 +48,8 @@ class Lane:
         return self.trial.learning_rate * problem.schedule.factors(problem.steps)[len(self.trace) - 1]
 
 
-def train(loaded: LoadedModel, trials: Sequence[Trial]) -> list[Lane]:
-    """Train trials of one kind together.
+def train(loaded: LoadedModel, trials: Sequence[Trial], kind: str | None = None) -> list[Lane]:
+    """Train trials together that are trained in the same way, as lanes of a kind; None for the one that suits them.
 
     Lanes of one context (under LoRA, of one seed as well) start as one row: at step 0 they have the same weights, and
     so the same gradient, whatever their learning rates. A lane that ends leaves the batch.
@@ -64,7 +64,7 @@ def train(loaded: LoadedModel, trials: Sequence[Trial]) -> list[Lane]:
     target_L = torch.tensor([t.target for t in tokens], device=device)
     steps = max(trial.problem.steps for trial in trials)
     shape = Shape(first=len(rows), lanes=len(trials), steps=steps, tokens=ids_LK.shape[1])
-    lanes = lanes_for(loaded, [row[0].trial.problem for row in rows], shape)
+    lanes = lanes_for(loaded, [row[0].trial.problem for row in rows], shape, kind)
     everyone = [lane for row in rows for lane in row]
     with fused(loaded.model, lanes) as readout:
         recorder = Recorder(lanes.geometry(), tokens, device)
