@@ -44,6 +44,7 @@ def status(location: str | os.PathLike[str]) -> Row:
         "outcomes": dict(sorted(outcomes.items())),
         "critical_rates": critical_rates(directory.probes().to_pylist(), rows, tolerance_of(spec)),
         "errors": failed,
+        "notes": dict(Counter(row["note"] for row in rows if row["note"])),
         "models": state.get("models", {}),
         "workers": state.get("workers"),
         "seconds": state.get("seconds"),

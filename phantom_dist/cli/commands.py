@@ -36,7 +36,7 @@ Address = Annotated[
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="ray, or inprocess: one worker in this process")
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="auto, or an engine's name: single")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto: lanes; or single, the reference")]
 Retry = Annotated[
     str | None, typer.Option(help="failed: run again what ended in error or out_of_memory", metavar="failed")
 ]

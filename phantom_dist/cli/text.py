@@ -25,11 +25,12 @@ def plan_text(result: Json) -> str:
     return "\n".join(
         [
             f"sweep {result['name']}: {result['problems']} problems, {about}{trials['total']} trials "
-            f"in {about}{result['batches']} batches, {result['trial_steps']} trial-steps",
+            f"in {about}{result['batches']} batches of up to {result['lanes']}, {result['trial_steps']} trial-steps",
             *models,
             f"predicted: {duration(result['predicted_seconds'])} of worker time "
             f"({result['predicted_device_hours']:.3g} device-hours), "
-            f"{result['predicted_worker_bytes'] / 1e9:.2g} GB and {result['threads_per_worker']} thread(s) per worker",
+            f"{result['predicted_worker_bytes'] / 1e9:.2g} of {result['worker_memory_bytes'] / 1e9:.2g} GB and "
+            f"{result['threads_per_worker']} thread(s) per worker",
         ]
     )
 
@@ -48,6 +49,7 @@ def status_text(result: Json) -> str:
             f"peak memory of all its processes {result['peak_memory_bytes'] / 1e9:.2f} GB"
         )
     lines += [f"{name}: {title}" for name, title in result["models"].items() if title != name]
+    lines += [f"{count} trial(s) on the reference engine: {why}" for why, count in result["notes"].items()]
     lines.append(_rates_table(result["critical_rates"]))
     lines += [f"error: {e['model']} {e['context']}: {e['error']}" for e in result["errors"]]
     return "\n".join(lines).rstrip()

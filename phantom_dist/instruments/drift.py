@@ -9,8 +9,15 @@ from torch import Tensor
 
 def embedding_drift(readout_Vd: Tensor, initial_Vd: Tensor) -> float:
     """Relative Frobenius distance, dimensionless, at least 0."""
-    distance = torch.linalg.vector_norm((readout_Vd.detach() - initial_Vd).float())
-    return float(distance / torch.linalg.vector_norm(initial_Vd.float()))
+    return embedding_drifts(readout_Vd.detach()[None], initial_Vd)[0]
+
+
+def embedding_drifts(readouts_LVd: Tensor, initial_Vd: Tensor) -> list[float]:
+    """The same for several matrices, one after another: all differences at once would be a copy of all of them."""
+    initial_Vd = initial_Vd.float()
+    distances_L = torch.stack([torch.dist(readout_Vd.float(), initial_Vd) for readout_Vd in readouts_LVd])
+    drifts: list[float] = (distances_L / torch.linalg.vector_norm(initial_Vd)).tolist()
+    return drifts
 
 
 def readout_hash(readout_Vd: Tensor) -> str:

@@ -2,38 +2,82 @@
 
 from __future__ import annotations
 
-from phantom_dist.core.measurement import Origin, Trial
-from phantom_dist.core.trial import Context, Optimizer, Problem
-from phantom_dist.scheduling.packing import MAX_PROBES, MAX_TRIALS, pack_probes, pack_trials
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
+from phantom_dist.scheduling.packing import (
+    MAX_LANES,
+    MAX_PROBES,
+    MAX_SEARCHES,
+    cohorts,
+    pack_probes,
+    single_trials,
+    trained_alike,
+)
 from phantom_dist.scheduling.tasks import batch_id
 
-CONTEXT = Context(id="c", text="one two three four five six seven eight", target=" c", competitor=" d")
+TEXT = "one two three four five six seven eight"
 
 
-def problem(model: str = "m", steps: int = 8) -> Problem:
-    return Problem(model=model, context=CONTEXT, method="full", optimizer=Optimizer(name="sgd"), steps=steps)
+def problem(model: str = "m", steps: int = 8, *, context: str = "c", optimizer: str = "sgd", **more) -> Problem:
+    return Problem(
+        model=model,
+        context=Context(id=context, text=TEXT, target=" c", competitor=" d"),
+        method="lora" if "lora" in more else "full",
+        optimizer=Optimizer(name=optimizer),
+        steps=steps,
+        **more,
+    )
 
 
-def trials(count: int) -> list[Trial]:
-    origin = Origin(problem=problem())
-    return [Trial(origin=origin, learning_rate=10.0**-k) for k in range(count)]
+PROBLEMS = [
+    problem(model, steps, context=context, optimizer=optimizer, **more)
+    for context in ("a", "b", "c")
+    for model in ("m", "n")
+    for steps in (4, 8)
+    for optimizer in ("sgd", "adamw")
+    for more in ({}, {"lora": Lora()})
+]
 
 
-def test_every_trial_is_in_one_batch_and_none_is_too_large():
-    batches = list(pack_trials(trials(100), parameters=100_000))
-    assert [t for batch in batches for t in batch.trials] == trials(100)
-    assert max(batch.size for batch in batches) == MAX_TRIALS
+@given(
+    problems=st.lists(st.sampled_from(PROBLEMS), min_size=1, unique=True),
+    rates=st.lists(st.floats(1e-6, 1.0), max_size=60, unique=True),
+    lanes=st.integers(0, 100),
+)
+def test_every_trial_is_in_one_cohort_of_its_own_kind_and_none_is_too_large(problems, rates, lanes):
+    packed = list(cohorts(problems, rates, lambda p: lanes))
+    members = [(p.key, rate) for cohort in packed for p, rate in cohort.members]
+    assert sorted(members, key=str) == sorted(((p.key, r) for p in problems for r in rates or [None]), key=str)
+    for cohort in packed:
+        assert len({trained_alike(p) for p in cohort.problems}) == 1
+        assert 1 <= len(cohort.members) <= max(1, min(lanes, MAX_LANES if rates else MAX_SEARCHES))
 
 
-def test_a_large_models_trials_stand_alone():
-    assert [batch.size for batch in pack_trials(trials(3), parameters=10**9)] == [1, 1, 1]
+def test_cohorts_are_as_equal_as_can_be():
+    searches = [problem(context=f"c{i}") for i in range(32)]
+    assert [len(c.members) for c in cohorts(searches, (), lambda p: 48)] == [16, 16]
+    assert [len(c.members) for c in cohorts(searches[:17], (), lambda p: 48)] == [9, 8]
+    assert [len(c.members) for c in cohorts(searches[:1], [0.1] * 50, lambda p: 48)] == [25, 25]
+
+
+def test_the_longest_prompt_decides_how_many_fit():
+    searches = [problem(context="short"), problem(context="long"), problem(context="other")]
+    packed = cohorts(searches, (), lambda p: 1 if p.context.id == "long" else 16)
+    assert [len(c.members) for c in packed] == [1, 1, 1]
+
+
+def test_single_trials_of_a_large_model_stand_alone():
+    assert single_trials(problem(), 10**9) == 1
+    assert single_trials(problem(), 100_000) == MAX_LANES
 
 
 def test_a_batchs_name_is_its_content():
-    (batch,) = pack_trials(trials(3), parameters=1000)
-    assert batch.id == batch_id((t.problem.key, t.learning_rate) for t in reversed(batch.trials))
-    (other,) = pack_trials(trials(2), parameters=1000)
-    assert other.id != batch.id
+    (cohort,) = cohorts([problem()], [1.0, 0.1], lambda p: 16)
+    assert cohort.batch == batch_id((problem().key, rate) for rate in (0.1, 1.0))
+    (other,) = cohorts([problem()], [1.0], lambda p: 16)
+    assert other.batch != cohort.batch
 
 
 def test_probes_are_shared_out_by_model_and_size():

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.lanes.kind import FullLanes, NotFusable, Shape
 from phantom_dist.engines.lanes.leaves import leaves_for
+from phantom_dist.engines.lanes.own_rows import OwnRows, first_places
 from phantom_dist.engines.lanes.parameters import LaneTensor
 from phantom_dist.engines.lanes.rows import select_rows
 from phantom_dist.engines.lanes.sgd_path import SgdPath
@@ -197,36 +198,20 @@ class _Product(torch.autograd.Function):
         return ctx.matrix.backward(dy_LKo), None
 
 
-class DualTable:
-    """An embedding of every lane. Only the rows that its prompt looks up get gradients: those are the lane's own.
+class TiedTable:
+    """The embedding that the readout is tied to: what the readout's gradients added, and the lane's own rows on top.
 
-    A row is a W_0[id] + own; where the readout is tied to it, what the readout's gradients added comes on top.
+    Only the rows that the prompt looks up get gradients here, so these are the lane's own: a E_0[id] + Σ … + own.
     """
 
-    def __init__(self, tape: Tape, weight_oi: Tensor, own: LaneTensor) -> None:
-        self._tape = tape
-        self._weight_oi = weight_oi
-        self._own = own
-        self.readout: DualReadout | None = None
+    def __init__(self, readout: DualReadout, own: LaneTensor) -> None:
+        self._readout = readout
+        self._own = readout.own = own
 
     def rows(self, ids_LK: Tensor) -> Tensor:
         """See `kind.Table`."""
-        ids_LK = ids_LK.expand(self._tape.lanes, -1)
-        if self.readout is not None:
-            self.readout.own_ids_LK = ids_LK
-        return self.shared_rows(ids_LK) + self._own.rows(_first_places(ids_LK))
-
-    def shared_rows(self, ids_LK: Tensor) -> Tensor:
-        """What the rows are without the lane's own part; (L, K, i)."""
-        rows_LKi = self._tape.kept(nn.functional.embedding(ids_LK, self._weight_oi))
-        return rows_LKi if self.readout is None else rows_LKi + self.readout.added_rows(ids_LK)
-
-
-def _first_places(ids_LK: Tensor) -> Tensor:
-    """For each place the first one with the same id: a token that comes twice has one row; (L, K)."""
-    places_K = torch.arange(ids_LK.shape[1], device=ids_LK.device)
-    same_LKK = ids_LK[:, :, None] == ids_LK[:, None, :]
-    return torch.where(same_LKK, places_K, len(places_K)).amin(dim=2)
+        self._readout.own_ids_LK = ids_LK
+        return self._readout.shared_rows(ids_LK) + self._own.rows(first_places(ids_LK))
 
 
 class DualReadout(DualMatrix):
@@ -289,6 +274,10 @@ class DualReadout(DualMatrix):
         p_LsK = self._past(self.dy_LTKo).gather(2, ids_LK[:, None].expand(-1, self.tape.step, -1))
         return (p_LsK * self.tape.past_Ls[..., None]).mT @ self._h_Lsd
 
+    def shared_rows(self, ids_LK: Tensor) -> Tensor:
+        """Rows of E without the lane's own part; (L, K, d)."""
+        return self.tape.kept(nn.functional.embedding(ids_LK, self.weight_oi)) + self.added_rows(ids_LK)
+
     # -- geometry, see `recorder.Geometry` ---------------------------------------------------------------------------
 
     def overlap_rows(self, pairs_L2: Tensor) -> Tensor:
@@ -347,7 +336,7 @@ class DualReadout(DualMatrix):
 
     def _rows(self, ids_LK: Tensor) -> Tensor:
         """Whole rows of E, (L, K, d)."""
-        rows_LKd = self.tape.kept(nn.functional.embedding(ids_LK, self.weight_oi)) + self.added_rows(ids_LK)
+        rows_LKd = self.shared_rows(ids_LK)
         if self.own is None:
             return rows_LKd
         is_own_LKK = (ids_LK[:, :, None] == self._ids()).to(rows_LKd.dtype)
@@ -378,13 +367,12 @@ class Dual(FullLanes):
         weight = parameter.detach()
         return DualMatrix(self._tape, weight.T if transposed else weight)
 
-    def table(self, parameter: nn.Parameter) -> DualTable:
+    def table(self, parameter: nn.Parameter) -> OwnRows | TiedTable:
         """See `FullLanes`."""
+        if parameter is not self.readout:
+            return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
         own = self.parameters.matrix(parameter.new_zeros(self.shape.tokens, parameter.shape[1]))
-        table = DualTable(self._tape, parameter.detach(), own)
-        if parameter is self.readout:
-            table.readout, self._readout.own = self._readout, own
-        return table
+        return TiedTable(self._readout, own)
 
     def geometry(self) -> DualReadout:
         """See `FullLanes`."""

@@ -120,8 +120,9 @@ class LaneParameters:
         self._starts = dict(zip(tensors, starts, strict=True))
         self._vectors_end = starts[len(self._vectors)] if self._matrices else width
         like = next(iter(self._initial.values()))
-        self._values_LN = like.new_zeros(capacity, width)
-        self._gradients_LN = like.new_zeros(capacity, width)
+        # What stands between tensors for their alignment is never read.
+        self._values_LN = like.new_empty(capacity, width)
+        self._gradients_LN = like.new_empty(capacity, width)
         self._optimizer = LaneOptimizer(optimizer, self._values_LN, self._gradients_LN)
         self._show(lanes)
         with torch.no_grad():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.lanes.kind import FullLanes, Shape
 from phantom_dist.engines.lanes.leaves import leaves_for
+from phantom_dist.engines.lanes.own_rows import OwnRows
 from phantom_dist.engines.lanes.parameters import LaneTensor
 from phantom_dist.instruments import drift, overlap
 
@@ -71,8 +72,8 @@ class StackedGeometry:
         return overlap.overlaps(pair_L2d @ weight_LVd.mT, norms_LV, pairs_L2)
 
     def drift(self) -> Sequence[float]:
-        """Lane by lane: the difference of all lanes at once would be another copy of their matrices."""
-        return [drift.embedding_drift(weight_Vd, self._initial_Vd) for weight_Vd in self._weight.value]
+        """See `recorder.Geometry`."""
+        return drift.embedding_drifts(self._weight.value.detach(), self._initial_Vd)
 
     def hash(self) -> str:
         """Nothing is frozen here."""
@@ -97,9 +98,11 @@ class Stacked(FullLanes):
             self._weights[id(parameter)] = self.parameters.matrix(parameter.T if transposed else parameter)
         return StackedMatrix(self._weights[id(parameter)])
 
-    def table(self, parameter: nn.Parameter) -> StackedMatrix:
+    def table(self, parameter: nn.Parameter) -> StackedMatrix | OwnRows:
         """See `FullLanes`."""
-        return self.matrix(parameter)
+        if parameter is self.readout:
+            return self.matrix(parameter)
+        return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
 
     def geometry(self) -> StackedGeometry:
         """See `FullLanes`."""

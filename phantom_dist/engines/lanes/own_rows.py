@@ -1,0 +1,36 @@
+"""Embeddings whose rows are looked up and nothing else: a lane has the rows of its own prompt, and no more.
+
+No other row gets a gradient, so none but these ever moves, and none is ever read: under any optimizer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.engines.lanes.parameters import LaneParameters
+
+
+class OwnRows:
+    """A table that is not tied to the readout: at most one row a token of the prompt."""
+
+    def __init__(self, weight_oi: Tensor, parameters: LaneParameters, tokens: int) -> None:
+        self._weight_oi = weight_oi
+        self._own = parameters.matrix(weight_oi.new_zeros(tokens, weight_oi.shape[1]))
+        self._filled = False
+
+    def rows(self, ids_LK: Tensor) -> Tensor:
+        """See `kind.Table`."""
+        ids_LK = ids_LK.expand(len(self._own.value), -1)
+        if not self._filled:
+            with torch.no_grad():
+                self._own.value.copy_(nn.functional.embedding(ids_LK, self._weight_oi))
+            self._filled = True
+        return self._own.rows(first_places(ids_LK))
+
+
+def first_places(ids_LK: Tensor) -> Tensor:
+    """For each place the first one with the same id: a token that comes twice has one row; (L, K)."""
+    places_K = torch.arange(ids_LK.shape[1], device=ids_LK.device)
+    same_LKK = ids_LK[:, :, None] == ids_LK[:, None, :]
+    return torch.where(same_LKK, places_K, len(places_K)).amin(dim=2)

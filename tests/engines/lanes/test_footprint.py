@@ -1,0 +1,58 @@
+"""The memory model against resident memory, measured in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+MEASURE = """
+import json, sys, threading, time
+import psutil, torch
+from phantom_dist.core.measurement import Trial
+from phantom_dist.engines.lanes.engine import LanesEngine
+from tests.engines.conftest import CONTEXTS, problem
+from phantom_dist.engines.probe import probe
+from phantom_dist.campaign import cost
+from phantom_dist.models import describe, load
+
+torch.set_num_threads(1)
+model, method, optimizer = sys.argv[1:]
+loaded = load(model)
+asked = problem(method, optimizer, context=list(CONTEXTS.values())[0], steps=8).model_copy(update={"model": model})
+origin = probe(loaded, asked)
+trials = [Trial(origin=origin, learning_rate=1e-4 * (lane + 1)) for lane in range(48)]
+list(LanesEngine().run(loaded, trials[:1]))
+process, peak, done = psutil.Process(), 0, False
+def sample():
+    global peak
+    while not done:
+        peak = max(peak, process.memory_info().rss)
+        time.sleep(0.001)
+before = process.memory_info().rss
+sampler = threading.Thread(target=sample)
+sampler.start()
+list(LanesEngine().run(loaded, trials))
+done = True
+sampler.join()
+print(json.dumps([(peak - before) / 48, cost._lane_bytes(asked, describe(model))]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "optimizer"),
+    [
+        ("zoo:llama-b", "full", "adamw"),
+        ("zoo:llama-b", "full", "sgd"),
+        ("zoo:gpt2-b", "full", "adamw"),
+        ("zoo:smollm3-a", "full", "sgd"),
+    ],
+)
+def test_the_prediction_holds_what_a_lane_takes(model, method, optimizer):
+    """It must not promise too little room's use (tokens are estimated by words), nor waste more than half of it."""
+    command = [sys.executable, "-c", MEASURE, model, method, optimizer]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured, predicted = json.loads(result.stdout.splitlines()[-1])
+    assert measured / 1.25 <= predicted <= 3 * measured

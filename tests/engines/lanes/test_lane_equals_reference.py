@@ -1,0 +1,221 @@
+"""The conformance suite of engines: a lane equals the reference, for every zoo architecture, kind and optimizer.
+
+Tolerances, up to a trial's first jump: logit gaps within 1e-3, or 1e-4 of their size; float32 logits of size 10 carry
+1e-6 each, and a few steps multiply that. After a jump, and under AdamW where gradients near ε are rounding turned into
+signs: no further from the reference than ten times the reference's own answer to a last-bit perturbation of its
+weights. Outcomes and commit steps are the same wherever the gap is further from 0 than twice the tolerance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from phantom_dist.core.measurement import Measurement, Trial, TrialResult
+from phantom_dist.core.trial import Lora
+from phantom_dist.engines import LanesEngine, SingleEngine
+from phantom_dist.engines.lanes.kinds import kind_of
+from phantom_dist.engines.probe import probe
+from phantom_dist.engines.rows import trial_row
+from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.zoo import names
+
+from ..conftest import CONTEXTS, problem
+
+WAYS = {
+    "dual": ("full", "sgd", {}),
+    "dual-momentum": ("full", "sgd", {"momentum": 0.9}),
+    "dual-decay": ("full", "sgd", {"momentum": 0.5, "weight_decay": 0.02, "schedule": {"name": "cosine"}}),
+    "stacked": ("full", "adamw", {}),
+    "stacked-decay": ("full", "adamw", {"weight_decay": 0.01}),
+    "lora-adamw": ("lora", "adamw", {}),
+    "lora-sgd": ("lora", "sgd", {}),
+}
+RATES = (0.5, 1.0, 1.5, 20.0)
+"""Multiples of the first-order critical rate: fails, near the boundary, commits, and far beyond: jumps."""
+
+
+def trials_of(loaded: LoadedModel, reference: str, way: str, steps: int = 4) -> list[Trial]:
+    """Three contexts of different lengths, at four rates."""
+    method, optimizer, more = WAYS[way]
+    by_length = sorted(CONTEXTS.values(), key=lambda c: len(loaded.tokenizer.encode(c.text)))
+    trials = []
+    for context in (by_length[0], by_length[len(by_length) // 2], by_length[-1]):
+        asked = problem(method, optimizer, context=context, steps=steps, **more)
+        origin = probe(loaded, asked.model_copy(update={"model": reference}))
+        assert origin.refusal is None, origin.message
+        slope = effective_steps(steps, origin.problem.schedule, origin.problem.optimizer) * origin.kappa
+        trials += [Trial(origin=origin, learning_rate=abs(origin.gap_0) / slope * rate) for rate in RATES]
+    return trials
+
+
+@pytest.fixture
+def perturbed():
+    """The reference's answer to weights whose last bit is another: every second entry moves by one unit there."""
+
+    def run(loaded: LoadedModel, trials: list[Trial]) -> list[TrialResult]:
+        moved = load(trials[0].problem.model)
+        with torch.no_grad():
+            for parameter in moved.model.parameters():
+                flat = parameter.view(-1)
+                flat[::2] = torch.nextafter(flat[::2], torch.tensor(math.inf))
+        return list(SingleEngine().run(moved, trials))
+
+    return run
+
+
+def gaps(result: TrialResult) -> list[float]:
+    return [m.logit_gap for m in result.trace]
+
+
+def same_reading(a: Measurement, b: Measurement, gap_tolerance: float) -> None:
+    """Every column of a row; probabilities, Φ and its parts have a slope of at most 1 in the logits."""
+    assert (a.step, a.readout_hash) == (b.step, b.readout_hash)
+    assert (a.gradient_norm is None) == (b.gradient_norm is None)
+    for name in ("p_target", "p_competitor", "overlap", "order_parameter", "signal", "drag"):
+        assert getattr(a, name) == pytest.approx(getattr(b, name), abs=gap_tolerance), name
+    assert a.loss == pytest.approx(b.loss, abs=2 * gap_tolerance)
+    if a.gradient_norm is not None:
+        assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=2 * gap_tolerance + 1e-3)
+    assert a.embedding_drift == pytest.approx(b.embedding_drift, rel=1e-3, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [(name, way) for name in names() for way in WAYS if "decay" not in way or name in ("gpt2-a", "llama-b")],
+)
+def test_a_lane_equals_the_reference(name, way, perturbed):
+    loaded = load(f"zoo:{name}")
+    trials = trials_of(loaded, f"zoo:{name}", way)
+    assert len({len(t.origin.tokens.prompt) for t in trials}) > 1, "padding is part of the question"
+    expected = {r.trial.id: r for r in SingleEngine().run(loaded, trials)}
+    got = {r.trial.id: r for r in LanesEngine().run(loaded, trials)}
+    assert got.keys() == expected.keys()
+    disturbed: dict[str, TrialResult] | None = None
+    for key, reference in expected.items():
+        lane = got[key]
+        assert lane.engine == f"{kind_of(lane.trial.problem)} lanes", lane.note
+        assert lane.stopped_early == reference.stopped_early
+        row = trial_row(reference)
+        jump = row["jump_step"] or len(reference.trace)
+        tolerances = [max(1e-3, 1e-4 * abs(gap)) for gap in gaps(reference)]
+        deviations = [abs(a - b) for a, b in zip(gaps(reference), gaps(lane), strict=True)]
+        if any(not d <= t for d, t in zip(deviations[:jump], tolerances, strict=False)) or jump < len(
+            reference.trace
+        ):
+            disturbed = disturbed or {r.trial.id: r for r in perturbed(loaded, trials)}
+            sensitivity = [abs(a - b) for a, b in zip(gaps(reference), gaps(disturbed[key]), strict=False)]
+            adamw = lane.trial.problem.optimizer.name == "adamw"
+            for step in range(0 if adamw else jump, len(reference.trace)):
+                # What moves one step moves the next: the largest answer so far counts.
+                tolerances[step] = max(tolerances[step], 10 * max(sensitivity[: step + 1]))
+        for step, (deviation, tolerance) in enumerate(zip(deviations, tolerances, strict=True)):
+            assert deviation <= tolerance, (lane.trial.learning_rate, step, deviation, tolerance)
+        for a, b, tolerance in zip(lane.trace[:jump], reference.trace, tolerances, strict=False):
+            if tolerance <= 2e-3:
+                same_reading(a, b, tolerance)
+        if all(abs(gap) > 2 * t for gap, t in zip(gaps(reference), tolerances, strict=True)):
+            assert trial_row(lane)["commit_step"] == row["commit_step"]
+            if jump == len(reference.trace):
+                assert trial_row(lane)["outcome"] == row["outcome"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_row_keeps_the_theorys_identities(loaded, way):
+    for result in LanesEngine().run(loaded, trials_of(loaded, "zoo:gpt2-a", way)):
+        for before, m in zip((None, *result.trace), result.trace, strict=False):
+            assert m.order_parameter == pytest.approx(m.signal + m.drag, abs=1e-12)
+            if before is not None:
+                change = m.order_parameter - before.order_parameter
+                assert m.readout_change + m.geometry_change == pytest.approx(change, abs=1e-12)
+                if result.trial.problem.method == "lora":
+                    assert (m.geometry_change, m.embedding_drift) == (0.0, 0.0)
+        assert [m.step for m in result.trace] == list(range(len(result.trace)))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_leaves_the_model_bit_for_bit_as_it_was(loaded, way):
+    before = {n: p.detach().numpy().tobytes() for n, p in loaded.model.named_parameters()}
+    modules = {n: type(m) for n, m in loaded.model.named_modules()}
+    list(LanesEngine().run(loaded, trials_of(loaded, "zoo:gpt2-a", way)))
+    assert {n: p.detach().numpy().tobytes() for n, p in loaded.model.named_parameters()} == before
+    assert {n: type(m) for n, m in loaded.model.named_modules()} == modules
+    assert all(p.requires_grad and p.grad is None for p in loaded.model.parameters())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_same_batch_twice_is_bit_identical(loaded, way):
+    trials = trials_of(loaded, "zoo:gpt2-a", way)
+    first, second = ([r.trace for r in LanesEngine().run(loaded, trials)] for _ in range(2))
+    assert repr(first) == repr(second)
+
+
+@pytest.mark.parametrize("way", ["dual", "dual-momentum", "stacked", "lora-adamw"])
+def test_a_lane_that_leaves_the_finite_numbers_touches_no_other(loaded, way):
+    """One lane is blown up; the others give what they give without it, to the tolerance of another batch's rounding."""
+    quiet = [t for t in trials_of(loaded, "zoo:gpt2-a", way, steps=6) if t.learning_rate]
+    quiet = [t for place, t in enumerate(quiet) if place % len(RATES) < 3]
+    blown = [dataclasses.replace(quiet[0], learning_rate=1e30), dataclasses.replace(quiet[4], learning_rate=1e30)]
+    alone = {r.trial.id: r for r in LanesEngine().run(loaded, quiet)}
+    mixed = {r.trial.id: r for r in LanesEngine().run(loaded, [blown[0], *quiet[:4], blown[1], *quiet[4:]])}
+    for trial in blown:
+        result = mixed[trial.id]
+        (solo,) = SingleEngine().run(loaded, [trial])
+        assert (result.stopped_early, len(result.trace)) == (solo.stopped_early, len(solo.trace))
+        if solo.stopped_early:
+            assert result.trace[-1].rank_target is None
+            assert result.trace[-1].gradient_norm is None
+    assert any(mixed[trial.id].stopped_early for trial in blown)
+    for trial in quiet:
+        assert len(mixed[trial.id].trace) == len(alone[trial.id].trace)
+        tolerance = 1e-3 if way != "stacked" else 1e-2
+        assert gaps(mixed[trial.id]) == pytest.approx(gaps(alone[trial.id]), abs=tolerance, rel=1e-4)
+
+
+def test_lanes_of_different_length_end_each_at_its_own_step(loaded):
+    short, long = (trials_of(loaded, "zoo:gpt2-a", "dual", steps=steps)[:2] for steps in (2, 5))
+    from phantom_dist.engines.lanes.training import train
+
+    lanes = train(loaded, [*short, *long])
+    assert [len(lane.trace) for lane in lanes] == [3, 3, 6, 6]
+    for lane in lanes:
+        (solo,) = SingleEngine().run(loaded, [lane.trial])
+        assert [m.logit_gap for m in lane.trace] == pytest.approx(gaps(solo), abs=1e-3)
+        assert [m.gradient_norm is None for m in lane.trace] == [m.gradient_norm is None for m in solo.trace]
+
+
+def test_lora_lanes_start_from_the_references_own_adapters(loaded):
+    """Seeds differ within a batch; each lane has what its solo run draws."""
+    trials = []
+    for seed in (0, 1, 2):
+        origin = probe(loaded, problem("lora", "sgd", seed=seed))
+        trials.append(Trial(origin=origin, learning_rate=0.5 * abs(origin.gap_0) / (4 * origin.kappa)))
+    got = {r.trial.id: r for r in LanesEngine().run(loaded, trials)}
+    for solo in SingleEngine().run(loaded, trials):
+        assert gaps(got[solo.trial.id]) == pytest.approx(gaps(solo), abs=1e-3)
+    assert len({result.trace[-1].logit_gap for result in got.values()}) == 3
+
+
+@pytest.mark.parametrize("way", ["stacked", "lora-adamw", "dual"])
+def test_bfloat16_takes_the_same_way_as_the_reference(loaded, way):
+    """Weights are rounded to 2^-9 at every step on both sides, in another order of operations."""
+    short = load("zoo:gpt2-a", precision="bfloat16")
+    method, optimizer, more = WAYS[way]
+    origin = probe(short, problem(method, optimizer, precision="bfloat16", **more))
+    slope = effective_steps(4, origin.problem.schedule, origin.problem.optimizer) * origin.kappa
+    trial = Trial(origin=origin, learning_rate=2 * abs(origin.gap_0) / slope)
+    (lane,), (solo,) = (list(engine.run(short, [trial])) for engine in (LanesEngine(), SingleEngine()))
+    assert lane.engine == ("lora lanes" if way == "lora-adamw" else "stacked lanes")
+    moved = [gaps(result)[-1] - gaps(solo)[0] for result in (lane, solo)]
+    assert moved[0] == pytest.approx(moved[1], rel=0.3)
+
+
+def test_targets_are_resolved_as_the_reference_resolves_them():
+    assert kind_of(problem("lora", "adamw")) == "lora"
+    assert kind_of(problem("full", "sgd", momentum=0.9)) == "dual"
+    assert kind_of(problem("full", "adamw")) == "stacked"
+    assert problem("lora", "adamw").lora == Lora(rank=4, alpha=8)
