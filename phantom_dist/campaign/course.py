@@ -269,7 +269,7 @@ class Campaign:
                 "seconds": self._before.get("seconds", 0.0) + self._last_state - self._started,
                 "expected_trials": progress.expected,
                 "workers": self._workers,
-                "worker_memory_bytes": self._plan.worker_memory,
+                "packing": self._plan.packing,
                 "peak_memory_bytes": max(self._memory.peak_bytes, self._before.get("peak_memory_bytes", 0)),
                 "models": {name: metadata.title for name, metadata in self._plan.models.items()},
             }

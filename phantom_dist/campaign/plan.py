@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,17 @@ class Plan:
     def parameters(self, problem: Problem) -> int:
         """Parameters of the problem's model."""
         return self.models[problem.model].parameters
+
+    @property
+    def packing(self) -> Row:
+        """What the packing depends on beside the sweep; recorded with a run."""
+        return {"engine": self.engine, "worker_memory_bytes": self.worker_memory}
+
+    def packed_as(self, packing: Row | None) -> Plan:
+        """The plan of a run that continues: packed as it began, whatever machine it continues on."""
+        if packing is None or packing["engine"] != self.engine:
+            return self
+        return dataclasses.replace(self, worker_memory=packing["worker_memory_bytes"])
 
     def lanes(self, problem: Problem) -> int:
         """How many trials of the problem make a batch."""
@@ -119,13 +131,12 @@ class Plan:
         }
 
 
-def plan(sweep: Any, *, engine: str = "auto", worker_memory: float | None = None) -> Plan:
+def plan(sweep: Any, *, engine: str = "auto") -> Plan:
     """Plan a sweep: a file's path, a mapping in the same form, or a `SweepSpec`.
 
     Args:
         sweep: what to plan.
         engine: what will train it; `auto` packs trials as lanes.
-        worker_memory: bytes that a worker may take; None for its share of this machine or of its first GPU.
 
     Raises:
         InputError: the sweep is wrong, or one of its models doesn't exist or can't be trained.
@@ -143,5 +154,5 @@ def plan(sweep: Any, *, engine: str = "auto", worker_memory: float | None = None
         problems=expand(spec),
         models=models,
         engine=engine,
-        worker_memory=worker_memory or share_of_memory(permissions.device, permissions.threads),
+        worker_memory=share_of_memory(permissions.device, permissions.threads),
     )

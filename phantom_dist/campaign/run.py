@@ -65,11 +65,11 @@ def run(
     _one_of("--executor", executor, EXECUTORS)
     _one_of("--engine", engine, ("auto", *ENGINES))
     _one_of("--retry", retry, (None, "failed"))
+    planned = plan(sweep, engine=engine)
     directory = RunDirectory(Store(out))
-    # A run that continues packs as it began, whatever machine it continues on.
-    planned = plan(sweep, engine=engine, worker_memory=directory.read_state().get("worker_memory_bytes"))
     with claim(directory):
         _same_sweep(planned, directory)
+        planned = planned.packed_as(directory.read_state().get("packing"))
         directory.discard_halves()
         if retry == "failed":
             directory.discard_failed(FAILURES)

@@ -88,8 +88,8 @@ class Measurement:
 class TrialResult:
     """A finished trial: its trace s = 0..T (shorter where `stopped_early` says why), or an outcome without one.
 
-    `wall_time` in seconds, for a lane its share of its batch's; `engine` says what trained it, `note` why it was not the
-    engine that was asked for.
+    `wall_time` in seconds, for a lane its share of its batch's; `engine` says what trained it, `note` why it was not
+    the engine that was asked for.
     """
 
     trial: Trial

@@ -183,7 +183,9 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _circumstance("batch", "string", "", "batch that held it; the unit that is written and repeated"),
     _circumstance("attempt", "int32", "1", "how many times the batch was started, from 1"),
     _circumstance("host", "string", "", "host that ran it"),
-    _circumstance("wall_time", "float64", "s", "seconds of training and measuring; a lane's share of its batch"),
+    _circumstance(
+        "wall_time", "float64", "s", "seconds of training and measuring; a lane's share of its batch"
+    ),
     _circumstance("finished_at", "timestamp", "", "when the batch was stored (UTC)"),
     _circumstance("versions", "string", "", "versions of phantom_dist, torch, transformers and peft"),
 )

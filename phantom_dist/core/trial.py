@@ -122,6 +122,11 @@ class Problem(_Frozen):
         return self
 
     @property
+    def training(self) -> tuple[object, ...]:
+        """What lanes of one batch have in common; context, learning rate, schedule and seed may differ."""
+        return (self.model, self.precision, self.method, self.lora, self.optimizer, self.steps)
+
+    @property
     def key(self) -> str:
         """A short name of the problem within its sweep (16 hex digits over its definition, weights not included)."""
         return _digest(self.model_dump(mode="json"))[:16]

@@ -70,6 +70,8 @@ class Recorder:
         self._geometry = geometry
         self._pairs_L2 = torch.tensor([(t.target, t.competitor) for t in tokens], device=device)
         self._hash = geometry.hash() if geometry.frozen else None
+        self._overlap_L: Tensor
+        self._lever_LV: Tensor
         self._last: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
@@ -103,7 +105,7 @@ class Recorder:
             columns["geometry_change"] = shares.geometry_change(*change)
         self._last = (p_LV, lever_LV)
         lanes = len(self._pairs_L2)
-        values = {name: column.tolist() for name, column in columns.items()}
+        values: dict[str, Sequence[Any]] = {name: column.tolist() for name, column in columns.items()}
         values["embedding_drift"] = [0.0] * lanes if frozen else self._geometry.drift()
         return [
             self._row(step, {name: column[lane] for name, column in values.items()}) for lane in range(lanes)

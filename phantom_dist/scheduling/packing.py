@@ -45,11 +45,6 @@ class Cohort:
         return batch_id((problem.key, rate) for problem, rate in self.members)
 
 
-def trained_alike(problem: Problem) -> tuple[object, ...]:
-    """What lanes of one batch have in common; their contexts, seeds, schedules and learning rates may differ."""
-    return (problem.model, problem.precision, problem.method, problem.lora, problem.optimizer, problem.steps)
-
-
 def cohorts(
     problems: Iterable[Problem], learning_rates: Sequence[float], lanes: Callable[[Problem], int]
 ) -> Iterator[Cohort]:
@@ -63,7 +58,7 @@ def cohorts(
     alike: dict[object, list[tuple[Problem, float | None]]] = {}
     rates: Sequence[float | None] = learning_rates or (None,)
     for problem in problems:
-        alike.setdefault(trained_alike(problem), []).extend((problem, rate) for rate in rates)
+        alike.setdefault(problem.training, []).extend((problem, rate) for rate in rates)
     for members in alike.values():
         # The longest prompt's room decides: all lanes are padded to it.
         most = min(MAX_LANES if learning_rates else MAX_SEARCHES, *(lanes(problem) for problem, _ in members))

@@ -9,6 +9,7 @@ round (zoo models: also with one thread, where small tensors are faster), and th
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import platform
@@ -16,7 +17,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ LORA = Way("lora", "lora", Optimizer(name="adamw"), Lora(rank=8, alpha=16, targe
 LORA_QV = Way("lora", "lora", Optimizer(name="adamw"), Lora(rank=8, alpha=16, targets=("q_proj", "v_proj")))
 
 
-def trials_of(loaded: LoadedModel, reference: str, way: Way, contexts: list[Context], lanes: int) -> list[Trial]:
+def trials_of(
+    loaded: LoadedModel, reference: str, way: Way, contexts: list[Context], lanes: int
+) -> list[Trial]:
     """So many trials over the contexts in turn, at rates around first order: Π from 0.7 to 1.3."""
     origins = []
     for context in contexts:
@@ -138,6 +141,10 @@ class Peak:
     @contextmanager
     def watch(self) -> Iterator[None]:
         gc.collect()
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(
+                0
+            )  # what earlier work has freed must not hide what this work takes
         if self._device.type == "cuda":
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
@@ -188,7 +195,9 @@ def deviation(reference: list[TrialResult], lanes: list[TrialResult]) -> float:
     return worst
 
 
-def bench(reference: str, way: Way, contexts: list[Context], counts: list[int], rounds: int) -> dict[str, Any]:
+def bench(
+    reference: str, way: Way, contexts: list[Context], counts: list[int], rounds: int
+) -> dict[str, Any]:
     """One model and way: prints its table; speed-up at the best number of lanes, deviation and memory."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded = load(reference, device=device)
@@ -222,7 +231,9 @@ def bench(reference: str, way: Way, contexts: list[Context], counts: list[int], 
             rates.setdefault(f"{count} lanes", []).append(executed[count] / elapsed)
             memory[f"{count} lanes"] = max(memory.get(f"{count} lanes", 0.0), peak.bytes)
         console.print(f"[dim]{reference} {way.kind}: round {number + 1} of {rounds} done[/dim]")
-    best_loop = [max(values) for values in zip(*(v for k, v in rates.items() if "lanes" not in k), strict=True)]
+    best_loop = [
+        max(values) for values in zip(*(v for k, v in rates.items() if "lanes" not in k), strict=True)
+    ]
     ratios = {k: [r / b for r, b in zip(v, best_loop, strict=True)] for k, v in rates.items()}
     table = Table(
         title=f"{reference}, {way.kind} ({way.method} {way.optimizer.name}), T = {STEPS}, {len(contexts)} contexts; "
@@ -249,7 +260,6 @@ def stacked_bytes_per_lane(reference: str, contexts: list[Context]) -> float:
     held = []
     for count in (2, 4):
         trials = trials_of(loaded, reference, DUAL, contexts[:1], count)
-        trials = [trial for trial in trials]
         peak = Peak(loaded.model.device)
         with peak.watch():
             train_lanes(loaded, trials, kind="stacked")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -203,7 +204,9 @@ def test_a_batch_that_is_too_large_is_run_in_halves_and_loses_nothing(sweep, tmp
     halves = RunDirectory(Store(tmp_path / "scarce")).trials().to_pylist()
     assert len({r["batch"] for r in halves}) == len(halves), "recorded as it took place"
     plan = pq.read_table(tmp_path / "scarce/plan.parquet").to_pylist()
-    assert {(p["learning_rate"], p["batch"]) for p in plan} == {(r["learning_rate"], r["batch"]) for r in halves}
+    assert {(p["learning_rate"], p["batch"]) for p in plan} == {
+        (r["learning_rate"], r["batch"]) for r in halves
+    }
     alike(tmp_path / "scarce", tmp_path / "roomy")
 
 
@@ -242,16 +245,20 @@ def test_searches_of_one_way_share_every_batch(sweep, tmp_path):
 
 
 def test_a_run_that_continues_packs_as_it_began(sweep, tmp_path, monkeypatch):
-    """A machine with less memory continues: the plan stays."""
-    from phantom_dist.campaign import plan as planning
-
+    """A machine with less memory continues: the plan stays, and so do the results, to the last bit."""
     sweep["learning_rates"] = {"log": [1e-3, 1e-1, 5]}
-    run(sweep, tmp_path)
-    batches = {r["batch"] for r in rows(tmp_path)}
-    monkeypatch.setattr(planning, "share_of_memory", lambda device, threads: 1.0)
-    run(sweep, tmp_path)
-    assert {r["batch"] for r in pq.read_table(tmp_path / "plan.parquet").to_pylist()} == batches
-    assert len({r["batch"] for r in phantom_dist.plan(sweep).rows()}) > len(batches)
+    monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
+    run(sweep, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(sweep, tmp_path / "cut", observer=Interrupt(1))
+    assert 0 < len(rows(tmp_path / "cut")) < 20
+    monkeypatch.setattr(
+        sys.modules["phantom_dist.campaign.plan"], "share_of_memory", lambda device, threads: 1.0
+    )
+    assert len({r["batch"] for r in phantom_dist.plan(sweep).rows()}) == 20
+    run(sweep, tmp_path / "cut")
+    assert {r["batch"] for r in rows(tmp_path / "cut")} == {r["batch"] for r in rows(tmp_path / "whole")}
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
 
 
 def test_a_failing_trial_is_retried_and_then_named(sweep, tmp_path, training, monkeypatch):

@@ -68,7 +68,12 @@ class ExecutorConformance:
         assert {row["trial_id"] for row in finished.rows} == {t.id for t in task.trials}
         for row in finished.rows:
             assert stored[row["trial_id"]]["gap_final"] == row["gap_final"]
-            assert (row["batch"], row["attempt"], row["threads"], row["engine"]) == (task.id, 1, 1, "dual lanes")
+            assert (row["batch"], row["attempt"], row["threads"], row["engine"]) == (
+                task.id,
+                1,
+                1,
+                "dual lanes",
+            )
         assert directory.traces([t.id for t in task.trials]).num_rows == 6
 
     def test_a_model_that_does_not_exist_is_the_whole_runs_error(self, executor):

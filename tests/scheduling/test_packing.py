@@ -13,14 +13,15 @@ from phantom_dist.scheduling.packing import (
     cohorts,
     pack_probes,
     single_trials,
-    trained_alike,
 )
 from phantom_dist.scheduling.tasks import batch_id
 
 TEXT = "one two three four five six seven eight"
 
 
-def problem(model: str = "m", steps: int = 8, *, context: str = "c", optimizer: str = "sgd", **more) -> Problem:
+def problem(
+    model: str = "m", steps: int = 8, *, context: str = "c", optimizer: str = "sgd", **more
+) -> Problem:
     return Problem(
         model=model,
         context=Context(id=context, text=TEXT, target=" c", competitor=" d"),
@@ -49,9 +50,11 @@ PROBLEMS = [
 def test_every_trial_is_in_one_cohort_of_its_own_kind_and_none_is_too_large(problems, rates, lanes):
     packed = list(cohorts(problems, rates, lambda p: lanes))
     members = [(p.key, rate) for cohort in packed for p, rate in cohort.members]
-    assert sorted(members, key=str) == sorted(((p.key, r) for p in problems for r in rates or [None]), key=str)
+    assert sorted(members, key=str) == sorted(
+        ((p.key, r) for p in problems for r in rates or [None]), key=str
+    )
     for cohort in packed:
-        assert len({trained_alike(p) for p in cohort.problems}) == 1
+        assert len({p.training for p in cohort.problems}) == 1
         assert 1 <= len(cohort.members) <= max(1, min(lanes, MAX_LANES if rates else MAX_SEARCHES))
 
 

@@ -83,7 +83,8 @@ class Tape:
     def weighted(self, cross_LKR: Tensor) -> Tensor:
         """Multiply the columns of each past step r by c_r; (L, K, s n)."""
         steps = self.past_Ls.shape[1]
-        return (cross_LKR.unflatten(2, (steps, -1)) * self.past_Ls[:, None, :, None]).flatten(2)
+        weighted_LKsn: Tensor = cross_LKR.unflatten(2, (steps, -1)) * self.past_Ls[:, None, :, None]
+        return weighted_LKsn.flatten(2)
 
     def select(self, index: Sequence[int]) -> None:
         """Lane j becomes what lane index[j] was."""
@@ -107,6 +108,8 @@ class Inputs:
         self._seen: weakref.ref[Tensor] | None = None
         self._seen_at = -1
         self.x_LTKi = tape.buffer(x_LKi)
+        self.gram_LKK: Tensor
+        self.weighted_LKR: Tensor
 
     def is_of(self, x: Tensor) -> bool:
         """True if the activations are the ones that were taken last."""
@@ -129,7 +132,8 @@ class Inputs:
         cross_LKR = torch.bmm(x_LKi, tape.so_far(self.x_LTKi, step + tape.learns).mT)
         earlier = step * x_LKi.shape[1]
         self.gram_LKK = cross_LKR[..., earlier:]
-        self.weighted_LKR = tape.weighted(cross_LKR[..., :earlier]) if step else None
+        if step:
+            self.weighted_LKR = tape.weighted(cross_LKR[..., :earlier])
 
 
 class DualMatrix:
@@ -152,7 +156,7 @@ class DualMatrix:
         if self.tape.learns and not x.requires_grad:
             raise RuntimeError("activations without a gradient reach a matrix that is trained")
         self.inputs.take(x, x_LKi.detach())
-        y_LKo: Tensor = _Product.apply(x_LKi, self)
+        y_LKo: Tensor = _Product.apply(x_LKi, self)  # type: ignore[no-untyped-call]
         return y_LKo.reshape(*x.shape[:-1], -1)
 
     def forward(self, x_LKi: Tensor) -> Tensor:
@@ -179,7 +183,6 @@ class DualMatrix:
             x_LRi = tape.so_far(self.inputs.x_LTKi, step)
             dx_LKi.baddbmm_(tape.weighted(cross_LKR[..., :earlier]), x_LRi)
         return dx_LKi
-
 
     def end_step(self) -> None:
         """Keep zeros where the loss doesn't depend on the matrix, and no gradient came."""
@@ -272,7 +275,7 @@ class DualReadout(DualMatrix):
         if not self.tape.step:
             return torch.zeros((), device=ids_LK.device)
         p_LsK = self._past(self.dy_LTKo).gather(2, ids_LK[:, None].expand(-1, self.tape.step, -1))
-        return (p_LsK * self.tape.past_Ls[..., None]).mT @ self._h_Lsd
+        return (p_LsK * self.tape.past_Ls[..., None]).mT @ self._hidden()
 
     def shared_rows(self, ids_LK: Tensor) -> Tensor:
         """Rows of E without the lane's own part; (L, K, d)."""
@@ -287,7 +290,7 @@ class DualReadout(DualMatrix):
         products_L2V = tape.kept(nn.functional.linear(pair_L2d, self.weight_oi))
         squares_LV = tape.kept(tape.kept(self._squared_rows_V.repeat(tape.lanes, 1)))
         if tape.step:
-            h_Lsd, c_p_LsV = self._h_Lsd, self._past(self.dy_LTKo) * tape.past_Ls[..., None]
+            h_Lsd, c_p_LsV = self._hidden(), self._past(self.dy_LTKo) * tape.past_Ls[..., None]
             products_L2V.baddbmm_(pair_L2d @ h_Lsd.mT, c_p_LsV)
             rises_LsV = torch.baddbmm(tape.kept(self._past(self._z_LTV)), h_Lsd @ h_Lsd.mT, c_p_LsV, beta=2)
             squares_LV += rises_LsV.mul_(c_p_LsV).sum(dim=1)
@@ -304,7 +307,7 @@ class DualReadout(DualMatrix):
         lost_L = self.tape.start_L - 1
         squares_L = lost_L.square() * self._squared_rows_V.double().sum()
         if self.tape.step:
-            c_Ls, h_Lsd, p_LsV = self.tape.past_Ls.double(), self._h_Lsd, self._past(self.dy_LTKo)
+            c_Ls, h_Lsd, p_LsV = self.tape.past_Ls.double(), self._hidden(), self._past(self.dy_LTKo)
             gram_Lss = (h_Lsd @ h_Lsd.mT).double() * (p_LsV @ p_LsV.mT).double()
             squares_L += torch.einsum("lr,lq,lrq->l", c_Ls, c_Ls, gram_Lss)
             start_Ls = (p_LsV * self._past(self._z_LTV)).sum(dim=2).double()
@@ -314,14 +317,14 @@ class DualReadout(DualMatrix):
             start_LKd = nn.functional.embedding(ids_LK, self.weight_oi)
             others_LKd = 2 * lost_L[:, None, None] * start_LKd + 2 * self.added_rows(ids_LK) + own_LKd
             squares_L += (own_LKd.double() * others_LKd).sum(dim=(1, 2))
-        return (squares_L.clamp_min(0) / self._squared_rows_V.double().sum()).sqrt().tolist()
+        drifts: list[float] = (squares_L.clamp_min(0) / self._squared_rows_V.double().sum()).sqrt().tolist()
+        return drifts
 
     def hash(self) -> str:
         """Nothing is frozen here."""
         raise NotImplementedError
 
-    @property
-    def _h_Lsd(self) -> Tensor:
+    def _hidden(self) -> Tensor:
         assert self.inputs is not None
         return self._past(self.inputs.x_LTKi)
 
@@ -357,17 +360,19 @@ class Dual(FullLanes):
         """See `Lanes`."""
         return leaves_for(model, self)
 
-    def matrix(self, parameter: nn.Parameter, *, transposed: bool = False) -> DualMatrix:
+    def matrix(self, parameter: Tensor, *, transposed: bool = False) -> DualMatrix:
         """See `FullLanes`."""
         if parameter is self.readout:
             return self._readout
         if id(parameter) in self._seen:
-            raise NotFusable("two modules share a matrix that is not the embedding, and the dual form keeps one input")
+            raise NotFusable(
+                "two modules share a matrix that is not the embedding, and the dual form keeps one input"
+            )
         self._seen.add(id(parameter))
         weight = parameter.detach()
         return DualMatrix(self._tape, weight.T if transposed else weight)
 
-    def table(self, parameter: nn.Parameter) -> OwnRows | TiedTable:
+    def table(self, parameter: Tensor) -> OwnRows | TiedTable:
         """See `FullLanes`."""
         if parameter is not self.readout:
             return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
@@ -386,7 +391,9 @@ class Dual(FullLanes):
     def squared_gradient_norms(self) -> Tensor:
         """See `FullLanes`."""
         return (
-            super().squared_gradient_norms() + self._tape.squared_norms_L + self._readout.squared_norm_shared()
+            super().squared_gradient_norms()
+            + self._tape.squared_norms_L
+            + self._readout.squared_norm_shared()
         )
 
     def select(self, index: Sequence[int]) -> None:

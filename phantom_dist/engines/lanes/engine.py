@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 from phantom_dist.core.measurement import Trial, TrialResult
-from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.lanes.kinds import kind_of
 from phantom_dist.engines.lanes.training import train
@@ -26,14 +25,9 @@ class LanesEngine:
         """Train the trials together as far as they are trained in the same way; see `engine.Engine.run`."""
         together: dict[object, list[Trial]] = {}
         for trial in trials:
-            together.setdefault(lane_key(trial.problem), []).append(trial)
+            together.setdefault(trial.problem.training, []).append(trial)
         for members in together.values():
             yield from _run(loaded, members)
-
-
-def lane_key(problem: Problem) -> tuple[object, ...]:
-    """What trials must have in common to be lanes of one batch; context, learning rate, schedule and seed may differ."""
-    return (problem.model, problem.precision, problem.method, problem.lora, problem.optimizer, problem.steps)
 
 
 def _run(loaded: LoadedModel, trials: list[Trial]) -> Iterator[TrialResult]:

@@ -9,8 +9,8 @@ With K tokens, T steps, n layers of width d, V words, P parameters, adapters of 
                  8 · 16 V                   the instruments' distributions, float64
 
 The optimizer's state is two numbers a parameter under AdamW, one with momentum. 16 and 40 are measured: a llama block
-has 14.7 d of distinct inputs and outputs; 40 was read off peaks of resident memory (`tests/engines/lanes` holds the
-prediction against them).
+has 14.7 d of distinct inputs and outputs; 40 was read off peaks of resident memory
+(`tests/engines/test_footprint.py` holds the prediction against them).
 """
 
 from __future__ import annotations

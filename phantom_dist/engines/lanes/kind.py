@@ -94,14 +94,14 @@ class Lanes(ABC):
 class FullLanes(Lanes):
     """Lanes that train every parameter: each leaf of the model is replaced, and asks here for its weights."""
 
-    def vector(self, parameter: nn.Parameter) -> LaneTensor:
+    def vector(self, parameter: Tensor) -> LaneTensor:
         """A trained gain or bias; every lane has its own."""
         return self.parameters.vector(parameter)
 
     @abstractmethod
-    def matrix(self, parameter: nn.Parameter, *, transposed: bool = False) -> Matrix:
+    def matrix(self, parameter: Tensor, *, transposed: bool = False) -> Matrix:
         """A trained matrix, stored as (o, i) or, transposed, as (i, o)."""
 
     @abstractmethod
-    def table(self, parameter: nn.Parameter) -> Table:
+    def table(self, parameter: Tensor) -> Table:
         """A trained matrix whose rows are looked up; where the parameter is tied, it is the readout's too."""

@@ -26,9 +26,7 @@ def kind_of(problem: Problem) -> str:
     return "dual" if problem.optimizer.name == "sgd" and problem.precision == "float32" else "stacked"
 
 
-def lanes_for(
-    loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind: str | None = None
-) -> Lanes:
+def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind: str | None = None) -> Lanes:
     """The lanes of a batch, from the problems of its first lanes; all are trained in the same way."""
     problem, readout = firsts[0], readout_matrix(loaded.model)
     match kind or kind_of(problem):

@@ -39,7 +39,7 @@ class LaneTensor:
 
     def rows(self, ids_LK: Tensor) -> Tensor:
         """Rows of each lane's matrix, (L, o, i) and (L, K) -> (L, K, i)."""
-        rows_LKi: Tensor = _Rows.apply(self.value, ids_LK, self)
+        rows_LKi: Tensor = _Rows.apply(self.value, ids_LK, self)  # type: ignore[no-untyped-call]
         return rows_LKi
 
     def add_product(self, dy_LKo: Tensor, x_LKi: Tensor) -> None:
@@ -139,7 +139,7 @@ class LaneParameters:
     def squared_gradient_norms(self) -> Tensor:
         """‖·‖² of each lane's gradient; (L,), float64."""
         vectors_Ln = self._gradients_LN[: self._lanes, : self._vectors_end]
-        squares_L = torch.linalg.vector_norm(vectors_Ln, dim=1).double().square()
+        squares_L: Tensor = torch.linalg.vector_norm(vectors_Ln, dim=1).double().square()
         for matrix in self._matrices:
             squares_L += matrix.squared_norms()
         return squares_L

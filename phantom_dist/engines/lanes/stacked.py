@@ -30,7 +30,7 @@ class StackedMatrix:
         """See `kind.Matrix`."""
         weight_Loi = self._weight.value
         x_LKi = x.reshape(len(weight_Loi), -1, weight_Loi.shape[2])
-        y_LKo: Tensor = _Product.apply(x_LKi, weight_Loi, self._weight)
+        y_LKo: Tensor = _Product.apply(x_LKi, weight_Loi, self._weight)  # type: ignore[no-untyped-call]
         return y_LKo.reshape(*x.shape[:-1], -1)
 
     def rows(self, ids_LK: Tensor) -> Tensor:
@@ -92,13 +92,13 @@ class Stacked(FullLanes):
         """See `Lanes`."""
         return leaves_for(model, self)
 
-    def matrix(self, parameter: nn.Parameter, *, transposed: bool = False) -> StackedMatrix:
+    def matrix(self, parameter: Tensor, *, transposed: bool = False) -> StackedMatrix:
         """See `FullLanes`."""
         if id(parameter) not in self._weights:
             self._weights[id(parameter)] = self.parameters.matrix(parameter.T if transposed else parameter)
         return StackedMatrix(self._weights[id(parameter)])
 
-    def table(self, parameter: nn.Parameter) -> StackedMatrix | OwnRows:
+    def table(self, parameter: Tensor) -> StackedMatrix | OwnRows:
         """See `FullLanes`."""
         if parameter is self.readout:
             return self.matrix(parameter)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class ScaledNorm(Leaf):
     def __init__(self, module: nn.Module, lanes: FullLanes) -> None:
         super().__init__(module, lanes)
         self._norm = module.forward
-        self._slots = module._parameters
+        self._slots: dict[str, Any] = module._parameters
         self._vectors = {name: lanes.vector(p) for name, p in module._parameters.items() if p is not None}
 
     @staticmethod
@@ -38,7 +40,8 @@ class ScaledNorm(Leaf):
         gain = next(iter(values.values()))
         try:
             self._slots.update({name: value[:, None] for name, value in values.items()})
-            return self._norm(x.reshape(len(gain), -1, *gain.shape[1:])).reshape(x.shape)
+            y: Tensor = self._norm(x.reshape(len(gain), -1, *gain.shape[1:]))
+            return y.reshape(x.shape)
         finally:
             self._slots.update(own)
 
@@ -55,7 +58,8 @@ def _broadcasts(module: nn.Module) -> bool:
 
 
 def _try(module: nn.Module) -> bool:
-    slots, own = module._parameters, dict(module._parameters)
+    slots: dict[str, Any] = module._parameters
+    own = dict(slots)
     shape = next(p.shape for p in own.values() if p is not None)
     generator = torch.Generator().manual_seed(0)
     x_23d = torch.randn(2, 3, *shape, generator=generator)

@@ -24,7 +24,7 @@ from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.zoo import names
 
-from ..conftest import CONTEXTS, problem
+from .conftest import CONTEXTS, problem
 
 WAYS = {
     "dual": ("full", "sgd", {}),
@@ -159,7 +159,10 @@ def test_a_lane_that_leaves_the_finite_numbers_touches_no_other(loaded, way):
     """One lane is blown up; the others give what they give without it, to the tolerance of another batch's rounding."""
     quiet = [t for t in trials_of(loaded, "zoo:gpt2-a", way, steps=6) if t.learning_rate]
     quiet = [t for place, t in enumerate(quiet) if place % len(RATES) < 3]
-    blown = [dataclasses.replace(quiet[0], learning_rate=1e30), dataclasses.replace(quiet[4], learning_rate=1e30)]
+    blown = [
+        dataclasses.replace(quiet[0], learning_rate=1e30),
+        dataclasses.replace(quiet[4], learning_rate=1e30),
+    ]
     alone = {r.trial.id: r for r in LanesEngine().run(loaded, quiet)}
     mixed = {r.trial.id: r for r in LanesEngine().run(loaded, [blown[0], *quiet[:4], blown[1], *quiet[4:]])}
     for trial in blown:

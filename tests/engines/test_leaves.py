@@ -13,7 +13,7 @@ from phantom_dist.engines.lanes.kind import FullLanes
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
 from phantom_dist.models import load
 
-from ..conftest import origin_of
+from .conftest import origin_of
 
 
 class Doubled(nn.Module):
@@ -60,9 +60,7 @@ def test_an_unknown_leaf_falls_back_and_says_so(strange):
     asked = trials(strange)
     results = list(LanesEngine().run(strange, asked))
     assert {r.engine for r in results} == {"single"}
-    assert {r.note for r in results} == {
-        "transformer.drop is a Doubled, and no kind of leaf stands for that"
-    }
+    assert {r.note for r in results} == {"transformer.drop is a Doubled, and no kind of leaf stands for that"}
     assert [r.trace for r in results] == [r.trace for r in SingleEngine().run(strange, asked)]
 
 
@@ -94,8 +92,12 @@ def test_a_norm_is_recognised_by_what_it_computes():
             return x * self.weight.sum()
 
     assert not leaves.ScaledNorm.stands_for(OddRMSNorm())
-    norms = {type(m) for n in ("llama-a", "gemma3-a", "cohere-a", "olmo2-a") for m in load(f"zoo:{n}").model.modules()
-             if type(m).__name__.endswith("Norm")}
+    norms = {
+        type(m)
+        for n in ("llama-a", "gemma3-a", "cohere-a", "olmo2-a")
+        for m in load(f"zoo:{n}").model.modules()
+        if type(m).__name__.endswith("Norm")
+    }
     assert len(norms) == 4
     for name in ("llama-a", "gemma3-a", "cohere-a", "olmo2-a"):
         for module in load(f"zoo:{name}").model.modules():
