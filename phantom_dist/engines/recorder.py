@@ -14,6 +14,9 @@ from phantom_dist.core.trial import Tokens
 from phantom_dist.engines.trainable import Trainable
 from phantom_dist.instruments import drag, drift, order_parameter, overlap, readout, shares, signal
 
+CACHED_ENTRIES = 1 << 18
+"""Lanes times words that are measured at a time: dozens of passes over float64 rows that stay in a cache (2 MiB)."""
+
 
 class Geometry(Protocol):
     """What the instruments read of every lane's readout matrix E (V x d), as it is now."""
@@ -23,8 +26,12 @@ class Geometry(Protocol):
         """True where no lane's E may move."""
         ...
 
-    def overlap_rows(self, pairs_L2: Tensor) -> Tensor:
-        """S_t·, S_c· of each lane's target and competitor: token ids (L, 2) -> (L, 2, V), float64."""
+    def look(self, pairs_L2: Tensor) -> None:
+        """Take what all lanes' rows have in common, before `overlap_rows` of this step; token ids (L, 2)."""
+        ...
+
+    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
+        """S_t·, S_c· of some lanes' targets and competitors: token ids (L, 2) -> (L, 2, V), float64."""
         ...
 
     def drift(self) -> Sequence[float]:
@@ -43,7 +50,10 @@ class SoloGeometry:
         self._trainable = trainable
         self.frozen = trainable.readout_frozen
 
-    def overlap_rows(self, pairs_L2: Tensor) -> Tensor:
+    def look(self, pairs_L2: Tensor) -> None:
+        """One lane shares nothing."""
+
+    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `Geometry`."""
         return overlap.overlap_rows(self._trainable.readout_Vd, tuple(pairs_L2[0].tolist()))[None]
 
@@ -70,45 +80,33 @@ class Recorder:
         self._geometry = geometry
         self._pairs_L2 = torch.tensor([(t.target, t.competitor) for t in tokens], device=device)
         self._hash = geometry.hash() if geometry.frozen else None
+        self._p_LV: Tensor | None = None
         self._overlap_L: Tensor
         self._lever_LV: Tensor
-        self._last: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def measure(self, step: int, logits_LV: Tensor) -> list[Measurement]:
         """Measure every lane after `step` optimizer steps, from its logits; the gradient norms are not known yet."""
-        frozen = self._geometry.frozen
-        if frozen:
+        if self._geometry.frozen:
             self._check_frozen(step)
-        if self._last is None or not frozen:
-            self._look()
-        t_L, c_L = self._pairs_L2.unbind(1)
+        self._geometry.look(self._pairs_L2)
         logits_LV = logits_LV.detach().float()
-        p_LV, lever_LV = readout.probabilities(logits_LV), self._lever_LV
-        p_t_L, p_c_L = readout.at(p_LV, t_L), readout.at(p_LV, c_L)
-        columns = {
-            "loss": readout.cross_entropy(logits_LV, t_L),
-            "logit_gap": readout.logit_gap(logits_LV, t_L, c_L),
-            "p_target": p_t_L,
-            "p_competitor": p_c_L,
-            "overlap": self._overlap_L,
-            "order_parameter": order_parameter.order_parameter(p_LV, lever_LV),
-            "signal": signal.signal(p_t_L, p_c_L, self._overlap_L),
-            "drag": drag.drag(p_LV, lever_LV, t_L, c_L),
-            "rank_target": readout.rank(logits_LV, t_L),
-            "rank_competitor": readout.rank(logits_LV, c_L),
-            "finite": torch.isfinite(logits_LV).all(dim=-1),
+        if self._p_LV is None:
+            self._overlap_L = logits_LV.new_empty(len(logits_LV), dtype=torch.float64)
+            self._lever_LV = torch.empty_like(logits_LV, dtype=torch.float64)
+            before_LV = self._p_LV = torch.full_like(self._lever_LV, torch.nan)
+        else:
+            before_LV = self._p_LV
+        some = max(1, CACHED_ENTRIES // logits_LV.shape[1])
+        parts = [slice(start, start + some) for start in range(0, len(logits_LV), some)]
+        columns = [self._columns(step, logits_LV[lanes], before_LV[lanes], lanes) for lanes in parts]
+        values: dict[str, Sequence[Any]] = {
+            name: torch.cat([part[name] for part in columns]).tolist() for name in columns[0]
         }
-        if self._last is not None:
-            change = (self._last[0], p_LV, self._last[1], lever_LV)
-            columns["readout_change"] = shares.readout_change(*change)
-            columns["geometry_change"] = shares.geometry_change(*change)
-        self._last = (p_LV, lever_LV)
-        lanes = len(self._pairs_L2)
-        values: dict[str, Sequence[Any]] = {name: column.tolist() for name, column in columns.items()}
-        values["embedding_drift"] = [0.0] * lanes if frozen else self._geometry.drift()
+        count = len(logits_LV)
+        values["embedding_drift"] = [0.0] * count if self._geometry.frozen else self._geometry.drift()
         return [
-            self._row(step, {name: column[lane] for name, column in values.items()}) for lane in range(lanes)
+            self._row(step, {name: column[lane] for name, column in values.items()}) for lane in range(count)
         ]
 
     def select(self, index: Sequence[int]) -> None:
@@ -116,19 +114,45 @@ class Recorder:
         rows = torch.tensor(index, device=self._pairs_L2.device)
         self._pairs_L2, self._overlap_L = self._pairs_L2[rows], self._overlap_L[rows]
         self._lever_LV = self._lever_LV[rows]
-        if self._last is not None:
-            self._last = (self._last[0][rows], self._lever_LV)
+        if self._p_LV is not None:
+            self._p_LV = self._p_LV[rows]
+
+    def _columns(self, step: int, logits_LV: Tensor, p_LV: Tensor, lanes: slice) -> dict[str, Tensor]:
+        """The columns of some lanes; their last p and M, in `p_LV` and `_lever_LV`, are replaced by these."""
+        pairs_L2, before_LV = self._pairs_L2[lanes], self._lever_LV[lanes]
+        t_L, c_L = pairs_L2.unbind(1)
+        lever_LV = before_LV
+        if step == 0 or not self._geometry.frozen:
+            rows_L2V = self._geometry.overlap_rows(pairs_L2, lanes)
+            self._overlap_L[lanes] = readout.at(rows_L2V[:, 0], c_L)
+            lever_LV = order_parameter.lever(rows_L2V)
+        overlap_L, now_LV = self._overlap_L[lanes], readout.probabilities(logits_LV)
+        p_t_L, p_c_L = readout.at(now_LV, t_L), readout.at(now_LV, c_L)
+        columns = {
+            "loss": readout.cross_entropy(logits_LV, t_L),
+            "logit_gap": readout.logit_gap(logits_LV, t_L, c_L),
+            "p_target": p_t_L,
+            "p_competitor": p_c_L,
+            "overlap": overlap_L,
+            "order_parameter": order_parameter.order_parameter(now_LV, lever_LV),
+            "signal": signal.signal(p_t_L, p_c_L, overlap_L),
+            "drag": drag.drag(now_LV, lever_LV, t_L, c_L),
+            "rank_target": readout.rank(logits_LV, t_L),
+            "rank_competitor": readout.rank(logits_LV, c_L),
+            "finite": torch.isfinite(logits_LV).all(dim=-1),
+        }
+        if step > 0:
+            columns["readout_change"] = shares.readout_change(p_LV, now_LV, before_LV, lever_LV)
+            columns["geometry_change"] = shares.geometry_change(p_LV, now_LV, before_LV, lever_LV)
+        p_LV.copy_(now_LV)
+        before_LV.copy_(lever_LV)
+        return columns
 
     def _row(self, step: int, values: dict[str, Any]) -> Measurement:
         values = {"readout_change": None, "geometry_change": None, "gradient_norm": None} | values
         if not values.pop("finite"):
             values |= {"rank_target": None, "rank_competitor": None}
         return Measurement(step=step, readout_hash=self._hash, **values)
-
-    def _look(self) -> None:
-        rows_L2V = self._geometry.overlap_rows(self._pairs_L2)
-        self._overlap_L = readout.at(rows_L2V[:, 0], self._pairs_L2[:, 1])
-        self._lever_LV = order_parameter.lever(rows_L2V)
 
     def _check_frozen(self, step: int) -> None:
         now = self._geometry.hash()

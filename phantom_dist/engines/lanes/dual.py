@@ -32,6 +32,8 @@ from phantom_dist.engines.lanes.rows import select_rows
 from phantom_dist.engines.lanes.sgd_path import SgdPath
 from phantom_dist.instruments import overlap
 
+ALL = slice(None)
+
 
 class Tape:
     """Where the batch stands, and every buffer of what it went through: (capacity, T, n, width) each."""
@@ -70,11 +72,11 @@ class Tape:
         self.start_L = self._path.start.to(self._device)
         self.squared_norms_L = torch.zeros(self.lanes, device=self._device)
 
-    def kept(self, value: Tensor) -> Tensor:
+    def kept(self, value: Tensor, lanes: slice = ALL) -> Tensor:
         """a · value, (L, …): what weight decay has left of the untouched weights' part."""
         if not self._decays:
             return value
-        return value * self.start_L.to(value.dtype).view(-1, *[1] * (value.ndim - 1))
+        return value * self.start_L[lanes].to(value.dtype).view(-1, *[1] * (value.ndim - 1))
 
     def so_far(self, buffer: Tensor, steps: int) -> Tensor:
         """The first steps of a buffer as (L, steps · n, width)."""
@@ -270,35 +272,42 @@ class DualReadout(DualMatrix):
         h_L1d, p_L1V = self.inputs.x_LTKi[:lanes, step], self.dy_LTKo[:lanes, step]
         return 2 * (p_L1V.gather(2, self._ids()) * (h_L1d @ self.own.gradient.mT)).sum(dim=(1, 2))
 
-    def added_rows(self, ids_LK: Tensor) -> Tensor:
+    def added_rows(self, ids_LK: Tensor, lanes: slice = ALL) -> Tensor:
         """Σ_r c_r p_r[id] h_r; (L, K, d), or 0 before the first step."""
         if not self.tape.step:
             return torch.zeros((), device=ids_LK.device)
-        p_LsK = self._past(self.dy_LTKo).gather(2, ids_LK[:, None].expand(-1, self.tape.step, -1))
-        return (p_LsK * self.tape.past_Ls[..., None]).mT @ self._hidden()
+        p_LsK = self._past(self.dy_LTKo, lanes).gather(2, ids_LK[:, None].expand(-1, self.tape.step, -1))
+        return (p_LsK * self.tape.past_Ls[lanes, :, None]).mT @ self._hidden(lanes)
 
-    def shared_rows(self, ids_LK: Tensor) -> Tensor:
+    def shared_rows(self, ids_LK: Tensor, lanes: slice = ALL) -> Tensor:
         """Rows of E without the lane's own part; (L, K, d)."""
-        return self.tape.kept(nn.functional.embedding(ids_LK, self.weight_oi)) + self.added_rows(ids_LK)
+        start_LKd = self.tape.kept(nn.functional.embedding(ids_LK, self.weight_oi), lanes)
+        return start_LKd + self.added_rows(ids_LK, lanes)
 
     # -- geometry, see `recorder.Geometry` ---------------------------------------------------------------------------
 
-    def overlap_rows(self, pairs_L2: Tensor) -> Tensor:
+    def look(self, pairs_L2: Tensor) -> None:
+        """The products with E_0, for all lanes at once: reading E_0 is what they cost."""
+        self._pair_L2d = self._rows(pairs_L2, ALL)
+        self._products_L2V = nn.functional.linear(self._pair_L2d, self.weight_oi)
+
+    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `recorder.Geometry`."""
-        tape = self.tape
-        pair_L2d = self._rows(pairs_L2)
-        products_L2V = tape.kept(nn.functional.linear(pair_L2d, self.weight_oi))
-        squares_LV = tape.kept(tape.kept(self._squared_rows_V.repeat(tape.lanes, 1)))
+        tape, pair_L2d = self.tape, self._pair_L2d[lanes]
+        products_L2V = tape.kept(self._products_L2V[lanes], lanes)
+        squares_LV = tape.kept(tape.kept(self._squared_rows_V.repeat(len(pairs_L2), 1), lanes), lanes)
         if tape.step:
-            h_Lsd, c_p_LsV = self._hidden(), self._past(self.dy_LTKo) * tape.past_Ls[..., None]
+            h_Lsd = self._hidden(lanes)
+            c_p_LsV = self._past(self.dy_LTKo, lanes) * tape.past_Ls[lanes, :, None]
             products_L2V.baddbmm_(pair_L2d @ h_Lsd.mT, c_p_LsV)
-            rises_LsV = torch.baddbmm(tape.kept(self._past(self._z_LTV)), h_Lsd @ h_Lsd.mT, c_p_LsV, beta=2)
+            z_LsV = tape.kept(self._past(self._z_LTV, lanes), lanes)
+            rises_LsV = torch.baddbmm(z_LsV, h_Lsd @ h_Lsd.mT, c_p_LsV, beta=2)
             squares_LV += rises_LsV.mul_(c_p_LsV).sum(dim=1)
         norms_LV = squares_LV.clamp_min_(0).sqrt_()
         if self.own is not None:
-            own_LKd, ids_L1K = self.own.value.detach(), self._ids()
+            own_LKd, ids_L1K = self.own.value[lanes].detach(), self._ids()[lanes]
             products_L2V.scatter_add_(2, ids_L1K.expand(-1, 2, -1), pair_L2d @ own_LKd.mT)
-            own_norms_LK = torch.linalg.vector_norm(self._rows(ids_L1K[:, 0]), dim=2)
+            own_norms_LK = torch.linalg.vector_norm(self._rows(ids_L1K[:, 0], lanes), dim=2)
             norms_LV.scatter_(1, ids_L1K[:, 0], own_norms_LK)
         return overlap.overlaps(products_L2V, norms_LV, pairs_L2)
 
@@ -324,26 +333,26 @@ class DualReadout(DualMatrix):
         """Nothing is frozen here."""
         raise NotImplementedError
 
-    def _hidden(self) -> Tensor:
+    def _hidden(self, lanes: slice = ALL) -> Tensor:
         assert self.inputs is not None
-        return self._past(self.inputs.x_LTKi)
+        return self._past(self.inputs.x_LTKi, lanes)
 
-    def _past(self, buffer_LT1W: Tensor | None) -> Tensor:
+    def _past(self, buffer_LT1W: Tensor | None, lanes: slice = ALL) -> Tensor:
         assert buffer_LT1W is not None
-        return self.tape.so_far(buffer_LT1W, self.tape.step)
+        return self.tape.so_far(buffer_LT1W, self.tape.step)[lanes]
 
     def _ids(self) -> Tensor:
         """The ids of the lane's own rows, (L, 1, K)."""
         assert self.own_ids_LK is not None
         return self.own_ids_LK[:, None]
 
-    def _rows(self, ids_LK: Tensor) -> Tensor:
+    def _rows(self, ids_LK: Tensor, lanes: slice) -> Tensor:
         """Whole rows of E, (L, K, d)."""
-        rows_LKd = self.shared_rows(ids_LK)
+        rows_LKd = self.shared_rows(ids_LK, lanes)
         if self.own is None:
             return rows_LKd
-        is_own_LKK = (ids_LK[:, :, None] == self._ids()).to(rows_LKd.dtype)
-        return rows_LKd + is_own_LKK @ self.own.value.detach()
+        is_own_LKK = (ids_LK[:, :, None] == self._ids()[lanes]).to(rows_LKd.dtype)
+        return rows_LKd + is_own_LKK @ self.own.value[lanes].detach()
 
 
 @final

@@ -42,7 +42,10 @@ class FrozenGeometry:
     def __init__(self, readout_Vd: nn.Parameter) -> None:
         self._readout_Vd = readout_Vd
 
-    def overlap_rows(self, pairs_L2: Tensor) -> Tensor:
+    def look(self, pairs_L2: Tensor) -> None:
+        """Nothing changes."""
+
+    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `recorder.Geometry`."""
         rows = [overlap.overlap_rows(self._readout_Vd, tuple(pair)) for pair in pairs_L2.tolist()]
         return torch.stack(rows)

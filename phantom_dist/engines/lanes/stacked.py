@@ -63,9 +63,12 @@ class StackedGeometry:
         self._weight = weight
         self._initial_Vd = initial_Vd.detach()
 
-    def overlap_rows(self, pairs_L2: Tensor) -> Tensor:
+    def look(self, pairs_L2: Tensor) -> None:
+        """Nothing is shared."""
+
+    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `recorder.Geometry`."""
-        weight_LVd = self._weight.value.detach()
+        weight_LVd = self._weight.value[lanes].detach()
         weight_LVd = weight_LVd.float() if weight_LVd.dtype.itemsize < 4 else weight_LVd
         pair_L2d = weight_LVd.gather(1, pairs_L2[..., None].expand(-1, -1, weight_LVd.shape[2]))
         norms_LV = torch.linalg.vector_norm(weight_LVd, dim=2)
