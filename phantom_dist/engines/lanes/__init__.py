@@ -12,8 +12,12 @@ the lanes in their first axis. Everything else (attention, rotary positions, act
 | `kind` | what a leaf may ask for: matrices and vectors that differ from lane to lane |
 | `stacked` | full fine-tuning, any optimizer: every lane has weights of its own |
 | `dual` | full fine-tuning, SGD: no lane has weights of its own (the dual form) |
+| `dual_matrix`, `dual_readout`, `tape` | its matrices, its readout and that one's geometry, and what they remember |
 | `lora` | adapters per lane, weights shared |
-| `parameters` | what a lane does have for itself, one row a lane, under the reference's own optimizers |
+| `kinds` | which kind trains a problem |
+| `parameters`, `optimizer` | what a lane does have for itself, one row a lane, and the optimizer step of all rows |
+| `own_rows` | the rows of an embedding that a lane's prompt looks up |
+| `rows` | lanes are kept or multiplied in place |
 | `sgd_path` | SGD with momentum and weight decay as a linear combination of gradients |
 | `footprint` | the memory that lanes take |
 

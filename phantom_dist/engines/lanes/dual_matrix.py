@@ -1,0 +1,75 @@
+"""A matrix under SGD without weights of any lane's own; `dual` has the formulas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.engines.lanes.tape import Inputs, Tape
+
+
+class DualMatrix:
+    """A matrix of every lane: W_0 for all of them, and what each lane's steps added."""
+
+    def __init__(self, tape: Tape, weight_oi: Tensor) -> None:
+        self.tape = tape
+        self.weight_oi = weight_oi
+        self.inputs: Inputs | None = None
+        self.dy_LTKo: Tensor | None = None
+        self._learnt_at = -1
+        tape.at_end_of_step(self._end_step)
+
+    def product(self, x: Tensor) -> Tensor:
+        """See `kind.Matrix`."""
+        x_LKi = x.reshape(self.tape.lanes, -1, x.shape[-1])
+        if self.inputs is None:
+            self.inputs = self.tape.inputs_of(x, x_LKi)
+            self.dy_LTKo = self.tape.buffer(x_LKi, self.weight_oi.shape[0])
+        if self.tape.learns and not x.requires_grad:
+            raise RuntimeError("activations without a gradient reach a matrix that is trained")
+        self.inputs.take(x, x_LKi.detach())
+        y_LKo: Tensor = _Product.apply(x_LKi, self)  # type: ignore[no-untyped-call]
+        return y_LKo.reshape(*x.shape[:-1], -1)
+
+    def forward(self, x_LKi: Tensor) -> Tensor:
+        """y, without a gradient."""
+        assert self.inputs is not None
+        assert self.dy_LTKo is not None
+        y_LKo = self.tape.kept(nn.functional.linear(x_LKi, self.weight_oi))
+        if self.tape.step:
+            y_LKo.baddbmm_(self.inputs.weighted_LKR, self.tape.so_far(self.dy_LTKo, self.tape.step))
+        return y_LKo
+
+    def backward(self, dy_LKo: Tensor) -> Tensor:
+        """dx; keeps dy, and adds ‖dyᵀ x‖² = Σ_jk (x_j · x_k)(dy_j · dy_k) to the gradient's norm."""
+        assert self.inputs is not None
+        assert self.dy_LTKo is not None
+        tape, step = self.tape, self.tape.step
+        self._learnt_at = step
+        self.dy_LTKo[: tape.lanes, step].copy_(dy_LKo)
+        cross_LKR = torch.bmm(dy_LKo, tape.so_far(self.dy_LTKo, step + 1).mT)
+        earlier = step * dy_LKo.shape[1]
+        tape.squared_norms_L += (cross_LKR[..., earlier:] * self.inputs.gram_LKK).sum(dim=(1, 2))
+        dx_LKi = tape.kept(dy_LKo @ self.weight_oi)
+        if step:
+            x_LRi = tape.so_far(self.inputs.x_LTKi, step)
+            dx_LKi.baddbmm_(tape.weighted(cross_LKR[..., :earlier]), x_LRi)
+        return dx_LKi
+
+    def _end_step(self) -> None:
+        """Keep zeros where the loss doesn't depend on the matrix, and no gradient came."""
+        if self.dy_LTKo is not None and self._learnt_at < self.tape.step:
+            self.dy_LTKo[: self.tape.lanes, self.tape.step] = 0.0
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_LKi: Tensor, matrix: DualMatrix) -> Tensor:
+        ctx.matrix = matrix
+        return matrix.forward(x_LKi)
+
+    @staticmethod
+    def backward(ctx: Any, dy_LKo: Tensor) -> tuple[Tensor, None]:
+        return ctx.matrix.backward(dy_LKo), None

@@ -1,0 +1,166 @@
+"""The readout under SGD without weights of any lane's own, and the embedding that is tied to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.engines.lanes.dual_matrix import DualMatrix
+from phantom_dist.engines.lanes.own_rows import first_places
+from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.engines.lanes.tape import ALL, Tape
+from phantom_dist.instruments import overlap
+
+
+class TiedTable:
+    """The embedding that the readout is tied to: what the readout's gradients added, and the lane's own rows on top.
+
+    Only the rows that the prompt looks up get gradients here, so these are the lane's own: a E_0[id] + Σ … + own.
+    """
+
+    def __init__(self, readout: DualReadout, own: LaneTensor) -> None:
+        self._readout = readout
+        self._own = readout.own = own
+
+    def rows(self, ids_LK: Tensor) -> Tensor:
+        """See `kind.Table`."""
+        self._readout.own_ids_LK = ids_LK
+        return self._readout.shared_rows(ids_LK) + self._own.rows(first_places(ids_LK))
+
+
+class DualReadout(DualMatrix):
+    """The readout E (V x d), read at one position; the geometry of its rows in closed form, never (L, V, d).
+
+    E = a E_0 + Σ_r c_r p_r ⊗ h_r + the lane's own rows where it is tied; p_r the gradient of the logits, h_r the
+    hidden state, z_r = E_0 h_r.
+    """
+
+    frozen = False
+
+    def __init__(self, tape: Tape, weight_Vd: Tensor) -> None:
+        super().__init__(tape, weight_Vd)
+        self.own: LaneTensor | None = None
+        self.own_ids_LK: Tensor | None = None
+        self._z_LTV: Tensor | None = None
+        self._squared_rows_V = torch.linalg.vector_norm(weight_Vd, dim=1).square()
+
+    def forward(self, h_L1d: Tensor) -> Tensor:
+        """The logits, (L, 1, V)."""
+        tape = self.tape
+        z_L1V = nn.functional.linear(h_L1d, self.weight_oi)
+        if self._z_LTV is None:
+            self._z_LTV = tape.buffer(z_L1V)
+        if tape.learns:
+            self._z_LTV[: tape.lanes, tape.step].copy_(z_L1V)
+        logits_L1V = tape.kept(z_L1V)
+        if tape.step:
+            assert self.inputs is not None
+            assert self.dy_LTKo is not None
+            logits_L1V = torch.baddbmm(
+                logits_L1V, self.inputs.weighted_LKR, tape.so_far(self.dy_LTKo, tape.step)
+            )
+        if self.own is not None:
+            parts_L1K = h_L1d @ self.own.value.detach().mT
+            logits_L1V = logits_L1V.scatter_add(2, self._ids(), parts_L1K)
+        return logits_L1V
+
+    def backward(self, dy_L1V: Tensor) -> Tensor:
+        """dh; see `DualMatrix`."""
+        dh_L1d = super().backward(dy_L1V)
+        if self.own is not None:
+            dh_L1d += dy_L1V.gather(2, self._ids()) @ self.own.value.detach()
+        return dh_L1d
+
+    def squared_norm_shared(self) -> Tensor:
+        """2 ⟨the readout's gradient, the lookup's⟩: what a tied matrix's norm has beside the two squares; (L,)."""
+        if self.own is None:
+            return torch.zeros(self.tape.lanes, device=self.weight_oi.device)
+        assert self.inputs is not None
+        assert self.dy_LTKo is not None
+        lanes, step = self.tape.lanes, self.tape.step
+        h_L1d, p_L1V = self.inputs.x_LTKi[:lanes, step], self.dy_LTKo[:lanes, step]
+        return 2 * (p_L1V.gather(2, self._ids()) * (h_L1d @ self.own.gradient.mT)).sum(dim=(1, 2))
+
+    def added_rows(self, ids_LK: Tensor, lanes: slice = ALL) -> Tensor:
+        """Σ_r c_r p_r[id] h_r; (L, K, d), or 0 before the first step."""
+        if not self.tape.step:
+            return torch.zeros((), device=ids_LK.device)
+        p_LsK = self._past(self.dy_LTKo, lanes).gather(2, ids_LK[:, None].expand(-1, self.tape.step, -1))
+        return (p_LsK * self.tape.past_Ls[lanes, :, None]).mT @ self._hidden(lanes)
+
+    def shared_rows(self, ids_LK: Tensor, lanes: slice = ALL) -> Tensor:
+        """Rows of E without the lane's own part; (L, K, d)."""
+        start_LKd = self.tape.kept(nn.functional.embedding(ids_LK, self.weight_oi), lanes)
+        return start_LKd + self.added_rows(ids_LK, lanes)
+
+    # -- geometry, see `recorder.Geometry` ---------------------------------------------------------------------------
+
+    def look(self, pairs_L2: Tensor) -> None:
+        """The products with E_0, for all lanes at once: reading E_0 is what they cost."""
+        self._pair_L2d = self._rows(pairs_L2, ALL)
+        self._products_L2V = nn.functional.linear(self._pair_L2d, self.weight_oi)
+
+    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
+        """See `recorder.Geometry`."""
+        tape, pair_L2d = self.tape, self._pair_L2d[lanes]
+        products_L2V = tape.kept(self._products_L2V[lanes], lanes)
+        squares_LV = tape.kept(tape.kept(self._squared_rows_V.repeat(len(pairs_L2), 1), lanes), lanes)
+        if tape.step:
+            h_Lsd = self._hidden(lanes)
+            c_p_LsV = self._past(self.dy_LTKo, lanes) * tape.past_Ls[lanes, :, None]
+            products_L2V.baddbmm_(pair_L2d @ h_Lsd.mT, c_p_LsV)
+            z_LsV = tape.kept(self._past(self._z_LTV, lanes), lanes)
+            rises_LsV = torch.baddbmm(z_LsV, h_Lsd @ h_Lsd.mT, c_p_LsV, beta=2)
+            squares_LV += rises_LsV.mul_(c_p_LsV).sum(dim=1)
+        norms_LV = squares_LV.clamp_min_(0).sqrt_()
+        if self.own is not None:
+            own_LKd, ids_L1K = self.own.value[lanes].detach(), self._ids()[lanes]
+            products_L2V.scatter_add_(2, ids_L1K.expand(-1, 2, -1), pair_L2d @ own_LKd.mT)
+            own_norms_LK = torch.linalg.vector_norm(self._rows(ids_L1K[:, 0], lanes), dim=2)
+            norms_LV.scatter_(1, ids_L1K[:, 0], own_norms_LK)
+        return overlap.overlaps(products_L2V, norms_LV, pairs_L2)
+
+    def drift(self) -> Sequence[float]:
+        """‖E - E_0‖_F / ‖E_0‖_F from the scalar products of what E - E_0 is a sum of, in float64."""
+        lost_L = self.tape.start_L - 1
+        squares_L = lost_L.square() * self._squared_rows_V.double().sum()
+        if self.tape.step:
+            c_Ls, h_Lsd, p_LsV = self.tape.past_Ls.double(), self._hidden(), self._past(self.dy_LTKo)
+            gram_Lss = (h_Lsd @ h_Lsd.mT).double() * (p_LsV @ p_LsV.mT).double()
+            squares_L += torch.einsum("lr,lq,lrq->l", c_Ls, c_Ls, gram_Lss)
+            start_Ls = (p_LsV * self._past(self._z_LTV)).sum(dim=2).double()
+            squares_L += 2 * lost_L * (c_Ls * start_Ls).sum(dim=1)
+        if self.own is not None:
+            own_LKd, ids_LK = self.own.value.detach(), self._ids()[:, 0]
+            start_LKd = nn.functional.embedding(ids_LK, self.weight_oi)
+            others_LKd = 2 * lost_L[:, None, None] * start_LKd + 2 * self.added_rows(ids_LK) + own_LKd
+            squares_L += (own_LKd.double() * others_LKd).sum(dim=(1, 2))
+        drifts: list[float] = (squares_L.clamp_min(0) / self._squared_rows_V.double().sum()).sqrt().tolist()
+        return drifts
+
+    def hash(self) -> str:
+        """Nothing is frozen here."""
+        raise NotImplementedError
+
+    def _hidden(self, lanes: slice = ALL) -> Tensor:
+        assert self.inputs is not None
+        return self._past(self.inputs.x_LTKi, lanes)
+
+    def _past(self, buffer_LT1W: Tensor | None, lanes: slice = ALL) -> Tensor:
+        assert buffer_LT1W is not None
+        return self.tape.so_far(buffer_LT1W, self.tape.step)[lanes]
+
+    def _ids(self) -> Tensor:
+        """The ids of the lane's own rows, (L, 1, K)."""
+        assert self.own_ids_LK is not None
+        return self.own_ids_LK[:, None]
+
+    def _rows(self, ids_LK: Tensor, lanes: slice) -> Tensor:
+        """Whole rows of E, (L, K, d)."""
+        rows_LKd = self.shared_rows(ids_LK, lanes)
+        if self.own is None:
+            return rows_LKd
+        is_own_LKK = (ids_LK[:, :, None] == self._ids()[lanes]).to(rows_LKd.dtype)
+        return rows_LKd + is_own_LKK @ self.own.value[lanes].detach()
