@@ -244,6 +244,25 @@ def test_searches_of_one_way_share_every_batch(sweep, tmp_path):
     assert sum(len(batch) == 2 for batch in by_batch.values()) >= 4, "two contexts, round by round"
 
 
+def test_a_model_that_lanes_do_not_know_is_trained_by_the_reference_and_status_says_why(
+    sweep, tmp_path, monkeypatch
+):
+    from phantom_dist.cli.text import status_text
+    from phantom_dist.engines.lanes import leaves
+
+    without = tuple(kind for kind in leaves.LEAVES if kind is not leaves.LayerNorm)
+    monkeypatch.setattr(leaves, "LEAVES", without)
+    sweep["learning_rates"] = [1e-3]
+    result = run(sweep, tmp_path)
+    assert {(r["method"], r["engine"]) for r in rows(tmp_path)} == {
+        ("full", "single"),
+        ("lora", "lora lanes"),
+    }
+    why = "transformer.h.0.ln_1 is a LayerNorm, and no kind of leaf stands for that"
+    assert result["notes"] == {why: 2}
+    assert f"2 trial(s) on the reference engine: {why}" in status_text(result)
+
+
 def test_a_run_that_continues_packs_as_it_began(sweep, tmp_path, monkeypatch):
     """A machine with less memory continues: the plan stays, and so do the results, to the last bit."""
     sweep["learning_rates"] = {"log": [1e-3, 1e-1, 5]}
