@@ -15,6 +15,7 @@ from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.kinds import kind_of
 from phantom_dist.models import ModelMetadata
+from phantom_dist.scheduling.packing import tokens
 
 BANDWIDTH = 6e9
 """Bytes per second that one CPU thread moves, of two that work at once (measured on SmolLM2-135M's training step)."""
@@ -30,11 +31,6 @@ BATCH_OVERHEAD_S = 0.02
 
 WORKER_BYTES = 0.7e9
 """Memory of a worker process before it loads a model."""
-
-
-def tokens(problem: Problem) -> int:
-    """Tokens of the prompt, estimated by words before anything is tokenised."""
-    return len(problem.context.text.split()) + 1
 
 
 def seconds_per_step(problem: Problem, parameters: int) -> float:

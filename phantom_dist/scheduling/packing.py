@@ -68,8 +68,13 @@ def cohorts(
 
 
 def work(problem: Problem, parameters: int) -> float:
-    """Size of one trial in parameters x tokens x steps (tokens estimated by words, known before tokenising)."""
-    return parameters * (len(problem.context.text.split()) + 1) * problem.steps
+    """Size of one trial in parameters x tokens x steps."""
+    return parameters * tokens(problem) * problem.steps
+
+
+def tokens(problem: Problem) -> int:
+    """Tokens of the prompt, estimated by words before anything is tokenised."""
+    return len(problem.context.text.split()) + 1
 
 
 def single_trials(problem: Problem, parameters: int) -> int:

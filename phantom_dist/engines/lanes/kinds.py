@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.dual import Dual
 from phantom_dist.engines.lanes.kind import Lanes, Shape
@@ -35,9 +33,5 @@ def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind
         case "stacked":
             return Stacked(problem.optimizer, shape, readout)
     assert problem.lora is not None
-    drawn: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
-    for first in firsts:
-        if first.seed not in drawn:
-            drawn[first.seed] = adapters(loaded, problem.lora, first.seed)
-    initial = [drawn[first.seed] for first in firsts]
+    initial = [adapters(loaded, problem.lora, first.seed) for first in firsts]
     return LoraLanes(problem.optimizer, shape, readout, initial, problem.lora.alpha / problem.lora.rank)
