@@ -4,13 +4,14 @@
     phantom_dist.plan("sweeps/quickstart.yaml")
     phantom_dist.run("sweeps/quickstart.yaml", out="runs/quickstart")
     phantom_dist.report(["runs/quickstart"], out="report.html")
+    phantom_dist.predict("gguf:smollm2-135m-instruct")
 
 The map of the layers, top to bottom; imports only go down, and rows side by side don't know each other:
 
     cli
     campaign | reports
     refinement | scheduling
-    engines
+    law | engines
     traces | models | contexts | instruments
     spec
     core
@@ -26,20 +27,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from phantom_dist.campaign import plan, resume, run, status
+    from phantom_dist.campaign import fit, plan, predict, resume, run, status
     from phantom_dist.machine import doctor
     from phantom_dist.reports import report
 
 _WHERE = {
     "doctor": "phantom_dist.machine",
+    "fit": "phantom_dist.campaign",
     "plan": "phantom_dist.campaign",
+    "predict": "phantom_dist.campaign",
     "resume": "phantom_dist.campaign",
     "run": "phantom_dist.campaign",
     "status": "phantom_dist.campaign",
     "report": "phantom_dist.reports",
 }
 
-__all__ = ["__version__", "doctor", "plan", "report", "resume", "run", "status"]
+__all__ = ["__version__", "doctor", "fit", "plan", "predict", "report", "resume", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,12 +8,16 @@
 | `cost` | predicted time and memory |
 | `progress` | where a run stands, for the live view |
 | `memory` | peak memory of the run's processes |
+| `calibrate` | rows that a law is fitted to: what runs measured, with the path probed for it |
+| `fit`, `predict` | a law from runs; critical rates from a law, without a sweep |
 | `status` | the JSON object of a run directory, live or dead |
 """
 
+from phantom_dist.campaign.fit import fit
 from phantom_dist.campaign.plan import Plan, plan
+from phantom_dist.campaign.predict import predict
 from phantom_dist.campaign.progress import Progress
 from phantom_dist.campaign.run import resume, run
 from phantom_dist.campaign.status import status
 
-__all__ = ["Plan", "Progress", "plan", "resume", "run", "status"]
+__all__ = ["Plan", "Progress", "fit", "plan", "predict", "resume", "run", "status"]

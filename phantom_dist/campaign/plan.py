@@ -14,7 +14,7 @@ from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.rows import problem_row
 from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.refinement.search import EXPECTED_TRIALS
-from phantom_dist.scheduling.packing import Cohort, cohorts, single_trials
+from phantom_dist.scheduling.packing import Cohort, cohorts, most_lanes, single_trials
 from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, load, tolerance_of
 
 Row = dict[str, Any]
@@ -63,7 +63,8 @@ class Plan:
         """How many trials of the problem make a batch."""
         if self.engine == SingleEngine.name:
             return single_trials(problem, self.parameters(problem)) if self.learning_rates else 1
-        return cost.lanes_that_fit(problem, self.models[problem.model], self.worker_memory)
+        fit = cost.lanes_that_fit(problem, self.models[problem.model], self.worker_memory)
+        return min(fit, most_lanes(problem, self.parameters(problem)))
 
     @functools.cached_property
     def cohorts(self) -> tuple[Cohort, ...]:

@@ -135,6 +135,63 @@ def status(
 
 
 @app.command()
+def fit(
+    out: Annotated[Path, typer.Option(metavar="law.json", help="the law file to write")],
+    directories: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DIR…]", help="run directories whose critical rates join the calibration"),
+    ] = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option("--with", metavar="law.json", help="law to build on", show_default="the shipped one"),
+    ] = None,
+    alone: Annotated[bool, typer.Option("--alone", help="build on no earlier calibration")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the critical-rate law, from runs and from what ships with the package."""
+    from phantom_dist.campaign import fit as fit_to
+    from phantom_dist.cli.live import Countdown
+    from phantom_dist.cli.text import fit_text
+
+    def work() -> dict[str, Any]:
+        view = Countdown("paths probed")
+        return fit_to(directories or [], out=out, prior=prior, alone=alone, observer=view)
+
+    answer(work, fit_text, as_json=as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Option(help="model, as in a sweep")],
+    law: Annotated[
+        Path | None, typer.Option(metavar="law.json", help="the law", show_default="the shipped one")
+    ] = None,
+    contexts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="contexts file", show_default="near-synonyms that ship with the package"
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="full or lora")] = "full",
+    optimizer: Annotated[str, typer.Option(help="sgd or adamw")] = "sgd",
+    steps: Annotated[int, typer.Option(help="optimizer steps T")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Predict critical learning rates with intervals, without a sweep: 4 trial-steps a context, 5 beyond T = 32."""
+    from phantom_dist.campaign import predict as predict_rates
+    from phantom_dist.cli.live import Countdown
+    from phantom_dist.cli.text import predict_text
+
+    def work() -> dict[str, Any]:
+        view = Countdown("contexts predicted")
+        return predict_rates(
+            model, contexts, law=law, method=method, optimizer=optimizer, steps=steps, observer=view
+        )
+
+    answer(work, predict_text, as_json=as_json)
+
+
+@app.command()
 def report(
     directories: Annotated[
         list[str], typer.Argument(metavar="DIR…", help="run directories; several are compared")

@@ -46,6 +46,22 @@ class LiveView:
             print(line(progress), file=sys.stderr, flush=True)
 
 
+class Countdown:
+    """Shows how many of how many are done and the time left, on stderr, now and then."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._started = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many are done."""
+        now = time.monotonic()
+        if now - self._last >= PLAIN_INTERVAL_S or done == total:
+            self._last = now
+            left = (now - self._started) / done * (total - done)
+            print(f"{done} of {total} {self._what}, {duration(left)} left", file=sys.stderr, flush=True)
+
+
 def line(progress: Progress) -> str:
     """One line: trials done, by outcome, rate, time left."""
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(progress.outcomes.items())) or "none yet"

@@ -78,6 +78,73 @@ def _rates_table(rates: list[Json]) -> str:
         low, high = rate["bracket"]
         width = f"{low:.5g} … {high:.5g} ({100 * (high / low - 1):.2g} %)"
         table.add_row(*common, f"{rate['eta_c']:.5g}", width, f"{rate['pi_c']:.4g}", str(rate["trials_used"]))
+    return _plain(table)
+
+
+def fit_text(result: Json) -> str:
+    """What a law was fitted to, and its errors on architectures left out."""
+    lines = [
+        f"{result['file']}: fitted to {result['rows']} critical rates ({result['new_rows']} new) "
+        f"of {len(result['models'])} models"
+    ]
+    for name, item in result["classes"].items():
+        groups = ", ".join(item["groups"]) or "none"
+        lines.append(f"  {name}: {item['constants']} fitted constants; groups: {groups}")
+    table = Table(title="errors on architectures left out", box=None, title_justify="left")
+    for column in ("class", "T", "architectures", "contexts"):
+        table.add_column(column)
+    for column in (
+        "context: median",
+        "90th percentile",
+        "architecture: median",
+        "worst",
+        "90 % intervals cover",
+    ):
+        table.add_column(column, justify="right")
+    table.add_column("upper / lower end", justify="right")
+    for entry in result["validation"]:
+        table.add_row(
+            entry["class"],
+            *(str(entry[key]) for key in ("steps", "architectures", "contexts")),
+            *(
+                f"{100 * entry[key]:.2f} %"
+                for key in (
+                    "context_error_median",
+                    "context_error_p90",
+                    "architecture_error_median",
+                    "architecture_error_max",
+                    "coverage_90",
+                )
+            ),
+            f"{entry['interval_width_median']:.3f}",
+        )
+    return "\n".join([*lines, _plain(table)])
+
+
+def predict_text(result: Json) -> str:
+    """Critical learning rates with their intervals, and why some have none."""
+    table = Table(title="predicted critical learning rates", box=None, title_justify="left")
+    for column in ("context", "target / competitor"):
+        table.add_column(column)
+    for column in ("eta_c", "interval", "trial-steps"):
+        table.add_column(column, justify="right")
+    table.add_column("note")
+    for entry in result["predictions"]:
+        interval = entry["interval"]
+        table.add_row(
+            entry["context"],
+            f"{entry['target']} /{entry['competitor']}",
+            "none" if entry["eta_c"] is None else f"{entry['eta_c']:.5g}",
+            ""
+            if interval is None
+            else f"{interval[0]:.5g} … {interval[1]:.5g} ({100 * entry['level']:.0f} %)",
+            f"{entry['trial_steps_used']:.3g}",
+            "" if entry["in_domain"] else f"out of domain: {entry['reason']}",
+        )
+    return _plain(table)
+
+
+def _plain(table: Table) -> str:
     out = io.StringIO()
     Console(file=out, width=180).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

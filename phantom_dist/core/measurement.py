@@ -35,6 +35,24 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PathProbe:
+    """What a few gradients along a problem's path say of its critical learning rate.
+
+    Attributes:
+        learning_rates: successive answers: where the first walk began, one after each point, the one after the last
+            look at the gap. Dimensionless, as η is.
+        log_odds_0: ln p_t / (1 − p_t) of the untouched model.
+        gap_end: the gap (logits) where the last walk ended; 0 were the walk exact.
+        trial_steps: what it cost, in trial-steps, κ included.
+    """
+
+    learning_rates: tuple[float, ...]
+    log_odds_0: float
+    gap_end: float
+    trial_steps: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """One training run that is asked for: an origin and a learning rate (None: a refusal to be recorded)."""
 

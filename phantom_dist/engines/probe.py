@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,9 +24,22 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Problem, Tokens
 from phantom_dist.engines.forward import last_logits
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable
+from phantom_dist.engines.trainable import Trainable, lora_targets, readout_matrix, trainable
 from phantom_dist.instruments import kernel_rate, overlap, readout
 from phantom_dist.models import LoadedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The untouched model in one problem: its origin and, where asked for and not refused, what it learns from.
+
+    `gradients`: ∇L of each trained parameter; `logits` (V,), float32, detached.
+    """
+
+    ready: Trainable
+    origin: Origin
+    logits: Tensor
+    gradients: tuple[Tensor, ...] | None
 
 
 def probe(loaded: LoadedModel, problem: Problem) -> Origin:
@@ -35,16 +51,38 @@ def probe(loaded: LoadedModel, problem: Problem) -> Origin:
         InputError: a LoRA target that this model doesn't have.
         OutOfMemory: the gradients don't fit.
     """
-    targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
-    origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets)
     try:
-        with out_of_memory_named():
-            return _with_rate(loaded, _with_pair(loaded, origin))
-    except _Refused as refused:
+        with started(loaded, problem, keep_gradients=False) as start:
+            return start.origin
+    except Refused as refused:
         return refused.origin
 
 
-class _Refused(Exception):
+@contextmanager
+def started(loaded: LoadedModel, problem: Problem, *, keep_gradients: bool) -> Iterator[Start]:
+    """The model as the problem trains it, its origin measured by one forward and two backward passes.
+
+    Raises:
+        Refused: the pair can't be trained on.
+        InputError: a LoRA target that this model doesn't have.
+        OutOfMemory: the gradients don't fit.
+    """
+    targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
+    origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets)
+    with out_of_memory_named():
+        try:
+            prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context)
+            _check_length(loaded.model.config, prompt, problem.context.id)
+        except Refusal as refusal:
+            raise Refused(origin, refusal) from None
+        with trainable(loaded, problem) as ready:
+            logits_V = last_logits(ready.model, prompt).float()
+            origin = _with_pair(loaded, origin, prompt, target, logits_V.detach())
+            origin, gradients = _with_rate(ready, origin, logits_V, keep_gradients)
+            yield Start(ready, origin, logits_V.detach(), gradients)
+
+
+class Refused(Exception):
     """Carries the origin as far as it was measured when the refusal came."""
 
     def __init__(self, origin: Origin, refusal: Refusal) -> None:
@@ -53,13 +91,12 @@ class _Refused(Exception):
 
 
 @torch.no_grad()
-def _with_pair(loaded: LoadedModel, origin: Origin) -> Origin:
+def _with_pair(
+    loaded: LoadedModel, origin: Origin, prompt: tuple[int, ...], target: int, logits_V: Tensor
+) -> Origin:
     """Add the tokens and what the untouched model's logits and readout matrix say of the pair."""
     context, thresholds = origin.problem.context, origin.problem.thresholds
     try:
-        prompt, target = tokens.prompt_and_target(loaded.tokenizer, context)
-        _check_length(loaded.model.config, prompt, context.id)
-        logits_V = last_logits(loaded.model, prompt).float()
         centred_V = overlap.centred_overlap_row(readout_matrix(loaded.model), target)
         floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), thresholds)
         chosen = None
@@ -68,7 +105,7 @@ def _with_pair(loaded: LoadedModel, origin: Origin) -> Origin:
             chosen = near_synonym.choose_competitor(logits_V, centred_V, floor, target, admits)
         pair = tokens.tokenise(loaded.tokenizer, context, chosen)
     except Refusal as refusal:
-        raise _Refused(origin, refusal) from None
+        raise Refused(origin, refusal) from None
     rows_2V = overlap.overlap_rows(readout_matrix(loaded.model), (pair.target, pair.competitor))
     origin = dataclasses.replace(
         origin,
@@ -82,7 +119,7 @@ def _with_pair(loaded: LoadedModel, origin: Origin) -> Origin:
     try:
         _check(origin, pair)
     except Refusal as refusal:
-        raise _Refused(origin, refusal) from None
+        raise Refused(origin, refusal) from None
     return origin
 
 
@@ -112,26 +149,27 @@ def _check(origin: Origin, pair: Tokens) -> None:
     )
 
 
-def _with_rate(loaded: LoadedModel, origin: Origin) -> Origin:
+def _with_rate(
+    ready: Trainable, origin: Origin, logits_V: Tensor, keep_gradients: bool
+) -> tuple[Origin, tuple[Tensor, ...] | None]:
     """Add κ = -⟨∇g, u⟩ over the parameters that the problem's method trains."""
     pair, problem = origin.tokens, origin.problem
     assert pair is not None
-    with trainable(loaded, problem) as ready:
-        logits_V = last_logits(ready.model, pair.prompt).float()
-        target = torch.tensor(pair.target, device=logits_V.device)
-        loss = nn.functional.cross_entropy(logits_V, target)
-        gap = readout.logit_gap(logits_V, pair.target, pair.competitor)
-        # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
-        gradients = torch.autograd.grad(loss, ready.parameters, retain_graph=True, materialize_grads=True)
-        directions = [
-            kernel_rate.first_direction(gradient, parameter.detach(), problem.optimizer)
-            for gradient, parameter in zip(gradients, ready.parameters, strict=True)
-        ]
-        del gradients
-        kappa = -_slope_along(gap, ready.parameters, directions)
+    target = torch.tensor(pair.target, device=logits_V.device)
+    loss = nn.functional.cross_entropy(logits_V, target)
+    gap = readout.logit_gap(logits_V, pair.target, pair.competitor)
+    # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
+    gradients = torch.autograd.grad(loss, ready.parameters, retain_graph=True, materialize_grads=True)
+    directions = [
+        kernel_rate.first_direction(gradient, parameter.detach(), problem.optimizer)
+        for gradient, parameter in zip(gradients, ready.parameters, strict=True)
+    ]
+    kept = gradients if keep_gradients else None
+    del gradients
+    kappa = -_slope_along(gap, ready.parameters, directions)
     if not math.isfinite(kappa):
         raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {problem.model!r}")
-    return dataclasses.replace(origin, kappa=kappa)
+    return dataclasses.replace(origin, kappa=kappa), kept
 
 
 def _slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.scheduling.packing import (
+    LANES,
     MAX_LANES,
     MAX_PROBES,
     MAX_SEARCHES,
     cohorts,
+    most_lanes,
     pack_probes,
     single_trials,
 )
@@ -44,8 +46,8 @@ PROBLEMS = [
 
 @given(
     problems=st.lists(st.sampled_from(PROBLEMS), min_size=1, unique=True),
-    rates=st.lists(st.floats(1e-6, 1.0), max_size=60, unique=True),
-    lanes=st.integers(0, 100),
+    rates=st.lists(st.floats(1e-6, 1.0), max_size=250, unique=True),
+    lanes=st.integers(0, 300),
 )
 def test_every_trial_is_in_one_cohort_of_its_own_kind_and_none_is_too_large(problems, rates, lanes):
     packed = list(cohorts(problems, rates, lambda p: lanes))
@@ -74,6 +76,12 @@ def test_the_longest_prompt_decides_how_many_fit():
 def test_single_trials_of_a_large_model_stand_alone():
     assert single_trials(problem(), 10**9) == 1
     assert single_trials(problem(), 100_000) == MAX_LANES
+
+
+def test_small_models_share_larger_batches():
+    assert most_lanes(problem(), 100_000) == MAX_LANES
+    assert most_lanes(problem(), 10**9) == most_lanes(problem(steps=128), 10**8) == LANES
+    assert LANES < most_lanes(problem(steps=128), 3 * 10**6) < MAX_LANES
 
 
 def test_a_batchs_name_is_its_content():

@@ -1,0 +1,126 @@
+"""`predict`: the critical learning rate of each context on a model, without a sweep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phantom_dist.campaign.calibrate import path_row
+from phantom_dist.core.errors import InputError, OutOfMemory
+from phantom_dist.core.measurement import Origin
+from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
+from phantom_dist.engines.path import probe_path
+from phantom_dist.engines.rows import probe_row, problem_row
+from phantom_dist.law.file import read_law
+from phantom_dist.law.law import LEVEL, Law
+from phantom_dist.models import LoadedModel, load
+from phantom_dist.refinement.critical_rate import WHICH
+from phantom_dist.spec import load_contexts
+
+Row = dict[str, Any]
+
+METHODS = ("full", "lora")
+OPTIMIZERS = ("sgd", "adamw")
+
+
+def predict(
+    model: str,
+    contexts: str | os.PathLike[str] | Sequence[Context] | None = None,
+    *,
+    law: str | os.PathLike[str] | Law | None = None,
+    method: str = "full",
+    optimizer: str = "sgd",
+    steps: int = 8,
+    lora: Lora | None = None,
+    observer: Any = None,
+) -> Row:
+    """Predict the critical learning rate of every context on a model.
+
+    Args:
+        model: as in a sweep.
+        contexts: a contexts file or contexts; None for the near-synonyms that ship with the package (for models of
+            the zoo, those of its language).
+        law: a law or its file; None for the shipped one.
+        method: `full` or `lora`.
+        optimizer: `sgd` or `adamw`.
+        steps: T.
+        lora: the adapters; None for the defaults.
+        observer: told (done, total) after each context.
+
+    Raises:
+        InputError: an unknown method or optimizer, T < 1, or a model, law or contexts file that can't be read.
+    """
+    _check(method, METHODS, "method")
+    _check(optimizer, OPTIMIZERS, "optimizer")
+    if steps < 1:
+        raise InputError(f"steps: {steps}. Allowed: 1 and more.")
+    known = law if isinstance(law, Law) else read_law(law)
+    chosen = _contexts(model, contexts)
+    loaded = load(model, device="cuda" if torch.cuda.is_available() else "cpu")
+    predictions = []
+    for context in chosen:
+        problem = Problem(
+            model=model,
+            context=context,
+            method="lora" if method == "lora" else "full",
+            lora=(lora or Lora()) if method == "lora" else None,
+            optimizer=Optimizer(name="adamw" if optimizer == "adamw" else "sgd"),
+            steps=steps,
+        )
+        predictions.append(_predict(loaded, problem, known))
+        if observer is not None:
+            observer(len(predictions), len(chosen))
+    return {"predictions": predictions}
+
+
+def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> Row:
+    try:
+        origin, path = probe_path(loaded, problem)
+    except (OutOfMemory, ArithmeticError) as error:
+        return _answer(problem_row(problem)) | {"reason": str(error)}
+    row = problem_row(problem) | {k: v for k, v in probe_row(origin).items() if v is not None}
+    answer = _answer(row)
+    if origin.refusal is not None:
+        return answer | {"reason": f"{origin.refusal.value}: {origin.message}"}
+    if path is None:
+        return answer | {"reason": f"the first steps widen the gap (kappa = {origin.kappa:.3g})"}
+    predicted = law.predict(row | path_row(loaded, origin, path))
+    return answer | {
+        "eta_c": predicted.eta_c,
+        "interval": None if predicted.interval is None else list(predicted.interval),
+        "in_domain": predicted.in_domain,
+        "reason": predicted.reason,
+        "trial_steps_used": path.trial_steps,
+    }
+
+
+def _answer(row: Row) -> Row:
+    """The entry of a problem before anything is predicted."""
+    return {key: row.get(key) for key in WHICH} | {
+        "eta_c": None,
+        "interval": None,
+        "level": LEVEL,
+        "in_domain": False,
+        "reason": None,
+        "kappa": row.get("kappa"),
+        "gap_0": row.get("gap_0"),
+        "trial_steps_used": 0.0 if row.get("kappa") is None else float(Origin.PROBE_STEPS),
+    }
+
+
+def _contexts(model: str, contexts: str | os.PathLike[str] | Sequence[Context] | None) -> Sequence[Context]:
+    if contexts is None:
+        name = "zoo.yaml" if model.startswith("zoo:") else "near_synonyms.yaml"
+        return load_contexts(Path(__file__).parents[1] / "contexts" / name)
+    if isinstance(contexts, str | os.PathLike):
+        return load_contexts(Path(contexts))
+    return contexts
+
+
+def _check(value: str, allowed: Sequence[str], key: str) -> None:
+    if value not in allowed:
+        raise InputError(f"{key}: {value!r}. Allowed: {', '.join(allowed)}.")

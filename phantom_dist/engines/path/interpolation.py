@@ -1,0 +1,63 @@
+"""Polynomials through a few measured points. Pure numbers; nothing here knows what they mean."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+Curve = Callable[[float], float]
+
+
+def lagrange_weights(nodes: Sequence[float], x: float) -> list[float]:
+    """Weights w_i with Σ w_i f(nodes_i) = f(x) for every polynomial f of degree below the number of nodes."""
+    weights = []
+    for i, node in enumerate(nodes):
+        weight = 1.0
+        for j, other in enumerate(nodes):
+            if j != i:
+                weight *= (x - other) / (node - other)
+        weights.append(weight)
+    return weights
+
+
+def through(nodes: Sequence[float], values: Sequence[float], slope: float) -> Curve:
+    """The polynomial through the points that has this slope at the first one (Newton's divided differences)."""
+    places = [nodes[0], *nodes]
+    differences: list[float] = [values[0], *values]
+    coefficients = [values[0]]
+    for order in range(1, len(places)):
+        differences = [
+            slope if b == a else (after - before) / (b - a)
+            for (before, after), a, b in zip(
+                itertools.pairwise(differences), places, places[order:], strict=False
+            )
+        ]
+        coefficients.append(differences[0])
+
+    def value(x: float) -> float:
+        result = 0.0
+        for coefficient, place in zip(
+            reversed(coefficients), reversed(places[: len(coefficients)]), strict=True
+        ):
+            result = result * (x - place) + coefficient
+        return result
+
+    return value
+
+
+def derivative(curve: Curve, x: float, scale: float) -> float:
+    """d curve / dx by a central difference; `scale` is a length over which the curve changes."""
+    h = 1e-4 * scale
+    return (curve(x + h) - curve(x - h)) / (2 * h)
+
+
+def first_rise(curve: Curve, low: float, high: float, *, parts: int = 200) -> float | None:
+    """Where the curve first comes from below or at 0 to above it within [low, high]; None if it doesn't."""
+    edges = [low + (high - low) * part / parts for part in range(parts + 1)]
+    for a, b in itertools.pairwise(edges):
+        if curve(a) <= 0 < curve(b):
+            for _ in range(60):
+                middle = (a + b) / 2
+                a, b = (middle, b) if curve(middle) <= 0 else (a, middle)
+            return (a + b) / 2
+    return None

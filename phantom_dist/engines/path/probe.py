@@ -1,0 +1,213 @@
+"""The critical learning rate from a few gradients: measure, walk on, measure where the walk has come to, close in.
+
+1. First order gives a first rate (under LoRA with the growth of κ, see `first_rate`).
+2. For each of two or three shares of the steps (`shares`): walk there, measure g, ℓ and ∇ℓ, and solve anew: the walk
+   gives ℓ along the way, the points give g as a function of ℓ, and so the rate at which g = 0 after T steps.
+3. Walk all T steps at that rate, look at the gap there (one forward pass), and correct the rate by Newton's step.
+
+No number is fitted but the three of `first_rate`, which only place the points. Our reconstruction, not the paper's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.core.measurement import Origin, PathProbe
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.memory import out_of_memory_named
+from phantom_dist.engines.path.adam import AdamWalk
+from phantom_dist.engines.path.interpolation import first_rise
+from phantom_dist.engines.path.sgd import SgdWalk
+from phantom_dist.engines.path.walk import Point, Walk, remainder
+from phantom_dist.engines.probe import Refused, Start, started
+from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.models import LoadedModel
+
+LARGEST_CHANGE = 1.3
+"""Of the rate from one point to the next: a polynomial says little of what lies far beyond its points."""
+
+LARGEST_CORRECTION = 0.2
+"""Of ln rate by the last Newton step."""
+
+GAP_SLOPES = (0.5, 2.0)
+"""Range of dg/dℓ that is believed; it is 1 where the competitor keeps its share of what the target leaves."""
+
+LONG = 32
+"""Beyond so many steps a third point is measured."""
+
+FORWARD, BACKWARD = 1 / 3, 2 / 3
+"""Cost of a pass in trial-steps, by operations: a backward pass makes two products where a forward pass makes one."""
+
+
+def shares(problem: Problem) -> tuple[float, ...]:
+    """After which shares of the T steps a gradient is measured.
+
+    LoRA's first one is early: only there is the second factor's gradient seen, which is 0 at the start. The last one
+    of long trainings lies at or near the end, where AdamW's path bends most.
+    """
+    if problem.method == "lora":
+        return (0.2, 0.65) if problem.steps <= LONG else (0.1, 0.5, 0.9)
+    return (0.4, 0.8) if problem.steps <= LONG else (0.3, 0.7, 1.0)
+
+
+def first_rate(problem: Problem, origin: Origin, adapters_rms: float | None) -> float:
+    """The rate that the first walk takes.
+
+    SGD: first order, Π = 1. AdamW: a little less, more so with T. LoRA under AdamW: B grows with the way x and lets A
+    grow, whose share of the gap goes with x²: g = g_0 + κ x (1 + α x / rms(A)), with α = 4.3 (T / 8)^0.37.
+    The constants are read off the zoo and rounded: they place the points, and the answer hardly depends on them.
+    """
+    assert origin.gap_0 is not None
+    assert origin.kappa is not None
+    steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
+    way = abs(origin.gap_0) / origin.kappa
+    if problem.optimizer.name == "adamw":
+        if adapters_rms is None:
+            way *= 0.98 * (problem.steps / 8) ** -0.04
+        else:
+            growth = 4.3 * (problem.steps / 8) ** 0.37 * way / adapters_rms
+            way *= (math.sqrt(1 + 4 * growth) - 1) / (2 * growth)
+    return way / steps
+
+
+def probe_path(loaded: LoadedModel, problem: Problem) -> tuple[Origin, PathProbe | None]:
+    """Measure a problem's origin and its path, and leave the model as it was; costs 4 trial-steps, 5 beyond T = 32.
+
+    No path comes back where the pair is refused or κ ≤ 0 (the first steps widen the gap); the origin says which.
+
+    Raises:
+        InputError: a LoRA target that this model doesn't have.
+        OutOfMemory: the gradients of all points (N numbers each) don't fit.
+        ArithmeticError: the model gives a number that is not finite on the way.
+    """
+    try:
+        with out_of_memory_named(), started(loaded, problem, keep_gradients=True) as start:
+            origin = start.origin
+            assert origin.kappa is not None
+            return origin, _Probe(start).run() if origin.kappa > 0 else None
+    except Refused as refused:
+        return refused.origin, None
+
+
+class _Probe:
+    def __init__(self, start: Start) -> None:
+        origin = start.origin
+        assert origin.tokens is not None
+        assert origin.kappa is not None
+        assert start.gradients is not None
+        self._origin, self._problem, self._tokens = origin, origin.problem, origin.tokens
+        self._parameters, self._model = start.ready.parameters, start.ready.model
+        make = SgdWalk if self._problem.optimizer.name == "sgd" else AdamWalk
+        self._walk: Walk = make(self._problem, _flat(p.detach() for p in self._parameters))
+        self._cost = FORWARD + 2 * BACKWARD  # of the start, which κ needs as well
+        point = self._point(start.logits, 0.0)
+        self._add(point, start.gradients, torch.zeros_like(self._walk.initial))
+        # κ is the gap's rate in x where x is the sum of the rates; SGD's x leaves the factor 1 − p_t out.
+        per_way = 1.0 if isinstance(self._walk, AdamWalk) else remainder(point.log_odds)
+        self._walk.gap_slope_0 = origin.kappa / per_way / self._walk.slope_0
+
+    def run(self) -> PathProbe:
+        problem, walk, steps = self._problem, self._walk, self._problem.steps
+        rate = first_rate(problem, self._origin, self._adapters_rms())
+        rates = [rate]
+        for number, share in enumerate(shares(problem)):
+            moved, course = walk.state(rate, max(1, round(share * steps)))
+            self._measure(moved, course.way[-1])
+            # LoRA's first point was reached without its second factor moving: what it says of ℓ is too little.
+            if number > 0 or problem.method == "full":
+                rate = self._solve(rate)
+            rates.append(rate)
+        moved, course = walk.state(rate, steps)
+        with torch.no_grad():
+            end = self._point(self._forward(moved), course.way[-1])
+        rates.append(rate * math.exp(self._newton(end, course.final_slope)))
+        return PathProbe(
+            learning_rates=tuple(rates),
+            log_odds_0=walk.points[0].log_odds,
+            gap_end=end.gap,
+            trial_steps=self._cost,
+        )
+
+    def _solve(self, rate: float) -> float:
+        """The rate at which the walk, as far as it is known, ends at g = 0."""
+        walk, points = self._walk, self._walk.points
+        gap = walk.gap_of_log_odds()
+        highest = max(points, key=lambda p: p.log_odds)
+        if max(p.gap for p in points) > 0:
+            odds = first_rise(gap, min(p.log_odds for p in points), highest.log_odds)
+        else:
+            reach = max(0.5, 3 * abs(highest.gap) / max(0.2, abs(walk.gap_slope_0)))
+            odds = first_rise(gap, highest.log_odds, highest.log_odds + reach)
+        if odds is None:
+            before, last = points[-2], points[-1]
+            rise = last.log_odds - before.log_odds
+            slope = max(0.2, (last.gap - before.gap) / rise) if rise else 1.0
+            odds = last.log_odds - last.gap / slope
+        low, high = rate / LARGEST_CHANGE, rate * LARGEST_CHANGE
+        for _ in range(walk.solves):
+            share = walk.course(rate, self._problem.steps).steps_to(odds) / self._problem.steps
+            new = min(high, max(low, rate * min(LARGEST_CHANGE, max(1 / LARGEST_CHANGE, share))))
+            if abs(math.log(new / rate)) < 1e-3:
+                return new
+            rate = new
+        return rate
+
+    def _newton(self, end: Point, slope: float) -> float:
+        """Δ ln rate, from the gap at the end of a walk and dℓ/d ln rate there."""
+        if slope <= 0:
+            return 0.0
+        last, (low, high) = self._walk.points[-1], GAP_SLOPES
+        rise = end.log_odds - last.log_odds
+        # Too close to each other, two points say nothing of a slope.
+        per_odds = min(high, max(low, (end.gap - last.gap) / rise)) if abs(rise) > 0.05 else 1.0
+        return min(LARGEST_CORRECTION, max(-LARGEST_CORRECTION, -end.gap / (per_odds * slope)))
+
+    def _measure(self, moved: Tensor, way: float) -> None:
+        """Measure a point: one forward and one backward pass."""
+        logits_V = self._forward(moved)
+        target = torch.tensor(self._tokens.target, device=logits_V.device)
+        loss = nn.functional.cross_entropy(logits_V, target)
+        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        self._cost += BACKWARD
+        self._add(self._point(logits_V.detach(), way), gradients, moved)
+
+    def _add(self, point: Point, gradients: Iterable[Tensor], moved: Tensor) -> None:
+        self._walk.add(point, _flat(gradients).div_(remainder(point.log_odds)), moved)
+
+    def _forward(self, moved: Tensor) -> Tensor:
+        """The logits (V,) at θ_0 − moved."""
+        start = 0
+        with torch.no_grad():
+            for parameter in self._parameters:
+                part = slice(start, start + parameter.numel())
+                parameter.copy_((self._walk.initial[part] - moved[part]).view_as(parameter))
+                start += parameter.numel()
+        self._cost += FORWARD
+        return last_logits(self._model, self._tokens.prompt).float()
+
+    def _point(self, logits_V: Tensor, way: float) -> Point:
+        exact = logits_V.double()
+        target = float(exact[self._tokens.target])
+        gap = target - float(exact[self._tokens.competitor])
+        exact[self._tokens.target] = -math.inf
+        odds = target - float(torch.logsumexp(exact, 0))
+        if not (math.isfinite(gap) and math.isfinite(odds)):
+            raise ArithmeticError(f"the path of {self._problem.model!r} leaves the finite numbers")
+        return Point(way, odds, gap)
+
+    def _adapters_rms(self) -> float | None:
+        """Root mean square of LoRA's first factors as drawn; None under full fine-tuning."""
+        if self._problem.method == "full":
+            return None
+        initial = self._walk.initial
+        # The second factors are 0, so what is not 0 belongs to the first ones.
+        return float(torch.linalg.vector_norm(initial)) / math.sqrt(int(torch.count_nonzero(initial)))
+
+
+def _flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])

@@ -1,0 +1,124 @@
+"""The fitted part: ln η_c = ln η_path + w_0 + Σ w_j (group j), few constants, robust and regularised.
+
+Weights minimise Huber's loss plus a ridge on the standardised groups. Which groups enter and how strong the ridge is
+are searched with Optuna's TPE; every candidate is judged on architectures that it was not fitted to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from phantom_dist.law.groups import BY_NAME, GROUPS, Row, path_rate
+
+Array = NDArray[np.float64]
+
+SEARCH_TRIALS = 60
+MOST_GROUPS = 4
+"""Fitted constants are at most one more."""
+
+GAIN = 0.02
+"""By how much a closure must beat the unfitted core out of sample, as a share of its loss; else the core stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """w_0, the groups that entered and their weights; none at all: the unfitted core."""
+
+    constant: float = 0.0
+    groups: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    ridge: float = 0.0
+
+    @property
+    def constants(self) -> int:
+        """How many numbers were fitted."""
+        return len(self.groups) + 1 if self != Closure() else 0
+
+    def correction(self, row: Row) -> float:
+        """ln η_c / η_path."""
+        terms = (w * BY_NAME[name].value(row) for name, w in zip(self.groups, self.weights, strict=True))
+        return self.constant + sum(terms)
+
+
+def residuals(rows: Sequence[Row], closure: Closure) -> Array:
+    """ln (measured / predicted), one a row."""
+    return np.array([np.log(row["eta_c"] / path_rate(row)) - closure.correction(row) for row in rows])
+
+
+def fit(rows: Sequence[Row], groups: Sequence[str], ridge: float) -> Closure:
+    """The weights of these groups."""
+    target = residuals(rows, Closure())
+    return _fit(target, _design(rows, groups), tuple(groups), ridge)
+
+
+def search(rows: Sequence[Row], seed: int = 0) -> Closure:
+    """The closure that does best on architectures it was not fitted to, fitted to all rows.
+
+    Args:
+        rows: of one class, from at least three models.
+        seed: of the search.
+    """
+    target, full = residuals(rows, Closure()), _design(rows, [g.name for g in GROUPS])
+    models = np.array([row["model"] for row in rows])
+    names = [g.name for g in GROUPS]
+
+    def loss(groups: Sequence[str], ridge: float) -> float:
+        columns = [0, *(1 + names.index(name) for name in groups)]
+        held_out = np.empty_like(target)
+        for model in np.unique(models):
+            out = models == model
+            fitted = _fit(target[~out], full[~out][:, columns], tuple(groups), ridge)
+            weights = np.array([fitted.constant, *fitted.weights])
+            held_out[out] = target[out] - full[out][:, columns] @ weights
+        return _loss(held_out, models)
+
+    def objective(trial: optuna.Trial) -> float:
+        chosen = [name for name in names if trial.suggest_categorical(name, [False, True])]
+        ridge = trial.suggest_float("ridge", 1e-4, 1.0, log=True)
+        if len(chosen) > MOST_GROUPS:
+            return 10.0 + len(chosen)  # worse than anything real, and the worse the more there are
+        return loss(chosen, ridge)
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    none = dict.fromkeys(names, False)
+    study.enqueue_trial(none | {"ridge": 1e-2})
+    study.enqueue_trial(none | {"last": True, "gap": True, "ridge": 1e-2})
+    study.optimize(objective, n_trials=SEARCH_TRIALS)
+    if study.best_value > (1 - GAIN) * _loss(target, models):
+        return Closure()
+    best = study.best_params
+    return fit(rows, [name for name in names if best[name]], best["ridge"])
+
+
+def _loss(errors: Array, models: NDArray[Any]) -> float:
+    """Mean of the median and the 90th percentile of |error| over contexts and the median over architectures' means."""
+    by_model = [abs(errors[models == model].mean()) for model in np.unique(models)]
+    size = np.abs(errors)
+    return float(np.median(size) + np.quantile(size, 0.9) / 2 + np.median(by_model) + max(by_model) / 2)
+
+
+def _design(rows: Sequence[Row], groups: Sequence[str]) -> Array:
+    return np.array([[1.0, *(BY_NAME[name].value(row) for name in groups)] for row in rows])
+
+
+def _fit(target: Array, design: Array, groups: tuple[str, ...], ridge: float) -> Closure:
+    scale = np.sqrt((design**2).mean(0)) + 1e-12
+    x = design / scale
+    weights = np.zeros(x.shape[1])
+    importance = np.ones(len(target))
+    penalty = ridge * len(target) * np.eye(x.shape[1]) * 0.01
+    for _ in range(20):  # reweighted least squares: Huber's loss, its corner at 1.5 times the median error
+        weighted = x * importance[:, None]
+        weights = np.linalg.solve(weighted.T @ x + penalty, weighted.T @ target)
+        size = np.abs(target - x @ weights)
+        corner = 1.5 * np.median(size) + 1e-9
+        importance = np.minimum(1.0, corner / np.maximum(size, 1e-12))
+    constant, *rest = (weights / scale).tolist()
+    return Closure(constant, groups, tuple(rest), ridge)

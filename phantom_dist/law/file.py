@@ -1,0 +1,51 @@
+"""The law's file: the shipped one, and any other."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+
+from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.law.law import Law, dumps, from_json
+
+SHIPPED = "shipped.json"
+
+
+def read_law(path: str | os.PathLike[str] | None = None) -> Law:
+    """A law file; None for the one that ships with the package.
+
+    Raises:
+        InputError: there is no such file, or it is no law.
+    """
+    if path is None:
+        text, where = resources.files(__package__).joinpath(SHIPPED).read_text("utf-8"), "the shipped law"
+    else:
+        where = os.fspath(path)
+        try:
+            text = Path(path).read_text("utf-8")
+        except OSError as error:
+            raise InputError(f"{where}: can't read the law ({error.strerror})") from None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: no law file ({error})") from None
+    return from_json(value, where)
+
+
+def write_law(law: Law, path: str | os.PathLike[str]) -> None:
+    """Write a law file, whole or not at all.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    final = Path(path)
+    partial = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(dumps(law), "utf-8")
+        partial.replace(final)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(f"{os.fspath(path)}: can't write the law: {error.strerror or error}") from error

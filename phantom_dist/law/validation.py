@@ -1,0 +1,133 @@
+"""Leave one architecture out: what the law, fitted without it, says of it; beside simpler rules, in one table.
+
+Nested: which groups enter, their weights and the intervals are all found anew without the architecture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phantom_dist.law.groups import Row, first_order_rate, path_rate
+from phantom_dist.law.law import ClassLaw, by_class, fit_class
+
+Array = NDArray[np.float64]
+Rule = Callable[[Sequence[Row], Sequence[Row]], Array]
+"""Rows to fit to and rows to predict -> ln η_c of the latter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One row that was predicted without its architecture: ln (measured / predicted), and the ln-half-width."""
+
+    row: Row
+    error: float
+    half_width: float
+
+
+def leave_one_out(rows: Sequence[Row]) -> list[Held]:
+    """Every row of one class, predicted by a law that was fitted without its model."""
+    held: list[Held] = []
+    for model in sorted({row["model"] for row in rows}):
+        law = fit_class([row for row in rows if row["model"] != model])
+        held += [Held(row, *_judge(law, row)) for row in rows if row["model"] == model]
+    return held
+
+
+def _judge(law: ClassLaw, row: Row) -> tuple[float, float]:
+    error = math.log(row["eta_c"] / path_rate(row)) - law.closure.correction(row)
+    return error, law.interval.half_width(row)
+
+
+def _constant(train: Sequence[Row], test: Sequence[Row]) -> Array:
+    return _power(lambda row: 0.0)(train, test)
+
+
+def _power(of: Callable[[Row], float]) -> Rule:
+    """ln η_c = a + b f(row), for each T, by least squares."""
+
+    def rule(train: Sequence[Row], test: Sequence[Row]) -> Array:
+        predicted = np.empty(len(test))
+        for steps in {row["steps"] for row in test}:
+            mine = [row for row in train if row["steps"] == steps]
+            x = np.array([[1.0, of(row)] for row in mine])
+            y = np.array([math.log(row["eta_c"]) for row in mine])
+            weights = np.linalg.lstsq(x, y, rcond=None)[0]
+            for place, row in enumerate(test):
+                if row["steps"] == steps:
+                    predicted[place] = weights @ np.array([1.0, of(row)])
+        return predicted
+
+    return rule
+
+
+RULES: dict[str, Rule] = {
+    "path probe, unfitted": lambda train, test: np.array([math.log(path_rate(row)) for row in test]),
+    "first order (Π = 1)": lambda train, test: np.array([math.log(first_order_rate(row)) for row in test]),
+    "power law in parameters": _power(lambda row: math.log(row["parameters"])),
+    "power law in width": _power(lambda row: math.log(row["width"])),
+    "a constant": _constant,
+}
+"""What the law is held against; each is fitted without the architecture, as the law is."""
+
+
+def rule_errors(rows: Sequence[Row], rule: Rule) -> Array:
+    """ln (measured / predicted) of every row, its model left out; in the rows' order."""
+    errors = np.empty(len(rows))
+    for model in {row["model"] for row in rows}:
+        test = [place for place, row in enumerate(rows) if row["model"] == model]
+        train = [row for row in rows if row["model"] != model]
+        predicted = rule(train, [rows[place] for place in test])
+        errors[test] = np.array([math.log(rows[place]["eta_c"]) for place in test]) - predicted
+    return errors
+
+
+def summary(rows: Sequence[Row], errors: Array) -> dict[str, float]:
+    """Errors as shares of η_c: over contexts, and of architectures' geometric means over contexts."""
+    size = np.expm1(np.abs(errors))
+    models = np.array([row["model"] for row in rows])
+    by_model = np.array([math.expm1(abs(errors[models == model].mean())) for model in np.unique(models)])
+    return {
+        "contexts": len(rows),
+        "architectures": len(by_model),
+        "context_error_median": float(np.median(size)),
+        "context_error_p90": float(np.quantile(size, 0.9)),
+        "context_error_max": float(size.max()),
+        "architecture_error_median": float(np.median(by_model)),
+        "architecture_error_max": float(by_model.max()),
+    }
+
+
+def validate(rows: Sequence[Row], observer: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """One entry for each class, T and rule; the law's own entries have coverage and width as well."""
+    entries: list[dict[str, Any]] = []
+    for name, members in by_class(rows).items():
+        held = leave_one_out(members)
+        by_row = {id(h.row): h for h in held}
+        others = {label: rule_errors(members, rule) for label, rule in RULES.items()}
+        for steps in sorted({row["steps"] for row in members}):
+            places = [place for place, row in enumerate(members) if row["steps"] == steps]
+            some = [members[place] for place in places]
+            mine = [by_row[id(row)] for row in some]
+            errors = np.array([h.error for h in mine])
+            widths = np.array([h.half_width for h in mine])
+            entries.append(
+                {"class": name, "steps": steps, "rule": "law"}
+                | summary(some, errors)
+                | {
+                    "coverage_90": float((np.abs(errors) <= widths).mean()),
+                    "interval_width_median": float(np.median(np.exp(2 * widths))),
+                }
+            )
+            entries += [
+                {"class": name, "steps": steps, "rule": label} | summary(some, values[places])
+                for label, values in others.items()
+            ]
+        if observer is not None:
+            observer(name)
+    return entries
