@@ -1,0 +1,223 @@
+"""The path probe: its polynomials, its walks against the optimizers themselves, its cost, what it finds."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phantom_dist.core.measurement import Trial
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.trial import Context, Optimizer, Problem, Schedule
+from phantom_dist.engines import SingleEngine
+from phantom_dist.engines.path import probe_path
+from phantom_dist.engines.path import probe as path_module
+from phantom_dist.engines.path.adam import AdamWalk, _Average, strides
+from phantom_dist.engines.path.interpolation import derivative, first_rise, lagrange_weights, through
+from phantom_dist.engines.path.sgd import SgdWalk
+from phantom_dist.engines.path.walk import Course, Point, remainder
+from phantom_dist.engines.probe import probe
+from tests.engines.conftest import CONTEXTS, problem
+
+NODES = st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(sorted)
+
+
+def polynomial(coefficients, x):
+    return sum(c * x**k for k, c in enumerate(coefficients))
+
+
+@given(nodes=NODES, coefficients=st.lists(st.integers(-5, 5), min_size=4, max_size=4), x=st.floats(-2, 22))
+def test_weights_reproduce_polynomials_of_their_degree(nodes, coefficients, x):
+    coefficients = coefficients[: len(nodes)]
+    weights = lagrange_weights(nodes, x)
+    value = sum(w * polynomial(coefficients, n) for w, n in zip(weights, nodes, strict=True))
+    # Each term carries its rounding; nodes are at least 1 apart, so weights stay below 25^3.
+    assert value == pytest.approx(polynomial(coefficients, x), rel=1e-9, abs=1e-5)
+
+
+@given(nodes=NODES, coefficients=st.lists(st.integers(-5, 5), min_size=5, max_size=5), x=st.floats(-2, 22))
+def test_the_curve_through_points_with_a_slope_is_the_polynomial_itself(nodes, coefficients, x):
+    coefficients = coefficients[: len(nodes) + 1]
+    slope = sum(k * c * nodes[0] ** (k - 1) for k, c in enumerate(coefficients) if k)
+    curve = through(nodes, [polynomial(coefficients, n) for n in nodes], slope)
+    assert curve(x) == pytest.approx(polynomial(coefficients, x), rel=1e-9, abs=1e-5)
+
+
+def test_derivative_and_first_rise():
+    assert derivative(lambda x: x**3, 2.0, 1.0) == pytest.approx(12.0, rel=1e-6)
+    assert first_rise(lambda x: math.sin(x), 1.0, 8.0) == pytest.approx(2 * math.pi)
+    assert first_rise(lambda x: -1.0 - x, 0.0, 1.0) is None
+    assert first_rise(lambda x: 1.0 + x, 0.0, 1.0) is None, "above 0 from the start is no rise"
+
+
+def made(optimizer: Optimizer, steps: int, schedule: Schedule | None = None) -> Problem:
+    context = Context(id="c", text="t", target=" a", competitor=" b")
+    return Problem(
+        model="m", context=context, method="full", optimizer=optimizer, steps=steps, schedule=schedule or Schedule()
+    )
+
+
+def descent(size: int, seed: int) -> torch.Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("schedule", [Schedule(), Schedule(name="linear", warmup_steps=2)])
+def test_sgd_with_a_constant_log_odds_gradient_is_torchs_sgd(momentum, schedule):
+    """∇ℓ constant: then ℓ is linear in θ and ∇L = −(1 − p) ∇ℓ can be given to torch step by step."""
+    steps, rate, odds, d = 7, 0.03, -1.5, descent(20, 1)
+    walk = SgdWalk(made(Optimizer(name="sgd", momentum=momentum), steps, schedule), torch.zeros_like(d))
+    walk.add(Point(0.0, odds, -1.0), d, torch.zeros_like(d))
+    parameter = torch.nn.Parameter(torch.zeros_like(d))
+    optimizer = torch.optim.SGD([parameter], lr=rate, momentum=momentum)
+    expected = [odds]
+    for factor in schedule.factors(steps):
+        optimizer.param_groups[0]["lr"] = rate * factor
+        parameter.grad = d * remainder(expected[-1])
+        optimizer.step()
+        expected.append(odds - float(d @ parameter.detach()))
+    moved, course = walk.state(rate, steps)
+    # float64 throughout, ten operations a step
+    assert torch.allclose(moved, -parameter.detach(), rtol=1e-12, atol=1e-14)
+    assert course.log_odds == pytest.approx(expected, rel=1e-12)
+    assert walk.course(rate, steps) == course
+
+
+@pytest.mark.parametrize("steps", [1, 2, 8, 32, 128])
+def test_adamw_with_a_constant_gradient_is_torchs_adamw(steps):
+    """Under a constant gradient every direction is the same, so no stride loses anything."""
+    d, rate = descent(50, 2), 0.01
+    odds = -80.0  # 1 − p is 1: the gradient is constant, too
+    walk = AdamWalk(made(Optimizer(name="adamw"), steps), torch.zeros_like(d))
+    walk.add(Point(0.0, odds, -1.0), d, torch.zeros_like(d))
+    parameter = torch.nn.Parameter(torch.zeros_like(d))
+    optimizer = torch.optim.AdamW([parameter], lr=rate, weight_decay=0.0)
+    for _ in range(steps):
+        parameter.grad = d.clone()
+        optimizer.step()
+    moved, course = walk.state(rate, steps)
+    assert torch.allclose(moved, -parameter.detach(), rtol=1e-9)
+    assert course.steps[-1] == steps
+    assert course.log_odds[-1] - odds == pytest.approx(-float(d @ parameter.detach()), rel=1e-9)
+
+
+@given(size=st.integers(1, 16), beta=st.sampled_from([0.5, 0.9, 0.999]), seed=st.integers(0, 99))
+def test_a_strides_averages_are_those_of_its_single_steps(size, beta, seed):
+    m, v, a, b = (descent(5, seed + k) for k in range(4))
+    v = v.abs()
+    expected_m, expected_v = m.clone(), v.clone()
+    for j in range(size):
+        gradient = a + j / size * (b - a)
+        expected_m = beta * expected_m + (1 - beta) * gradient
+        expected_v = beta * expected_v + (1 - beta) * gradient**2
+    _Average(size, beta, beta, size).into(m, v, a, b)
+    assert torch.allclose(m, expected_m, rtol=1e-12, atol=1e-13)
+    assert torch.allclose(v, expected_v, rtol=1e-12, atol=1e-13)
+
+
+@given(steps=st.integers(1, 500))
+def test_strides_add_up_and_begin_with_single_steps(steps):
+    sizes = strides(steps)
+    assert sum(sizes) == steps
+    assert sizes[:2] == [1, 1][: len(sizes)]
+    assert max(sizes) <= max(2, steps // 8)
+
+
+def test_adamws_strides_follow_a_turning_gradient():
+    """Against 32 single steps on the same gradient, linear in x: entries with a sign change included."""
+    steps, rate = 32, 0.01
+    start, end = descent(400, 3), descent(400, 4)
+    walk = AdamWalk(made(Optimizer(name="adamw"), steps), torch.zeros(400, dtype=torch.float64))
+    walk.add(Point(0.0, -80.0, -2.0), start, torch.zeros_like(start))
+    walk.add(Point(rate * steps, -79.0, -1.0), end, torch.zeros_like(start))
+    parameter = torch.nn.Parameter(torch.zeros_like(start))
+    optimizer = torch.optim.AdamW([parameter], lr=rate, weight_decay=0.0)
+    for step in range(steps):
+        parameter.grad = start + step / steps * (end - start)
+        optimizer.step()
+    moved, _ = walk.state(rate, steps)
+    # Only the direction's bend within a stride (at most 4 of 32 steps) is lost.
+    error = torch.linalg.vector_norm(moved + parameter.detach()) / torch.linalg.vector_norm(parameter.detach())
+    assert float(error) < 0.01
+
+
+def test_a_course_is_read_between_and_beyond_its_strides():
+    course = Course(steps=(0, 1, 3), way=(0.0, 0.1, 0.3), log_odds=(-4.0, -3.0, -1.0))
+    assert course.steps_to(-3.5) == pytest.approx(0.5)
+    assert course.steps_to(-2.0) == pytest.approx(2.0)
+    assert course.steps_to(0.0) == pytest.approx(4.0)
+    falling = Course(steps=(0, 1, 2), way=(0.0, 0.1, 0.2), log_odds=(-4.0, -3.0, -3.5))
+    assert falling.steps_to(0.0) == math.inf
+
+
+CLASSES = [("full", "sgd"), ("full", "adamw"), ("lora", "adamw")]
+
+
+@pytest.mark.parametrize(("method", "optimizer"), CLASSES)
+@pytest.mark.parametrize("steps", [8, 48])
+def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, optimizer, steps, monkeypatch):
+    before = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
+    passes = {"forward": 0, "backward": 0}
+    grad, backward = torch.autograd.grad, torch.Tensor.backward
+
+    def counted(function, kind):
+        def call(*args, **kwargs):
+            passes[kind] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    hook = loaded.model.register_forward_pre_hook(lambda *_: passes.__setitem__("forward", passes["forward"] + 1))
+    monkeypatch.setattr(torch.autograd, "grad", counted(grad, "backward"))
+    monkeypatch.setattr(torch.Tensor, "backward", counted(backward, "backward"))
+    origin, path = probe_path(loaded, problem(method, optimizer, steps=steps))
+    hook.remove()
+    assert path is not None
+    executed = (passes["forward"] + 2 * passes["backward"]) / 3
+    assert path.trial_steps == pytest.approx(executed)
+    assert executed == pytest.approx(4.0 if steps <= 32 else 5.0)
+    assert len(path.learning_rates) == (4 if steps <= 32 else 5)
+    assert all(torch.equal(p, before[name]) for name, p in loaded.model.named_parameters())
+    plain = probe(loaded, problem(method, optimizer, steps=steps))
+    assert (origin.gap_0, origin.kappa, origin.tokens) == (plain.gap_0, plain.kappa, plain.tokens)
+
+
+@pytest.mark.parametrize(("method", "optimizer"), CLASSES)
+@pytest.mark.parametrize("steps", [8, 40])
+def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimizer, steps):
+    """Small gaps leave little to interpolate: what is left of the gap is under 2 %, where first order leaves 10 to 50."""
+    asked = problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"])
+    origin, path = probe_path(loaded, asked)
+    assert path is not None
+    (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
+    assert abs(result.trace[-1].logit_gap) < 0.02 * abs(result.trace[0].logit_gap)
+
+
+def test_momentum_and_schedules_are_walked_as_they_are_trained(loaded):
+    for more in ({"momentum": 0.9}, {"schedule": {"name": "cosine", "warmup_steps": 2}}):
+        asked = problem("full", "sgd", steps=8, context=CONTEXTS["guilt"], **more)
+        origin, path = probe_path(loaded, asked)
+        assert path is not None
+        (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
+        assert abs(result.trace[-1].logit_gap) < 0.03 * abs(result.trace[0].logit_gap)
+
+
+def test_a_refused_pair_has_no_path(loaded):
+    context = CONTEXTS["guilt"]
+    swapped = context.model_copy(update={"target": context.competitor, "competitor": context.target})
+    origin, path = probe_path(loaded, problem(context=swapped))
+    assert path is None
+    assert origin.refusal is Outcome.REFUSED_COMMITTED
+
+
+def test_a_gap_that_training_widens_has_no_path(loaded, monkeypatch):
+    monkeypatch.setattr(path_module, "_Probe", None)  # would be called, were there a path
+    from phantom_dist.engines import probe as probe_module
+
+    monkeypatch.setattr(probe_module, "_slope_along", lambda *_: 1.0)
+    origin, path = probe_path(loaded, problem())
+    assert path is None
+    assert origin.kappa == -1.0
