@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test check bench-lanes format schema zoo clean
+.PHONY: help setup quickstart test check bench-lanes bench-law calibration format schema zoo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,14 @@ check: $(INSTALLED) ## linters, types, import contracts
 
 bench-lanes: $(INSTALLED) ## measure lanes against loops: a quarter of an hour
 	$(BIN)/python -m tests.benchmarks.lanes
+
+bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted to: a minute
+	$(BIN)/python -m tests.benchmarks.law
+
+calibration: $(INSTALLED) ## measure and fit the shipped law anew: an hour and a half
+	$(BIN)/phantom-dist run sweeps/calibration-zoo.yaml --out runs/calibration-zoo
+	$(BIN)/phantom-dist run sweeps/calibration-smollm2.yaml --out runs/calibration-smollm2
+	$(BIN)/phantom-dist fit runs/calibration-zoo runs/calibration-smollm2 --alone --out phantom_dist/law/shipped.json
 
 format: $(INSTALLED) ## sort the imports and format the code
 	$(BIN)/ruff check --select I --fix .

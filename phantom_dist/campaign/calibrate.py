@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -45,8 +46,8 @@ def calibration_rows(
     directories: Sequence[str | os.PathLike[str]],
     known: Collection[str] = (),
     observer: Observer | None = None,
-) -> list[Row]:
-    """One row for each critical rate that the runs measured.
+) -> tuple[list[Row], dict[str, int]]:
+    """One row for each critical rate that the runs measured; and how many problems had none, by reason.
 
     Args:
         directories: run directories.
@@ -56,6 +57,7 @@ def calibration_rows(
     Raises:
         InputError: no run directory, or one of its models can't be reached any more.
     """
+    dropped: Counter[str] = Counter()
     wanted: dict[str, list[tuple[Row, Problem]]] = {}
     for location in directories:
         directory, spec = open_run(location)
@@ -63,7 +65,9 @@ def calibration_rows(
         probes = directory.probes().to_pylist()
         for entry in critical_rates(probes, directory.trials().to_pylist(), tolerance_of(spec)):
             key = entry["problem"]
-            if entry["eta_c"] is not None and key not in known and key in problems:
+            if entry["eta_c"] is None:
+                dropped[entry["reason"]] += 1
+            elif key not in known and key in problems:
                 wanted.setdefault(problems[key].model, []).append((entry, problems[key]))
     total, rows = sum(map(len, wanted.values())), []
     for model, entries in wanted.items():
@@ -84,4 +88,4 @@ def calibration_rows(
             rows.append(which | measured | path_row(loaded[precision], origin, path))
             if observer is not None:
                 observer(len(rows), total)
-    return rows
+    return rows, dict(dropped)

@@ -43,15 +43,16 @@ def fit(
         StoreError: the file can't be written.
     """
     before = None if alone else read_law(prior)
-    old = [] if before is None else list(before.rows)
-    new = calibration_rows(directories, {str(row["problem"]) for row in old}, observer)
+    old: list[Any] = [] if before is None else list(before.rows)
+    new, dropped = calibration_rows(directories, {str(row["problem"]) for row in old}, observer)
     rows = [*old, *new]
-    law = fit_law(rows, _provenance(rows, before, directories, len(new)))
+    law = fit_law(rows, _provenance(rows, before, directories, len(new), dropped))
     write_law(law, out)
     return {
         "file": os.fspath(out),
         "rows": len(rows),
         "new_rows": len(new),
+        "dropped": dropped,
         "models": sorted({row["model"] for row in rows}),
         "classes": {
             name: {
@@ -72,7 +73,11 @@ def rows_of_fitted(law: Law) -> list[Any]:
 
 
 def _provenance(
-    rows: Sequence[Any], before: Law | None, directories: Sequence[str | os.PathLike[str]], new: int
+    rows: Sequence[Any],
+    before: Law | None,
+    directories: Sequence[str | os.PathLike[str]],
+    new: int,
+    dropped: dict[str, int],
 ) -> Row:
     return {
         "calibration_sha256": hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest(),
@@ -80,6 +85,7 @@ def _provenance(
         "prior_sha256": None if before is None else before.provenance.get("calibration_sha256"),
         "runs": [os.path.basename(os.fspath(d).rstrip("/")) for d in directories],
         "new_rows": new,
+        "dropped": dropped,
         "versions": {
             name: metadata.version(name) for name in ("phantom_dist", "torch", "transformers", "peft")
         },

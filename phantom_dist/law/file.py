@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -47,5 +48,6 @@ def write_law(law: Law, path: str | os.PathLike[str]) -> None:
         partial.write_text(dumps(law), "utf-8")
         partial.replace(final)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise StoreError(f"{os.fspath(path)}: can't write the law: {error.strerror or error}") from error

@@ -79,4 +79,5 @@ def difficulty(row: Row) -> list[float]:
         math.log(abs(_earlier(row)) + 0.01),
         _gap(row),
         _length(row),
+        _length(row) ** 2,
     ]

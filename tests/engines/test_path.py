@@ -13,8 +13,8 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Optimizer, Problem, Schedule
 from phantom_dist.engines import SingleEngine
-from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.path import probe as path_module
+from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.path.adam import AdamWalk, _Average, strides
 from phantom_dist.engines.path.interpolation import derivative, first_rise, lagrange_weights, through
 from phantom_dist.engines.path.sgd import SgdWalk
@@ -56,7 +56,12 @@ def test_derivative_and_first_rise():
 def made(optimizer: Optimizer, steps: int, schedule: Schedule | None = None) -> Problem:
     context = Context(id="c", text="t", target=" a", competitor=" b")
     return Problem(
-        model="m", context=context, method="full", optimizer=optimizer, steps=steps, schedule=schedule or Schedule()
+        model="m",
+        context=context,
+        method="full",
+        optimizer=optimizer,
+        steps=steps,
+        schedule=schedule or Schedule(),
     )
 
 
@@ -140,7 +145,9 @@ def test_adamws_strides_follow_a_turning_gradient():
         optimizer.step()
     moved, _ = walk.state(rate, steps)
     # Only the direction's bend within a stride (at most 4 of 32 steps) is lost.
-    error = torch.linalg.vector_norm(moved + parameter.detach()) / torch.linalg.vector_norm(parameter.detach())
+    error = torch.linalg.vector_norm(moved + parameter.detach()) / torch.linalg.vector_norm(
+        parameter.detach()
+    )
     assert float(error) < 0.01
 
 
@@ -170,7 +177,9 @@ def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, op
 
         return call
 
-    hook = loaded.model.register_forward_pre_hook(lambda *_: passes.__setitem__("forward", passes["forward"] + 1))
+    hook = loaded.model.register_forward_pre_hook(
+        lambda *_: passes.__setitem__("forward", passes["forward"] + 1)
+    )
     monkeypatch.setattr(torch.autograd, "grad", counted(grad, "backward"))
     monkeypatch.setattr(torch.Tensor, "backward", counted(backward, "backward"))
     origin, path = probe_path(loaded, problem(method, optimizer, steps=steps))
@@ -188,7 +197,7 @@ def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, op
 @pytest.mark.parametrize(("method", "optimizer"), CLASSES)
 @pytest.mark.parametrize("steps", [8, 40])
 def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimizer, steps):
-    """Small gaps leave little to interpolate: what is left of the gap is under 2 %, where first order leaves 10 to 50."""
+    """A small gap leaves little to interpolate: under 2 % of it is left, where first order leaves 10 to 50 %."""
     asked = problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"])
     origin, path = probe_path(loaded, asked)
     assert path is not None

@@ -78,7 +78,11 @@ class AdamWalk(Walk):
                 average.into(m, v, here * left[stride], there * left[stride + 1])
                 now = average.direction(m, v, self.optimizer.epsilon)
                 size = average.size
-                step = now * size if before is None else before.mul_((size - 1) / 2).add_(now, alpha=(size + 1) / 2)
+                step = (
+                    now * size
+                    if before is None
+                    else before.mul_((size - 1) / 2).add_(now, alpha=(size + 1) / 2)
+                )
                 step.mul_((ways[stride + 1] - ways[stride]) / size)
                 way.add_(step)
                 rises[stride] += torch.dot(here.add_(there), step) / 2

@@ -29,7 +29,10 @@ from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel
 
 LARGEST_CHANGE = 1.3
-"""Of the rate from one point to the next: a polynomial says little of what lies far beyond its points."""
+"""Of the rate from one point to the next, while the crossing lies beyond the points: a polynomial says little of there.
+Once a point has g > 0 the crossing lies between points, and the rate may fall further than that."""
+
+LARGEST_FALL = 3.0
 
 LARGEST_CORRECTION = 0.2
 """Of ln rate by the last Newton step."""
@@ -138,7 +141,8 @@ class _Probe:
         walk, points = self._walk, self._walk.points
         gap = walk.gap_of_log_odds()
         highest = max(points, key=lambda p: p.log_odds)
-        if max(p.gap for p in points) > 0:
+        between = max(p.gap for p in points) > 0
+        if between:
             odds = first_rise(gap, min(p.log_odds for p in points), highest.log_odds)
         else:
             reach = max(0.5, 3 * abs(highest.gap) / max(0.2, abs(walk.gap_slope_0)))
@@ -148,10 +152,10 @@ class _Probe:
             rise = last.log_odds - before.log_odds
             slope = max(0.2, (last.gap - before.gap) / rise) if rise else 1.0
             odds = last.log_odds - last.gap / slope
-        low, high = rate / LARGEST_CHANGE, rate * LARGEST_CHANGE
+        low, high = rate / (LARGEST_FALL if between else LARGEST_CHANGE), rate * LARGEST_CHANGE
         for _ in range(walk.solves):
             share = walk.course(rate, self._problem.steps).steps_to(odds) / self._problem.steps
-            new = min(high, max(low, rate * min(LARGEST_CHANGE, max(1 / LARGEST_CHANGE, share))))
+            new = min(high, max(low, rate * share))
             if abs(math.log(new / rate)) < 1e-3:
                 return new
             rate = new

@@ -1,0 +1,157 @@
+"""From runs to a law and from a law to critical rates, on real models; by the Python API and the command line."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import phantom_dist
+from phantom_dist.core.errors import InputError
+from phantom_dist.law.file import read_law
+from phantom_dist.refinement.critical_rate import WHICH
+from phantom_dist.spec import load_contexts
+
+ROOT = Path(__file__).parents[2]
+CONTEXTS = {c.id: c for c in load_contexts(ROOT / "sweeps/contexts/zoo.yaml")}
+MODELS = ["zoo:gpt2-a", "zoo:llama-a", "zoo:qwen3-a"]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    sweep = {
+        "name": "calibration",
+        "models": MODELS,
+        "contexts": [CONTEXTS[name].model_dump() for name in ("guilt", "street")],
+        "learning_rates": {"critical": {"tolerance": 0.002}},
+        "steps": 8,
+    }
+    phantom_dist.run(sweep, out, executor="inprocess")
+    return out
+
+
+@pytest.fixture(scope="module")
+def law_file(directory, tmp_path_factory):
+    out = tmp_path_factory.mktemp("law") / "law.json"
+    seen = []
+    result = phantom_dist.fit(
+        [directory], out=out, alone=True, observer=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(n, 6) for n in range(1, 7)]
+    assert result["rows"] == result["new_rows"] == 6
+    assert result["models"] == sorted(MODELS)
+    assert set(result["classes"]) == {"full sgd"}
+    return out
+
+
+def test_the_rows_are_what_the_run_measured(directory, law_file):
+    law = read_law(law_file)
+    measured = {r["problem"]: r for r in phantom_dist.status(directory)["critical_rates"]}
+    assert {row["problem"] for row in law.rows} == set(measured)
+    for row in law.rows:
+        assert row["eta_c"] == measured[row["problem"]]["eta_c"]
+        assert row["bracket"] == list(measured[row["problem"]]["bracket"])
+        assert row["path_rates"][-1] == pytest.approx(row["eta_c"], rel=0.02), (
+            "small gaps: the path alone is close"
+        )
+    assert law.provenance["runs"] == [directory.name]
+    assert set(law.provenance["weights"]) == set(MODELS)
+    assert len(law.provenance["calibration_sha256"]) == 64
+
+
+def test_a_prior_is_built_on_and_nothing_is_calibrated_twice(directory, law_file, tmp_path):
+    result = phantom_dist.fit([directory], out=tmp_path / "more.json", prior=law_file)
+    assert (result["rows"], result["new_rows"]) == (6, 0)
+    before, after = read_law(law_file), read_law(tmp_path / "more.json")
+    assert after.classes == before.classes
+    assert after.provenance["prior_sha256"] == before.provenance["calibration_sha256"]
+
+
+def test_the_shipped_law_holds_what_a_run_measures(directory):
+    """Six critical rates, none of which went into choosing anything here: the 90 % intervals hold five at least."""
+    measured = {
+        (r["model"], r["context"]): r["eta_c"] for r in phantom_dist.status(directory)["critical_rates"]
+    }
+    inside = 0
+    for model in MODELS:
+        result = phantom_dist.predict(model, [CONTEXTS["guilt"], CONTEXTS["street"]])
+        for entry in result["predictions"]:
+            assert entry["in_domain"], entry["reason"]
+            assert entry["trial_steps_used"] == pytest.approx(4.0)
+            low, high = entry["interval"]
+            assert 1 < high / low < 1.2
+            inside += low <= measured[model, entry["context"]] <= high
+    assert inside >= 5
+
+
+def test_an_entry_has_the_contracts_keys_and_a_refused_pair_its_reason():
+    context = CONTEXTS["guilt"]
+    swapped = context.model_copy(update={"target": context.competitor, "competitor": context.target})
+    result = phantom_dist.predict("zoo:gpt2-a", [context, swapped], method="lora", optimizer="adamw")
+    first, second = result["predictions"]
+    more = {"eta_c", "interval", "level", "in_domain", "reason", "kappa", "gap_0", "trial_steps_used"}
+    assert set(first) == set(second) == {*WHICH, *more}
+    assert first["level"] == 0.9
+    assert (first["target"], first["lora_rank"], first["optimizer"]) == (" guilt", 8, "adamw")
+    assert second["eta_c"] is None
+    assert second["interval"] is None
+    assert not second["in_domain"]
+    assert second["reason"].startswith("refused_committed")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "prefix"}, "method: 'prefix'. Allowed: full, lora"),
+        ({"optimizer": "lion"}, "optimizer: 'lion'. Allowed: sgd, adamw"),
+        ({"steps": 0}, "steps: 0. Allowed: 1 and more"),
+        ({"law": "nowhere.json"}, "nowhere.json: can't read the law"),
+        ({"contexts": "nowhere.yaml"}, "nowhere.yaml"),
+    ],
+)
+def test_wrong_input_is_named(settings, message):
+    with pytest.raises(InputError) as error:
+        phantom_dist.predict("zoo:gpt2-a", **settings)
+    assert message in str(error.value)
+
+
+def test_a_long_training_is_out_of_domain_and_says_so():
+    (entry,) = phantom_dist.predict("zoo:gpt2-a", [CONTEXTS["guilt"]], steps=2000)["predictions"]
+    assert not entry["in_domain"]
+    assert "length" in entry["reason"]
+    assert entry["interval"][0] < entry["eta_c"] < entry["interval"][1]
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "phantom_dist", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_commands(directory, tmp_path):
+    contexts = tmp_path / "one.yaml"
+    contexts.write_text(json.dumps([CONTEXTS["guilt"].model_dump()]))  # JSON is YAML, too
+    law = tmp_path / "law.json"
+    fitted = command("fit", directory, "--alone", "--out", law, "--json")
+    assert fitted.returncode == 0, fitted.stderr
+    assert json.loads(fitted.stdout)["rows"] == 6
+    predicted = command("predict", "--law", law, "--model", "zoo:gpt2-a", "--contexts", contexts, "--json")
+    assert predicted.returncode == 0, predicted.stderr
+    (entry,) = json.loads(predicted.stdout)["predictions"]
+    assert entry["interval"] is None, "three architectures are too few for 90 %"
+    assert math.isfinite(entry["eta_c"])
+    shown = command("predict", "--model", "zoo:gpt2-a", "--contexts", contexts)
+    assert shown.returncode == 0, shown.stderr
+    assert "guilt" in shown.stdout
+    assert "…" in shown.stdout
+    wrong = command("predict", "--model", "zoo:gpt2-a", "--method", "prefix")
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr

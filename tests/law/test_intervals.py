@@ -1,0 +1,68 @@
+"""Hierarchical conformal intervals: the quantile by its definition, and coverage where the guarantee holds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from phantom_dist.law.groups import difficulty
+from phantom_dist.law.intervals import conformal
+from tests.law.rows import rows
+
+
+def errors_of(made):
+    return np.array([math.log(row["eta_c"] / row["path_rates"][-1]) for row in made])
+
+
+def test_the_quantile_is_the_definitions():
+    made = rows(models=12, contexts=5, noise=0.02, model_noise=0.01)
+    errors = errors_of(made)
+    interval = conformal(made, errors, 0.9)
+    scores = [
+        (abs(e) + 5e-4) / math.exp(np.dot(interval.weights, difficulty(row)))
+        for row, e in zip(made, errors, strict=True)
+    ]
+    # of the mass 1/13 a model: at least 0.9 at or below the quantile, less than 0.9 strictly below
+    mass = 1 / (13 * 5)
+    assert sum(mass for s in scores if s <= interval.quantile * (1 + 1e-12)) >= 0.9 - 1e-12
+    assert sum(mass for s in scores if s < interval.quantile * (1 - 1e-12)) < 0.9
+
+
+def test_too_few_architectures_promise_nothing():
+    made = rows(models=8)
+    assert conformal(made, errors_of(made), 0.9).quantile == math.inf, "8 of 9 shares are less than 0.9"
+    made = rows(models=10)
+    assert math.isfinite(conformal(made, errors_of(made), 0.9).quantile)
+
+
+def test_new_architectures_are_covered():
+    """200 draws of 15 exchangeable architectures, the last one new: at least 90 % less three standard errors."""
+    covered = total = 0
+    for seed in range(200):
+        made = rows(models=15, contexts=4, seed=seed, noise=0.01, model_noise=0.01)
+        errors = errors_of(made)
+        interval = conformal(made[:-4], errors[:-4], 0.9)
+        covered += sum(
+            abs(e) <= interval.half_width(row) for row, e in zip(made[-4:], errors[-4:], strict=True)
+        )
+        total += 4
+    # The four contexts of one architecture go together, so 200 draws count, not 800.
+    assert covered / total >= 0.9 - 3 * math.sqrt(0.09 / 200)
+
+
+def test_harder_rows_get_wider_intervals():
+    made = rows(models=14, contexts=12, seed=3)
+    for row in made:  # the error follows the path's last correction
+        row["eta_c"] = row["path_rates"][-1] * (row["path_rates"][-1] / row["path_rates"][-2]) ** 0.7
+    interval = conformal(made, errors_of(made), 0.9)
+    widths = [interval.half_width(row) for row in made]
+    last = [abs(math.log(row["path_rates"][-1] / row["path_rates"][-2])) for row in made]
+    assert np.corrcoef(widths, last)[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8])
+def test_a_lower_level_is_narrower(level):
+    made = rows(models=14)
+    assert conformal(made, errors_of(made), level).quantile < conformal(made, errors_of(made), 0.9).quantile
