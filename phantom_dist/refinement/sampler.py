@@ -1,0 +1,178 @@
+"""The critical rate as an Optuna study: a sampler for which g_T(η) = 0 is a root to be found, not a loss to be lowered.
+
+    study = optuna.create_study(sampler=CriticalRateSampler(gap_0=…, slope_0=…, tolerance=0.01, expected=…))
+    while (trial := ask(study)) is not None:
+        tell(study, trial, gap=train(trial.params["learning_rate"]))
+
+The state is the study's trials and nothing else, so any Optuna storage keeps a search, continues it, and shows it in
+optuna-dashboard. The value of a trial is |g_T|; g_T itself and the outcome are user attributes. Where a prediction is
+given the first trial is placed at it, and those that are trained together with the first one at the ends of its
+interval, so that they nearly always hold the crossing between them. From there on `root_search` places them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.refinement.curve import Curve, Point, curve
+from phantom_dist.refinement.root_search import Ask, Bracket, NoRoot, next_step
+
+LEARNING_RATE = "learning_rate"
+GAP, OUTCOME = "gap", "outcome"
+RANGE = FloatDistribution(1e-12, 1e6, log=True)
+"""Of the learning rate: what a float can sensibly be. The search doesn't use its ends."""
+
+
+class CriticalRateSampler(BaseSampler):
+    """Places trials to close a bracket of g_T(η) = 0.
+
+    Args:
+        gap_0: g_0 < 0, logits.
+        slope_0: h'(0) = T κ > 0, logits.
+        tolerance: largest relative width of the bracket.
+        expected: a predicted η_c and its interval (low, rate, high), where there is a prediction.
+        replicas: trials at one learning rate that are averaged (noise of seeds); its gap is the mean of as many.
+    """
+
+    def __init__(
+        self,
+        *,
+        gap_0: float,
+        slope_0: float,
+        tolerance: float,
+        expected: tuple[float, float, float] | None = None,
+        replicas: int = 1,
+    ) -> None:
+        self._gap_0, self._slope_0, self._tolerance = gap_0, slope_0, tolerance
+        self._expected, self._replicas = expected, replicas
+
+    def next_rate(self, study: Study) -> float | None:
+        """The learning rate of the next trial; None where the bracket is closed or there is no root to be found."""
+        finished, running = _rates(study)
+        for rate in dict.fromkeys([*finished, *running]):
+            if len(finished.get(rate, [])) + running.count(rate) < self._replicas:
+                return rate
+        known = self._curve(finished)
+        taken = {point.learning_rate for point in known.points} | set(running)
+        if self._expected is not None and not known.points:
+            low, rate, high = self._expected
+            # Half a tolerance short: if the prediction is right, the second trial closes the bracket from above.
+            for candidate in (rate / (1 + self._tolerance / 2), high, low):
+                if candidate not in taken:
+                    return candidate
+            return None
+        step = next_step(known, self._tolerance)
+        return step.learning_rate if isinstance(step, Ask) and step.learning_rate not in taken else None
+
+    def result(self, study: Study) -> Bracket | NoRoot | None:
+        """The closed bracket, or why there is none; None while the search goes on."""
+        step = next_step(self._curve(_rates(study)[0]), self._tolerance)
+        return None if isinstance(step, Ask) else step
+
+    def _curve(self, finished: dict[float, list[tuple[float, Outcome]]]) -> Curve:
+        points = [
+            Point(
+                learning_rate=rate,
+                gap=sum(gap for gap, _ in seen) / len(seen),
+                outcome=next((o for _, o in seen if o is Outcome.DIVERGED), seen[0][1]),
+            )
+            for rate, seen in finished.items()
+            if len(seen) >= self._replicas
+        ]
+        return curve(self._gap_0, self._slope_0, points)
+
+    # -- Optuna's interface -------------------------------------------------------------------------------------------
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The learning rate alone."""
+        return {LEARNING_RATE: RANGE}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The next learning rate.
+
+        Raises:
+            RuntimeError: the search is over; `ask` says so beforehand.
+        """
+        rate = self.next_rate(study)
+        if rate is None:
+            raise RuntimeError("this search asks for nothing more; see CriticalRateSampler.result")
+        return {LEARNING_RATE: rate}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """There is no other parameter.
+
+        Raises:
+            ValueError: for whatever is asked for.
+        """
+        raise ValueError(f"a critical rate is searched over {LEARNING_RATE!r} alone, not {param_name!r}")
+
+
+def ask(study: Study) -> Trial | None:
+    """The next trial; None where the sampler asks for nothing more, or waits for what is running."""
+    sampler = study.sampler
+    assert isinstance(sampler, CriticalRateSampler)
+    if sampler.next_rate(study) is None:
+        return None
+    return study.ask({LEARNING_RATE: RANGE})
+
+
+def ask_batch(study: Study, most: int) -> list[Trial]:
+    """Up to so many trials to be trained together."""
+    trials: list[Trial] = []
+    while len(trials) < most and (trial := ask(study)) is not None:
+        trials.append(trial)
+    return trials
+
+
+def tell(study: Study, trial: Trial, *, gap: float, outcome: Outcome | None = None) -> None:
+    """Record a trained trial.
+
+    Args:
+        study: the study.
+        trial: from `ask`.
+        gap: g_T, logits; NaN where training left the finite numbers.
+        outcome: None: committed or kinematic by the gap's sign, diverged where it is not finite.
+    """
+    if outcome is None:
+        outcome = Outcome.COMMITTED if gap > 0 else Outcome.KINEMATIC
+        outcome = outcome if math.isfinite(gap) else Outcome.DIVERGED
+    trial.set_user_attr(GAP, gap if math.isfinite(gap) else None)
+    trial.set_user_attr(OUTCOME, outcome.value)
+    study.tell(trial, abs(gap) if math.isfinite(gap) else 1e9)  # Optuna takes no value that is not finite
+
+
+def _rates(study: Study) -> tuple[dict[float, list[tuple[float, Outcome]]], list[float]]:
+    """(gap, outcome) of finished trials by learning rate, and the learning rates of running ones."""
+    finished: dict[float, list[tuple[float, Outcome]]] = {}
+    running: list[float] = []
+    trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False)
+    for trial in trials:
+        rate = trial.params.get(LEARNING_RATE)
+        if rate is None:
+            continue
+        if trial.state is TrialState.RUNNING:
+            running.append(rate)
+        elif trial.state is TrialState.COMPLETE and OUTCOME in trial.user_attrs:
+            gap = trial.user_attrs[GAP]
+            seen = (math.nan if gap is None else gap, Outcome(trial.user_attrs[OUTCOME]))
+            finished.setdefault(rate, []).append(seen)
+    return finished, running
+
+
+def journal(path: str) -> optuna.storages.JournalStorage:
+    """The default storage: Optuna's journal in a file."""
+    return optuna.storages.JournalStorage(JournalFileBackend(path))
