@@ -47,18 +47,19 @@ class LiveView:
 
 
 class Countdown:
-    """Shows how many of how many are done and the time left, on stderr, now and then."""
+    """Shows how many of how many are done and the time left at the latest pace, on stderr, now and then."""
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._started = self._last = time.monotonic()
+        self._shown, self._shown_at = 0, time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         """So many are done."""
         now = time.monotonic()
-        if now - self._last >= PLAIN_INTERVAL_S or done == total:
-            self._last = now
-            left = (now - self._started) / done * (total - done)
+        if now - self._shown_at >= PLAIN_INTERVAL_S or done == total:
+            # The latest pace: a large model after many small ones takes its own time.
+            left = (now - self._shown_at) / max(1, done - self._shown) * (total - done)
+            self._shown, self._shown_at = done, now
             print(f"{done} of {total} {self._what}, {duration(left)} left", file=sys.stderr, flush=True)
 
 

@@ -35,6 +35,7 @@ _FIGURES = {
     "shares-in-sum": figures.shares_in_sum,
     "shares-by-step": figures.shares_by_step,
     "first-order": figures.first_order,
+    "collapse": figures.collapse,
 }
 
 

@@ -10,6 +10,7 @@ Every row keeps the columns' names. Added are
 | `way` | method, optimizer and the settings in which the page's problems differ |
 | `line` | `pair`, with model and run where there are several |
 | `ratio` | η / η_c |
+| `relative_final_gap` | g_T in units of its initial size |
 | `place` | whether it is the last failing trial under η_c or the first committed one over it |
 """
 
@@ -207,6 +208,7 @@ def _join(problems: Sequence[Row], trials: list[Row], naming: _Naming) -> None:
             "number": problem["number"] if problem else None,
             "ratio": ratio,
             "log_ratio": math.log(ratio) if ratio else None,
+            "relative_final_gap": _over(row.get("gap_final"), abs(row.get("gap_0") or 0)),
             "place": OTHER,
         }
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from phantom_dist.campaign.progress import Progress, SearchProgress
-from phantom_dist.cli.live import duration, line, render
+from phantom_dist.cli.live import Countdown, duration, line, render
 
 
 def progress(count: int = 3) -> Progress:
@@ -63,3 +63,22 @@ def test_many_searches_are_cut_and_counted():
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (7322, "2 h 2 min")])
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_countdown_goes_by_the_latest_pace(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    count = Countdown("paths probed")
+    now = 10.0
+    count(100, 103)  # a hundred small ones in ten seconds,
+    now = 15.0
+    count(101, 103)  # too soon to be shown
+    now = 30.0
+    count(102, 103)  # then ten seconds each
+    now = 40.0
+    count(103, 103)
+    assert capsys.readouterr().err.splitlines() == [
+        f"100 of 103 paths probed, {duration(0.3)} left",
+        f"102 of 103 paths probed, {duration(10.0)} left",
+        f"103 of 103 paths probed, {duration(0.0)} left",
+    ]

@@ -29,6 +29,7 @@ FIGURES = {
     "shares-in-sum",
     "shares-by-step",
     "first-order",
+    "collapse",
 }
 
 
@@ -159,6 +160,19 @@ def test_first_order_errors_are_those_of_pi_c(tiny_run: RunTables) -> None:
     errors = sorted(abs(r["pi_c"] - 1) for r in tiny_run.critical_rates if r["method"] == "full")
     assert spreads["full sgd"].median == reports.tables.percent(errors[1])
     assert spreads["full sgd"].largest == reports.tables.percent(errors[2])
+
+
+def test_the_collapse_draws_final_gaps_in_units_of_the_first(tiny_run: RunTables) -> None:
+    rows = reports.Rows.of([tiny_run])
+    drawn = [r for r in rows.trials if r["gap_final"] is not None]
+    assert drawn
+    for row in drawn:
+        assert row["relative_final_gap"] == pytest.approx(row["gap_final"] / abs(row["gap_0"]))
+        # On the smallest committed and the largest failing side of η_c the sign is that of the final gap.
+        if row["place"] == "just under η_c":
+            assert row["relative_final_gap"] <= 0
+        if row["place"] == "just over η_c":
+            assert row["relative_final_gap"] > 0
 
 
 def test_places_are_the_bracket(tiny_run: RunTables) -> None:

@@ -1,5 +1,6 @@
 """One figure a file: each function takes `Rows` and returns an Altair chart, or None without data."""
 
+from phantom_dist.reports.figures.collapse import collapse
 from phantom_dist.reports.figures.first_order import first_order
 from phantom_dist.reports.figures.jumps import jumps
 from phantom_dist.reports.figures.phase_map import phase_map
@@ -7,6 +8,7 @@ from phantom_dist.reports.figures.shares import shares_by_step, shares_in_sum
 from phantom_dist.reports.figures.silent_failure import every_failure, silent_failure
 
 __all__ = [
+    "collapse",
     "every_failure",
     "first_order",
     "jumps",

@@ -17,7 +17,8 @@ DATASETS: dict[str, tuple[str, ...]] = {
     ),
     "trials": (
         "run", "model", "pair", "line", "way", "method", "learning_rate", "ratio", "log_ratio", "outcome",
-        "silent", "gap_0", "gap_final", "loss_final", "pi", "jump_step", "jump_size", "jump_readout_share",
+        "silent", "gap_0", "gap_final", "relative_final_gap", "loss_final", "pi",
+        "jump_step", "jump_size", "jump_readout_share",
     ),
     "steps": (
         "run", "model", "pair", "line", "way", "method", "number", "trial_id", "learning_rate", "ratio",

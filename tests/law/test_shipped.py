@@ -1,0 +1,101 @@
+"""The shipped law: what it was fitted to, and a seeded sample of that measured again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+import phantom_dist
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines.path import probe_path
+from phantom_dist.law.file import read_law
+from phantom_dist.law.law import fit_law
+from phantom_dist.law.validation import leave_one_out, summary
+from phantom_dist.models import load
+from phantom_dist.spec import expand, load_contexts
+from phantom_dist.spec import load as load_sweep
+
+ROOT = Path(__file__).parents[2]
+CLASSES = {"full sgd", "full adamw", "lora adamw"}
+
+
+@pytest.fixture(scope="module")
+def law():
+    return read_law()
+
+
+@pytest.fixture(scope="module")
+def problems() -> dict[str, Problem]:
+    return {p.key: p for p in expand(load_sweep(ROOT / "sweeps/calibration-zoo.yaml"))}
+
+
+def test_it_stands_on_what_it_says(law, problems):
+    assert set(law.classes) == CLASSES
+    for item in law.classes.values():
+        assert item.models == 15, "fourteen of the zoo and SmolLM2"
+        assert item.closure.constants <= 5
+    assert law.provenance["calibration_sha256"] == (
+        hashlib.sha256(json.dumps(law.rows, sort_keys=True).encode()).hexdigest()
+    )
+    assert law.provenance["dropped"] == {}
+    zoo = [row for row in law.rows if row["model"].startswith("zoo:")]
+    assert {row["problem"] for row in zoo} == set(problems), "every pair of every model, none left out"
+    assert len(law.rows) - len(zoo) == 60
+
+
+def test_fitting_it_again_gives_it_again(law):
+    assert {n: c.closure.groups for n, c in fit_law(law.rows).classes.items()} == {
+        n: c.closure.groups for n, c in law.classes.items()
+    }
+
+
+def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):
+    """Same weights, same critical rates within the brackets' width, same paths up to rounding on another machine."""
+    draw = random.Random(20)
+    rows = [row for row in law.rows if row["problem"] in problems and row["steps"] <= 32]
+    sample = [
+        draw.choice([r for r in rows if f"{r['method']} {r['optimizer']}" == name])
+        for name in sorted(CLASSES)
+    ]
+    contexts = {c.id: c for c in load_contexts(ROOT / "sweeps/contexts/zoo.yaml")}
+    for row in sample:
+        problem = problems[row["problem"]]
+        loaded = load(problem.model)
+        assert loaded.identity.weights == row["weights"], "the calibration's weights are frozen"
+        _, path = probe_path(loaded, problem)
+        assert path is not None
+        assert list(path.learning_rates) == pytest.approx(row["path_rates"], rel=2e-3)
+        lora = {"rank": 4, "alpha": 8, "targets": "attention"}
+        method = "full" if row["method"] == "full" else {"lora": lora}
+        out = tmp_path / row["problem"]
+        result = phantom_dist.run(
+            {
+                "name": "again",
+                "models": problem.model,
+                "contexts": [contexts[row["context"]].model_dump()],
+                "methods": [method],
+                "optimizers": row["optimizer"],
+                "learning_rates": {"critical": {"tolerance": 0.002}},
+                "steps": row["steps"],
+            },
+            out,
+            executor="inprocess",
+        )
+        (again,) = result["critical_rates"]
+        assert again["eta_c"] == pytest.approx(row["eta_c"], rel=0.002)
+
+
+def test_the_real_model_left_out_is_predicted(law):
+    """Full SGD on SmolLM2-135M by a law that knows the zoo alone, models of 0.06 to 0.5 M parameters."""
+    rows = [row for row in law.rows if f"{row['method']} {row['optimizer']}" == "full sgd"]
+    held = [h for h in leave_one_out(rows) if not h.row["model"].startswith("zoo:")]
+    import numpy as np
+
+    found = summary([h.row for h in held], np.array([h.error for h in held]))
+    # Ten contexts at two T. The paper's claim for its one held-out architecture is 2.1 %.
+    assert found["architecture_error_max"] < 0.021
+    assert found["context_error_median"] < 0.02
