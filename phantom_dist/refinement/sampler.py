@@ -4,9 +4,10 @@
     while (trial := ask(study)) is not None:
         tell(study, trial, gap=train(trial.params["learning_rate"]))
 
-The state is the study's trials and nothing else, so any Optuna storage keeps a search and continues it. The value of a trial is |g_T|; g_T itself and the outcome are user attributes. Where a prediction is
-given the first trial is placed at it, and those that are trained together with the first one at the ends of its
-interval, so that they nearly always hold the crossing between them. From there on `root_search` places them.
+The state is the study's trials and nothing else, so any Optuna storage keeps a search and continues it. The value of a
+trial is |g_T|; g_T itself and the outcome are user attributes. Where a prediction is given the first trial is placed at
+it, and those that are trained together with the first one at the ends of its interval, so that they nearly always hold
+the crossing between them. From there on `root_search` places them.
 """
 
 from __future__ import annotations
