@@ -17,7 +17,7 @@ import torch
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.trial import Lora
 from phantom_dist.engines import LanesEngine, SingleEngine
-from phantom_dist.engines.lanes.kinds import kind_of
+from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.rows import trial_row
 from phantom_dist.instruments.kernel_rate import effective_steps
@@ -210,11 +210,22 @@ def test_bfloat16_takes_the_same_way_as_the_reference(loaded, way):
     method, optimizer, more = WAYS[way]
     origin = probe(short, problem(method, optimizer, precision="bfloat16", **more))
     slope = effective_steps(4, origin.problem.schedule, origin.problem.optimizer) * origin.kappa
-    trial = Trial(origin=origin, learning_rate=2 * abs(origin.gap_0) / slope)
-    (lane,), (solo,) = (list(engine.run(short, [trial])) for engine in (LanesEngine(), SingleEngine()))
+    rate = 2 * abs(origin.gap_0) / slope
+    trials = [Trial(origin=origin, learning_rate=rate), Trial(origin=origin, learning_rate=rate / 2)]
+    (lane, _), (solo, _) = (list(engine.run(short, trials)) for engine in (LanesEngine(), SingleEngine()))
     assert lane.engine == ("lora lanes" if way == "lora-adamw" else "stacked lanes")
     moved = [gaps(result)[-1] - gaps(solo)[0] for result in (lane, solo)]
     assert moved[0] == pytest.approx(moved[1], rel=0.3)
+
+
+def test_a_lone_trial_takes_the_way_that_was_measured_faster(loaded):
+    for way, engine in (("dual", "single"), ("stacked", "single"), ("lora-adamw", "lora lanes")):
+        method, optimizer, more = WAYS[way]
+        origin = probe(loaded, problem(method, optimizer, **more))
+        (result,) = LanesEngine().run(loaded, [Trial(origin=origin, learning_rate=1e-4)])
+        assert (result.engine or "single", result.note) == (engine, None)
+    assert fusion_pays(problem("full", "sgd"), 135_000_000, 1)
+    assert fusion_pays(problem("full", "sgd"), 100_000, 2)
 
 
 def test_targets_are_resolved_as_the_reference_resolves_them():

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.engines.lanes.kind import NotFusable
-from phantom_dist.engines.lanes.kinds import kind_of
+from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
 from phantom_dist.engines.lanes.training import train
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.single import SingleEngine
@@ -31,6 +31,9 @@ class LanesEngine:
 
 
 def _run(loaded: LoadedModel, trials: list[Trial]) -> Iterator[TrialResult]:
+    if not fusion_pays(trials[0].problem, loaded.identity.parameters, len(trials)):
+        yield from SingleEngine().run(loaded, trials)
+        return
     start = time.perf_counter()
     try:
         with out_of_memory_named():
