@@ -20,6 +20,7 @@ from phantom_dist.engines.path.interpolation import derivative, first_rise, lagr
 from phantom_dist.engines.path.sgd import SgdWalk
 from phantom_dist.engines.path.walk import Course, Point, remainder
 from phantom_dist.engines.probe import probe
+from phantom_dist.instruments.kernel_rate import effective_steps
 from tests.engines.conftest import CONTEXTS, problem
 
 NODES = st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(sorted)
@@ -105,7 +106,7 @@ def test_adamw_with_a_constant_gradient_is_torchs_adamw(steps):
         optimizer.step()
     moved, course = walk.state(rate, steps)
     assert torch.allclose(moved, -parameter.detach(), rtol=1e-9)
-    assert course.steps[-1] == steps
+    assert course.effort[-1] == steps
     assert course.log_odds[-1] - odds == pytest.approx(-float(d @ parameter.detach()), rel=1e-9)
 
 
@@ -152,12 +153,25 @@ def test_adamws_strides_follow_a_turning_gradient():
 
 
 def test_a_course_is_read_between_and_beyond_its_strides():
-    course = Course(steps=(0, 1, 3), way=(0.0, 0.1, 0.3), log_odds=(-4.0, -3.0, -1.0))
-    assert course.steps_to(-3.5) == pytest.approx(0.5)
-    assert course.steps_to(-2.0) == pytest.approx(2.0)
-    assert course.steps_to(0.0) == pytest.approx(4.0)
-    falling = Course(steps=(0, 1, 2), way=(0.0, 0.1, 0.2), log_odds=(-4.0, -3.0, -3.5))
-    assert falling.steps_to(0.0) == math.inf
+    course = Course(effort=(0.0, 1.0, 3.0), way=(0.0, 0.1, 0.3), log_odds=(-4.0, -3.0, -1.0))
+    assert course.share_to(-3.5) == pytest.approx(0.5 / 3)
+    assert course.share_to(-2.0) == pytest.approx(2 / 3)
+    assert course.share_to(0.0) == pytest.approx(4 / 3)
+    falling = Course(effort=(0.0, 1.0, 2.0), way=(0.0, 0.1, 0.2), log_odds=(-4.0, -3.0, -3.5))
+    assert falling.share_to(0.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    "schedule", [Schedule(), Schedule(name="linear"), Schedule(name="cosine", warmup_steps=3)]
+)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_points_lie_at_shares_of_the_effort(schedule, momentum):
+    asked = made(Optimizer(name="sgd", momentum=momentum), 20, schedule)
+    walk = SgdWalk(asked, torch.zeros(1))
+    assert walk.efforts[-1] == pytest.approx(effective_steps(20, schedule, asked.optimizer))
+    for share in (0.01, 0.4, 0.8, 1.0):
+        nearest = min(range(1, 21), key=lambda s: abs(walk.efforts[s] / walk.efforts[-1] - share))
+        assert walk.step_at(share) == nearest
 
 
 CLASSES = [("full", "sgd"), ("full", "adamw"), ("lora", "adamw")]
@@ -206,7 +220,11 @@ def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimi
 
 
 def test_momentum_and_schedules_are_walked_as_they_are_trained(loaded):
-    for more in ({"momentum": 0.9}, {"schedule": {"name": "cosine", "warmup_steps": 2}}):
+    for more in (
+        {"momentum": 0.9},
+        {"schedule": {"name": "linear"}},
+        {"schedule": {"name": "cosine", "warmup_steps": 2}},
+    ):
         asked = problem("full", "sgd", steps=8, context=CONTEXTS["guilt"], **more)
         origin, path = probe_path(loaded, asked)
         assert path is not None

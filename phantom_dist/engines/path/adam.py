@@ -91,7 +91,8 @@ class AdamWalk(Walk):
             if moved is not None:
                 moved[part] = way
         risen = [0.0, *torch.cumsum(rises, 0).tolist()]
-        return Course(tuple(ends), tuple(ways), tuple(self.anchored(ways, risen, offsets.tolist())))
+        efforts = tuple(self.efforts[end] for end in ends)
+        return Course(efforts, tuple(ways), tuple(self.anchored(ways, risen, offsets.tolist())))
 
 
 class _Average:

@@ -48,7 +48,7 @@ FORWARD, BACKWARD = 1 / 3, 2 / 3
 
 
 def shares(problem: Problem) -> tuple[float, ...]:
-    """After which shares of the T steps a gradient is measured.
+    """After which shares of the effective steps T a gradient is measured.
 
     LoRA's first one is early: only there is the second factor's gradient seen, which is 0 at the start. The last one
     of long trainings lies at or near the end, where AdamW's path bends most.
@@ -119,7 +119,7 @@ class _Probe:
         rate = first_rate(problem, self._origin, self._adapters_rms())
         rates = [rate]
         for number, share in enumerate(shares(problem)):
-            moved, course = walk.state(rate, max(1, round(share * steps)))
+            moved, course = walk.state(rate, walk.step_at(share))
             self._measure(moved, course.way[-1])
             # LoRA's first point was reached without its second factor moving: what it says of ℓ is too little.
             if number > 0 or problem.method == "full":
@@ -154,7 +154,7 @@ class _Probe:
             odds = last.log_odds - last.gap / slope
         low, high = rate / (LARGEST_FALL if between else LARGEST_CHANGE), rate * LARGEST_CHANGE
         for _ in range(walk.solves):
-            share = walk.course(rate, self._problem.steps).steps_to(odds) / self._problem.steps
+            share = walk.course(rate, self._problem.steps).share_to(odds)
             new = min(high, max(low, rate * share))
             if abs(math.log(new / rate)) < 1e-3:
                 return new

@@ -63,7 +63,7 @@ class SgdWalk(Walk):
             offsets.append(self._offset(coefficients))
             odds = self.anchored(ways, rises, offsets)
             here = there
-        return Course(tuple(range(len(ways))), tuple(ways), tuple(odds)), coefficients
+        return Course(self.efforts[: len(ways)], tuple(ways), tuple(odds)), coefficients
 
     def _offset(self, coefficients: Tensor) -> float:
         return float(self._products[-1] @ (coefficients - self._last_coefficients))

@@ -12,6 +12,7 @@ the sum of the rates.
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -35,34 +36,36 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A walk at one learning rate: after each stride the steps taken, the way, and ℓ."""
+    """A walk at one learning rate: after each stride the effective steps taken, the way, and ℓ."""
 
-    steps: tuple[int, ...]
+    effort: tuple[float, ...]
     way: tuple[float, ...]
     log_odds: tuple[float, ...]
 
     @property
     def final_slope(self) -> float:
-        """dℓ / d ln s at the end, s the steps."""
+        """dℓ / d ln e at the end, e the effective steps; so it is dℓ / d ln η where ℓ depends on η e alone."""
         rise = self.log_odds[-1] - self.log_odds[-2]
-        return rise / (self.steps[-1] - self.steps[-2]) * self.steps[-1]
+        return rise / (self.effort[-1] - self.effort[-2]) * self.effort[-1]
 
-    def steps_to(self, log_odds: float) -> float:
-        """After how many steps ℓ first reaches a value; beyond the end, continued with the last slope."""
-        for place in range(1, len(self.steps)):
+    def share_to(self, log_odds: float) -> float:
+        """At which share of the effort ℓ first reaches a value; beyond the end, continued with the last slope."""
+        whole = self.effort[-1]
+        for place in range(1, len(self.effort)):
             if self.log_odds[place] >= log_odds:
-                s, e = self.steps[place - 1], self.steps[place]
+                start, end = self.effort[place - 1], self.effort[place]
                 before, after = self.log_odds[place - 1], self.log_odds[place]
-                return s + (e - s) * max(0.0, log_odds - before) / (after - before or 1.0)
+                return (start + (end - start) * max(0.0, log_odds - before) / (after - before or 1.0)) / whole
         if self.final_slope <= 0:
             return math.inf
-        return self.steps[-1] * (1 + (log_odds - self.log_odds[-1]) / self.final_slope)
+        return 1 + (log_odds - self.log_odds[-1]) / self.final_slope
 
 
 class Walk(ABC):
     """The walk of one optimizer. Abstract; `sgd` and `adam` are final.
 
     `initial` (N,): all trained parameters in a row, untouched. `slope_0`: dℓ/dx at the start, once a point is there.
+    `efforts`: effective steps (`kernel_rate.effective_steps`) after 0, 1, …, T steps.
     `solves`: how often a rate is worth solving for between two points.
     """
 
@@ -71,11 +74,21 @@ class Walk(ABC):
     def __init__(self, problem: Problem, initial: Tensor) -> None:
         self.optimizer = problem.optimizer
         self.factors = problem.schedule.factors(problem.steps)
+        built_up = itertools.accumulate(
+            [1.0] * problem.steps, lambda b, one: self.optimizer.momentum * b + one
+        )
+        steps = (factor * b for factor, b in zip(self.factors, built_up, strict=True))
+        self.efforts = (0.0, *itertools.accumulate(steps))
         self.initial = initial
         self.points: list[Point] = []
         self.slope_0 = 0.0
         self._descents: list[Tensor] = []  # −∇ℓ at each point
         self._last = torch.zeros_like(initial)  # θ_0 − θ at the last point
+
+    def step_at(self, share: float) -> int:
+        """The step, at least 1, after which the share of the whole effort is nearest to this one."""
+        distance = [abs(effort / self.efforts[-1] - share) for effort in self.efforts[1:]]
+        return 1 + distance.index(min(distance))
 
     def add(self, point: Point, descent: Tensor, moved: Tensor) -> None:
         """A point was measured: −∇ℓ there (N,), and θ_0 − θ of its place, as `state` gave it."""
