@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import torch
-
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Origin, PathProbe
 from phantom_dist.core.trial import Problem
@@ -17,6 +15,7 @@ from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.refinement.critical_rate import WHICH, critical_rates
+from phantom_dist.scheduling.worker import device_of
 from phantom_dist.spec import expand, tolerance_of
 from phantom_dist.traces import open_run
 
@@ -75,8 +74,7 @@ def calibration_rows(
         for entry, problem in entries:
             precision = problem.precision
             if precision not in loaded:
-                device = "cuda" if torch.cuda.is_available() else "cpu"
-                loaded[precision] = load(model, precision=precision, device=device)
+                loaded[precision] = load(model, precision=precision, device=device_of("auto"))
             origin, path = probe_path(loaded[precision], problem)
             if path is None:
                 raise InputError(

@@ -12,7 +12,7 @@ from typing import Any
 
 from phantom_dist.campaign.calibrate import Observer, calibration_rows
 from phantom_dist.law.file import read_law, write_law
-from phantom_dist.law.law import Law, fit_law
+from phantom_dist.law.law import Law, class_of, fit_law
 from phantom_dist.law.validation import validate
 
 Row = dict[str, Any]
@@ -48,6 +48,8 @@ def fit(
     rows = [*old, *new]
     law = fit_law(rows, _provenance(rows, before, directories, len(new), dropped))
     write_law(law, out)
+    # A class that has no law has too few models to leave one out.
+    fitted = [row for row in rows if class_of(row) in law.classes]
     return {
         "file": os.fspath(out),
         "rows": len(rows),
@@ -63,13 +65,8 @@ def fit(
             }
             for name, item in law.classes.items()
         },
-        "validation": [e for e in validate(rows_of_fitted(law)) if e["rule"] == "law"],
+        "validation": [e for e in validate(fitted) if e["rule"] == "law"],
     }
-
-
-def rows_of_fitted(law: Law) -> list[Any]:
-    """The rows whose class has a law: the others have too few models to leave one out."""
-    return [row for row in law.rows if f"{row['method']} {row['optimizer']}" in law.classes]
 
 
 def _provenance(

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from phantom_dist.campaign.calibrate import path_row
 from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.measurement import Origin
@@ -19,6 +17,7 @@ from phantom_dist.law.file import read_law
 from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.refinement.critical_rate import WHICH
+from phantom_dist.scheduling.worker import device_of
 from phantom_dist.spec import load_contexts
 
 Row = dict[str, Any]
@@ -60,7 +59,7 @@ def predict(
         raise InputError(f"steps: {steps}. Allowed: 1 and more.")
     known = law if isinstance(law, Law) else read_law(law)
     chosen = _contexts(model, contexts)
-    loaded = load(model, device="cuda" if torch.cuda.is_available() else "cpu")
+    loaded = load(model, device=device_of("auto"))
     predictions = []
     for context in chosen:
         problem = Problem(

@@ -101,7 +101,7 @@ def search(rows: Sequence[Row], seed: int = 0) -> Closure:
 
 
 def _loss(errors: Array, models: NDArray[Any]) -> float:
-    """Mean of the median and the 90th percentile of |error| over contexts and the median over architectures' means."""
+    """Median + half the 90th percentile of |error| over contexts, + median + half the worst of the models' means."""
     by_model = [abs(errors[models == model].mean()) for model in np.unique(models)]
     size = np.abs(errors)
     return float(np.median(size) + np.quantile(size, 0.9) / 2 + np.median(by_model) + max(by_model) / 2)

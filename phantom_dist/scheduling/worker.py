@@ -37,7 +37,7 @@ class Worker:
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
         self._settings = settings
-        self._device = _device(settings.device)
+        self._device = device_of(settings.device)
         self._directory = RunDirectory(Store(settings.location))
         self._engine = engine_named(settings.engine)
         self._warm: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
@@ -123,7 +123,12 @@ def circumstances(batch: str, attempt: int) -> Row:
     }
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda` means here.
+
+    Raises:
+        InputError: cuda where there is none.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -90,7 +90,8 @@ class Curve:
     """g_T(η) of one problem, trained for real; remembers what was tried."""
 
     def __init__(self, problem: Problem) -> None:
-        self._loaded, self.tried = load(problem.model), {}
+        self._loaded = load(problem.model)
+        self.restart()
         self.origin = probe(self._loaded, problem)
 
     def restart(self) -> None:

@@ -7,13 +7,14 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import phantom_dist
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.law.file import read_law
-from phantom_dist.law.law import fit_law
+from phantom_dist.law.law import class_of, fit_law
 from phantom_dist.law.validation import leave_one_out, summary
 from phantom_dist.models import load
 from phantom_dist.spec import expand, load_contexts
@@ -57,10 +58,7 @@ def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):
     """Same weights, same critical rates within the brackets' width, same paths up to rounding on another machine."""
     draw = random.Random(20)
     rows = [row for row in law.rows if row["problem"] in problems and row["steps"] <= 32]
-    sample = [
-        draw.choice([r for r in rows if f"{r['method']} {r['optimizer']}" == name])
-        for name in sorted(CLASSES)
-    ]
+    sample = [draw.choice([r for r in rows if class_of(r) == name]) for name in sorted(CLASSES)]
     contexts = {c.id: c for c in load_contexts(ROOT / "sweeps/contexts/zoo.yaml")}
     for row in sample:
         problem = problems[row["problem"]]
@@ -91,10 +89,8 @@ def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):
 
 def test_the_real_model_left_out_is_predicted(law):
     """Full SGD on SmolLM2-135M by a law that knows the zoo alone, models of 0.06 to 0.5 M parameters."""
-    rows = [row for row in law.rows if f"{row['method']} {row['optimizer']}" == "full sgd"]
+    rows = [row for row in law.rows if class_of(row) == "full sgd"]
     held = [h for h in leave_one_out(rows) if not h.row["model"].startswith("zoo:")]
-    import numpy as np
-
     found = summary([h.row for h in held], np.array([h.error for h in held]))
     # Ten contexts at two T. The paper's claim for its one held-out architecture is 2.1 %.
     assert found["architecture_error_max"] < 0.021

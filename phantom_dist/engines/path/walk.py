@@ -64,7 +64,8 @@ class Course:
 class Walk(ABC):
     """The walk of one optimizer. Abstract; `sgd` and `adam` are final.
 
-    `initial` (N,): all trained parameters in a row, untouched. `slope_0`: dℓ/dx at the start, once a point is there.
+    `initial` (N,): all trained parameters in a row, untouched. `slope_0`: dℓ/dx at the start, once a point is there;
+    `gap_slope_0`: dg/dℓ there, set by whoever knows κ.
     `efforts`: effective steps (`kernel_rate.effective_steps`) after 0, 1, …, T steps.
     `solves`: how often a rate is worth solving for between two points.
     """
@@ -82,6 +83,7 @@ class Walk(ABC):
         self.initial = initial
         self.points: list[Point] = []
         self.slope_0 = 0.0
+        self.gap_slope_0 = 1.0
         self._descents: list[Tensor] = []  # −∇ℓ at each point
         self._last = torch.zeros_like(initial)  # θ_0 − θ at the last point
 
@@ -130,9 +132,6 @@ class Walk(ABC):
     def gap_of_log_odds(self) -> Curve:
         """g as a function of ℓ: through all points, with the slope that κ gives at the start."""
         return through([p.log_odds for p in self.points], [p.gap for p in self.points], self.gap_slope_0)
-
-    gap_slope_0 = 1.0
-    """dg/dℓ at the start."""
 
     def anchored(
         self, ways: Sequence[float], rises: Sequence[float], offsets: Sequence[float]
