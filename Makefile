@@ -37,7 +37,10 @@ bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted t
 calibration: $(INSTALLED) ## measure and fit the shipped law anew: an hour and a half
 	$(BIN)/phantom-dist run sweeps/calibration-zoo.yaml --out runs/calibration-zoo
 	$(BIN)/phantom-dist run sweeps/calibration-smollm2.yaml --out runs/calibration-smollm2
-	$(BIN)/phantom-dist fit runs/calibration-zoo runs/calibration-smollm2 --alone --out phantom_dist/law/shipped.json
+	$(BIN)/phantom-dist run sweeps/lora-zoo.yaml --out runs/lora-zoo
+	$(BIN)/phantom-dist run sweeps/lora-smollm2.yaml --out runs/lora-smollm2
+	$(BIN)/phantom-dist fit runs/calibration-zoo runs/calibration-smollm2 --alone --out phantom_dist/law/shipped.json \
+		--lora runs/lora-zoo --lora runs/lora-smollm2
 
 format: $(INSTALLED) ## sort the imports and format the code
 	$(BIN)/ruff check --select I --fix .

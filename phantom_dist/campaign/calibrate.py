@@ -1,4 +1,4 @@
-"""Rows that a law is fitted to: what a run measured, with the path probed for it."""
+"""Rows that a law is fitted to: the critical rates of runs, each with its probed path."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.measurement import Origin, PathProbe
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path import probe_path
-from phantom_dist.engines.trainable import readout_matrix
-from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.engines.rows import probe_row
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.refinement.critical_rate import WHICH, critical_rates
 from phantom_dist.scheduling.worker import device_of
@@ -22,23 +20,11 @@ from phantom_dist.traces import open_run
 Row = dict[str, Any]
 Observer = Callable[[int, int], None]
 
-
-def path_row(loaded: LoadedModel, origin: Origin, path: PathProbe) -> Row:
-    """What the law reads of a problem, beside the keys that say which."""
-    problem = origin.problem
-    assert origin.identity is not None
-    return {
-        "weights": origin.identity.weights,
-        "parameters": origin.identity.parameters,
-        "width": readout_matrix(loaded.model).shape[1],
-        "effective_steps": effective_steps(problem.steps, problem.schedule, problem.optimizer),
-        "gap_0": origin.gap_0,
-        "kappa": origin.kappa,
-        "overlap_0": origin.overlap_0,
-        "log_odds_0": path.log_odds_0,
-        "path_rates": list(path.learning_rates),
-        "path_trial_steps": path.trial_steps,
-    }
+PROBED = (
+    "weights", "parameters", "width", "effective_steps", "gap_0", "kappa", "overlap_0", "log_odds_0", "path_rates",
+    "probe_trial_steps",
+)  # fmt: skip
+"""What the law reads of a problem's probe, beside the keys that say which; as in `probes/`."""
 
 
 def calibration_rows(
@@ -47,6 +33,8 @@ def calibration_rows(
     observer: Observer | None = None,
 ) -> tuple[list[Row], dict[str, int]]:
     """One row for each critical rate that the runs measured; and how many problems had none, by reason.
+
+    A path that the run didn't probe is probed now, which needs its model.
 
     Args:
         directories: run directories.
@@ -57,33 +45,43 @@ def calibration_rows(
         InputError: no run directory, or one of its models can't be reached any more.
     """
     dropped: Counter[str] = Counter()
+    rows: list[Row] = []
     wanted: dict[str, list[tuple[Row, Problem]]] = {}
     for location in directories:
         directory, spec = open_run(location)
         problems: dict[str, Problem] = {problem.key: problem for problem in expand(spec)}
-        probes = directory.probes().to_pylist()
-        for entry in critical_rates(probes, directory.trials().to_pylist(), tolerance_of(spec)):
+        probes = {row["problem"]: row for row in directory.probes().to_pylist()}
+        for entry in critical_rates(probes.values(), directory.trials().to_pylist(), tolerance_of(spec)):
             key = entry["problem"]
             if entry["eta_c"] is None:
                 dropped[entry["reason"]] += 1
-            elif key not in known and key in problems:
+            elif key in known or key not in problems:
+                continue
+            elif probes[key]["path_rates"] is not None:
+                rows.append(_row(entry, probes[key]))
+            else:
                 wanted.setdefault(problems[key].model, []).append((entry, problems[key]))
-    total, rows = sum(map(len, wanted.values())), []
+    total, done = sum(map(len, wanted.values())), 0
     for model, entries in wanted.items():
         loaded: dict[str, LoadedModel] = {}
         for entry, problem in entries:
             precision = problem.precision
             if precision not in loaded:
                 loaded[precision] = load(model, precision=precision, device=device_of("auto"))
-            origin, path = probe_path(loaded[precision], problem)
-            if path is None:
+            origin = probe_path(loaded[precision], problem)
+            if origin.path is None:
                 raise InputError(
                     f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now the pair is "
                     f"refused ({origin.message}). Were its weights replaced?"
                 )
-            which = {name: entry[name] for name in ("problem", *WHICH)}
-            measured = {"eta_c": entry["eta_c"], "bracket": entry["bracket"]}
-            rows.append(which | measured | path_row(loaded[precision], origin, path))
+            rows.append(_row(entry, probe_row(origin)))
+            done += 1
             if observer is not None:
-                observer(len(rows), total)
+                observer(done, total)
     return rows, dict(dropped)
+
+
+def _row(entry: Row, probe: Row) -> Row:
+    which = {name: entry[name] for name in ("problem", *WHICH)}
+    measured = {"eta_c": entry["eta_c"], "bracket": entry["bracket"]}
+    return which | measured | {name: probe[name] for name in PROBED}

@@ -11,6 +11,8 @@ weights is taken; the constant is shared too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.kinds import kind_of
@@ -29,6 +31,20 @@ OVERHEAD_S = 0.006
 BATCH_OVERHEAD_S = 0.02
 """The same for a step of a batch of lanes."""
 
+SAVED_TRIALS = {"full": 1.2, "lora": 3.0}
+"""Trials that the law's prediction spares a search to 1 % (mean over the shipped calibration, models left out)."""
+
+PATH_STEPS = 2.5
+"""Trial-steps of a path probe beyond those of κ."""
+
+_WALKED_BYTES: dict[tuple[str, str], Callable[[int], float]] = {
+    ("full", "sgd"): lambda steps: 270,
+    ("full", "adamw"): lambda steps: 700 + 30 * steps,
+    ("lora", "sgd"): lambda steps: 0,
+    ("lora", "adamw"): lambda steps: 0,
+}
+"""Bytes that the walks of a path probe move for each parameter (measured on SmolLM2-135M)."""
+
 WORKER_BYTES = 0.7e9
 """Memory of a worker process before it loads a model."""
 
@@ -44,6 +60,15 @@ def seconds_per_lane_step(problem: Problem, parameters: int, lanes: int) -> floa
     moved = parameters * (40 if kind_of(problem) == "stacked" else 8 / lanes)
     done = 4 * parameters * tokens(problem) * (1.3 if kind_of(problem) == "dual" else 1.0)
     return max(moved / BANDWIDTH, done / OPERATIONS) + BATCH_OVERHEAD_S / lanes
+
+
+def path_pays(problem: Problem, parameters: int, lanes: int) -> bool:
+    """Whether a search is done sooner when it starts from the law: if the probe takes less than the trials it saves."""
+    step = seconds_per_step(problem, parameters)
+    walked = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps) / BANDWIDTH
+    probing = PATH_STEPS * step + walked
+    saved = SAVED_TRIALS[problem.method] * problem.steps
+    return probing < saved * seconds_per_lane_step(problem, parameters, lanes)
 
 
 def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:

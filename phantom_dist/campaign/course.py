@@ -5,6 +5,7 @@ Every decision follows from stored rows, so a run that was interrupted at any mo
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -21,6 +22,9 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.rows import origin_from_row, probe_row
 from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.law.file import read_law
+from phantom_dist.law.law import Law
+from phantom_dist.refinement.root_search import Expected
 from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished
@@ -100,7 +104,7 @@ class Campaign:
 
     def _first_tasks(self) -> Iterator[Task]:
         unknown = (p for p in self._plan.problems if p.key not in self._origins)
-        yield from pack_probes(unknown, self._plan.parameters)
+        yield from pack_probes(unknown, self._plan.parameters, self._plan.starts_from_law)
         for cohort in self._cohorts:
             yield from self._next_task(cohort)
 
@@ -117,8 +121,23 @@ class Campaign:
                 slope_0=steps * origin.kappa,
                 learning_rates=self._plan.learning_rates,
                 tolerance=self._plan.tolerance,
+                expected=self._expected(origin),
                 rows=self._rows[problem.key],
             )
+
+    def _expected(self, origin: Origin) -> Expected | None:
+        """Where the law sees η_c; the path's own answer where the law doesn't know this way of training."""
+        if origin.path is None or self._plan.tolerance is None:
+            return None
+        predicted = self._law.predict(probe_row(origin))
+        if predicted.eta_c is None or predicted.interval is None:
+            rate = origin.path.learning_rates[-1]
+            return rate, rate, rate
+        return predicted.interval[0], predicted.eta_c, predicted.interval[1]
+
+    @functools.cached_property
+    def _law(self) -> Law:
+        return read_law()
 
     def _refuse_twin(self, origin: Origin) -> None:
         """Two problems whose trials are the same by content would give every trial two rows."""
@@ -145,7 +164,7 @@ class Campaign:
             if origin.refusal is not None:
                 self._record_refusal(origin)
                 continue
-            asked = self._searches[problem.key].next_learning_rates()
+            asked = self._searches[problem.key].next_learning_rates(together=2 if cohort.spare else 1)
             if not asked:
                 self._settled.add(problem.key)
             trials += [Trial(origin=origin, learning_rate=r) for r in asked if rate is None or r == rate]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 from phantom_dist.campaign.calibrate import Observer, calibration_rows
+from phantom_dist.campaign.suffices import SETTINGS, lora_rows
 from phantom_dist.law.file import read_law, write_law
-from phantom_dist.law.law import Law, class_of, fit_law
-from phantom_dist.law.validation import validate
+from phantom_dist.law.law import Law, by_class, class_of, fit_law
+from phantom_dist.law.validation import HELD_OUT, leave_one_out, validate, with_held_out
 
 Row = dict[str, Any]
 
@@ -24,6 +27,7 @@ def fit(
     out: str | os.PathLike[str],
     prior: str | os.PathLike[str] | None = None,
     alone: bool = False,
+    lora: Sequence[str | os.PathLike[str]] = (),
     observer: Observer | None = None,
 ) -> Row:
     """Fit the critical-rate law and write its file.
@@ -36,6 +40,7 @@ def fit(
         out: the file to write.
         prior: law file whose calibration is built on; None for the shipped one.
         alone: build on no prior.
+        lora: more run directories, whose LoRA searches only say where LoRA suffices; their critical rates stay out.
         observer: told (done, total) of the paths.
 
     Raises:
@@ -43,13 +48,21 @@ def fit(
         StoreError: the file can't be written.
     """
     before = None if alone else read_law(prior)
-    old: list[Any] = [] if before is None else list(before.rows)
+    old = (
+        [] if before is None else [{k: v for k, v in row.items() if k not in HELD_OUT} for row in before.rows]
+    )
     new, dropped = calibration_rows(directories, {str(row["problem"]) for row in old}, observer)
     rows = [*old, *new]
     law = fit_law(rows, _provenance(rows, before, directories, len(new), dropped))
-    write_law(law, out)
     # A class that has no law has too few models to leave one out.
-    fitted = [row for row in rows if class_of(row) in law.classes]
+    classes = by_class([row for row in rows if class_of(row) in law.classes])
+    held = [h for members in classes.values() for h in leave_one_out(members)]
+    by_row = {id(h.row): h for h in held}
+    known = [with_held_out(row, by_row[id(row)]) if id(row) in by_row else row for row in rows]
+    earlier = [] if before is None else list(before.lora)
+    found = lora_rows([*directories, *lora], earlier)
+    law = dataclasses.replace(law, rows=known, lora=_merged(earlier, found))
+    write_law(law, out)
     return {
         "file": os.fspath(out),
         "rows": len(rows),
@@ -65,8 +78,15 @@ def fit(
             }
             for name, item in law.classes.items()
         },
-        "validation": [e for e in validate(fitted) if e["rule"] == "law"],
+        "lora": None if law.lora_classes is None else law.lora_classes.verdict,
+        "validation": [e for e in validate(held) if e["rule"] == "law"],
     }
+
+
+def _merged(earlier: Sequence[Any], found: Sequence[Row]) -> list[Any]:
+    """What is counted anew replaces what was counted of the same model and settings."""
+    key = operator.itemgetter("weights", *SETTINGS)
+    return list({key(row): row for row in (*earlier, *found)}.values())
 
 
 def _provenance(

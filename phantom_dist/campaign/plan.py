@@ -39,6 +39,19 @@ class Plan:
         return tolerance_of(self.spec)
 
     @property
+    def start(self) -> str | None:
+        """Where searches start: `auto`, `law` or `first_order`; None for a sweep over given learning rates."""
+        rates = learning_rates_of(self.spec)
+        return rates.start if isinstance(rates, Critical) else None
+
+    def starts_from_law(self, problem: Problem) -> bool:
+        """Whether the problem's path is probed, so that its search starts where the law predicts η_c."""
+        if self.start != "auto":
+            return self.start == "law"
+        lanes = next(len(cohort.members) for cohort in self.cohorts if problem in cohort.problems)
+        return cost.path_pays(problem, self.parameters(problem), lanes)
+
+    @property
     def learning_rates(self) -> tuple[float, ...]:
         """The given learning rates; empty for a search."""
         rates = learning_rates_of(self.spec)

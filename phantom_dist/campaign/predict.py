@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phantom_dist.campaign.calibrate import path_row
+from phantom_dist.campaign.suffices import bulk_of
 from phantom_dist.core.errors import InputError, OutOfMemory
-from phantom_dist.core.measurement import Origin
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.rows import probe_row, problem_row
+from phantom_dist.law.classes import says
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.models import LoadedModel, load
@@ -73,27 +73,36 @@ def predict(
         predictions.append(_predict(loaded, problem, known))
         if observer is not None:
             observer(len(predictions), len(chosen))
-    return {"predictions": predictions}
+    return {"predictions": predictions, "lora": {model: _lora(loaded, known)}}
+
+
+def _lora(loaded: LoadedModel, law: Law) -> Row:
+    if law.lora_classes is None:
+        nothing = dict.fromkeys(("class", "sufficient", "evidence"))
+        return nothing | {"reason": "no calibration run searched under LoRA"}
+    said = says(law.lora_classes, law.lora, bulk_of(loaded))
+    reason = None if said["class"] is not None else law.lora_classes.verdict
+    return said | {"reason": reason}
 
 
 def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> Row:
     try:
-        origin, path = probe_path(loaded, problem)
+        origin = probe_path(loaded, problem)
     except (OutOfMemory, ArithmeticError) as error:
         return _answer(problem_row(problem)) | {"reason": str(error)}
     row = problem_row(problem) | {k: v for k, v in probe_row(origin).items() if v is not None}
     answer = _answer(row)
     if origin.refusal is not None:
         return answer | {"reason": f"{origin.refusal.value}: {origin.message}"}
-    if path is None:
+    if origin.path is None:
         return answer | {"reason": f"the first steps widen the gap (kappa = {origin.kappa:.3g})"}
-    predicted = law.predict(row | path_row(loaded, origin, path))
+    predicted = law.predict(row)
     return answer | {
         "eta_c": predicted.eta_c,
         "interval": None if predicted.interval is None else list(predicted.interval),
         "in_domain": predicted.in_domain,
         "reason": predicted.reason,
-        "trial_steps_used": path.trial_steps,
+        "trial_steps_used": origin.trial_steps,
     }
 
 
@@ -107,7 +116,7 @@ def _answer(row: Row) -> Row:
         "reason": None,
         "kappa": row.get("kappa"),
         "gap_0": row.get("gap_0"),
-        "trial_steps_used": 0.0 if row.get("kappa") is None else float(Origin.PROBE_STEPS),
+        "trial_steps_used": row.get("probe_trial_steps", 0.0),
     }
 
 

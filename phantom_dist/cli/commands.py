@@ -146,6 +146,10 @@ def fit(
         typer.Option("--with", metavar="law.json", help="law to build on", show_default="the shipped one"),
     ] = None,
     alone: Annotated[bool, typer.Option("--alone", help="build on no earlier calibration")] = False,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="run that only says where LoRA suffices; may be repeated"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit the critical-rate law, from runs and from what ships with the package."""
@@ -155,7 +159,7 @@ def fit(
 
     def work() -> dict[str, Any]:
         view = Countdown("paths probed")
-        return fit_to(directories or [], out=out, prior=prior, alone=alone, observer=view)
+        return fit_to(directories or [], out=out, prior=prior, alone=alone, lora=lora or [], observer=view)
 
     answer(work, fit_text, as_json=as_json)
 
@@ -203,7 +207,9 @@ def report(
     from phantom_dist.reports import report as write_report
 
     answer(
-        lambda: write_report(directories, out), lambda result: f"report: {result['file']}", as_json=as_json
+        lambda: write_report(directories, out),
+        lambda result: f"{result['verdict']}\nreport: {result['file']}",
+        as_json=as_json,
     )
 
 

@@ -90,6 +90,8 @@ def fit_text(result: Json) -> str:
     for name, item in result["classes"].items():
         groups = ", ".join(item["groups"]) or "none"
         lines.append(f"  {name}: {item['constants']} fitted constants; groups: {groups}")
+    if result["lora"] is not None:
+        lines.append(f"  LoRA: {result['lora']}")
     table = Table(title="errors on architectures left out", box=None, title_justify="left")
     for column in ("class", "T", "architectures", "contexts"):
         table.add_column(column)
@@ -141,7 +143,20 @@ def predict_text(result: Json) -> str:
             f"{entry['trial_steps_used']:.3g}",
             "" if entry["in_domain"] else f"out of domain: {entry['reason']}",
         )
-    return _plain(table)
+    return "\n".join([_plain(table), *(_lora_text(model, said) for model, said in result["lora"].items())])
+
+
+def _lora_text(model: str, said: Json) -> str:
+    """Whether LoRA suffices for a model."""
+    evidence = said["evidence"]
+    if evidence is None:
+        return f"whether LoRA suffices for {model}: unknown ({said['reason']})"
+    share = f"{evidence['sufficient_contexts']} of {evidence['contexts']} calibrated contexts"
+    like = f"of {evidence['architectures']} architectures"
+    word = "suffices" if said["sufficient"] else "does not suffice"
+    lines = [f"LoRA {word} for {model}, as in {share} {like}. {evidence['classes']}"]
+    lines += [f"  beyond the calibration: {reason}" for reason in evidence["outside_calibration"]]
+    return "\n".join(lines)
 
 
 def _plain(table: Table) -> str:

@@ -10,31 +10,6 @@ from phantom_dist.core.trial import ModelIdentity, Problem, Tokens, trial_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
-    """What the untouched model says about a problem: its tokens, its gap and the gap's rate; or a refusal.
-
-    Units as in `core.quantities`: gaps in logits, kappa in logits per step per unit learning rate, loss in nats.
-    A number is None where the refusal came before it could be measured.
-    """
-
-    problem: Problem
-    identity: ModelIdentity | None = None
-    tokens: Tokens | None = None
-    lora_targets: tuple[str, ...] | None = None
-    gap_0: float | None = None
-    loss_0: float | None = None
-    kappa: float | None = None
-    overlap_0: float | None = None
-    centred_overlap: float | None = None
-    synonym_floor: float | None = None
-    refusal: Outcome | None = None
-    message: str | None = None
-
-    PROBE_STEPS = 2
-    """Cost of measuring an origin in trial-steps: one forward and two backward passes count as two."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class PathProbe:
     """What a few gradients along a problem's path say of its critical learning rate.
 
@@ -50,6 +25,41 @@ class PathProbe:
     log_odds_0: float
     gap_end: float
     trial_steps: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What the untouched model says about a problem: its tokens, its gap and the gap's rate; or a refusal.
+
+    Units as in `core.quantities`: gaps in logits, kappa in logits per step per unit learning rate, loss in nats.
+    `width`: d, columns of the readout matrix. `path` where it was probed as well and κ > 0.
+    A number is None where the refusal came before it could be measured.
+    """
+
+    problem: Problem
+    identity: ModelIdentity | None = None
+    tokens: Tokens | None = None
+    lora_targets: tuple[str, ...] | None = None
+    gap_0: float | None = None
+    loss_0: float | None = None
+    kappa: float | None = None
+    overlap_0: float | None = None
+    centred_overlap: float | None = None
+    synonym_floor: float | None = None
+    width: int | None = None
+    path: PathProbe | None = None
+    refusal: Outcome | None = None
+    message: str | None = None
+
+    PROBE_STEPS = 2
+    """Cost of measuring κ in trial-steps: one forward and two backward passes count as two."""
+
+    @property
+    def trial_steps(self) -> float:
+        """What the probe cost, in trial-steps."""
+        if self.path is not None:
+            return self.path.trial_steps
+        return 0.0 if self.kappa is None else float(self.PROBE_STEPS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

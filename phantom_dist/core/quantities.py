@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-ColumnType = Literal["float64", "int32", "int64", "string", "bool", "timestamp", "list<int32>"]
+ColumnType = Literal[
+    "float64", "int32", "int64", "string", "bool", "timestamp", "list<int32>", "list<float64>"
+]
 
 SCHEMA_VERSION = 1
 """Version of both tables; raised when a column changes its meaning or goes."""
@@ -196,6 +198,21 @@ PROBE_COLUMNS: tuple[Quantity, ...] = (
     _label("prompt_tokens", "token ids of the prompt, special tokens included", "list<int32>"),
     _label("target_token", "token id of the target", "int32"),
     _label("competitor_token", "token id of the competitor", "int32"),
+    _q("width", "int32", "1", "d", "columns of the readout matrix", 1),
+    _q(
+        "log_odds_0",
+        "float64",
+        "1",
+        "ℓ_0",
+        "ln p_t / (1 - p_t) of the untouched model; null without a path probe",
+    ),
+    _label(
+        "path_rates",
+        "successive answers of the path probe for eta_c, the best last; null without",
+        "list<float64>",
+    ),
+    _q("gap_end", "float64", "logit", "", "gap where the path probe's last walk ended; null without one"),
+    _q("probe_trial_steps", "float64", "1", "", "what probing cost, in trial-steps", 0),
     _label("refusal", "outcome of a pair that is not trained; null if it is"),
     _label("error", "why it is not trained; null if it is"),
 )

@@ -68,7 +68,8 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradients: bool) -> I
         OutOfMemory: the gradients don't fit.
     """
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
-    origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets)
+    width = readout_matrix(loaded.model).shape[1]
+    origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets, width=width)
     with out_of_memory_named():
         try:
             prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from phantom_dist.core.measurement import Origin, TrialResult
+from phantom_dist.core.measurement import Origin, PathProbe, TrialResult
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import ModelIdentity, Problem, Tokens
 from phantom_dist.instruments import kernel_rate
@@ -61,19 +61,35 @@ def _origin_row(origin: Origin) -> Row:
 
 def probe_row(origin: Origin) -> Row:
     """The row of `probes/` for an origin."""
-    tokens = origin.tokens
-    return _origin_row(origin) | {
+    tokens, path = origin.tokens, origin.path
+    row = _origin_row(origin) | {
         "prompt_tokens": None if tokens is None else list(tokens.prompt),
         "target_token": None if tokens is None else tokens.target,
         "competitor_token": None if tokens is None else tokens.competitor,
+        "width": origin.width,
+        "probe_trial_steps": origin.trial_steps,
         "refusal": origin.refusal and origin.refusal.value,
         "error": origin.message,
+    }
+    if path is None:
+        return row
+    return row | {
+        "log_odds_0": path.log_odds_0,
+        "path_rates": list(path.learning_rates),
+        "gap_end": path.gap_end,
     }
 
 
 def origin_from_row(row: Row, problem: Problem) -> Origin:
     """The origin that `probe_row` stored for this problem."""
-    tokens = identity = None
+    tokens = identity = path = None
+    if row["path_rates"] is not None:
+        path = PathProbe(
+            learning_rates=tuple(row["path_rates"]),
+            log_odds_0=row["log_odds_0"],
+            gap_end=row["gap_end"],
+            trial_steps=row["probe_trial_steps"],
+        )
     if row["prompt_tokens"] is not None:
         tokens = Tokens(
             prompt=tuple(row["prompt_tokens"]),
@@ -91,6 +107,8 @@ def origin_from_row(row: Row, problem: Problem) -> Origin:
         lora_targets=None
         if problem.lora is None or row["lora_targets"] is None
         else tuple(row["lora_targets"].split(",")),
+        width=row["width"],
+        path=path,
         refusal=None if row["refusal"] is None else Outcome(row["refusal"]),
         message=row["error"],
         **{name: row[name] for name in MEASURED},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from phantom_dist.core.errors import InputError
+from phantom_dist.law.classes import Classes, fit_classes
 from phantom_dist.law.closure import Closure, fit, residuals, search
 from phantom_dist.law.groups import BY_NAME, Row, path_rate
 from phantom_dist.law.intervals import Interval, conformal
@@ -52,16 +54,22 @@ class Prediction:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Law:
-    """Class laws, the rows that they were fitted to, and where those come from."""
+    """Class laws, the rows that they were fitted to, where those come from; and where LoRA sufficed (`law.classes`)."""
 
     classes: dict[str, ClassLaw]
     rows: list[Row]
     provenance: dict[str, Any] = field(default_factory=dict)
+    lora: list[Row] = field(default_factory=list)
+
+    @functools.cached_property
+    def lora_classes(self) -> Classes | None:
+        """Whether the readout's bulk tells if LoRA suffices (`law.classes`); None where no run said."""
+        return fit_classes(self.lora) if self.lora else None
 
     def predict(self, row: Row) -> Prediction:
-        """The critical learning rate of a problem whose path was probed; `row` as `campaign.calibrate.path_row`."""
+        """The critical learning rate of a problem whose path was probed; `row` as in `probes/`."""
         law = self.classes.get(class_of(row))
         if law is None:
             known = ", ".join(sorted(self.classes))
@@ -83,6 +91,7 @@ class Law:
             "format": FORMAT,
             "provenance": self.provenance,
             "classes": {name: asdict(law) for name, law in self.classes.items()},
+            "lora": self.lora,
             "calibration": self.rows,
         }
 
@@ -164,7 +173,7 @@ def from_json(value: Any, where: str) -> Law:
             )
             for name, item in value["classes"].items()
         }
-        return Law(classes, value["calibration"], value["provenance"])
+        return Law(classes, value["calibration"], value["provenance"], value.get("lora", []))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: no law file ({type(error).__name__}: {error})") from None
 
@@ -172,10 +181,12 @@ def from_json(value: Any, where: str) -> Law:
 def dumps(law: Law) -> str:
     """law.json: one calibration row a line, so that a change can be read."""
     head = law.to_json()
-    rows = head.pop("calibration")
-    text = json.dumps(head, indent=1, allow_nan=True)
-    lines = ",\n  ".join(json.dumps(row) for row in rows)
-    return f'{text[:-2]},\n "calibration": [\n  {lines}\n ]\n}}\n'
+    tables = {name: head.pop(name) for name in ("lora", "calibration")}
+    text = json.dumps(head, indent=1, allow_nan=True)[:-2]
+    for name, rows in tables.items():
+        lines = ",\n  ".join(json.dumps(row) for row in rows)
+        text += f',\n "{name}": [\n  {lines}\n ]'
+    return text + "\n}\n"
 
 
 def _settings(row: Row) -> dict[str, Any]:

@@ -39,6 +39,17 @@ def leave_one_out(rows: Sequence[Row]) -> list[Held]:
     return held
 
 
+HELD_OUT = ("held_out_eta_c", "held_out_interval")
+"""Keys that a row of a law file has beside what was measured."""
+
+
+def with_held_out(row: Row, held: Held) -> Row:
+    """The row with what the law says of it without its architecture: `held_out_eta_c`, `held_out_interval`."""
+    predicted, half = row["eta_c"] / math.exp(held.error), held.half_width
+    interval = [predicted * math.exp(-half), predicted * math.exp(half)] if math.isfinite(half) else None
+    return {**row, "held_out_eta_c": predicted, "held_out_interval": interval}
+
+
 def _judge(law: ClassLaw, row: Row) -> tuple[float, float]:
     error = math.log(row["eta_c"] / path_rate(row)) - law.closure.correction(row)
     return error, law.interval.half_width(row)
@@ -103,12 +114,16 @@ def summary(rows: Sequence[Row], errors: Array) -> dict[str, float]:
     }
 
 
-def validate(rows: Sequence[Row], observer: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """One entry for each class, T and rule; the law's own entries have coverage and width as well."""
+def validate(held: Sequence[Held], observer: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """One entry for each class, T and rule; the law's own entries have coverage and width as well.
+
+    Args:
+        held: every row of some classes, as `leave_one_out` gives them.
+        observer: told the name of each class that is done.
+    """
     entries: list[dict[str, Any]] = []
-    for name, members in by_class(rows).items():
-        held = leave_one_out(members)
-        by_row = {id(h.row): h for h in held}
+    by_row = {id(h.row): h for h in held}
+    for name, members in by_class([h.row for h in held]).items():
         others = {label: rule_errors(members, rule) for label, rule in RULES.items()}
         for steps in sorted({row["steps"] for row in members}):
             places = [place for place, row in enumerate(members) if row["steps"] == steps]

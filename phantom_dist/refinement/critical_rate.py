@@ -51,7 +51,7 @@ def _entry(probe: Row, trials: Sequence[Row], tolerance: float | None) -> Row:
         "eta_c": None,
         "bracket": None,
         "trials_used": len(trained),
-        "trial_steps_used": sum(r["steps_taken"] for r in trained) + (Origin.PROBE_STEPS if measured else 0),
+        "trial_steps_used": sum(r["steps_taken"] for r in trained) + (_probe_steps(probe) if measured else 0),
         "gap_0": probe["gap_0"],
         "kappa": probe["kappa"],
         "pi_c": None,
@@ -76,6 +76,12 @@ def _reason(known: Curve, trials: Sequence[Row], tolerance: float | None) -> str
         return step.reason
     failed = [r["outcome"] for r in trials if not Outcome(r["outcome"]).trained]
     return str(failed[0]) if failed else "search_not_finished"
+
+
+def _probe_steps(probe: Row) -> float:
+    """Trial-steps of the probe; runs of before this was stored probed κ alone."""
+    known: float | None = probe["probe_trial_steps"]
+    return float(Origin.PROBE_STEPS) if known is None else known
 
 
 def _number(value: float | None) -> float:

@@ -1,10 +1,10 @@
 """The next learning rate of a search for g_T(η) = 0, by safeguarded polynomial interpolation.
 
 h(0) = g_0 and h'(0) = T κ are known before any trial, so the first guess is first order, η = |g_0| / (T κ), that is
-Π = 1. After each trial the root is taken of the polynomial h(η) through the origin (value and slope) and the trials
-nearest to zero. Once a trial is estimated to lie within the tolerance of the root, the next one is placed just
-beyond the root, so that the two close the bracket. Where interpolation leaves what is known, steps of factors of two
-and bisection of log η take over.
+Π = 1, or what the law predicts. After each trial the root is taken of the polynomial h(η) through the origin (value and
+slope) and the trials nearest to zero. A trial is placed just short of an estimated root, and the next one just beyond
+it, so that the two close the bracket; where trials are trained together, both at once. Where interpolation leaves what
+is known, steps of factors of two and bisection of log η take over.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from phantom_dist.refinement.curve import Curve
 MAX_TRIALS = 30
 """A search gives up after so many trials; smooth curves take three to five."""
 
+Expected = tuple[float, float, float]
+"""A predicted root and its interval: low, rate, high."""
+
 _NODES = 3
 _CLOSE = 0.95
 """Two trials are placed this fraction of the tolerance apart, so that rounding can't push them beyond it."""
@@ -27,9 +30,9 @@ _CLOSE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The trial to run next."""
+    """The trials to run next, together; at least one."""
 
-    learning_rate: float
+    learning_rates: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,17 @@ def bracket(curve: Curve) -> Bracket | None:
     )
 
 
-def next_step(curve: Curve, tolerance: float) -> Ask | Bracket | NoRoot:
+def next_step(
+    curve: Curve, tolerance: float, *, expected: Expected | None = None, together: int = 1
+) -> Ask | Bracket | NoRoot:
     """What to do next about a curve; a function of its points alone.
 
     Args:
         curve: g_0 < 0 and the trials so far.
         tolerance: largest relative width of the bracket, e.g. 0.01.
+        expected: where the search starts; None for first order.
+        together: how many trials may be asked for at once. A second one is asked for where the root is known well
+            enough that it is likely to close the bracket; the ends of the expected interval are a third and a fourth.
     """
     if not curve.slope_0 > 0:
         return NoRoot("kappa_not_positive")
@@ -83,26 +91,38 @@ def next_step(curve: Curve, tolerance: float) -> Ask | Bracket | NoRoot:
         return NoRoot("diverges_before_crossing")
     if len(curve.points) >= MAX_TRIALS:
         return NoRoot("no_crossing_found")
-    return Ask(_place(curve, low, tolerance))
+    if expected is not None and not curve.points:
+        least, rate, most = expected
+        aim = rate / _apart(tolerance) ** 0.5
+        return Ask((aim, aim * _apart(tolerance), most, least)[:together])
+    return Ask(_place(curve, low, tolerance)[:together])
 
 
-def _place(curve: Curve, low: float, tolerance: float) -> float:
-    """The next learning rate, strictly between what is known to be too small and too large."""
+def _apart(tolerance: float) -> float:
+    """Ratio of two rates that close a bracket."""
+    return 1 + _CLOSE * tolerance
+
+
+def _place(curve: Curve, low: float, tolerance: float) -> tuple[float, ...]:
+    """The next rate, strictly between what is known to be too small and too large; and perhaps one that joins it."""
     ends = [p.learning_rate for p in (curve.above, curve.diverged) if p is not None]
     high = min(ends) if ends else math.inf
     root = interpolated_root(curve, low, high)
     if root is None or _stalling(curve, high / low if low else math.inf, tolerance):
-        return _bisect(low, high)
+        return (_bisect(low, high),)
     if math.isinf(high):
         root = min(root, 4 * low) if low else root
-    close = 1 + _CLOSE * tolerance
+    close = _apart(tolerance)
     if low and root <= low * close:
-        return low * close if low * close < high else _bisect(low, high)
+        return (low * close if low * close < high else _bisect(low, high),)
     if curve.above is not None and root >= high / close:
-        return high / close if high / close > low else _bisect(low, high)
+        return (high / close if high / close > low else _bisect(low, high),)
     # Aim half a tolerance short of the root: if the estimate is right, the next trial closes the bracket.
-    aim = root / (1 + tolerance / 2)
-    return aim if low < aim < high else root
+    aim = root / close**0.5
+    if not low < aim < high:
+        return (root,)
+    # One trial beside the origin says too little of the root for a second one to be placed by it.
+    return (aim, aim * close) if len(curve.points) > 1 and aim * close < high else (aim,)
 
 
 def _bisect(low: float, high: float) -> float:

@@ -5,9 +5,8 @@
         tell(study, trial, gap=train(trial.params["learning_rate"]))
 
 The state is the study's trials and nothing else, so any Optuna storage keeps a search and continues it. The value of a
-trial is |g_T|; g_T itself and the outcome are user attributes. Where a prediction is given the first trial is placed at
-it, and those that are trained together with the first one at the ends of its interval, so that they nearly always hold
-the crossing between them. From there on `root_search` places them.
+trial is |g_T|; g_T itself and the outcome are user attributes. `root_search` places the trials; what is asked for while
+others run is trained together with them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.refinement.curve import Curve, Point, curve
-from phantom_dist.refinement.root_search import Ask, Bracket, NoRoot, next_step
+from phantom_dist.refinement.root_search import Ask, Bracket, Expected, NoRoot, next_step
 
 LEARNING_RATE = "learning_rate"
 GAP, OUTCOME = "gap", "outcome"
@@ -50,7 +49,7 @@ class CriticalRateSampler(BaseSampler):
         gap_0: float,
         slope_0: float,
         tolerance: float,
-        expected: tuple[float, float, float] | None = None,
+        expected: Expected | None = None,
         replicas: int = 1,
     ) -> None:
         self._gap_0, self._slope_0, self._tolerance = gap_0, slope_0, tolerance
@@ -64,15 +63,9 @@ class CriticalRateSampler(BaseSampler):
                 return rate
         known = self._curve(finished)
         taken = {point.learning_rate for point in known.points} | set(running)
-        if self._expected is not None and not known.points:
-            low, rate, high = self._expected
-            # Half a tolerance short: if the prediction is right, the second trial closes the bracket from above.
-            for candidate in (rate / (1 + self._tolerance / 2), high, low):
-                if candidate not in taken:
-                    return candidate
-            return None
-        step = next_step(known, self._tolerance)
-        return step.learning_rate if isinstance(step, Ask) and step.learning_rate not in taken else None
+        step = next_step(known, self._tolerance, expected=self._expected, together=len(set(running)) + 1)
+        asked = step.learning_rates if isinstance(step, Ask) else ()
+        return next((rate for rate in asked if rate not in taken), None)
 
     def result(self, study: Study) -> Bracket | NoRoot | None:
         """The closed bracket, or why there is none; None while the search goes on."""

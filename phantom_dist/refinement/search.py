@@ -8,7 +8,7 @@ from typing import Any
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.refinement.critical_rate import points_of
 from phantom_dist.refinement.curve import Curve, curve
-from phantom_dist.refinement.root_search import Ask, Bracket, bracket, next_step
+from phantom_dist.refinement.root_search import Ask, Bracket, Expected, bracket, next_step
 
 Row = dict[str, Any]
 
@@ -21,7 +21,7 @@ class Search:
     """The learning rates of one problem: given ones, or (with a `tolerance`) a search for g_T(η) = 0.
 
     `gap_0` (logits) and `slope_0` = T κ (logits) are the origin's, known once it was probed. `rows` are the problem's
-    stored rows of `trials/`.
+    stored rows of `trials/`. `expected`: where a search starts; None for first order.
     """
 
     gap_0: float
@@ -29,10 +29,15 @@ class Search:
 
     learning_rates: tuple[float, ...] = ()
     tolerance: float | None = None
+    expected: Expected | None = None
     rows: list[Row] = field(default_factory=list)
 
-    def next_learning_rates(self) -> tuple[float, ...]:
-        """The learning rates to train next, all at once; empty when nothing is left."""
+    def next_learning_rates(self, together: int = 1) -> tuple[float, ...]:
+        """The learning rates to train next, all at once; empty when nothing is left.
+
+        Args:
+            together: how many a search may ask for at once.
+        """
         if any(Outcome(row["outcome"]).refused for row in self.rows):
             return ()
         tried = {row["learning_rate"] for row in self.rows}
@@ -40,8 +45,8 @@ class Search:
             return tuple(rate for rate in self.learning_rates if rate not in tried)
         if any(not Outcome(row["outcome"]).trained for row in self.rows):
             return ()
-        step = next_step(self._curve, self.tolerance)
-        return (step.learning_rate,) if isinstance(step, Ask) else ()
+        step = next_step(self._curve, self.tolerance, expected=self.expected, together=together)
+        return step.learning_rates if isinstance(step, Ask) else ()
 
     @property
     def bracket(self) -> Bracket | None:

@@ -22,7 +22,7 @@ import altair as alt
 import jinja2
 import vl_convert
 
-from phantom_dist.reports import figures, tables
+from phantom_dist.reports import figures, tables, verdict
 from phantom_dist.reports.figures.chart import DATASETS, dataset, specification
 from phantom_dist.reports.rows import UNDER, Row, Rows
 from phantom_dist.reports.run_tables import RunTables
@@ -36,6 +36,8 @@ _FIGURES = {
     "shares-by-step": figures.shares_by_step,
     "first-order": figures.first_order,
     "collapse": figures.collapse,
+    "predicted": figures.predicted,
+    "residuals": figures.residuals,
 }
 
 
@@ -118,6 +120,7 @@ def _words(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
     titles = {model: title for run in runs for model, title in run.titles.items()}
     prompts = {context: text for run in runs for context, text in run.prompts.items()}
     everything = [*rows.trials, *rows.others]
+    jumps, readout = verdict.jumps(rows), verdict.frozen(rows)
     under = [row for row in rows.trials if row["place"] == UNDER]
     return {
         "title": ", ".join(run.name for run in runs),
@@ -132,10 +135,13 @@ def _words(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
         "prompts": prompts,
         "under": under,
         "under_silent": sum(bool(row.get("silent")) for row in under),
-        "jumps": tables.jumps(rows),
-        "frozen": tables.frozen(rows),
+        "jumps": jumps,
+        "frozen": readout,
+        "verdict": verdict.verdict(jumps, readout),
         "geometry": tables.geometry(rows),
         "first_order": tables.first_order(rows),
+        "law": tables.law(rows),
+        "lora": list(dict.fromkeys(run.lora for run in runs if run.lora is not None)),
         "number": tables.number,
         "conditions": _conditions(runs, everything),
     }

@@ -12,7 +12,10 @@ from typing import Any
 from phantom_dist.core.errors import InputError
 from phantom_dist.refinement.critical_rate import critical_rates
 from phantom_dist.reports.page import write
+from phantom_dist.reports.predictions import law_of, predictions
+from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.run_tables import RunTables
+from phantom_dist.reports.verdict import frozen, jumps, verdict
 from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import open_run
 
@@ -21,7 +24,8 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
     """Write the page of one or several runs, finished or not; several are compared.
 
     Returns:
-        `file` (its absolute path), `bytes` (its size), `runs` (their names), `critical_rates` (how many were found).
+        `file` (its absolute path), `bytes` (its size), `runs` (their names), `verdict` (on the jumps), `critical_rates`
+        (how many were found).
 
     Raises:
         InputError: no directory is named, there is no run in one of them, or the file can't be written.
@@ -31,6 +35,7 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
         raise InputError("report: name at least one run directory")
     path = Path(out).absolute()
     runs = _told_apart([read_run(directory) for directory in directories], directories)
+    rows = Rows.of(runs)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(runs, path)
@@ -40,6 +45,7 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
         "file": str(path),
         "bytes": path.stat().st_size,
         "runs": [run.name for run in runs],
+        "verdict": verdict(jumps(rows), frozen(rows)),
         "critical_rates": sum(record["eta_c"] is not None for run in runs for record in run.critical_rates),
     }
 
@@ -47,12 +53,17 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
 def read_run(location: str | os.PathLike[str]) -> RunTables:
     """What the report needs of one run directory."""
     directory, spec = open_run(location)
-    trials = directory.trials()
+    trials, probes = directory.trials(), directory.probes().to_pylist()
+    rates = critical_rates(probes, trials.to_pylist(), tolerance_of(spec))
+    law, name = law_of(location)
     return RunTables(
         name=spec.name,
         trials=trials,
         traces=directory.traces(),
-        critical_rates=critical_rates(directory.probes().to_pylist(), trials.to_pylist(), tolerance_of(spec)),
+        critical_rates=rates,
+        predictions=predictions(law, rates, probes),
+        law=name,
+        lora=None if law.lora_classes is None else law.lora_classes.verdict,
         titles=directory.read_state().get("models", {}),
         prompts={context.id: context.text for context in spec.contexts},
         tolerance=tolerance_of(spec),

@@ -76,8 +76,10 @@ class Rows:
     """Everything that the page shows, as plain rows.
 
     `problems`: one row per critical rate asked for, found or not. `trials`: all trials that were trained;
-    their `ratio` is None where there is no η_c. `steps`: the trace rows of the trials nearest to η_c.
-    `changes`: of every trained trial and step, what moved Φ. `others`: trials without training (refused, failed).
+    their `ratio` is None where there is no η_c. `predictions`: one row per critical rate that the law predicts, with
+    measured over predicted (`found_ratio`), the interval in the same unit, and the law's groups. `steps`: the trace
+    rows of the trials nearest to η_c. `changes`: of every trained trial and step, what moved Φ. `others`: trials
+    without training (refused, failed).
     """
 
     problems: list[Row]
@@ -85,6 +87,7 @@ class Rows:
     steps: list[Row]
     changes: list[Row]
     others: list[Row]
+    predictions: list[Row]
     several_models: bool
     several_runs: bool
 
@@ -118,6 +121,11 @@ class Rows:
             steps=steps,
             changes=changes,
             others=others,
+            predictions=[
+                _predicted(naming.of(dict(record) | {"run": run.name, "law": run.law}))
+                for run in runs
+                for record in run.predictions
+            ],
             several_models=several_models,
             several_runs=several_runs,
         )
@@ -155,23 +163,20 @@ def _setting(row: Mapping[str, Any], name: str) -> Any:
 
 
 def _varying(rows: Sequence[Row]) -> list[str]:
-    """The settings in which rows of the same method and optimizer differ."""
-    ways = {(row["method"], row["optimizer"]) for row in rows}
-    return [
-        name
-        for name in _SETTINGS
-        if any(
-            len(
-                {
-                    _setting(row, name)
-                    for row in rows
-                    if name in row and (row["method"], row["optimizer"]) == way
-                }
-            )
-            > 1
-            for way in ways
-        )
-    ]
+    """The settings in which rows of the same method and optimizer differ.
+
+    Adapters' targets have other names in other architectures, so these count only where one model has several.
+    """
+
+    def differs(name: str) -> bool:
+        values: dict[tuple[Any, ...], set[Any]] = {}
+        for row in rows:
+            if name in row:
+                way = (row["method"], row["optimizer"], row["model"] if name == "lora_targets" else None)
+                values.setdefault(way, set()).add(_setting(row, name))
+        return any(len(found) > 1 for found in values.values())
+
+    return [name for name in _SETTINGS if differs(name)]
 
 
 @dataclass(frozen=True)
@@ -269,6 +274,24 @@ def _step(row: Row, trial: Row) -> Row:
         "progress": row["step"] / trial["steps"],
         "relative_loss": _over(row["loss"], trial.get("loss_0")),
         "relative_gap": _over(row["logit_gap"], abs(trial.get("gap_0") or 0)),
+    }
+
+
+def _predicted(row: Row) -> Row:
+    """Measured rate and interval as multiples of the predicted rate; `inside`: whether the interval holds the rate."""
+    low, high = (_over(row[end], row["predicted"]) for end in ("low", "high"))
+    ratio = row["eta_c"] / row["predicted"]
+    inside = None if low is None or high is None else low <= ratio <= high
+    return row | {
+        "found_ratio": ratio,
+        "residual": math.log(ratio),
+        "low_ratio": low,
+        "high_ratio": high,
+        "inside": "no interval"
+        if inside is None
+        else "inside its interval"
+        if inside
+        else "outside its interval",
     }
 
 

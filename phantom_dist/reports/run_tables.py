@@ -30,14 +30,19 @@ class RunTables:
     """One run as stored.
 
     `trials` has the columns of `core.quantities.TRIAL_COLUMNS`, `traces` those of `TRACE_COLUMNS` and
-    `model`; `critical_rates` are the objects of that name in the JSON of `run` and `status`. The rest is for
-    the reader's eye: exact model titles by model reference, prompts by context id, the sweep's tolerance.
+    `model`; `critical_rates` are the objects of that name in the JSON of `run` and `status`. `predictions`: what the
+    law says of them (`reports.predictions`), `law`: which law that is; `lora`: what its
+    calibration says of architectures under LoRA. The rest is for the reader's eye: exact model
+    titles by model reference, prompts by context id, the sweep's tolerance.
     """
 
     name: str
     trials: Table
     traces: Table
     critical_rates: Sequence[Mapping[str, Any]]
+    predictions: Sequence[Mapping[str, Any]] = ()
+    law: str = ""
+    lora: str | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     prompts: Mapping[str, str] = field(default_factory=dict)
     tolerance: float | None = None

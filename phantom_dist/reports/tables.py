@@ -112,6 +112,37 @@ def first_order(rows: Rows) -> dict[str, Spread]:
     return {way: spread for way, found in errors.items() if (spread := _spread(found))}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """How the law did on the critical rates of one way of training, in words."""
+
+    errors: Spread
+    inside: int
+    intervals: int
+    known: str
+    law: str
+
+
+def law(rows: Rows) -> dict[str, Predicted]:
+    """|measured / predicted - 1| for each way of training, and how many intervals hold the measured rate."""
+    said: dict[str, list[Row]] = {}
+    for row in rows.predictions:
+        said.setdefault(row["way"], []).append(row)
+    found = {}
+    for way, some in said.items():
+        errors = _spread([(abs(row["found_ratio"] - 1), row["line"]) for row in some])
+        assert errors is not None
+        counts = Counter(row["known"] for row in some)
+        found[way] = Predicted(
+            errors=errors,
+            inside=sum(row["inside"] == "inside its interval" for row in some),
+            intervals=sum(row["low_ratio"] is not None for row in some),
+            known=", ".join(f"{count} {known}" for known, count in counts.items()),
+            law=", ".join(dict.fromkeys(row["law"] for row in some)),
+        )
+    return found
+
+
 def geometry(rows: Rows) -> Spread | None:
     """Σ_s |geometry| / Σ_s (|geometry| + |readout|) of every trial under full fine-tuning."""
     sums: dict[tuple[str, str, str], tuple[float, float]] = {}
@@ -122,51 +153,3 @@ def geometry(rows: Rows) -> Spread | None:
             moved, whole = sums.get(key, (0.0, 0.0))
             sums[key] = (moved + abs(parts[0]), whole + abs(parts[0]) + abs(parts[1]))
     return _spread([(moved / whole, label) for (_, _, label), (moved, whole) in sums.items() if whole])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Jumps:
-    """The trials with a jump under one method, of how many, and the readout's share of their jumps."""
-
-    count: int
-    trials: int
-    lowest: float
-    highest: float
-
-
-def jumps(rows: Rows) -> dict[str, Jumps]:
-    """What the trials' largest jumps say, by method."""
-    counted = {}
-    for method in sorted({row["method"] for row in rows.trials}):
-        trials = [row for row in rows.trials if row["method"] == method]
-        shares = [row["jump_readout_share"] for row in trials if row.get("jump_step") is not None]
-        low, high = (min(shares), max(shares)) if shares else (math.nan, math.nan)
-        counted[method] = Jumps(count=len(shares), trials=len(trials), lowest=low, highest=high)
-    return counted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frozen:
-    """What the LoRA trials say about their readout matrix."""
-
-    trials: int
-    identical: int
-    steps: int
-    exact: int
-
-
-def frozen(rows: Rows) -> Frozen:
-    """LoRA trials whose readout hash is the same at every step, and their steps of no geometry change."""
-    hashes: dict[tuple[str, str], set[Any]] = {}
-    changes = []
-    for row in rows.changes:
-        if row["method"] == "lora":
-            hashes.setdefault((row["run"], row["trial_id"]), set()).add(row.get("readout_hash"))
-            if row["step"] > 0:
-                changes.append(row["geometry_change"])
-    return Frozen(
-        trials=len(hashes),
-        identical=sum(len(found) == 1 and None not in found for found in hashes.values()),
-        steps=len(changes),
-        exact=sum(change == 0 for change in changes),
-    )

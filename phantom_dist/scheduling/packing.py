@@ -36,6 +36,12 @@ class Cohort:
     """Problems and learning rates that are trained as one batch; None where a search decides."""
 
     members: tuple[tuple[Problem, float | None], ...]
+    lanes: int
+
+    @property
+    def spare(self) -> bool:
+        """Whether every search could have a second trial in the same batch."""
+        return 2 * len(self.members) <= self.lanes
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -64,10 +70,11 @@ def cohorts(
         alike.setdefault(problem.training, []).extend((problem, rate) for rate in rates)
     for members in alike.values():
         # The longest prompt's room decides: all lanes are padded to it.
-        most = min(MAX_LANES if learning_rates else MAX_SEARCHES, *(lanes(problem) for problem, _ in members))
-        size = math.ceil(len(members) / math.ceil(len(members) / max(1, most)))
+        room = max(1, min(lanes(problem) for problem, _ in members))
+        most = min(MAX_LANES if learning_rates else MAX_SEARCHES, room)
+        size = math.ceil(len(members) / math.ceil(len(members) / most))
         for start in range(0, len(members), size):
-            yield Cohort(tuple(members[start : start + size]))
+            yield Cohort(tuple(members[start : start + size]), lanes=room)
 
 
 def work(problem: Problem, parameters: int) -> float:
@@ -90,18 +97,23 @@ def single_trials(problem: Problem, parameters: int) -> int:
     return max(1, min(MAX_LANES, int(BATCH_WORK // work(problem, parameters))))
 
 
-def pack_probes(problems: Iterable[Problem], parameters: Callable[[Problem], int]) -> Iterator[ProbeTask]:
+def pack_probes(
+    problems: Iterable[Problem],
+    parameters: Callable[[Problem], int],
+    with_path: Callable[[Problem], bool] = lambda problem: False,
+) -> Iterator[ProbeTask]:
     """Probe tasks of one model each, in order, up to `BATCH_WORK` or `MAX_PROBES`, at least one problem.
 
     Args:
         problems: what to probe.
         parameters: number of parameters of a problem's model.
+        with_path: whether a problem's path is probed as well.
     """
-    by_model: dict[str, list[Problem]] = {}
+    alike: dict[tuple[str, bool], list[Problem]] = {}
     for problem in problems:
-        by_model.setdefault(problem.model, []).append(problem)
-    for members in by_model.values():
+        alike.setdefault((problem.model, with_path(problem)), []).append(problem)
+    for (_, paths), members in alike.items():
         cost = work(members[0], parameters(members[0])) * Origin.PROBE_STEPS / members[0].steps
         size = max(1, min(MAX_PROBES, int(BATCH_WORK // cost)))
         for start in range(0, len(members), size):
-            yield probe_task(members[start : start + size])
+            yield probe_task(members[start : start + size], paths=paths)

@@ -12,11 +12,12 @@ from phantom_dist.core.trial import Problem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeTask:
-    """Measure the origins of some problems of one model."""
+    """Measure the origins of some problems of one model; with `paths`, their paths as well."""
 
     id: str
     model: str
     problems: tuple[Problem, ...]
+    paths: bool
 
     @property
     def size(self) -> int:
@@ -26,7 +27,8 @@ class ProbeTask:
     def halves(self) -> tuple[ProbeTask, ProbeTask]:
         """The same work as two tasks."""
         middle = len(self.problems) // 2
-        return probe_task(self.problems[:middle]), probe_task(self.problems[middle:])
+        first, second = self.problems[:middle], self.problems[middle:]
+        return probe_task(first, paths=self.paths), probe_task(second, paths=self.paths)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,10 +62,11 @@ def batch_id(members: Iterable[tuple[str, float | None]]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
-def probe_task(problems: Iterable[Problem]) -> ProbeTask:
+def probe_task(problems: Iterable[Problem], *, paths: bool = False) -> ProbeTask:
     """A probe task for problems of one model."""
     problems = tuple(problems)
-    return ProbeTask(id=batch_id((p.key, None) for p in problems), model=problems[0].model, problems=problems)
+    name = batch_id((p.key, None) for p in problems)
+    return ProbeTask(id=name, model=problems[0].model, problems=problems, paths=paths)
 
 
 def train_task(trials: Iterable[Trial]) -> TrainTask:

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from phantom_dist.core.errors import InputError
+from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.measurement import Origin, TrialResult
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import engine_named, probe, rows
 from phantom_dist.engines.memory import out_of_memory_named
+from phantom_dist.engines.path import probe_path
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
@@ -56,9 +57,18 @@ class Worker:
             return (), self._train(task, attempt)
 
     def _probe(self, task: ProbeTask) -> tuple[Origin, ...]:
-        origins = tuple(probe.probe(self._model(problem), problem) for problem in task.problems)
+        measure = self._probe_path if task.paths else probe.probe
+        origins = tuple(measure(self._model(problem), problem) for problem in task.problems)
         self._directory.write_probes(task.id, [rows.probe_row(origin) for origin in origins])
         return origins
+
+    @staticmethod
+    def _probe_path(loaded: LoadedModel, problem: Problem) -> Origin:
+        """A search can do without the path, so what keeps it from being probed is no reason to refuse the problem."""
+        try:
+            return probe_path(loaded, problem)
+        except (OutOfMemory, ArithmeticError):
+            return probe.probe(loaded, problem)
 
     def _train(self, task: TrainTask, attempt: int) -> tuple[Row, ...]:
         loaded = self._model(task.trials[0].problem)

@@ -33,7 +33,7 @@ def extends(old: SweepSpec, new: SweepSpec) -> list[str]:
     """What keeps `new` from continuing a run of `old`: one line for every difference; empty if nothing does.
 
     `new` extends `old` if it has every value that `old` has on every axis, and is equal in all else. What a
-    model may do (`allow_pickle`, `trust_remote_code`) does not count.
+    model may do (`allow_pickle`, `trust_remote_code`) and where a search starts do not count.
     """
     differences: list[str] = []
     before, after = _axes(old), _axes(new)

@@ -23,6 +23,11 @@ class Critical(Strict):
         le=0.5,
         description="the search ends when two trials, one committed and one not, lie this close (relative)",
     )
+    start: Literal["auto", "law", "first_order"] = Field(
+        default="auto",
+        description="where the search begins: at the shipped law's prediction, whose probe costs a few gradients;"
+        " at first order, which costs nothing more; auto: whichever is expected to be done sooner",
+    )
 
 
 class LogRange(Strict):
@@ -48,7 +53,7 @@ class LogRange(Strict):
 
 
 class CriticalSearch(Strict):
-    """`critical: {tolerance: 0.01}`."""
+    """`critical: {tolerance: 0.01, start: auto}`."""
 
     critical: Critical
 

@@ -116,7 +116,7 @@ class RunDirectory:
         whole = {_stem(name) for name in self.store.names("trials")}
         names = [name for name in self.store.names("traces") if _stem(name) in whole]
         with_model = schema.TRACES.append(pa.field("model", pa.string()))
-        wanted = None if trial_ids is None else ds.field("trial_id").isin(list(trial_ids))
+        wanted = None if trial_ids is None else ds.field("trial_id").isin(pa.array(trial_ids, pa.string()))
         by_model = ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri")
         return self._read(names, with_model, wanted, by_model)
 

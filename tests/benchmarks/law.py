@@ -31,8 +31,8 @@ from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.probe import probe
 from phantom_dist.law.file import read_law
 from phantom_dist.law.groups import first_order_rate
-from phantom_dist.law.law import Law, class_of, fit_class
-from phantom_dist.law.validation import validate
+from phantom_dist.law.law import Law, by_class, class_of, fit_class
+from phantom_dist.law.validation import leave_one_out, validate
 from phantom_dist.models import load
 from phantom_dist.refinement.sampler import CriticalRateSampler, ask, tell
 from phantom_dist.spec import expand
@@ -144,7 +144,7 @@ def ours(curve: Curve, law: Law, row: dict[str, Any]) -> dict[float, int | None]
         while (trial := ask(study)) is not None:
             tell(study, trial, gap=curve(trial.params["learning_rate"]))
         done = curve.width <= tolerance * (1 + 1e-9)
-        reached[tolerance] = round(STEPS * len(curve.tried) + row["path_trial_steps"]) if done else None
+        reached[tolerance] = round(STEPS * len(curve.tried) + row["probe_trial_steps"]) if done else None
     return reached
 
 
@@ -234,7 +234,8 @@ def median(values: list[int | None]) -> float | None:
 def main() -> None:
     """Validate and print; the last line is one JSON object, its figures those of the worst class and T."""
     law = read_law()
-    entries = validate(law.rows, lambda name: console.print(f"[dim]{name} done[/dim]"))
+    held = [h for members in by_class(law.rows).values() for h in leave_one_out(members)]
+    entries = validate(held, lambda name: console.print(f"[dim]{name} done[/dim]"))
     console.print(table(entries))
     mine = [entry for entry in entries if entry["rule"] == "law"]
     worst = {

@@ -12,7 +12,7 @@ CONTEXTS = Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml"
 
 @pytest.fixture
 def sweep() -> dict[str, Any]:
-    """Two contexts of one zoo model, full SGD and LoRA AdamW, critical rates to 5 %."""
+    """Two contexts of one zoo model, full SGD and LoRA AdamW, critical rates to 5 % from first order."""
     from phantom_dist.spec import load_contexts
 
     contexts = [c.model_dump() for c in load_contexts(CONTEXTS)[:2]]
@@ -24,6 +24,6 @@ def sweep() -> dict[str, Any]:
             {"full": {"optimizers": ["sgd"]}},
             {"lora": {"rank": 4, "alpha": 8, "optimizers": ["adamw"]}},
         ],
-        "learning_rates": {"critical": {"tolerance": 0.05}},
+        "learning_rates": {"critical": {"tolerance": 0.05, "start": "first_order"}},
         "steps": [4],
     }

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 import phantom_dist
+from phantom_dist.campaign.calibrate import PROBED
+from phantom_dist.campaign.suffices import lora_rows
 from phantom_dist.core.errors import InputError
 from phantom_dist.law.file import read_law
 from phantom_dist.refinement.critical_rate import WHICH
 from phantom_dist.spec import load_contexts
+from phantom_dist.traces import open_run
 
 ROOT = Path(__file__).parents[2]
 CONTEXTS = {c.id: c for c in load_contexts(ROOT / "sweeps/contexts/zoo.yaml")}
@@ -28,11 +31,27 @@ def directory(tmp_path_factory):
         "name": "calibration",
         "models": MODELS,
         "contexts": [CONTEXTS[name].model_dump() for name in ("guilt", "street")],
-        "learning_rates": {"critical": {"tolerance": 0.002}},
+        "learning_rates": {"critical": {"tolerance": 0.002, "start": "first_order"}},
         "steps": 8,
     }
     phantom_dist.run(sweep, out, executor="inprocess")
     return out
+
+
+def test_a_path_that_the_run_probed_is_not_probed_again(directory, law_file, tmp_path):
+    spec = open_run(directory)[1].model_dump(mode="json", exclude_none=True)
+    spec["learning_rates"]["critical"]["start"] = "law"
+    phantom_dist.run(spec, tmp_path / "run", executor="inprocess")
+    seen = []
+    phantom_dist.fit(
+        [tmp_path / "run"], out=tmp_path / "law.json", alone=True, observer=lambda *done: seen.append(done)
+    )
+    assert not seen
+    probed = {row["problem"]: row for row in read_law(tmp_path / "law.json").rows}
+    for row in read_law(law_file).rows:
+        mine = probed[row["problem"]]
+        assert {name: mine[name] for name in PROBED} == {name: row[name] for name in PROBED}
+        assert mine["eta_c"] == pytest.approx(row["eta_c"], rel=0.002)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +121,67 @@ def test_an_entry_has_the_contracts_keys_and_a_refused_pair_its_reason():
     assert second["interval"] is None
     assert not second["in_domain"]
     assert second["reason"].startswith("refused_committed")
+
+
+def test_predict_says_whether_lora_suffices_and_on_what_evidence():
+    result = phantom_dist.predict("zoo:gpt2-a", [CONTEXTS["guilt"]])
+    (said,) = result["lora"].values()
+    assert set(result["lora"]) == {"zoo:gpt2-a"}
+    evidence = said["evidence"]
+    assert said["sufficient"] is True
+    assert said["class"] is None
+    assert said["reason"].startswith("The data show no two classes")
+    assert evidence["contexts"] == evidence["sufficient_contexts"] + sum(evidence["reasons"].values())
+    assert sum(evidence["confusion"].values()) == evidence["contexts"]
+    assert evidence["outside_calibration"] == []
+
+
+def test_where_lora_suffices_is_counted_from_a_run(tmp_path):
+    """One step of rank 1: it commits in some contexts and diverges before it does in others."""
+    sweep = {
+        "name": "hard",
+        "models": ["zoo:opt-a"],
+        "contexts": [c.model_dump() for c in CONTEXTS.values()],
+        "methods": [{"lora": {"rank": 1, "alpha": 2}}],
+        "optimizers": ["adamw"],
+        "learning_rates": {"critical": {"tolerance": 0.02, "start": "first_order"}},
+        "steps": [1, 2],
+    }
+    rates = phantom_dist.run(sweep, tmp_path / "hard", executor="inprocess")["critical_rates"]
+    rows = lora_rows([tmp_path / "hard"])
+    assert [row["steps"] for row in rows] == [1, 2]
+    for row in rows:
+        mine = [e for e in rates if e["steps"] == row["steps"]]
+        assert row["contexts"] == len(mine) == len(CONTEXTS)
+        assert row["sufficient"] == sum(e["eta_c"] is not None for e in mine)
+        assert sum(row["reasons"].values()) == row["contexts"] - row["sufficient"]
+    assert rows[0]["reasons"]["diverges_before_crossing"] >= 1
+    # shipped: the same counts
+    shipped = {(r["model"], r["lora_rank"], r["steps"]): r for r in read_law().lora}
+    for row in rows:
+        assert shipped["zoo:opt-a", 1, row["steps"]] == row
+
+
+def test_a_committed_trial_whose_drag_fell_is_structural(tmp_path):
+    sweep = {
+        "name": "drag",
+        "models": ["zoo:gpt2-a"],
+        "contexts": [CONTEXTS["guilt"].model_dump()],
+        "methods": [{"lora": {"rank": 4, "alpha": 8}}],
+        "optimizers": ["adamw"],
+        "learning_rates": {"critical": {"tolerance": 0.05}},
+        "thresholds": {"structural_drag": 1e-9},
+    }
+    phantom_dist.run(sweep, tmp_path / "drag", executor="inprocess")
+    directory = open_run(tmp_path / "drag")[0]
+    (committed,) = [
+        r
+        for r in directory.trials().to_pylist()
+        if r["learning_rate"] == phantom_dist.status(tmp_path / "drag")["critical_rates"][0]["bracket"][1]
+    ]
+    (start,) = [t for t in directory.traces([committed["trial_id"]]).to_pylist() if t["step"] == 0]
+    (row,) = lora_rows([tmp_path / "drag"])
+    assert row["reasons"] == ({"structural": 1} if committed["drag_final"] < start["drag"] else {})
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
 
 import phantom_dist
 from phantom_dist.campaign import course
-from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
+from phantom_dist.scheduling import worker
 from phantom_dist.traces import RunDirectory, Store, open_run
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.digest import results_digest
@@ -253,8 +255,33 @@ def test_searches_of_one_way_share_every_batch(sweep, tmp_path):
     for row in rows(tmp_path):
         by_batch.setdefault(row["batch"], []).append(row)
     assert all(len({(r["method"], r["optimizer"]) for r in batch}) == 1 for batch in by_batch.values())
-    assert all(len({r["problem"] for r in batch}) == len(batch) for batch in by_batch.values())
-    assert sum(len(batch) == 2 for batch in by_batch.values()) >= 4, "two contexts, round by round"
+    counts = [Counter(r["problem"] for r in batch) for batch in by_batch.values()]
+    assert max(max(count.values()) for count in counts) <= 2, "spare lanes take a second trial of a search"
+    assert sum(len(count) == 2 for count in counts) >= 4, "two contexts, round by round"
+
+
+@pytest.mark.parametrize("start", ["law", "first_order"])
+def test_a_search_starts_where_it_is_told_to(sweep, tmp_path, start):
+    sweep["learning_rates"] = {"critical": {"tolerance": 0.01, "start": start}}
+    sweep["steps"] = [8]
+    result = run(sweep, tmp_path)
+    probes = open_run(tmp_path)[0].probes().to_pylist()
+    assert all((row["path_rates"] is not None) == (start == "law") for row in probes)
+    for entry in result["critical_rates"]:
+        steps = 8 * entry["trials_used"] + (4 if start == "law" else 2)
+        assert entry["trial_steps_used"] == pytest.approx(steps)
+    used = [entry["trials_used"] for entry in result["critical_rates"]]
+    assert sum(used) <= 12 if start == "law" else sum(used) >= 13, used
+
+
+def test_a_path_that_does_not_fit_is_done_without(sweep, tmp_path, monkeypatch):
+    def too_large(loaded, problem):
+        raise OutOfMemory("no room for the path")
+
+    monkeypatch.setattr(worker, "probe_path", too_large)
+    sweep["learning_rates"] = {"critical": {"tolerance": 0.05, "start": "law"}}
+    result = run(sweep, tmp_path)
+    assert all(entry["eta_c"] for entry in result["critical_rates"])
 
 
 def test_a_model_that_lanes_do_not_know_is_trained_by_the_reference_and_status_says_why(

@@ -196,7 +196,8 @@ def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, op
     )
     monkeypatch.setattr(torch.autograd, "grad", counted(grad, "backward"))
     monkeypatch.setattr(torch.Tensor, "backward", counted(backward, "backward"))
-    origin, path = probe_path(loaded, problem(method, optimizer, steps=steps))
+    origin = probe_path(loaded, problem(method, optimizer, steps=steps))
+    path = origin.path
     hook.remove()
     assert path is not None
     executed = (passes["forward"] + 2 * passes["backward"]) / 3
@@ -213,7 +214,8 @@ def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, op
 def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimizer, steps):
     """A small gap leaves little to interpolate: under 2 % of it is left, where first order leaves 10 to 50 %."""
     asked = problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"])
-    origin, path = probe_path(loaded, asked)
+    origin = probe_path(loaded, asked)
+    path = origin.path
     assert path is not None
     (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
     assert abs(result.trace[-1].logit_gap) < 0.02 * abs(result.trace[0].logit_gap)
@@ -226,7 +228,8 @@ def test_momentum_and_schedules_are_walked_as_they_are_trained(loaded):
         {"schedule": {"name": "cosine", "warmup_steps": 2}},
     ):
         asked = problem("full", "sgd", steps=8, context=CONTEXTS["guilt"], **more)
-        origin, path = probe_path(loaded, asked)
+        origin = probe_path(loaded, asked)
+        path = origin.path
         assert path is not None
         (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
         assert abs(result.trace[-1].logit_gap) < 0.03 * abs(result.trace[0].logit_gap)
@@ -235,7 +238,8 @@ def test_momentum_and_schedules_are_walked_as_they_are_trained(loaded):
 def test_a_refused_pair_has_no_path(loaded):
     context = CONTEXTS["guilt"]
     swapped = context.model_copy(update={"target": context.competitor, "competitor": context.target})
-    origin, path = probe_path(loaded, problem(context=swapped))
+    origin = probe_path(loaded, problem(context=swapped))
+    path = origin.path
     assert path is None
     assert origin.refusal is Outcome.REFUSED_COMMITTED
 
@@ -245,6 +249,7 @@ def test_a_gap_that_training_widens_has_no_path(loaded, monkeypatch):
     from phantom_dist.engines import probe as probe_module
 
     monkeypatch.setattr(probe_module, "_slope_along", lambda *_: 1.0)
-    origin, path = probe_path(loaded, problem())
+    origin = probe_path(loaded, problem())
+    path = origin.path
     assert path is None
     assert origin.kappa == -1.0

@@ -60,7 +60,7 @@ def rows(
                     "overlap_0": random_.uniform(0.4, 0.8),
                     "log_odds_0": -random_.uniform(1, 10),
                     "path_rates": rates,
-                    "path_trial_steps": 4.0,
+                    "probe_trial_steps": 4.0,
                 }
             )
     return made

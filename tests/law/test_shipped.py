@@ -15,7 +15,7 @@ from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import class_of, fit_law
-from phantom_dist.law.validation import leave_one_out, summary
+from phantom_dist.law.validation import HELD_OUT, leave_one_out, summary
 from phantom_dist.models import load
 from phantom_dist.spec import expand, load_contexts
 from phantom_dist.spec import load as load_sweep
@@ -39,9 +39,9 @@ def test_it_stands_on_what_it_says(law, problems):
     for item in law.classes.values():
         assert item.models == 15, "fourteen of the zoo and SmolLM2"
         assert item.closure.constants <= 5
-    assert law.provenance["calibration_sha256"] == (
-        hashlib.sha256(json.dumps(law.rows, sort_keys=True).encode()).hexdigest()
-    )
+    measured = [{key: value for key, value in row.items() if key not in HELD_OUT} for row in law.rows]
+    digest = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
+    assert law.provenance["calibration_sha256"] == digest
     assert law.provenance["dropped"] == {}
     zoo = [row for row in law.rows if row["model"].startswith("zoo:")]
     assert {row["problem"] for row in zoo} == set(problems), "every pair of every model, none left out"
@@ -64,7 +64,7 @@ def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):
         problem = problems[row["problem"]]
         loaded = load(problem.model)
         assert loaded.identity.weights == row["weights"], "the calibration's weights are frozen"
-        _, path = probe_path(loaded, problem)
+        path = probe_path(loaded, problem).path
         assert path is not None
         assert list(path.learning_rates) == pytest.approx(row["path_rates"], rel=2e-3)
         lora = {"rank": 4, "alpha": 8, "targets": "attention"}

@@ -13,20 +13,21 @@ from phantom_dist.refinement.curve import Point, curve
 from phantom_dist.refinement.root_search import MAX_TRIALS, Ask, Bracket, NoRoot, bracket, next_step
 
 
-def search(h, gap_0, slope_0, tolerance=0.01, diverges_at=math.inf):
+def search(h, gap_0, slope_0, tolerance=0.01, diverges_at=math.inf, **how):
     """Follow the search to its end on h(η); the verdict and the points asked for."""
     points = []
     while True:
-        step = next_step(curve(gap_0, slope_0, points), tolerance)
+        step = next_step(curve(gap_0, slope_0, points), tolerance, **how)
         if not isinstance(step, Ask):
             return step, points
-        eta = step.learning_rate
-        if eta >= diverges_at:
-            outcome, gap = Outcome.DIVERGED, math.nan
-        else:
-            gap = h(eta)
-            outcome = Outcome.COMMITTED if gap > 0 else Outcome.KINEMATIC
-        points.append(Point(learning_rate=eta, gap=gap, outcome=outcome))
+        assert 1 <= len(step.learning_rates) <= how.get("together", 1)
+        for eta in step.learning_rates:
+            if eta >= diverges_at:
+                outcome, gap = Outcome.DIVERGED, math.nan
+            else:
+                gap = h(eta)
+                outcome = Outcome.COMMITTED if gap > 0 else Outcome.KINEMATIC
+            points.append(Point(learning_rate=eta, gap=gap, outcome=outcome))
 
 
 @st.composite
@@ -44,16 +45,20 @@ def rising_curves(draw):
     return h, gap_0, slope_0
 
 
-@given(rising_curves(), st.sampled_from([0.1, 0.01, 0.001]))
-def test_ends_in_a_bracket_of_two_trials_within_the_tolerance(case, tolerance):
+@given(
+    rising_curves(), st.sampled_from([0.1, 0.01, 0.001]), st.integers(1, 4), st.none() | st.floats(0.3, 3.0)
+)
+def test_ends_in_a_bracket_of_two_trials_within_the_tolerance(case, tolerance, together, guess):
     h, gap_0, slope_0 = case
-    found, points = search(h, gap_0, slope_0, tolerance)
+    rate = None if guess is None else guess * -gap_0 / slope_0
+    expected = None if rate is None else (0.98 * rate, rate, 1.02 * rate)
+    found, points = search(h, gap_0, slope_0, tolerance, together=together, expected=expected)
     assert isinstance(found, Bracket)
     assert found.width <= tolerance
     by_rate = {p.learning_rate: p.gap for p in points}
     assert by_rate[found.low] <= 0 < by_rate[found.high]
     assert found.low <= found.root <= found.high
-    assert len(points) <= 15
+    assert len(points) <= 22
 
 
 def test_smooth_curves_take_about_four_trials():
@@ -68,7 +73,21 @@ def test_smooth_curves_take_about_four_trials():
 
 
 def test_first_trial_is_first_order():
-    assert next_step(curve(-2.0, 100.0, []), 0.01) == Ask(pytest.approx(0.02 / 1.005))
+    assert next_step(curve(-2.0, 100.0, []), 0.01) == Ask(pytest.approx((0.02 / 1.0095**0.5,)))
+
+
+def test_a_right_expectation_closes_in_one_round_of_two():
+    step = next_step(curve(-1.0, 700.0, []), 0.01, expected=(0.9e-3, 1e-3, 1.1e-3), together=2)
+    assert isinstance(step, Ask)
+    low, high = step.learning_rates
+    assert low < 1e-3 < high <= 1.01 * low
+
+
+def test_one_trial_alone_places_no_pair():
+    point = Point(learning_rate=1e-3, gap=-0.1, outcome=Outcome.KINEMATIC)
+    assert len(next_step(curve(-1.0, 1000.0, [point]), 0.01, together=2).learning_rates) == 1
+    more = Point(learning_rate=1.05e-3, gap=-0.06, outcome=Outcome.KINEMATIC)
+    assert len(next_step(curve(-1.0, 1000.0, [point, more]), 0.01, together=2).learning_rates) == 2
 
 
 @given(rising_curves())
@@ -78,7 +97,7 @@ def test_a_search_is_a_function_of_its_points_in_any_order(case):
     for n in range(len(points)):
         asked = next_step(curve(gap_0, slope_0, points[:n]), 0.01)
         assert asked == next_step(curve(gap_0, slope_0, points[:n][::-1]), 0.01)
-        assert asked == Ask(points[n].learning_rate)
+        assert asked == Ask((points[n].learning_rate,))
 
 
 def test_the_smallest_committed_rate_counts_even_if_commitment_is_lost_above():
@@ -128,7 +147,7 @@ def test_a_crossing_beyond_a_divergence_is_no_critical_rate():
     assert bracket(curve(-1.0, 1.0, points)) is None
     step = next_step(curve(-1.0, 1.0, points), 0.01)
     assert isinstance(step, Ask)
-    assert 1.0 < step.learning_rate < 2.0
+    assert 1.0 < step.learning_rates[0] < 2.0
 
 
 def test_a_slope_that_is_no_number_asks_for_nothing():

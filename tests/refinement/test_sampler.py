@@ -59,12 +59,13 @@ def test_it_closes_a_bracket_around_the_root_however_far_off_the_prediction_is(
     assert len(study.trials) <= 20
 
 
-def test_three_trials_at_once_hold_the_crossing_and_a_second_round_closes_it():
-    made = sampler(bend=0.3, expected=(2.9e-4, 3.02e-4, 3.15e-4))
+def test_four_trials_at_once_hold_the_crossing_and_a_second_round_closes_it():
+    made = sampler(bend=0.3, expected=(2.9e-4, 3.05e-4, 3.15e-4))
     study = optuna.create_study(sampler=made)
-    assert search(study, together=3, bend=0.3) <= 3
-    first = sorted(t.params["learning_rate"] for t in study.trials[:3])
-    assert first == pytest.approx([2.9e-4, 3.02e-4 / 1.005, 3.15e-4])
+    assert search(study, together=4, bend=0.3) == 2
+    first = sorted(t.params["learning_rate"] for t in study.trials[:4])
+    apart = 1.0095**0.5
+    assert first == pytest.approx([2.9e-4, 3.05e-4 / apart, 3.05e-4 * apart, 3.15e-4])
 
 
 def test_a_good_prediction_takes_two_trials():

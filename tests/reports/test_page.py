@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,7 +17,9 @@ import pytest
 
 from phantom_dist import reports
 from phantom_dist.core.errors import InputError
+from phantom_dist.law.file import read_law
 from phantom_dist.reports import RunTables
+from phantom_dist.reports.verdict import Frozen, Jumps, frozen, verdict
 from phantom_dist.traces import schema
 
 from .conftest import TRACES, table
@@ -30,6 +33,8 @@ FIGURES = {
     "shares-by-step",
     "first-order",
     "collapse",
+    "predicted",
+    "residuals",
 }
 
 
@@ -148,8 +153,8 @@ def test_lora_counts_are_measured_not_assumed(page: str, tiny_run: RunTables) ->
     spoiled = next(row for row in traces if row["readout_hash"] and row["step"] == 3)
     spoiled["readout_hash"], spoiled["geometry_change"] = "0" * 32, 1e-9
     run = replace(tiny_run, traces=table(traces, TRACES))
-    before = reports.tables.frozen(reports.Rows.of([tiny_run]))
-    after = reports.tables.frozen(reports.Rows.of([run]))
+    before = frozen(reports.Rows.of([tiny_run]))
+    after = frozen(reports.Rows.of([run]))
     assert before.identical == before.trials == after.trials
     assert (after.identical, after.exact) == (before.identical - 1, before.exact - 1)
 
@@ -160,6 +165,52 @@ def test_first_order_errors_are_those_of_pi_c(tiny_run: RunTables) -> None:
     errors = sorted(abs(r["pi_c"] - 1) for r in tiny_run.critical_rates if r["method"] == "full")
     assert spreads["full sgd"].median == reports.tables.percent(errors[1])
     assert spreads["full sgd"].largest == reports.tables.percent(errors[2])
+
+
+def test_the_law_section_holds_each_prediction_and_counts_its_intervals(
+    page: str, tiny_run: RunTables
+) -> None:
+    """The zoo's contexts with rank 4 are in the calibration: what is shown comes from the law without the model."""
+    said = list(tiny_run.predictions)
+    assert len(said) == 6
+    assert {p["known"] for p in said} == {"architecture left out"}
+    shipped = {row["problem"]: row for row in read_law().rows}
+    for p in said:
+        assert p["predicted"] == shipped[p["problem"]]["held_out_eta_c"]
+        assert [p["low"], p["high"]] == shipped[p["problem"]]["held_out_interval"]
+    inside = sum(p["low"] <= p["eta_c"] <= p["high"] for p in said if p["method"] == "full")
+    assert f"{inside} of 3 intervals" in Elements(page).text
+
+
+def test_jumps_are_judged_in_one_sentence() -> None:
+    def found(*shares: float) -> Jumps:
+        return Jumps(
+            count=len(shares),
+            trials=9,
+            lowest=min(shares),
+            median=shares[0],
+            highest=max(shares),
+            mostly_readout=sum(s > 0.5 for s in shares),
+        )
+
+    none = Jumps(count=0, trials=9, lowest=math.nan, median=math.nan, highest=math.nan, mostly_readout=0)
+    same, changed = (Frozen(trials=9, identical=n, steps=72, exact=72) for n in (9, 8))
+    assert verdict({"full": found(0.9, 1.1), "lora": found(1.0)}, same).startswith("The jumps are phantoms")
+    assert verdict({"full": found(0.9, 0.2), "lora": found(1.0)}, same).startswith(
+        "Not all jumps are phantoms"
+    )
+    assert "look like phantoms" in verdict(
+        {"full": found(0.9)}, Frozen(trials=0, identical=0, steps=0, exact=0)
+    )
+    assert "look like phantoms" in verdict({"full": found(0.9), "lora": found(1.0)}, changed)
+    assert "No jump under full" in verdict({"full": none, "lora": found(1.0)}, same)
+    assert "nothing to judge" in verdict({"full": none, "lora": none}, same)
+
+
+def test_the_verdict_stands_on_the_page(page: str, tiny_run: RunTables) -> None:
+    jumped = [r for r in tiny_run.trials.to_pylist() if r["jump_step"] is not None and r["method"] == "full"]
+    mostly = sum(r["jump_readout_share"] > 0.5 for r in jumped)
+    assert f"{mostly} of {len(jumped)} jumps under full fine-tuning" in Elements(page).text
 
 
 def test_the_collapse_draws_final_gaps_in_units_of_the_first(tiny_run: RunTables) -> None:
@@ -257,7 +308,7 @@ def test_a_run_without_anything_has_a_page() -> None:
 
 
 def test_a_grid_without_critical_rates_shows_its_phase_map_over_the_rate(tiny_run: RunTables) -> None:
-    page = reports.render([replace(tiny_run, critical_rates=[])])
+    page = reports.render([replace(tiny_run, critical_rates=[], predictions=[])])
     assert Elements(page).figures() == {"phase-map", "jumps"}
     assert '"learning rate η"' in json.dumps(data_of(page)["specs"]["phase-map"], ensure_ascii=False)
 

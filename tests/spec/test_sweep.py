@@ -118,7 +118,7 @@ def test_a_log_range_keeps_its_ends_and_equal_ratios() -> None:
         ),
         (
             "{critical: {tolerence: 0.1}}",
-            "learning_rates.critical.tolerence: unknown key. Did you mean 'tolerance'? Allowed: tolerance.",
+            "learning_rates.critical.tolerence: unknown key. Did you mean 'tolerance'? Allowed: start, tolerance.",
         ),
     ],
 )

@@ -10,6 +10,7 @@ No number is fitted but the three of `first_rate`, which only place the points. 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 
@@ -78,10 +79,10 @@ def first_rate(problem: Problem, origin: Origin, adapters_rms: float | None) -> 
     return way / steps
 
 
-def probe_path(loaded: LoadedModel, problem: Problem) -> tuple[Origin, PathProbe | None]:
+def probe_path(loaded: LoadedModel, problem: Problem) -> Origin:
     """Measure a problem's origin and its path, and leave the model as it was; costs 4 trial-steps, 5 beyond T = 32.
 
-    No path comes back where the pair is refused or κ ≤ 0 (the first steps widen the gap); the origin says which.
+    The origin has no path where the pair is refused or κ ≤ 0 (the first steps widen the gap).
 
     Raises:
         InputError: a LoRA target that this model doesn't have.
@@ -92,9 +93,9 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> tuple[Origin, PathProbe
         with out_of_memory_named(), started(loaded, problem, keep_gradients=True) as start:
             origin = start.origin
             assert origin.kappa is not None
-            return origin, _Probe(start).run() if origin.kappa > 0 else None
+            return dataclasses.replace(origin, path=_Probe(start).run()) if origin.kappa > 0 else origin
     except Refused as refused:
-        return refused.origin, None
+        return refused.origin
 
 
 class _Probe:

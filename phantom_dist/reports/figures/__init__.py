@@ -3,6 +3,7 @@
 from phantom_dist.reports.figures.collapse import collapse
 from phantom_dist.reports.figures.first_order import first_order
 from phantom_dist.reports.figures.jumps import jumps
+from phantom_dist.reports.figures.law import predicted, residuals
 from phantom_dist.reports.figures.phase_map import phase_map
 from phantom_dist.reports.figures.shares import shares_by_step, shares_in_sum
 from phantom_dist.reports.figures.silent_failure import every_failure, silent_failure
@@ -13,6 +14,8 @@ __all__ = [
     "first_order",
     "jumps",
     "phase_map",
+    "predicted",
+    "residuals",
     "shares_by_step",
     "shares_in_sum",
     "silent_failure",

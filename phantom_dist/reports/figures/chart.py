@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from phantom_dist.reports.predictions import GROUPS
 from phantom_dist.reports.rows import UNDER, Row, Rows, columns
 from phantom_dist.reports.theme import config
 
@@ -20,6 +21,10 @@ DATASETS: dict[str, tuple[str, ...]] = {
         "silent", "gap_0", "gap_final", "relative_final_gap", "loss_final", "pi",
         "jump_step", "jump_size", "jump_readout_share",
     ),
+    "predictions": (
+        "run", "model", "pair", "line", "way", "eta_c", "predicted", "found_ratio", "residual", "low_ratio",
+        "high_ratio", "inside", "known", *GROUPS,
+    ),
     "steps": (
         "run", "model", "pair", "line", "way", "method", "number", "trial_id", "learning_rate", "ratio",
         "place", "labelled", "outcome", "step", "progress", "loss", "logit_gap", "order_parameter", "signal", "drag",
@@ -31,7 +36,12 @@ DATASETS: dict[str, tuple[str, ...]] = {
 
 def dataset(rows: Rows, name: str) -> list[Row]:
     """The rows of a named dataset as JSON can hold them."""
-    source = {"problems": rows.found, "trials": rows.trials, "steps": rows.steps}[name]
+    source = {
+        "problems": rows.found,
+        "trials": rows.trials,
+        "steps": rows.steps,
+        "predictions": rows.predictions,
+    }[name]
     return columns(source, *DATASETS[name])
 
 
@@ -67,7 +77,7 @@ def selector(rows: Rows, name: str, label: str) -> Any:
 
 def tooltip(*fields: str) -> list[Any]:
     """A tooltip of these columns, by their own names; numbers with four significant digits."""
-    words = {"run", "model", "pair", "line", "way", "outcome", "place", "part"}
+    words = {"run", "model", "pair", "line", "way", "outcome", "place", "part", "inside", "known"}
     return [
         alt.Tooltip(f"{field}:N") if field in words else alt.Tooltip(f"{field}:Q", format=".4~g")
         for field in fields

@@ -32,7 +32,7 @@ def first_order(rows: Rows) -> Any | None:
         else alt.Shape("way:N", title="way of training", scale=alt.Scale(domain=ways))
     )
     tip = tooltip("pair", "way", "model", "eta_c", "first_order_rate", "pi_c", "gap_0", "kappa")
-    axis = alt.Axis(format=".0e", values=_decades(low, high), grid=True)
+    axis = alt.Axis(format=".0e", values=decades(low, high), grid=True)
     identity = (
         alt.Chart(alt.InlineData(values=[{"rate": low}, {"rate": high}]))
         .mark_line(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
@@ -70,7 +70,7 @@ def first_order(rows: Rows) -> Any | None:
     return finished(alt.hconcat(left, right))
 
 
-def _decades(low: float, high: float) -> list[float]:
+def decades(low: float, high: float) -> list[float]:
     """1, 2 and 5 times the powers of ten between two rates; the powers alone where they are many."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1, 2, 5) if last - first <= 3 else (1,)

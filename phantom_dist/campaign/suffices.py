@@ -1,0 +1,87 @@
+"""Where LoRA sufficed: counts by model and way of training, from runs, for the law's second quantity."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phantom_dist.engines.trainable import readout_matrix
+from phantom_dist.instruments.bulk import bulk
+from phantom_dist.models import LoadedModel, load
+from phantom_dist.refinement.critical_rate import critical_rates
+from phantom_dist.spec import tolerance_of
+from phantom_dist.traces import RunDirectory, open_run
+
+Row = dict[str, Any]
+
+SETTINGS = ("optimizer", "lora_rank", "lora_alpha", "schedule", "steps", "precision")
+"""Contexts of one model with these in common are counted together."""
+
+UNFINISHED = "search_not_finished"
+"""Reason of a search that may still find a rate; it says nothing yet."""
+
+
+def bulk_of(loaded: LoadedModel) -> dict[str, float]:
+    """Statistics of the model's readout overlaps, by name."""
+    return dataclasses.asdict(bulk(readout_matrix(loaded.model)))
+
+
+def lora_rows(
+    directories: Sequence[str | os.PathLike[str]], known: Sequence[Mapping[str, Any]] = ()
+) -> list[Row]:
+    """One row for each model and LoRA setting that the runs searched.
+
+    Args:
+        directories: run directories with searches for critical rates; runs over given rates say nothing here.
+        known: earlier rows, whose models' statistics are taken over.
+
+    Returns:
+        rows with `model`, `weights`, the settings, `contexts`, `sufficient`, `reasons` (why not, counted; `structural`
+        where the committed trial's drag fell by more than the threshold) and `bulk`.
+
+    Raises:
+        InputError: no run directory, or a model whose readout is not known can't be reached any more.
+    """
+    statistics = {row["weights"]: row["bulk"] for row in known}
+    rows: dict[tuple[Any, ...], Row] = {}
+    for location in directories:
+        directory, spec = open_run(location)
+        if tolerance_of(spec) is None:
+            continue
+        probes, trials = directory.probes().to_pylist(), directory.trials().to_pylist()
+        weights = {probe["problem"]: probe["weights"] for probe in probes}
+        entries = [e for e in critical_rates(probes, trials, tolerance_of(spec)) if e["method"] == "lora"]
+        entries = [e for e in entries if e["kappa"] is not None and e["reason"] != UNFINISHED]
+        structural = _structural(directory, entries, trials)
+        for entry in entries:
+            digest = weights[entry["problem"]]
+            if digest not in statistics:
+                statistics[digest] = bulk_of(load(entry["model"]))
+            settings = {name: entry[name] for name in SETTINGS}
+            row = rows.setdefault(
+                (digest, *settings.values()),
+                {"model": entry["model"], "weights": digest}
+                | settings
+                | {"contexts": 0, "sufficient": 0, "reasons": {}, "bulk": statistics[digest]},
+            )
+            reason = entry["reason"] or ("structural" if entry["problem"] in structural else None)
+            row["contexts"] += 1
+            if reason is None:
+                row["sufficient"] += 1
+            else:
+                row["reasons"][reason] = row["reasons"].get(reason, 0) + 1
+    return list(rows.values())
+
+
+def _structural(directory: RunDirectory, entries: Sequence[Row], trials: Sequence[Row]) -> set[str]:
+    """Problems whose bracket's committed trial ended with a drag that had fallen by more than the threshold."""
+    committed = {(e["problem"], e["bracket"][1]) for e in entries if e["bracket"] is not None}
+    ends = {r["trial_id"]: r for r in trials if (r["problem"], r["learning_rate"]) in committed}
+    starts = {r["trial_id"]: r["drag"] for r in directory.traces(list(ends)).to_pylist() if r["step"] == 0}
+    return {
+        row["problem"]
+        for name, row in ends.items()
+        if row["drag_final"] < starts[name] - row["structural_drag"]
+    }

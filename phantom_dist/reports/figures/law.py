@@ -1,0 +1,107 @@
+"""The law against what was measured: with its intervals, and what is left against each of its groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from phantom_dist.reports.figures.chart import finished, named, tooltip
+from phantom_dist.reports.figures.first_order import decades
+from phantom_dist.reports.predictions import GROUPS
+from phantom_dist.reports.rows import Rows
+from phantom_dist.reports.theme import BLUE, INK, WAYS
+
+_TIP = (
+    "pair",
+    "way",
+    "model",
+    "eta_c",
+    "predicted",
+    "found_ratio",
+    "low_ratio",
+    "high_ratio",
+    "inside",
+    "known",
+)
+
+
+def predicted(rows: Rows) -> Any | None:
+    """η_c over the prediction, each with its interval, for every way of training."""
+    if not rows.predictions:
+        return None
+    rates = [row["eta_c"] for row in rows.predictions]
+    low, high = min(rates) / 1.3, max(rates) * 1.3
+    x = alt.X(
+        "eta_c:Q",
+        title="measured η_c",
+        scale=alt.Scale(type="log", domain=[low, high], nice=False),
+        axis=alt.Axis(format=".0e", values=decades(low, high), grid=True),
+    )
+    ends = alt.Scale(zero=False, nice=False, padding=8)
+    bars = (
+        alt.Chart()
+        .mark_rule(color=INK, opacity=0.35, strokeWidth=2, tooltip=None)
+        .encode(x=x, y=alt.Y("low_ratio:Q", title="measured / predicted", scale=ends), y2="high_ratio:Q")
+    )
+    points = (
+        alt.Chart()
+        .mark_point(filled=True, size=45, opacity=0.85, color=BLUE)
+        .encode(x=x, y=alt.Y("found_ratio:Q", scale=ends), tooltip=tooltip(*_TIP))
+    )
+    one = (
+        alt.Chart()
+        .transform_aggregate(n="count()", groupby=["way"])
+        .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
+        .encode(y=alt.YDatum(1, scale=ends))
+    )
+    grid = (
+        alt.layer(bars, one, points, data=named("predictions"))
+        .properties(width=330, height=230)
+        .facet(facet=alt.Facet("way:N", title=None, sort=_ways(rows)), columns=2)
+        .resolve_scale(y="independent")
+    )
+    return finished(grid)
+
+
+def residuals(rows: Rows) -> Any | None:
+    """ln(measured / predicted) over each group that takes more than one value."""
+    shown = [name for name in GROUPS if len({row[name] for row in rows.predictions}) > 1]
+    if not shown:
+        return None
+    zero = (
+        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
+        .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
+        .encode(y="zero:Q")
+    )
+    y = alt.Y("residual:Q", title="ln(measured / predicted)", axis=alt.Axis(tickCount=5))
+    panels = [
+        alt.layer(
+            zero,
+            alt.Chart(named("predictions"))
+            .mark_point(filled=True, size=22, opacity=0.5)
+            .encode(
+                x=alt.X(f"{name}:Q", title=name, scale=alt.Scale(zero=False, padding=8)),
+                y=y,
+                color=_colour(rows),
+                tooltip=tooltip(*_TIP[:6], name),
+            ),
+        ).properties(width=200, height=150)
+        for name in shown
+    ]
+    return finished(alt.concat(*panels, columns=3).resolve_scale(y="shared"))
+
+
+def _ways(rows: Rows) -> list[str]:
+    ordered = sorted(rows.predictions, key=lambda row: (row["method"], row["optimizer"], row["steps"]))
+    return list(dict.fromkeys(row["way"] for row in ordered))
+
+
+def _colour(rows: Rows) -> alt.Color:
+    ways = _ways(rows)
+    return alt.Color(
+        "way:N",
+        title="way of training",
+        scale=alt.Scale(domain=ways, range=[WAYS[i % len(WAYS)] for i in range(len(ways))]),
+        legend=alt.Legend(columns=4),
+    )

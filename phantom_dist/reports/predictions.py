@@ -1,0 +1,70 @@
+"""What the law says of a run's critical rates, beside what the run measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from phantom_dist.law.file import read_law
+from phantom_dist.law.groups import BY_NAME
+from phantom_dist.law.law import Law
+
+Row = dict[str, Any]
+
+GROUPS = ("gap", "bend", "last", "earlier", "length", "overlap", "odds")
+"""The law's groups that residuals are drawn against; the others are squares and products of these."""
+
+HELD_OUT, CALIBRATED, NEW = "architecture left out", "in the calibration", "not in the calibration"
+
+
+def law_of(location: str | os.PathLike[str]) -> tuple[Law, str]:
+    """The law that a run is held against, and its name: `law.json` in its directory, else the shipped one."""
+    own = Path(location) / "law.json"
+    return (read_law(own), "law.json of the run") if own.is_file() else (read_law(), "the shipped law")
+
+
+def predictions(law: Law, entries: Iterable[Mapping[str, Any]], probes: Iterable[Row]) -> list[Row]:
+    """One row for each measured critical rate that the law has a prediction for.
+
+    A problem that the law was fitted to is predicted by the law without its architecture, as stored with it; any
+    other one from its probed path, where the run has that.
+
+    Args:
+        law: the law.
+        entries: as `critical_rates` gives them.
+        probes: rows of `probes/`.
+    """
+    calibrated = {(row["problem"], row["weights"]): row for row in law.rows}
+    by_problem = {row["problem"]: row for row in probes}
+    models = {row["weights"] for row in law.rows}
+    found = []
+    for entry in entries:
+        probe = by_problem[entry["problem"]]
+        known = calibrated.get((entry["problem"], probe["weights"]))
+        if entry["eta_c"] is None or (known is None and probe["path_rates"] is None):
+            continue
+        if known is not None and known.get("held_out_eta_c") is not None:
+            source, how = known, HELD_OUT
+            rate, interval = known["held_out_eta_c"], known["held_out_interval"]
+        elif probe["path_rates"] is not None:
+            source, how = probe, CALIBRATED if probe["weights"] in models else NEW
+            said = law.predict(probe)
+            rate, interval = said.eta_c, said.interval
+        else:
+            continue
+        if rate is None:
+            continue
+        low, high = interval or (None, None)
+        found.append(
+            dict(entry)
+            | {
+                "predicted": rate,
+                "low": low,
+                "high": high,
+                "known": how,
+            }
+            | {name: BY_NAME[name].value(source) for name in GROUPS}
+        )
+    return found

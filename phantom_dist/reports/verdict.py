@@ -1,0 +1,107 @@
+"""The phantom verdict: are a run's jumps made by the softmax readout? One sentence, and the numbers behind it.
+
+The paper's claim is that jumps persist under LoRA, whose readout matrix doesn't change, so that they live in the
+softmax readout. Our measure of it is the readout's share of each jump (midpoint rule): 1 under LoRA by construction, a
+measured number under full fine-tuning. The boundary of one half is ours: the larger part of the jump.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from phantom_dist.reports.rows import Row, Rows
+
+MOST = 0.5
+"""A readout's share above this is the larger part of a jump."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jumps:
+    """The trials with a jump under one method, of how many, and the readout's share of their jumps (NaN: none)."""
+
+    count: int
+    trials: int
+    lowest: float
+    median: float
+    highest: float
+    mostly_readout: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """What the LoRA trials say about their readout matrix."""
+
+    trials: int
+    identical: int
+    steps: int
+    exact: int
+
+
+def jumps(rows: Rows) -> dict[str, Jumps]:
+    """What the trials' largest jumps say, by method."""
+    return {
+        method: _jumps([row for row in rows.trials if row["method"] == method])
+        for method in sorted({row["method"] for row in rows.trials})
+    }
+
+
+def _jumps(trials: list[Row]) -> Jumps:
+    shares = [row["jump_readout_share"] for row in trials if row.get("jump_step") is not None]
+    shares = [share for share in shares if share is not None and math.isfinite(share)]
+    return Jumps(
+        count=len(shares),
+        trials=len(trials),
+        lowest=min(shares, default=math.nan),
+        median=statistics.median(shares) if shares else math.nan,
+        highest=max(shares, default=math.nan),
+        mostly_readout=sum(share > MOST for share in shares),
+    )
+
+
+def frozen(rows: Rows) -> Frozen:
+    """LoRA trials whose readout hash is the same at every step, and their steps of no geometry change."""
+    hashes: dict[tuple[str, str], set[str | None]] = {}
+    changes = []
+    for row in rows.changes:
+        if row["method"] == "lora":
+            hashes.setdefault((row["run"], row["trial_id"]), set()).add(row.get("readout_hash"))
+            if row["step"] > 0:
+                changes.append(row["geometry_change"])
+    return Frozen(
+        trials=len(hashes),
+        identical=sum(len(found) == 1 and None not in found for found in hashes.values()),
+        steps=len(changes),
+        exact=sum(change == 0 for change in changes),
+    )
+
+
+def verdict(found: dict[str, Jumps], readout: Frozen) -> str:
+    """One sentence, with its numbers."""
+    full, lora = found.get("full"), found.get("lora")
+    jumped, beside = full is not None and full.count > 0, lora is not None and lora.count > 0
+    same = (
+        f"in {lora.count} of {lora.trials} LoRA trials, with a readout matrix that stays bit-identical in "
+        f"{readout.identical} of {readout.trials}"
+        if lora
+        else ""
+    )
+    if not jumped or full is None:
+        if beside:
+            return (
+                f"No jump under full fine-tuning; under LoRA jumps occur {same}: they need no moving readout."
+            )
+        return (
+            "No jump was seen, so there is nothing to judge; larger learning rates reach the region of jumps."
+        )
+    measured = (
+        f"the readout made the larger part of {full.mostly_readout} of {full.count} jumps under full fine-tuning "
+        f"(share {full.lowest:.3g} to {full.highest:.3g}, median {full.median:.3g})"
+    )
+    if full.mostly_readout < full.count:
+        return f"Not all jumps are phantoms: {measured}" + (f", and jumps occur {same}." if beside else ".")
+    if beside and readout.identical == readout.trials:
+        return f"The jumps are phantoms of the readout: {measured}, and they persist {same}."
+    alone = "no LoRA jump with a frozen readout stands beside them"
+    return f"The jumps look like phantoms of the readout: {measured}; {alone}."
