@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.measurement import Trial
+from phantom_dist.core.measurement import PathProbe, Trial
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.quantities import PROBE_COLUMNS
 from phantom_dist.core.trial import Lora
 from phantom_dist.engines import SingleEngine, engine_named
 from phantom_dist.engines.rows import origin_from_row, probe_row, trace_rows, trial_row
@@ -205,8 +207,10 @@ def test_unknown_engine_names_near_misses():
 def test_an_origin_survives_its_row(loaded):
     for method in ("full", "lora"):
         origin = origin_of(loaded, method, "sgd")
-        row = dict.fromkeys(("weights", "refusal", "error")) | probe_row(origin)
-        assert origin_from_row(row, origin.problem) == origin
+        path = PathProbe(learning_rates=(1e-3, 2e-3, 2.1e-3), log_odds_0=-3.0, gap_end=0.01, trial_steps=4.0)
+        for known in (origin, dataclasses.replace(origin, path=path)):
+            row = dict.fromkeys(q.name for q in PROBE_COLUMNS) | probe_row(known)
+            assert origin_from_row(row, known.problem) == known
 
 
 def test_trial_ids_are_content_addresses(loaded):
