@@ -48,8 +48,12 @@ class Plan:
         """Whether the problem's path is probed, so that its search starts where the law predicts η_c."""
         if self.start != "auto":
             return self.start == "law"
-        lanes = next(len(cohort.members) for cohort in self.cohorts if problem in cohort.problems)
-        return cost.path_pays(problem, self.parameters(problem), lanes)
+        return cost.path_pays(problem, self.parameters(problem), self._company[problem.key])
+
+    @functools.cached_property
+    def _company(self) -> dict[str, int]:
+        """How many trials share a problem's batch, by the problem's key."""
+        return {p.key: len(cohort.members) for cohort in self.cohorts for p, _ in cohort.members}
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
