@@ -7,6 +7,7 @@ into the SVG.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -30,6 +31,12 @@ OUTCOMES: dict[Outcome, tuple[str, str]] = {
 
 WAYS = (GREEN, VERMILLION, BLUE, PURPLE, ORANGE, SKY, GREY)
 """Colours of ways of training, in order of appearance."""
+
+
+def way_scale(ways: Sequence[str]) -> alt.Scale:
+    """The colour scale over ways of training (or models), in order; colours come round again where they are many."""
+    return alt.Scale(domain=list(ways), range=[WAYS[i % len(WAYS)] for i in range(len(ways))])
+
 
 PARTS = {"readout": SKY, "geometry": VERMILLION}
 """Colours of the two parts of a change of the order parameter."""

@@ -8,7 +8,7 @@ import altair as alt
 
 from phantom_dist.reports.figures.chart import finished, named, tooltip
 from phantom_dist.reports.rows import Rows
-from phantom_dist.reports.theme import INK, WAYS
+from phantom_dist.reports.theme import INK, way_scale
 
 NEAR = (0.25, 4.0)
 """Multiples of the crossing that are drawn: beyond them lies the catapult region."""
@@ -28,7 +28,7 @@ def collapse(rows: Rows) -> Any | None:
     colour = alt.Color(
         f"{what}:N",
         title="model" if rows.several_models else "way of training",
-        scale=alt.Scale(domain=values, range=[WAYS[i % len(WAYS)] for i in range(len(values))]),
+        scale=way_scale(values),
         legend=alt.Legend(columns=5, symbolLimit=40),
     )
     gap = alt.Y(

@@ -9,7 +9,7 @@ import altair as alt
 
 from phantom_dist.reports.figures.chart import finished, line_height, lines_of, named, tooltip
 from phantom_dist.reports.rows import Rows
-from phantom_dist.reports.theme import INK, WAYS
+from phantom_dist.reports.theme import INK, way_scale
 
 
 def first_order(rows: Rows) -> Any | None:
@@ -24,7 +24,7 @@ def first_order(rows: Rows) -> Any | None:
     colour = alt.Color(
         "way:N",
         title="way of training",
-        scale=alt.Scale(domain=ways, range=[WAYS[i % len(WAYS)] for i in range(len(ways))]),
+        scale=way_scale(ways),
     )
     shape = (
         alt.Shape("run:N")

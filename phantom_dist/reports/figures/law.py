@@ -10,7 +10,7 @@ from phantom_dist.reports.figures.chart import finished, named, tooltip
 from phantom_dist.reports.figures.first_order import decades
 from phantom_dist.reports.predictions import GROUPS
 from phantom_dist.reports.rows import Rows
-from phantom_dist.reports.theme import BLUE, INK, WAYS
+from phantom_dist.reports.theme import BLUE, INK, way_scale
 
 _TIP = (
     "pair",
@@ -102,6 +102,6 @@ def _colour(rows: Rows) -> alt.Color:
     return alt.Color(
         "way:N",
         title="way of training",
-        scale=alt.Scale(domain=ways, range=[WAYS[i % len(WAYS)] for i in range(len(ways))]),
+        scale=way_scale(ways),
         legend=alt.Legend(columns=4),
     )
