@@ -16,6 +16,7 @@ from collections.abc import Callable
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.kinds import kind_of
+from phantom_dist.engines.path import shares
 from phantom_dist.models import ModelMetadata
 from phantom_dist.scheduling.packing import tokens
 
@@ -34,12 +35,9 @@ BATCH_OVERHEAD_S = 0.02
 SAVED_TRIALS = {"full": 1.2, "lora": 3.0}
 """Trials that the law's prediction spares a search to 1 % (mean over the shipped calibration, models left out)."""
 
-PATH_STEPS = 2.5
-"""Trial-steps of a path probe beyond those of κ."""
-
 _WALKED_BYTES: dict[tuple[str, str], Callable[[int], float]] = {
     ("full", "sgd"): lambda steps: 270,
-    ("full", "adamw"): lambda steps: 700 + 30 * steps,
+    ("full", "adamw"): lambda steps: 400 + 21 * steps,
     ("lora", "sgd"): lambda steps: 0,
     ("lora", "adamw"): lambda steps: 0,
 }
@@ -66,7 +64,7 @@ def path_pays(problem: Problem, parameters: int, lanes: int) -> bool:
     """Whether a search is done sooner when it starts from the law: if the probe takes less than the trials it saves."""
     step = seconds_per_step(problem, parameters)
     walked = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps) / BANDWIDTH
-    probing = PATH_STEPS * step + walked
+    probing = (len(shares(problem)) + 0.5) * step + walked  # beyond what κ takes in any case
     saved = SAVED_TRIALS[problem.method] * problem.steps
     return probing < saved * seconds_per_lane_step(problem, parameters, lanes)
 

@@ -33,7 +33,7 @@ def fit(
     """Fit the critical-rate law and write its file.
 
     The critical rates that the runs measured join those of the prior law; the path of each new one is probed first
-    (4 or 5 trial-steps), so its model must be reachable.
+    (4 to 6 trial-steps), so its model must be reachable.
 
     Args:
         directories: run directories.

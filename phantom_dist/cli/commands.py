@@ -181,7 +181,7 @@ def predict(
     steps: Annotated[int, typer.Option(help="optimizer steps T")] = 8,
     as_json: AsJson = False,
 ) -> None:
-    """Predict critical learning rates with intervals, without a sweep: 4 trial-steps a context, 5 beyond T = 32."""
+    """Predict critical learning rates with intervals, without a sweep: 4 trial-steps a context (T > 32: 5 or 6)."""
     from phantom_dist.campaign import predict as predict_rates
     from phantom_dist.cli.live import Countdown
     from phantom_dist.cli.text import predict_text

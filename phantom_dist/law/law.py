@@ -190,14 +190,17 @@ def dumps(law: Law) -> str:
 
 
 def _settings(row: Row) -> dict[str, Any]:
-    return {key: row[key] for key in ("momentum", "weight_decay", "schedule", "precision")}
+    keys = ("momentum", "weight_decay", "schedule", "precision")
+    return {key: row[key] for key in keys + (("lora_rank", "lora_alpha") if row["method"] == "lora" else ())}
 
 
 def _foreign_settings(law: ClassLaw, row: Row) -> list[str]:
     own = _settings(row)
     if own in law.settings:
         return []
-    words = ", ".join(f"{key} {value}" for key, value in own.items() if value != law.settings[0][key])
+    # Said of the nearest settings: those that differ in the fewest.
+    other = min(law.settings, key=lambda known: sum(known.get(key) != value for key, value in own.items()))
+    words = ", ".join(f"{key} {value}" for key, value in own.items() if value != other.get(key))
     return [f"not calibrated with {words}"]
 
 

@@ -6,7 +6,7 @@ Nested: which groups enter, their weights and the intervals are all found anew w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +56,10 @@ def _judge(law: ClassLaw, row: Row) -> tuple[float, float]:
 
 
 def _constant(train: Sequence[Row], test: Sequence[Row]) -> Array:
-    return _power(lambda row: 0.0)(train, test)
+    return power_law(lambda row: 0.0)(train, test)
 
 
-def _power(of: Callable[[Row], float]) -> Rule:
+def power_law(of: Callable[[Row], float]) -> Rule:
     """ln η_c = a + b f(row), for each T, by least squares."""
 
     def rule(train: Sequence[Row], test: Sequence[Row]) -> Array:
@@ -80,8 +80,8 @@ def _power(of: Callable[[Row], float]) -> Rule:
 RULES: dict[str, Rule] = {
     "path probe, unfitted": lambda train, test: np.array([math.log(path_rate(row)) for row in test]),
     "first order (Π = 1)": lambda train, test: np.array([math.log(first_order_rate(row)) for row in test]),
-    "power law in parameters": _power(lambda row: math.log(row["parameters"])),
-    "power law in width": _power(lambda row: math.log(row["width"])),
+    "power law in parameters": power_law(lambda row: math.log(row["parameters"])),
+    "power law in width": power_law(lambda row: math.log(row["width"])),
     "a constant": _constant,
 }
 """What the law is held against; each is fitted without the architecture, as the law is."""
@@ -114,17 +114,22 @@ def summary(rows: Sequence[Row], errors: Array) -> dict[str, float]:
     }
 
 
-def validate(held: Sequence[Held], observer: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+def validate(
+    held: Sequence[Held],
+    observer: Callable[[str], None] | None = None,
+    rules: Mapping[str, Rule] = RULES,
+) -> list[dict[str, Any]]:
     """One entry for each class, T and rule; the law's own entries have coverage and width as well.
 
     Args:
         held: every row of some classes, as `leave_one_out` gives them.
+        rules: what the law is held against.
         observer: told the name of each class that is done.
     """
     entries: list[dict[str, Any]] = []
     by_row = {id(h.row): h for h in held}
     for name, members in by_class([h.row for h in held]).items():
-        others = {label: rule_errors(members, rule) for label, rule in RULES.items()}
+        others = {label: rule_errors(members, rule) for label, rule in rules.items()}
         for steps in sorted({row["steps"] for row in members}):
             places = [place for place, row in enumerate(members) if row["steps"] == steps]
             some = [members[place] for place in places]

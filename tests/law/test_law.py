@@ -55,6 +55,17 @@ def test_outside_its_domain_it_says_so_and_widens(law, change, word):
         assert width[1] == pytest.approx(WIDENED * width[0])
 
 
+@pytest.mark.parametrize("change", [{"lora_rank": 16}, {"lora_alpha": 64.0}])
+def test_adapters_of_another_rank_or_scale_are_outside_of_its_domain(change):
+    plain = rows(models=12, contexts=6, method="lora", optimizer="adamw")
+    made = [row | {"lora_rank": 4, "lora_alpha": 8.0} for row in plain]
+    known, row = fit_law(made), made[0]
+    assert known.predict(row).in_domain
+    (name, value), outside = next(iter(change.items())), known.predict(row | change)
+    assert not outside.in_domain
+    assert f"not calibrated with {name} {value}" in outside.reason
+
+
 def test_a_class_that_was_not_calibrated_is_withheld(law):
     prediction = law.predict(rows(models=1, contexts=1, method="lora")[0])
     assert (prediction.eta_c, prediction.interval, prediction.in_domain) == (None, None, False)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import optuna
 import pytest
@@ -92,6 +100,39 @@ def test_a_search_continues_from_its_storage(tmp_path):
     again = opened()
     search(again, bend=0.4)
     assert [t.params for t in again.trials] == [t.params for t in straight.trials]
+
+
+def test_optuna_dashboard_opens_the_study(tmp_path):
+    place = tmp_path / "journal.log"
+    study = optuna.create_study(storage=journal(str(place)), study_name="shame, guilt", sampler=sampler())
+    search(study)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    with subprocess.Popen(
+        [program, place, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            (summary,) = answer(port, "studies")["study_summaries"]
+            assert summary["study_name"] == "shame, guilt"
+            shown = answer(port, f"studies/{summary['study_id']}?after=0")["trials"]
+        finally:
+            server.terminate()
+    rates = [float(t["params"][0]["param_external_value"]) for t in shown]
+    assert rates == pytest.approx([t.params["learning_rate"] for t in study.trials])
+
+
+def answer(port, path):
+    """What the dashboard's API says, as soon as the server listens."""
+    for attempt in range(120):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=30) as reply:
+                return json.load(reply)
+        except urllib.error.URLError:
+            if attempt == 119:
+                raise
+            time.sleep(0.5)
 
 
 def test_any_other_storage_does(tmp_path):

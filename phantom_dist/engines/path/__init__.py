@@ -8,6 +8,6 @@ probe            where to measure, and the critical rate that follows
 
 from __future__ import annotations
 
-from phantom_dist.engines.path.probe import probe_path
+from phantom_dist.engines.path.probe import probe_path, shares
 
-__all__ = ["probe_path"]
+__all__ = ["probe_path", "shares"]

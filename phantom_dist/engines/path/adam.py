@@ -13,8 +13,15 @@ from typing import final
 import torch
 from torch import Tensor
 
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path.walk import Course, Walk, remainder
 from phantom_dist.instruments.kernel_rate import first_direction, inner_product
+
+LARGE = 1 << 24
+"""From so many entries on, a course comes from a sample of them. What it misses is corrected at the end of the path."""
+
+SAMPLED = 17
+"""Every so-many-th entry. A prime, so that the sample runs through all columns of a matrix."""
 
 _BLOCK = 1 << 18
 """Entries that take all strides before the next ones do, on a CPU: their dozen arrays fit the caches of two cores."""
@@ -34,23 +41,42 @@ class AdamWalk(Walk):
 
     solves = 2
 
+    def __init__(self, problem: Problem, initial: Tensor) -> None:
+        super().__init__(problem, initial)
+        self._sampled: list[Tensor] = []
+
     def _added(self) -> None:
-        """Nothing is kept beside the gradients."""
+        if len(self.initial) >= LARGE:
+            self._sampled.append(_sample(self._descents[-1]))
 
     def _first_slope(self) -> float:
-        gradient = self._descents[0] * remainder(self.points[0].log_odds)
-        return inner_product(self._descents[0], first_direction(gradient, self.initial, self.optimizer))
+        return self._slope_over(self._descents[0], self.initial)
+
+    def _slope_over(self, descent: Tensor, initial: Tensor) -> float:
+        gradient = descent * remainder(self.points[0].log_odds)
+        return inner_product(descent, first_direction(gradient, initial, self.optimizer))
 
     def course(self, rate: float, steps: int) -> Course:
-        """See `Walk`."""
-        return self._walk(rate, steps, None)
+        """See `Walk`; from `LARGE` entries on from a sample of them, scaled so that the first slope is exact."""
+        if not self._sampled:
+            return self._walk(rate, steps, self._descents, self._last)
+        scale = self.slope_0 / self._slope_over(self._sampled[0], _sample(self.initial))
+        return self._walk(rate, steps, self._sampled, _sample(self._last), scale=scale)
 
     def state(self, rate: float, steps: int) -> tuple[Tensor, Course]:
         """See `Walk`."""
         moved = torch.empty_like(self.initial)
-        return moved, self._walk(rate, steps, moved)
+        return moved, self._walk(rate, steps, self._descents, self._last, moved)
 
-    def _walk(self, rate: float, steps: int, moved: Tensor | None) -> Course:
+    def _walk(
+        self,
+        rate: float,
+        steps: int,
+        descents: Sequence[Tensor],
+        last_place: Tensor,
+        moved: Tensor | None = None,
+        scale: float = 1.0,
+    ) -> Course:
         sizes = strides(steps)
         ends = [0]
         for size in sizes:
@@ -66,15 +92,15 @@ class AdamWalk(Walk):
         rises = torch.zeros(len(sizes), dtype=torch.float64, device=self.initial.device)
         offsets = torch.zeros(len(sizes) + 1, dtype=torch.float64, device=self.initial.device)
         block = _BLOCK if self.initial.device.type == "cpu" else 1 << 26
-        for start in range(0, len(self.initial), block):
+        for start in range(0, len(last_place), block):
             part = slice(start, start + block)
-            descents = [descent[part] for descent in self._descents]
-            last, offset = descents[-1], self._last[part]
-            m, v, way = (torch.zeros_like(descents[0]) for _ in range(3))
-            here, before = _mixed(descents, mix[0]), None
+            parts = [descent[part] for descent in descents]
+            last, offset = parts[-1], last_place[part]
+            m, v, way = (torch.zeros_like(last) for _ in range(3))
+            here, before = _mixed(parts, mix[0]), None
             offsets[0] += torch.dot(last, -offset)
             for stride, average in enumerate(averages):
-                there = _mixed(descents, mix[stride + 1])
+                there = _mixed(parts, mix[stride + 1])
                 average.into(m, v, here * left[stride], there * left[stride + 1])
                 now = average.direction(m, v, self.optimizer.epsilon)
                 size = average.size
@@ -90,9 +116,9 @@ class AdamWalk(Walk):
                 here, before = there, now
             if moved is not None:
                 moved[part] = way
-        risen = [0.0, *torch.cumsum(rises, 0).tolist()]
+        risen = [0.0, *(torch.cumsum(rises, 0) * scale).tolist()]
         efforts = tuple(self.efforts[end] for end in ends)
-        return Course(efforts, tuple(ways), tuple(self.anchored(ways, risen, offsets.tolist())))
+        return Course(efforts, tuple(ways), tuple(self.anchored(ways, risen, (offsets * scale).tolist())))
 
 
 class _Average:
@@ -127,6 +153,10 @@ class _Average:
         # a·b may be negative where the gradient changes its sign; rounding must not make the sum so.
         spread = v.clamp(min=0).sqrt_().mul_(self._bias2**-0.5).add_(epsilon)
         return m.div(self._bias1).div_(spread)
+
+
+def _sample(entries: Tensor) -> Tensor:
+    return entries[::SAMPLED].contiguous()
 
 
 def _mixed(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

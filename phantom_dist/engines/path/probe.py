@@ -1,7 +1,7 @@
 """The critical learning rate from a few gradients: measure, walk on, measure where the walk has come to, close in.
 
 1. First order gives a first rate (under LoRA with the growth of κ, see `first_rate`).
-2. For each of two or three shares of the steps (`shares`): walk there, measure g, ℓ and ∇ℓ, and solve anew: the walk
+2. For each of two to four shares of the steps (`shares`): walk there, measure g, ℓ and ∇ℓ, and solve anew: the walk
    gives ℓ along the way, the points give g as a function of ℓ, and so the rate at which g = 0 after T steps.
 3. Walk all T steps at that rate, look at the gap there (one forward pass), and correct the rate by Newton's step.
 
@@ -42,7 +42,7 @@ GAP_SLOPES = (0.5, 2.0)
 """Range of dg/dℓ that is believed; it is 1 where the competitor keeps its share of what the target leaves."""
 
 LONG = 32
-"""Beyond so many steps a third point is measured."""
+"""Beyond so many steps more points are measured."""
 
 FORWARD, BACKWARD = 1 / 3, 2 / 3
 """Cost of a pass in trial-steps, by operations: a backward pass makes two products where a forward pass makes one."""
@@ -55,8 +55,10 @@ def shares(problem: Problem) -> tuple[float, ...]:
     of long trainings lies at or near the end, where AdamW's path bends most.
     """
     if problem.method == "lora":
-        return (0.2, 0.65) if problem.steps <= LONG else (0.1, 0.5, 0.9)
-    return (0.4, 0.8) if problem.steps <= LONG else (0.3, 0.7, 1.0)
+        return (0.2, 0.65) if problem.steps <= LONG else (0.1, 0.35, 0.65, 0.9)
+    if problem.steps <= LONG:
+        return (0.4, 0.8)
+    return (0.3, 0.7, 1.0) if problem.optimizer.name == "sgd" else (0.25, 0.5, 0.75, 1.0)
 
 
 def first_rate(problem: Problem, origin: Origin, adapters_rms: float | None) -> float:
@@ -80,9 +82,10 @@ def first_rate(problem: Problem, origin: Origin, adapters_rms: float | None) -> 
 
 
 def probe_path(loaded: LoadedModel, problem: Problem) -> Origin:
-    """Measure a problem's origin and its path, and leave the model as it was; costs 4 trial-steps, 5 beyond T = 32.
+    """Measure a problem's origin and its path, and leave the model as it was.
 
-    The origin has no path where the pair is refused or κ ≤ 0 (the first steps widen the gap).
+    It costs 4 trial-steps; beyond T = 32 5 under SGD and 6 under AdamW. The origin has no path
+    where the pair is refused or κ ≤ 0 (the first steps widen the gap).
 
     Raises:
         InputError: a LoRA target that this model doesn't have.
