@@ -104,7 +104,9 @@ class Campaign:
 
     def _first_tasks(self) -> Iterator[Task]:
         unknown = (p for p in self._plan.problems if p.key not in self._origins)
-        yield from pack_probes(unknown, self._plan.parameters, self._plan.starts_from_law)
+        yield from pack_probes(
+            unknown, self._plan.parameters, self._plan.starts_from_law, self._plan.probe_seconds
+        )
         for cohort in self._cohorts:
             yield from self._next_task(cohort)
 
@@ -170,7 +172,8 @@ class Campaign:
             trials += [Trial(origin=origin, learning_rate=r) for r in asked if rate is None or r == rate]
         self._training[cohort] = len(trials)
         if trials:
-            yield train_task(trials)
+            seconds = sum(self._plan.trial_seconds(t.problem, len(trials)) for t in trials)
+            yield train_task(trials, seconds)
 
     # -- events -------------------------------------------------------------------------------------------------------
 

@@ -65,6 +65,14 @@ class Plan:
         """Parameters of the problem's model."""
         return self.models[problem.model].parameters
 
+    def probe_seconds(self, problem: Problem) -> float:
+        """Predicted time (s) of a probe, its path left out."""
+        return 2 * cost.seconds_per_step(problem, self.parameters(problem))
+
+    def trial_seconds(self, problem: Problem, lanes: int) -> float:
+        """Predicted time (s) of a trial as one of so many lanes."""
+        return problem.steps * cost.seconds_per_lane_step(problem, self.parameters(problem), lanes)
+
     @property
     def packing(self) -> Row:
         """What the packing depends on beside the sweep; recorded with a run."""
@@ -109,8 +117,8 @@ class Plan:
         searching = self.tolerance is not None
         rounds = EXPECTED_TRIALS if searching else 1
         lanes = {cohort: len(cohort.members) for cohort in self.cohorts}
-        seconds = sum(2 * cost.seconds_per_step(p, self.parameters(p)) for p in self.problems) + rounds * sum(
-            problem.steps * cost.seconds_per_lane_step(problem, self.parameters(problem), count)
+        seconds = sum(map(self.probe_seconds, self.problems)) + rounds * sum(
+            self.trial_seconds(problem, count)
             for cohort, count in lanes.items()
             for problem, _ in cohort.members
         )

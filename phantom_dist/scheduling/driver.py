@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from phantom_dist.scheduling.executor import Executor, Finished
-from phantom_dist.scheduling.ledger import Added, Done, Event, GiveUp, Ledger, Replace, Start
+from phantom_dist.scheduling.ledger import Added, Done, Event, GiveUp, Ledger, Replace, Start, Stop, Tick
 from phantom_dist.scheduling.tasks import Task
 
 HEARTBEAT_S = 1.0
@@ -32,23 +33,26 @@ def drive(
         InputError, StoreError: as a task raised it.
     """
     ledger = Ledger(executor.workers)
-    pending: list[Event] = [Added(tuple(tasks))]
+    pending: deque[Event] = deque([Added(tuple(tasks))])
+    last_tick = executor.now()
     while True:
         while pending:
-            for command in ledger.handle(pending.pop(0)):
+            for command in ledger.handle(pending.popleft(), executor.now()):
                 match command:
-                    case Start(worker, task, attempt):
-                        executor.start(worker, task, attempt)
-                    case Replace(worker):
+                    case Start():
+                        executor.start(command)
+                    case Stop(worker) | Replace(worker):
                         executor.replace(worker)
                     case GiveUp():
                         pending.append(Added(tuple(on_give_up(command))))
         on_heartbeat()
         if ledger.finished:
             return
+        if executor.now() - last_tick >= HEARTBEAT_S:
+            last_tick = executor.now()
+            pending.append(Tick())
         finished = executor.wait(HEARTBEAT_S)
-        if finished is None:
-            continue
-        pending.append(finished.event)
-        if isinstance(finished.event, Done):
-            pending.append(Added(tuple(on_done(finished))))
+        if finished is not None:
+            pending.append(finished.event)
+            if isinstance(finished.event, Done):
+                pending.append(Added(tuple(on_done(finished))))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.measurement import Origin
 from phantom_dist.models import Permissions
-from phantom_dist.scheduling.ledger import Done, Failed, Lost
+from phantom_dist.scheduling.ledger import Done, Failed, Lost, Start
 from phantom_dist.scheduling.tasks import Task
 
 
@@ -42,7 +43,7 @@ class Executor(ABC):
         """Names of the workers."""
 
     @abstractmethod
-    def start(self, worker: str, task: Task, attempt: int) -> None:
+    def start(self, command: Start) -> None:
         """Hand a task to an idle worker; returns at once."""
 
     @abstractmethod
@@ -55,7 +56,11 @@ class Executor(ABC):
 
     @abstractmethod
     def replace(self, worker: str) -> None:
-        """Give a lost worker a new process."""
+        """Give a worker a new process; one that still runs is ended, and its task never reported."""
+
+    def now(self) -> float:
+        """The time (s) since some moment."""
+        return time.monotonic()
 
     @abstractmethod
     def close(self) -> None:

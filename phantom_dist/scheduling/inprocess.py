@@ -5,8 +5,7 @@ from __future__ import annotations
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
-from phantom_dist.scheduling.ledger import Done, Failed
-from phantom_dist.scheduling.tasks import Task
+from phantom_dist.scheduling.ledger import Done, Failed, Start
 from phantom_dist.scheduling.worker import Worker
 
 _NAME = "in-process"
@@ -18,31 +17,32 @@ class InProcessExecutor(Executor):
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._worker = Worker(settings)
-        self._held: tuple[Task, int] | None = None
+        self._held: Start | None = None
 
     @property
     def workers(self) -> tuple[str, ...]:
         """The one worker."""
         return (_NAME,)
 
-    def start(self, worker: str, task: Task, attempt: int) -> None:
+    def start(self, command: Start) -> None:
         """Keep the task until `wait`."""
-        self._held = (task, attempt)
+        self._held = command
 
     def wait(self, timeout: float) -> Finished | None:
         """Run the task that is held; `timeout` has no meaning here."""
         if self._held is None:
             return None
-        (task, attempt), self._held = self._held, None
+        held, self._held = self._held, None
+        task, lease = held.task, held.lease
         try:
-            origins, rows = self._worker.do(task, attempt)
+            origins, rows = self._worker.do(task, held.attempt)
         except (InputError, StoreError):
             raise
         except OutOfMemory as error:
-            return Finished(Failed(_NAME, Outcome.OUT_OF_MEMORY, str(error)), task)
+            return Finished(Failed(_NAME, lease, Outcome.OUT_OF_MEMORY, str(error)), task)
         except Exception as error:
-            return Finished(Failed(_NAME, Outcome.ERROR, describe(error)), task)
-        return Finished(Done(_NAME), task, origins, rows)
+            return Finished(Failed(_NAME, lease, Outcome.ERROR, describe(error)), task)
+        return Finished(Done(_NAME, lease), task, origins, rows)
 
     def replace(self, worker: str) -> None:
         """A new worker with nothing loaded."""

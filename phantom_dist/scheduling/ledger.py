@@ -1,33 +1,51 @@
-"""Every task's life, as a pure state machine: events in, commands out. No clock, no process, no file.
+"""Every task's life, as a pure state machine: events and the time in, commands out. No clock, no process, no file.
 
 | event | what it means |
 |---|---|
 | `Added` | there is more work |
 | `Done` | a worker finished and stored its task |
 | `Failed` | a worker is alive, its task isn't done: out of memory, or an error |
-| `Lost` | a worker died with its task |
+| `Lost` | a worker died with its task, or its machine was taken away (`preempted`) |
+| `Joined`, `Left` | a worker is there from now on; a worker won't come back |
+| `Tick` | time has passed |
 
 | command | what the driver does |
 |---|---|
-| `Start` | hand a task to an idle worker |
+| `Start` | hand a task to an idle worker, under a lease |
+| `Stop` | end a worker's process: its lease is void, another copy of its task is done; then as `Replace` |
 | `Replace` | start a new process for a worker |
 | `GiveUp` | record the named outcome for all of a task's members |
 
-A task that runs out of memory, or keeps killing its worker, is run again in halves until the culprit is alone. Tasks
-go to a worker that already holds their model, else to one of a model that nobody holds.
+Every `Start` has a lease, a number that only grows, and every report names the lease that it is about: what comes
+twice, or from a worker that had been given up, changes nothing.
+
+A task that runs out of memory, or keeps killing its worker, is run again in halves until the culprit is alone. A
+preemption is nobody's fault and isn't counted. The longest task goes first, to a worker that already holds its model,
+else where a model has most work left for each worker that holds it.
+
+A task that runs much longer than expected is started once more on another worker, and the first to finish counts; as
+late as can be, namely when a copy that waited until nothing else waits would be the last to end.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.tasks import Task
 
 MAX_ATTEMPTS = 3
 """A task that failed this often for another reason than memory is set aside with its error kept."""
+
+SLOW = 3.0
+"""A task that runs so many times longer than expected is late."""
+
+SLOW_AT_LEAST_S = 10.0
+"""And never sooner than this: a copy may have to load its model first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +57,70 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The worker finished its task."""
+    """The worker finished the task of that lease."""
 
     worker: str
+    lease: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The worker's task raised: `out_of_memory` or `error`, with the text to keep."""
+    """The task of that lease raised: `out_of_memory` or `error`, with the text to keep."""
 
     worker: str
+    lease: int
     outcome: Outcome
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The worker's process is gone."""
+    """The process that had the lease is gone; `preempted`: its machine was taken away."""
 
     worker: str
+    lease: int
     message: str
+    preempted: bool = False
 
 
-Event = Added | Done | Failed | Lost
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A new worker, idle."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The worker's place is gone for good; a task that it held was lost without anybody's fault."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened but time."""
+
+
+Event = Added | Done | Failed | Lost | Joined | Left | Tick
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Hand the task to the worker; `attempt` counts from 1."""
+    """Hand the task to the worker under this lease; `attempt` counts from 1."""
 
     worker: str
     task: Task
     attempt: int
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the worker's process and give it a new one; the report of that lease is not wanted any more."""
+
+    worker: str
+    lease: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +140,23 @@ class GiveUp:
     message: str
 
 
-Command = Start | Replace | GiveUp
+Command = Start | Stop | Replace | GiveUp
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A task that isn't over: waiting, or running under its leases (several, where it is copied)."""
+
+    task: Task
+    attempt: int = 1
+    holders: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    task: Task
-    attempt: int = 1
+class _Lease:
+    number: int
+    entry: _Entry
+    since: float
 
 
 class Ledger:
@@ -104,64 +164,196 @@ class Ledger:
 
     def __init__(self, workers: Iterable[str]) -> None:
         self._idle: dict[str, None] = dict.fromkeys(workers)
-        self._running: dict[str, _Waiting] = {}
-        self._waiting: deque[_Waiting] = deque()
+        self._leases: dict[str, _Lease] = {}
+        self._queues: dict[str, _Queue] = {}
         self._warm: dict[str, str] = {}
+        self._holders: Counter[str] = Counter()  # of each model
+        self._numbers = itertools.count(1)
+        self._pace = _Pace()
+        self._longest = 0.0  # of the predicted times of all tasks that ever ran
+        self._late: list[_Entry] = []  # running tasks that should be copied
 
     @property
     def finished(self) -> bool:
         """True if nothing waits and nothing runs."""
-        return not self._waiting and not self._running
+        return not self._queues and not self._leases
 
-    def handle(self, event: Event) -> list[Command]:
-        """Take one event; the commands that follow from it, in order."""
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take one event; the commands that follow from it, in order. `now`: seconds from any origin, never less."""
         commands: list[Command] = []
         match event:
             case Added(tasks):
-                self._waiting.extend(_Waiting(task) for task in tasks)
-            case Done(worker):
-                self._release(worker)
-            case Failed(worker, outcome, message):
-                commands += self._again(self._release(worker), outcome, message)
-            case Lost(worker, message):
-                held = self._release(worker)
-                self._warm.pop(worker, None)
-                commands += [Replace(worker), *self._again(held, Outcome.ERROR, message)]
-        return [*commands, *self._starts()]
+                for task in tasks:
+                    self._wait(_Entry(task))
+            case Done(worker, number):
+                commands += self._done(self._end(worker, number), now)
+            case Failed(worker, number, outcome, message):
+                commands += self._again(self._end(worker, number), outcome, message)
+            case Lost(worker, number, message, preempted):
+                lease = self._end(worker, number)
+                if lease is not None:
+                    self._cool(worker)
+                    commands += [Replace(worker), *self._after_loss(lease, message, preempted)]
+            case Joined(worker):
+                if worker not in self._leases:
+                    self._idle[worker] = None
+            case Left(worker):
+                commands += self._left(worker)
+            case Tick():
+                self._late = self._find_late(now)
+        return [*commands, *self._starts(now)]
 
-    def _release(self, worker: str) -> _Waiting | None:
+    # -- ends of leases ------------------------------------------------------------------------------------------------
+
+    def _end(self, worker: str, number: int) -> _Lease | None:
+        """The lease that a report is about; None where it is void already."""
+        lease = self._leases.get(worker)
+        if lease is None or lease.number != number:
+            return None
+        del self._leases[worker]
+        lease.entry.holders.remove(worker)
         self._idle[worker] = None
-        return self._running.pop(worker, None)
+        return lease
 
-    def _again(self, held: _Waiting | None, outcome: Outcome, message: str) -> Iterator[Command]:
-        if held is None:
+    def _done(self, lease: _Lease | None, now: float) -> Iterator[Command]:
+        if lease is None:
             return
-        exhausted = outcome is Outcome.OUT_OF_MEMORY or held.attempt >= MAX_ATTEMPTS
+        self._pace.learn(lease.entry.task.seconds, now - lease.since)
+        for worker in list(lease.entry.holders):
+            number = self._leases[worker].number
+            self._end(worker, number)
+            self._cool(worker)
+            yield Stop(worker, number)
+
+    def _after_loss(self, lease: _Lease, message: str, preempted: bool) -> Iterator[Command]:
+        if not preempted:
+            yield from self._again(lease, Outcome.ERROR, message)
+        elif not lease.entry.holders:
+            self._wait(lease.entry, again=True)
+
+    def _again(self, lease: _Lease | None, outcome: Outcome, message: str) -> Iterator[Command]:
+        if lease is None or lease.entry.holders:
+            return  # a copy is at work still
+        entry = lease.entry
+        exhausted = outcome is Outcome.OUT_OF_MEMORY or entry.attempt >= MAX_ATTEMPTS
         if not exhausted:
-            self._waiting.appendleft(_Waiting(held.task, held.attempt + 1))
-        elif held.task.size > 1:
-            first, second = held.task.halves()
-            self._waiting.extendleft((_Waiting(second), _Waiting(first)))
+            entry.attempt += 1
+            self._wait(entry, again=True)
+        elif entry.task.size > 1:
+            for half in entry.task.halves():
+                self._wait(_Entry(half), again=True)
         else:
-            yield GiveUp(held.task, held.attempt, outcome, message)
+            yield GiveUp(entry.task, entry.attempt, outcome, message)
 
-    def _starts(self) -> Iterator[Command]:
-        for worker in list(self._idle):
-            chosen = self._choose(worker)
-            if chosen is None:
-                return
-            self._waiting.remove(chosen)
-            del self._idle[worker]
-            self._running[worker] = chosen
-            self._warm[worker] = chosen.task.model
-            yield Start(worker, chosen.task, chosen.attempt)
+    def _left(self, worker: str) -> Iterator[Command]:
+        lease = self._leases.get(worker)
+        if lease is not None:
+            self._end(worker, lease.number)
+            yield from self._after_loss(lease, "", preempted=True)
+        self._cool(worker)
+        self._idle.pop(worker, None)
 
-    def _choose(self, worker: str) -> _Waiting | None:
-        """The first task of this worker's warm model, else of a model that no other holds, else the first."""
+    # -- starts of leases ----------------------------------------------------------------------------------------------
+
+    def _wait(self, entry: _Entry, *, again: bool = False) -> None:
+        model = entry.task.model
+        self._queues.setdefault(model, _Queue()).push(entry, next(self._numbers), again)
+
+    def _starts(self, now: float) -> Iterator[Command]:
+        while self._idle and (self._late or self._queues):
+            worker = next(iter(self._idle))
+            if not self._late:
+                yield self._lease(worker, self._next_for(worker), now)
+            elif len((entry := self._late.pop()).holders) == 1:  # it still runs, and nobody stands in for it
+                yield self._lease(worker, entry, now)
+
+    def _next_for(self, worker: str) -> _Entry:
+        model = self._choose(worker)
+        entry = self._queues[model].pop()
+        if not self._queues[model]:
+            del self._queues[model]
+        return entry
+
+    def _lease(self, worker: str, entry: _Entry, now: float) -> Start:
+        del self._idle[worker]
+        if self._warm.get(worker) != entry.task.model:
+            self._cool(worker)
+            self._warm[worker] = entry.task.model
+            self._holders[entry.task.model] += 1
+        entry.holders.append(worker)
+        self._longest = max(self._longest, entry.task.seconds)
+        lease = _Lease(next(self._numbers), entry, now)
+        self._leases[worker] = lease
+        return Start(worker, entry.task, entry.attempt, lease.number)
+
+    def _cool(self, worker: str) -> None:
+        """The worker holds no model any more."""
+        model = self._warm.pop(worker, None)
+        if model is not None:
+            self._holders[model] -= 1
+
+    def _choose(self, worker: str) -> str:
+        """This worker's warm model; else one that nobody holds; else the one with most work left for each holder."""
         own = self._warm.get(worker)
-        others = {model for name, model in self._warm.items() if name != worker}
-        for wanted in (lambda m: m == own, lambda m: m not in others, lambda m: True):
-            for waiting in self._waiting:
-                if wanted(waiting.task.model):
-                    return waiting
-        return None
+        if own in self._queues:
+            assert own is not None
+            return own
+
+        def urgency(model: str) -> tuple[bool, float]:
+            holders = self._holders[model]
+            return holders == 0, self._queues[model].seconds / (1 + holders)
+
+        return max(self._queues, key=urgency)  # of equals the first
+
+    def _find_late(self, now: float) -> list[_Entry]:
+        """Tasks that are late and long enough to matter, the latest last; none while nobody else could take them."""
+        workers = len(self._leases) + len(self._idle)
+        ratio = self._pace.ratio
+        if ratio is None or workers < 2:
+            return []
+        drained = sum(queue.seconds for queue in self._queues.values()) / workers
+        if drained > self._longest:
+            return []
+        late = []
+        for lease in self._leases.values():
+            seconds = lease.entry.task.seconds
+            behind = now - lease.since - max(SLOW_AT_LEAST_S, SLOW * ratio * seconds)
+            if behind > 0 and seconds >= drained and len(lease.entry.holders) == 1:
+                late.append((behind, lease.number, lease.entry))
+        return [entry for *_, entry in sorted(late)]
+
+
+class _Queue:
+    """Waiting tasks of one model: those that ran before first, then the longest, then the oldest."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[bool, float, int, _Entry]] = []
+        self.seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, entry: _Entry, number: int, again: bool) -> None:
+        self.seconds += entry.task.seconds
+        heapq.heappush(self._heap, (not again, -entry.task.seconds, number, entry))
+
+    def pop(self) -> _Entry:
+        entry = heapq.heappop(self._heap)[-1]
+        self.seconds -= entry.task.seconds
+        return entry
+
+
+class _Pace:
+    """How long tasks take, beside what was predicted."""
+
+    def __init__(self) -> None:
+        self._predicted = self._taken = 0.0
+
+    def learn(self, predicted: float, taken: float) -> None:
+        self._predicted += predicted
+        self._taken += taken
+
+    @property
+    def ratio(self) -> float | None:
+        """Seconds taken for each predicted one; None before anything is known."""
+        return self._taken / self._predicted if self._predicted > 0 else None

@@ -101,6 +101,7 @@ def pack_probes(
     problems: Iterable[Problem],
     parameters: Callable[[Problem], int],
     with_path: Callable[[Problem], bool] = lambda problem: False,
+    seconds: Callable[[Problem], float] = lambda problem: 0.0,
 ) -> Iterator[ProbeTask]:
     """Probe tasks of one model each, in order, up to `BATCH_WORK` or `MAX_PROBES`, at least one problem.
 
@@ -108,6 +109,7 @@ def pack_probes(
         problems: what to probe.
         parameters: number of parameters of a problem's model.
         with_path: whether a problem's path is probed as well.
+        seconds: predicted time of a problem's probe.
     """
     alike: dict[tuple[str, bool], list[Problem]] = {}
     for problem in problems:
@@ -116,4 +118,5 @@ def pack_probes(
         cost = work(members[0], parameters(members[0])) * Origin.PROBE_STEPS / members[0].steps
         size = max(1, min(MAX_PROBES, int(BATCH_WORK // cost)))
         for start in range(0, len(members), size):
-            yield probe_task(members[start : start + size], paths=paths)
+            some = members[start : start + size]
+            yield probe_task(some, paths=paths, seconds=sum(map(seconds, some)))

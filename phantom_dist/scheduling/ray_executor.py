@@ -21,8 +21,7 @@ from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
-from phantom_dist.scheduling.ledger import Done, Failed, Lost
-from phantom_dist.scheduling.tasks import Task
+from phantom_dist.scheduling.ledger import Done, Failed, Lost, Start
 from phantom_dist.scheduling.worker import Worker
 
 CONNECT_TIMEOUT_S = 10.0
@@ -50,7 +49,7 @@ class RayExecutor(Executor):
         except BaseException:
             self._leave()
             raise
-        self._running: dict[Any, tuple[str, Task]] = {}
+        self._running: dict[Any, Start] = {}
 
     def _first_actors(self, workers: int | None, useful: int) -> dict[str, Any]:
         settings, resources = self._settings, ray.cluster_resources()
@@ -73,29 +72,34 @@ class RayExecutor(Executor):
         """Names of the actors' places; an actor that dies is replaced in its place."""
         return tuple(self._actors)
 
-    def start(self, worker: str, task: Task, attempt: int) -> None:
+    def start(self, command: Start) -> None:
         """Send the task to the actor."""
-        self._running[self._actors[worker].do.remote(task, attempt)] = (worker, task)
+        actor = self._actors[command.worker]
+        self._running[actor.do.remote(command.task, command.attempt)] = command
 
     def wait(self, timeout: float) -> Finished | None:
         """The next task that ended; a dead actor's task counts as lost."""
         ready, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout)
         if not ready:
             return None
-        worker, task = self._running.pop(ready[0])
+        started = self._running.pop(ready[0])
+        worker, lease, task = started.worker, started.lease, started.task
         try:
             origins, rows = ray.get(ready[0])
         except OutOfMemoryError as error:
             self.replace(worker)  # Ray's memory monitor has killed its process
-            return Finished(Failed(worker, Outcome.OUT_OF_MEMORY, describe(error)), task)
+            return Finished(Failed(worker, lease, Outcome.OUT_OF_MEMORY, describe(error)), task)
         except RayTaskError as error:
-            return Finished(_failed(worker, error.cause), task)
+            return Finished(_failed(started, error.cause), task)
         except (RayActorError, RaySystemError) as error:
-            return Finished(Lost(worker, describe(error)), task)
-        return Finished(Done(worker), task, origins, rows)
+            preempted = isinstance(error, RayActorError) and bool(error.preempted)
+            return Finished(Lost(worker, lease, describe(error), preempted), task)
+        return Finished(Done(worker, lease), task, origins, rows)
 
     def replace(self, worker: str) -> None:
-        """A new actor in the place of a dead one."""
+        """A new actor in the place of one that is dead, or killed now."""
+        self._running = {ref: held for ref, held in self._running.items() if held.worker != worker}
+        ray.kill(self._actors[worker])
         self._actors[worker] = self._new_actor()
 
     def close(self) -> None:
@@ -189,9 +193,9 @@ def _room(resources: dict[str, float], threads: int, gpus: int) -> int:
     return min(by_cpu, int(resources["GPU"])) if gpus else by_cpu
 
 
-def _failed(worker: str, cause: BaseException) -> Failed:
+def _failed(started: Start, cause: BaseException) -> Failed:
     if isinstance(cause, InputError | StoreError):
         raise cause
     if isinstance(cause, OutOfMemory):
-        return Failed(worker, Outcome.OUT_OF_MEMORY, str(cause))
-    return Failed(worker, Outcome.ERROR, describe(cause))
+        return Failed(started.worker, started.lease, Outcome.OUT_OF_MEMORY, str(cause))
+    return Failed(started.worker, started.lease, Outcome.ERROR, describe(cause))

@@ -1,4 +1,4 @@
-"""The two kinds of work that workers take."""
+"""The two kinds of work that workers take. `seconds`: the predicted time; 0 where nobody knows."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class ProbeTask:
     model: str
     problems: tuple[Problem, ...]
     paths: bool
+    seconds: float = 0.0
 
     @property
     def size(self) -> int:
@@ -28,7 +29,11 @@ class ProbeTask:
         """The same work as two tasks."""
         middle = len(self.problems) // 2
         first, second = self.problems[:middle], self.problems[middle:]
-        return probe_task(first, paths=self.paths), probe_task(second, paths=self.paths)
+        seconds = self.seconds / 2
+        return (
+            probe_task(first, paths=self.paths, seconds=seconds),
+            probe_task(second, paths=self.paths, seconds=seconds),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +43,7 @@ class TrainTask:
     id: str
     model: str
     trials: tuple[Trial, ...]
+    seconds: float = 0.0
 
     @property
     def size(self) -> int:
@@ -47,7 +53,8 @@ class TrainTask:
     def halves(self) -> tuple[TrainTask, TrainTask]:
         """The same trials as two batches."""
         middle = len(self.trials) // 2
-        return train_task(self.trials[:middle]), train_task(self.trials[middle:])
+        seconds = self.seconds / 2
+        return train_task(self.trials[:middle], seconds), train_task(self.trials[middle:], seconds)
 
 
 Task = ProbeTask | TrainTask
@@ -62,15 +69,15 @@ def batch_id(members: Iterable[tuple[str, float | None]]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
-def probe_task(problems: Iterable[Problem], *, paths: bool = False) -> ProbeTask:
+def probe_task(problems: Iterable[Problem], *, paths: bool = False, seconds: float = 0.0) -> ProbeTask:
     """A probe task for problems of one model."""
     problems = tuple(problems)
     name = batch_id((p.key, None) for p in problems)
-    return ProbeTask(id=name, model=problems[0].model, problems=problems, paths=paths)
+    return ProbeTask(id=name, model=problems[0].model, problems=problems, paths=paths, seconds=seconds)
 
 
-def train_task(trials: Iterable[Trial]) -> TrainTask:
+def train_task(trials: Iterable[Trial], seconds: float = 0.0) -> TrainTask:
     """A batch of trials of one model."""
     trials = tuple(trials)
     name = batch_id((t.problem.key, t.learning_rate) for t in trials)
-    return TrainTask(id=name, model=trials[0].problem.model, trials=trials)
+    return TrainTask(id=name, model=trials[0].problem.model, trials=trials, seconds=seconds)

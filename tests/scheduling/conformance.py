@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
-from phantom_dist.scheduling.ledger import Done, Failed
+from phantom_dist.scheduling.ledger import Done, Failed, Start
 from phantom_dist.scheduling.tasks import probe_task, train_task
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import RunDirectory, Store
 
+LEASES = itertools.count(1)
 CONTEXTS = load_contexts(Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml")
 
 
@@ -40,10 +42,12 @@ class ExecutorConformance:
         executor.close()
 
     def finish(self, executor: Executor, task):
-        executor.start(executor.workers[0], task, 1)
+        lease = next(LEASES)
+        executor.start(Start(executor.workers[0], task, 1, lease))
         while (finished := executor.wait(5.0)) is None:
             pass
         assert finished.task == task
+        assert (finished.event.worker, finished.event.lease) == (executor.workers[0], lease)
         return finished
 
     def origins(self, executor, *problems):

@@ -11,7 +11,7 @@ import torch
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.scheduling.inprocess import InProcessExecutor
-from phantom_dist.scheduling.ledger import Done, Lost
+from phantom_dist.scheduling.ledger import Done, Lost, Start
 from phantom_dist.scheduling.ray_executor import RayExecutor
 from phantom_dist.scheduling.tasks import probe_task
 
@@ -40,16 +40,29 @@ class TestRay(ExecutorConformance):
     def test_a_killed_worker_is_lost_and_its_place_is_filled_again(self, executor):
         actor = executor._actors["worker-1"]
         pid = ray.get(actor.__ray_call__.remote(lambda worker: os.getpid()))
-        executor.start("worker-1", probe_task([problem()]), 1)
+        executor.start(Start("worker-1", probe_task([problem()]), 1, 7))
         os.kill(pid, signal.SIGKILL)
         while (finished := executor.wait(5.0)) is None:
             pass
-        assert finished.event == Lost("worker-1", finished.event.message)
+        assert finished.event == Lost("worker-1", 7, finished.event.message)
         executor.replace("worker-1")
-        executor.start("worker-1", probe_task([problem()]), 2)
+        executor.start(Start("worker-1", probe_task([problem()]), 2, 8))
         while (finished := executor.wait(5.0)) is None:
             pass
         assert isinstance(finished.event, Done)
+
+    def test_a_stopped_worker_never_reports(self, executor):
+        """What a `Stop` asks for: the process ends, its place works again, and the old task's end isn't told."""
+        actor = executor._actors["worker-0"]
+        pid = ray.get(actor.__ray_call__.remote(lambda worker: os.getpid()))
+        os.kill(pid, signal.SIGSTOP)
+        executor.start(Start("worker-0", probe_task([problem()]), 1, 9))
+        executor.replace("worker-0")
+        executor.start(Start("worker-0", probe_task([problem()]), 1, 10))
+        while (finished := executor.wait(5.0)) is None:
+            pass
+        assert finished.event == Done("worker-0", 10)
+        assert executor.wait(1.0) is None
 
 
 @pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:9"])

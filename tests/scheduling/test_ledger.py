@@ -13,14 +13,19 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.scheduling.ledger import (
     MAX_ATTEMPTS,
+    SLOW,
     Added,
     Done,
     Failed,
     GiveUp,
+    Joined,
     Ledger,
+    Left,
     Lost,
     Replace,
     Start,
+    Stop,
+    Tick,
 )
 from phantom_dist.scheduling.tasks import probe_task
 
@@ -33,59 +38,108 @@ def problem(number: int, model: str = "m") -> Problem:
     )
 
 
-def task(*numbers: int, model: str = "m"):
-    return probe_task(problem(n, model) for n in numbers)
+def task(*numbers: int, model: str = "m", seconds: float = 0.0):
+    return probe_task((problem(n, model) for n in numbers), seconds=seconds)
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Every problem that was added ends exactly once: done, or given up alone."""
+    """Every problem that was added ends exactly once: done, or given up alone. Reports may come twice or too late."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ledger = Ledger(["a", "b", "c"])
+        self.workers = {"a", "b", "c"}
+        self.now = 0.0
         self.added = 0
         self.ended: Counter[int] = Counter()
-        self.holds = {}
-        self.attempts: Counter[str] = Counter()
+        self.holds: dict[str, Start] = {}
+        self.void: list[Start] = []  # leases that are over
+        self.leases: set[int] = set()
+
+    def tell(self, event):
+        self.carry_out(self.ledger.handle(event, self.now))
 
     def carry_out(self, commands):
         for command in commands:
             if isinstance(command, Start):
+                assert command.worker in self.workers
                 assert command.worker not in self.holds, "a worker holds one task at a time"
                 assert command.attempt <= MAX_ATTEMPTS
-                self.holds[command.worker] = command.task
+                assert command.lease > max(self.leases, default=0), "leases only grow"
+                self.leases.add(command.lease)
+                self.holds[command.worker] = command
+            elif isinstance(command, Stop):
+                stopped = self.holds.pop(command.worker)
+                assert stopped.lease == command.lease
+                self.void.append(stopped)
             elif isinstance(command, GiveUp):
                 assert command.task.size == 1, "the culprit is found before anything is given up"
-                self.ended.update(p.steps for p in command.task.problems)
+                self.end(command.task)
 
-    @rule(size=st.integers(1, 5), model=st.sampled_from("mno"))
-    def add(self, size, model):
+    def end(self, task):
+        self.ended.update(p.steps for p in task.problems)
+
+    def release(self, data):
+        worker = data.draw(st.sampled_from(sorted(self.holds)))
+        self.void.append(self.holds.pop(worker))
+        return self.void[-1]
+
+    @rule(size=st.integers(1, 5), model=st.sampled_from("mno"), seconds=st.sampled_from([0.0, 1.0, 20.0]))
+    def add(self, size, model, seconds):
         numbers = range(self.added, self.added + size)
         self.added += size
-        self.carry_out(self.ledger.handle(Added((task(*numbers, model=model),))))
+        self.tell(Added((task(*numbers, model=model, seconds=seconds),)))
+
+    @rule(seconds=st.floats(0, 100))
+    def time_passes(self, seconds):
+        self.now += seconds
+        self.tell(Tick())
 
     @precondition(lambda self: self.holds)
     @rule(data=st.data())
     def finish(self, data):
-        worker = data.draw(st.sampled_from(sorted(self.holds)))
-        self.ended.update(p.steps for p in self.holds.pop(worker).problems)
-        self.carry_out(self.ledger.handle(Done(worker)))
+        held = self.release(data)
+        self.end(held.task)
+        self.tell(Done(held.worker, held.lease))
 
     @precondition(lambda self: self.holds)
     @rule(data=st.data(), outcome=st.sampled_from([Outcome.OUT_OF_MEMORY, Outcome.ERROR]))
     def fail(self, data, outcome):
-        worker = data.draw(st.sampled_from(sorted(self.holds)))
-        del self.holds[worker]
-        self.carry_out(self.ledger.handle(Failed(worker, outcome, "why")))
+        held = self.release(data)
+        self.tell(Failed(held.worker, held.lease, outcome, "why"))
 
     @precondition(lambda self: self.holds)
-    @rule(data=st.data())
-    def die(self, data):
-        worker = data.draw(st.sampled_from(sorted(self.holds)))
-        del self.holds[worker]
-        commands = self.ledger.handle(Lost(worker, "gone"))
-        assert commands[0] == Replace(worker)
+    @rule(data=st.data(), preempted=st.booleans())
+    def die(self, data, preempted):
+        held = self.release(data)
+        commands = self.ledger.handle(Lost(held.worker, held.lease, "gone", preempted), self.now)
+        assert commands[0] == Replace(held.worker)
         self.carry_out(commands)
+
+    @precondition(lambda self: self.void)
+    @rule(data=st.data(), what=st.sampled_from(["done", "failed", "lost"]))
+    def report_again(self, data, what):
+        old = data.draw(st.sampled_from(self.void))
+        late = {
+            "done": Done(old.worker, old.lease),
+            "failed": Failed(old.worker, old.lease, Outcome.ERROR, "late"),
+            "lost": Lost(old.worker, old.lease, "late"),
+        }[what]
+        assert self.ledger.handle(late, self.now) == [], "a void lease changes nothing"
+
+    @rule(name=st.sampled_from("abcde"))
+    def join(self, name):
+        self.workers.add(name)
+        self.tell(Joined(name))
+
+    @precondition(lambda self: len(self.workers) > 1)
+    @rule(data=st.data())
+    def leave(self, data):
+        worker = data.draw(st.sampled_from(sorted(self.workers)))
+        self.workers.remove(worker)
+        if worker in self.holds:
+            self.void.append(self.holds.pop(worker))
+        self.tell(Left(worker))
 
     @invariant()
     def nothing_ends_twice(self):
@@ -93,14 +147,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_worker_idles_while_work_waits(self):
-        waits = self.added - len(self.ended) - sum(t.size for t in self.holds.values())
-        assert waits == 0 or len(self.holds) == 3
+        running = {p.steps for held in self.holds.values() for p in held.task.problems}
+        waits = self.added - len(self.ended) - len(running)
+        assert waits == 0 or len(self.holds) == len(self.workers)
 
     def teardown(self):
         while self.holds:
             worker, held = self.holds.popitem()
-            self.ended.update(p.steps for p in held.problems)
-            self.carry_out(self.ledger.handle(Done(worker)))
+            self.end(held.task)
+            self.tell(Done(worker, held.lease))
         assert self.ledger.finished
         assert len(self.ended) == self.added
         assert all(count == 1 for count in self.ended.values())
@@ -114,39 +169,116 @@ def starts(commands):
     return [(c.worker, c.task.model) for c in commands if isinstance(c, Start)]
 
 
+def only(commands) -> Start:
+    (command,) = commands
+    assert isinstance(command, Start)
+    return command
+
+
 def test_tasks_go_to_the_worker_that_holds_their_model():
     ledger = Ledger(["a", "b"])
-    assert starts(ledger.handle(Added((task(1, model="m"), task(2, model="n"))))) == [("a", "m"), ("b", "n")]
-    ledger.handle(Added((task(3, model="n"), task(4, model="m"))))
-    assert starts(ledger.handle(Done("a"))) == [("a", "m")]
+    first, second = ledger.handle(Added((task(1, model="m"), task(2, model="n"))), 0)
+    assert starts([first, second]) == [("a", "m"), ("b", "n")]
+    ledger.handle(Added((task(3, model="n"), task(4, model="m"))), 0)
+    assert starts(ledger.handle(Done("a", first.lease), 1)) == [("a", "m")]
 
 
 def test_a_second_worker_takes_another_model_while_there_is_one():
     ledger = Ledger(["a", "b"])
-    commands = ledger.handle(Added((task(1, model="m"), task(2, model="m"), task(3, model="n"))))
+    commands = ledger.handle(Added((task(1, model="m"), task(2, model="m"), task(3, model="n"))), 0)
     assert starts(commands) == [("a", "m"), ("b", "n")]
+
+
+def test_further_workers_go_where_most_work_is_left_for_each():
+    ledger = Ledger(list("abcde"))
+    work = [task(n, model="m", seconds=10.0) for n in range(9)] + [
+        task(n, model="n", seconds=1.0) for n in range(9)
+    ]
+    commands = ledger.handle(Added(tuple(work)), 0)
+    assert Counter(model for _, model in starts(commands)) == {"m": 4, "n": 1}
+
+
+def test_the_longest_task_goes_first():
+    ledger = Ledger(["a"])
+    commands = ledger.handle(Added((task(1, seconds=1.0), task(2, seconds=9.0), task(3, seconds=5.0))), 0)
+    seen = []
+    while commands:
+        started = only(commands)
+        seen.append(started.task.seconds)
+        commands = ledger.handle(Done("a", started.lease), len(seen))
+    assert seen == [9.0, 5.0, 1.0]
 
 
 def test_out_of_memory_runs_halves_and_gives_up_the_one_that_is_alone():
     ledger = Ledger(["a"])
-    ledger.handle(Added((task(1, 2),)))
-    (first,) = ledger.handle(Failed("a", Outcome.OUT_OF_MEMORY, "full"))
-    assert isinstance(first, Start)
+    whole = only(ledger.handle(Added((task(1, 2),)), 0))
+    first = only(ledger.handle(Failed("a", whole.lease, Outcome.OUT_OF_MEMORY, "full"), 0))
     assert [p.steps for p in first.task.problems] == [2]
-    gave_up, second = ledger.handle(Failed("a", Outcome.OUT_OF_MEMORY, "full"))
+    gave_up, second = ledger.handle(Failed("a", first.lease, Outcome.OUT_OF_MEMORY, "full"), 0)
     assert isinstance(gave_up, GiveUp)
     assert (gave_up.outcome, gave_up.message) == (Outcome.OUT_OF_MEMORY, "full")
     assert isinstance(second, Start)
     assert [p.steps for p in second.task.problems] == [3]
 
 
-@pytest.mark.parametrize("event", [Failed("a", Outcome.ERROR, "why"), Lost("a", "gone")])
-def test_an_error_is_retried_a_bounded_number_of_times(event):
+@pytest.mark.parametrize("dies", [True, False])
+def test_an_error_is_retried_a_bounded_number_of_times(dies):
     ledger = Ledger(["a"])
-    commands = ledger.handle(Added((task(1),)))
+    commands = ledger.handle(Added((task(1),)), 0)
     attempts = 0
     while not any(isinstance(c, GiveUp) for c in commands):
-        attempts += sum(isinstance(c, Start) for c in commands)
-        commands = ledger.handle(event)
+        started = commands[-1]
+        attempts += 1
+        assert started.attempt == attempts
+        event = Lost("a", started.lease, "gone") if dies else Failed("a", started.lease, Outcome.ERROR, "why")
+        commands = ledger.handle(event, 0)
     assert attempts == MAX_ATTEMPTS
     assert ledger.finished
+
+
+def test_preemptions_are_not_counted():
+    ledger = Ledger(["a"])
+    started = only(ledger.handle(Added((task(1),)), 0))
+    for _ in range(5 * MAX_ATTEMPTS):
+        replace, started = ledger.handle(Lost("a", started.lease, "spot", preempted=True), 0)
+        assert replace == Replace("a")
+        assert started.attempt == 1
+
+
+def slow_task(now: float):
+    """Two workers; `a` has finished a task of 10 s in 10 s, `b` has held another one since 0."""
+    ledger = Ledger(["a", "b"])
+    first, slow = ledger.handle(Added((task(1, seconds=10.0), task(2, seconds=10.0))), 0)
+    ledger.handle(Done("a", first.lease), 10)
+    return ledger, slow, ledger.handle(Tick(), now)
+
+
+def test_a_slow_task_is_copied_to_an_idle_worker_and_the_first_to_finish_counts():
+    ledger, slow, commands = slow_task(SLOW * 10 + 1)
+    copy = only(commands)
+    assert (copy.worker, copy.task, copy.attempt) == ("a", slow.task, 1)
+    assert ledger.handle(Tick(), 1000) == [], "one copy is enough"
+    assert ledger.handle(Done("a", copy.lease), 1001) == [Stop("b", slow.lease)]
+    assert ledger.finished
+    assert ledger.handle(Done("b", slow.lease), 1002) == []
+
+
+def test_a_task_that_is_in_time_is_not_copied():
+    assert slow_task(SLOW * 10 - 1)[2] == []
+
+
+@pytest.mark.parametrize("preempted", [True, False])
+def test_a_copy_stands_in_for_a_worker_that_dies(preempted):
+    ledger, slow, (copy,) = slow_task(100)
+    assert ledger.handle(Lost("b", slow.lease, "gone", preempted), 101) == [Replace("b")]
+    assert ledger.handle(Done("a", copy.lease), 102) == []
+    assert ledger.finished
+
+
+def test_work_waits_until_somebody_joins():
+    ledger = Ledger([])
+    assert ledger.handle(Added((task(1),)), 0) == []
+    assert starts(ledger.handle(Joined("a"), 0)) == [("a", "m")]
+    assert ledger.handle(Left("a"), 1) == []
+    assert not ledger.finished
+    assert starts(ledger.handle(Joined("b"), 2)) == [("b", "m")]

@@ -1,0 +1,108 @@
+"""An executor of simulated workers, for the very same driver and ledger that run on Ray.
+
+Time is simulated: `wait` jumps to whatever happens next. A trial's length is log-normal (σ = 1, median 60 s). The plan
+predicts it up to a log-normal error of its own (σ = `misprediction`; infinite: it knows nothing). One attempt in a
+hundred fails half-way, and one in a hundred runs ten times as long, which nobody knows before.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.scheduling.executor import Executor, Finished
+from phantom_dist.scheduling.ledger import Done, Failed, Start
+
+MEDIAN_S, SIGMA = 60.0, 1.0
+FAILURES = STRAGGLERS = 0.01
+SLOWER = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedTask:
+    """One trial as the ledger sees a task: that it has a name, a model, size and predicted time; `real`: its own."""
+
+    id: int
+    model: str
+    seconds: float
+    real: float
+    size: int = 1
+
+
+def simulated_tasks(count: int, models: int, misprediction: float, seed: int) -> list[Any]:
+    """Tasks of log-normal times (s), models in turn."""
+    draw = random.Random(seed)
+    tasks = []
+    for i in range(count):
+        real = MEDIAN_S * draw.lognormvariate(0.0, SIGMA)
+        known = math.isfinite(misprediction)
+        predicted = real * draw.lognormvariate(0.0, misprediction) if known else MEDIAN_S
+        tasks.append(SimulatedTask(i, f"model-{i % models}", predicted, real))
+    return tasks
+
+
+class SimulatedExecutor(Executor):
+    """So many workers; what they do, and how long it takes, is drawn by a seed.
+
+    `executed`: seconds of work that was reported done. `lost`: those of failed and stopped attempts. `longest`: of what
+    was reported done. `copies`: attempts that were stopped, because another one was first.
+    """
+
+    def __init__(self, workers: int, seed: int) -> None:
+        self._names = tuple(f"w{i}" for i in range(workers))
+        self._draw = random.Random(seed)
+        self._now = 0.0
+        self._ends: list[tuple[float, int, bool]] = []
+        self._running: dict[int, tuple[Start, float]] = {}
+        self._lease_of: dict[str, int] = {}
+        self.executed = self.lost = self.longest = 0.0
+        self.copies = 0
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Their names."""
+        return self._names
+
+    def now(self) -> float:
+        """Simulated seconds since the start."""
+        return self._now
+
+    def start(self, command: Start) -> None:
+        """Draw how long it will take, and whether it fails."""
+        task: Any = command.task
+        slow, fails = self._draw.random() < STRAGGLERS, self._draw.random() < FAILURES
+        length = task.real * (SLOWER if slow else 1.0) * (0.5 if fails else 1.0)
+        self._running[command.lease] = (command, self._now)
+        self._lease_of[command.worker] = command.lease
+        heapq.heappush(self._ends, (self._now + length, command.lease, fails))
+
+    def wait(self, timeout: float) -> Finished | None:
+        """Jump to the next end, at most `timeout` seconds ahead."""
+        while self._ends and self._ends[0][1] not in self._running:
+            heapq.heappop(self._ends)
+        if not self._ends or self._ends[0][0] > self._now + timeout:
+            self._now += timeout
+            return None
+        self._now, lease, fails = heapq.heappop(self._ends)
+        command, since = self._running.pop(lease)
+        taken = self._now - since
+        if fails:
+            self.lost += taken
+            return Finished(Failed(command.worker, lease, Outcome.ERROR, "simulated"), command.task)
+        self.executed += taken
+        self.longest = max(self.longest, taken)
+        return Finished(Done(command.worker, lease), command.task)
+
+    def replace(self, worker: str) -> None:
+        """End what the worker does."""
+        held = self._running.pop(self._lease_of.pop(worker, 0), None)
+        if held is not None:
+            self.lost += self._now - held[1]
+            self.copies += 1
+
+    def close(self) -> None:
+        """Nothing to end."""
