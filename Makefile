@@ -31,7 +31,7 @@ check: $(INSTALLED) ## linters, types, import contracts
 bench-lanes: $(INSTALLED) ## measure lanes against loops: a quarter of an hour
 	$(BIN)/python -m tests.benchmarks.lanes
 
-bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted to: a minute
+bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted to: eight minutes
 	$(BIN)/python -m tests.benchmarks.law
 
 calibration: $(INSTALLED) ## measure and fit the shipped law anew: an hour and a half
