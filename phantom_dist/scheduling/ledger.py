@@ -12,7 +12,7 @@
 | command | what the driver does |
 |---|---|
 | `Start` | hand a task to an idle worker, under a lease |
-| `Stop` | end a worker's process: its lease is void, another copy of its task is done; then as `Replace` |
+| `Stop` | end a worker's process, whose task is done elsewhere or that is stuck; then as `Replace` |
 | `Replace` | start a new process for a worker |
 | `GiveUp` | record the named outcome for all of a task's members |
 
@@ -43,6 +43,12 @@ MAX_ATTEMPTS = 3
 
 SLOW = 3.0
 """A task that runs so many times longer than expected is late."""
+
+STUCK = 20.0
+"""A task that runs so many times longer than expected is taken for stuck: its process is ended, as after a failure."""
+
+STUCK_AT_LEAST_S = 3600.0
+"""And never sooner than this: a model may have to be downloaded first."""
 
 SLOW_AT_LEAST_S = 10.0
 """And never sooner than this: a copy may have to load its model first."""
@@ -200,6 +206,7 @@ class Ledger:
             case Left(worker):
                 commands += self._left(worker)
             case Tick():
+                commands += self._end_stuck(now)
                 self._late = self._find_late(now)
         return [*commands, *self._starts(now)]
 
@@ -224,6 +231,16 @@ class Ledger:
             self._end(worker, number)
             self._cool(worker)
             yield Stop(worker, number)
+
+    def _end_stuck(self, now: float) -> Iterator[Command]:
+        ratio = self._pace.ratio or 1.0
+        for worker, lease in list(self._leases.items()):
+            seconds, taken = lease.entry.task.seconds, now - lease.since
+            if seconds > 0 and taken > max(STUCK_AT_LEAST_S, STUCK * ratio * seconds):
+                self._end(worker, lease.number)
+                self._cool(worker)
+                message = f"stuck: no end after {taken:.0f} s, expected after {ratio * seconds:.0f} s"
+                yield from (Stop(worker, lease.number), *self._again(lease, Outcome.ERROR, message))
 
     def _after_loss(self, lease: _Lease, message: str, preempted: bool) -> Iterator[Command]:
         if not preempted:

@@ -14,6 +14,7 @@ from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.scheduling.ledger import (
     MAX_ATTEMPTS,
     SLOW,
+    STUCK_AT_LEAST_S,
     Added,
     Done,
     Failed,
@@ -261,6 +262,22 @@ def test_a_slow_task_is_copied_to_an_idle_worker_and_the_first_to_finish_counts(
     assert ledger.handle(Done("a", copy.lease), 1001) == [Stop("b", slow.lease)]
     assert ledger.finished
     assert ledger.handle(Done("b", slow.lease), 1002) == []
+
+
+def test_a_stuck_task_is_ended_and_tried_again_a_bounded_number_of_times():
+    ledger, now = Ledger(["a"]), 0.0
+    started = only(ledger.handle(Added((task(1, seconds=10.0),)), now))
+    for attempt in range(2, MAX_ATTEMPTS + 1):
+        assert ledger.handle(Tick(), now + STUCK_AT_LEAST_S) == []
+        now += STUCK_AT_LEAST_S + 1
+        stop, again = ledger.handle(Tick(), now)
+        assert stop == Stop("a", started.lease)
+        assert again.attempt == attempt
+        started = again
+    stop, gave_up = ledger.handle(Tick(), now + STUCK_AT_LEAST_S + 1)
+    assert stop == Stop("a", started.lease)
+    assert "stuck: no end after 3601 s, expected after 10 s" in gave_up.message
+    assert ledger.finished
 
 
 def test_a_task_that_is_in_time_is_not_copied():

@@ -1,0 +1,64 @@
+"""The sweep that suffers: several hundred real trials of the zoo, searched for in lanes; and how its remains are judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phantom_dist.spec import load_contexts
+from phantom_dist.traces import RunDirectory, Store
+from phantom_dist.traces.digest import results_digest
+
+CONTEXTS = Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml"
+
+
+def sweep(models: int = 5) -> dict[str, Any]:
+    """Critical rates to 2 % in all contexts of the zoo, T = 2; about 50 trials a model."""
+    names = ["gpt2-a", "llama-a", "opt-a", "gemma3-a", "gpt-neox-a"]
+    return {
+        "name": "chaos",
+        "models": [f"zoo:{name}" for name in names[:models]],
+        "contexts": [context.model_dump() for context in load_contexts(CONTEXTS)],
+        "methods": [{"full": {"optimizers": ["sgd"]}}],
+        "learning_rates": {"critical": {"tolerance": 0.02, "start": "first_order"}},
+        "steps": 2,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong with a directory, beside one that nothing happened to."""
+
+    lost: int
+    duplicated: int
+    torn: int
+    digest_equal: bool
+
+
+def judge(location: Path, undisturbed: Path) -> Verdict:
+    """Count trials that are missing or there twice, files that can't be read, and compare the results' digests."""
+    found, wanted = (RunDirectory(Store(place)) for place in (location, undisturbed))
+    torn = len(list(location.rglob("*.tmp")))
+    for name in found.store.names():
+        if name.endswith(".parquet"):
+            torn += not _readable(found, name)
+    if torn:
+        return Verdict(0, 0, torn, False)
+    have = Counter(found.trials()["trial_id"].to_pylist())
+    steps = Counter(zip(*(found.traces()[c].to_pylist() for c in ("trial_id", "step")), strict=True))
+    should = set(wanted.trials()["trial_id"].to_pylist())
+    twice = sum(n - 1 for n in have.values()) + sum(n - 1 for n in steps.values())
+    return Verdict(len(should - set(have)), twice, 0, results_digest(found) == results_digest(wanted))
+
+
+def _readable(directory: RunDirectory, name: str) -> bool:
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    try:
+        pq.read_table(directory.store.path(name), partitioning=None)
+    except (ArrowException, OSError):
+        return False
+    return True

@@ -1,0 +1,193 @@
+"""Death inside every step of a write: the process ends itself, as SIGKILL does, at a drawn step of a drawn write.
+
+A step is what a write asks the operating system for: open the temporary file, write half of it, write the rest, flush
+it to the disk, rename it, flush the folder, remove it. Each attempt is a fork of this process, so it starts warm.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+STEPS = ("open", "half", "write", "flush", "rename", "folder", "remove")
+MOST_STEPS = 60
+"""An attempt dies within so many steps of writes; a whole run takes several hundred."""
+
+
+def forked(work: Callable[[], None]) -> int:
+    """Do something in a fork of this process; its wait status."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with open(os.devnull, "w") as nothing:
+                os.dup2(nothing.fileno(), 2)
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+def dies_at(number: int, told: Path) -> None:
+    """From now on, this process kills itself at its `number`-th step of a write, and says in a file which it was."""
+    count = 0
+
+    def step(name: str) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            told.write_text(name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fsync, replace, unlink, open_ = os.fsync, Path.replace, Path.unlink, Path.open
+
+    class Stream:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def __enter__(self) -> Stream:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.inner.close()
+
+        def write(self, data: bytes) -> None:
+            self.inner.write(data[: len(data) // 2])
+            self.inner.flush()
+            step("half")
+            self.inner.write(data[len(data) // 2 :])
+            step("write")
+
+        def flush(self) -> None:
+            self.inner.flush()
+
+        def fileno(self) -> int:
+            return int(self.inner.fileno())
+
+    def opened(self: Path, mode: str = "r", *args: Any, **how: Any) -> Any:
+        stream = open_(self, mode, *args, **how)
+        if mode != "wb":
+            return stream
+        step("open")
+        return Stream(stream)
+
+    def flushed(descriptor: int) -> None:
+        is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}")
+        fsync(descriptor)
+        step("folder" if is_folder else "flush")
+
+    def renamed(self: Path, target: Any) -> Path:
+        moved = replace(self, target)
+        step("rename")
+        return moved
+
+    def removed(self: Path, missing_ok: bool = False) -> None:
+        unlink(self, missing_ok=missing_ok)
+        step("remove")
+
+    os.fsync, Path.replace, Path.unlink, Path.open = flushed, renamed, removed, opened  # type: ignore[assignment,method-assign]
+
+
+def kill_writes(
+    run: Callable[[Path], None], folder: Path, kills: int, seed: int, each: Callable[[Path], None]
+) -> Counter[str]:
+    """Kill runs inside their writes, resuming each until it is through, until there were so many kills.
+
+    Args:
+        run: starts or continues a run in a directory, in this process.
+        folder: for directories.
+        kills: at least so many.
+        seed: of the moments.
+        each: told of each directory once its run is through.
+
+    Returns:
+        kills by the step that they happened in.
+
+    Raises:
+        RuntimeError: a run ended in another way.
+    """
+    draw, seen, told, number = random.Random(seed), Counter[str](), folder / "step", 0
+    while seen.total() < kills:
+        number += 1
+        out = folder / f"writes-{number}"
+        while True:
+            moment = draw.randint(1, MOST_STEPS) if seen.total() < kills else 0
+
+            def attempt(moment: int = moment, out: Path = out) -> None:
+                if moment:
+                    dies_at(moment, told)
+                run(out)
+
+            status = forked(attempt)
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+                seen[told.read_text()] += 1
+            elif status == 0:
+                break
+            else:
+                raise RuntimeError(f"a run ended with wait status {status}, not by the kill")
+        each(out)
+        shutil.rmtree(out)
+    return seen
+
+
+def with_clock(run: Callable[[Path], None], out: Path, seed: int) -> int:
+    """A run whose clock jumps by up to a day in both directions; its wait status."""
+    draw, real = random.Random(seed), time.time
+
+    def attempt() -> None:
+        time.time = lambda: real() + draw.choice((-86400.0, -30.0, 0.0, 30.0, 86400.0))
+        run(out)
+
+    return forked(attempt)
+
+
+def on_full_disk(run: Callable[[Path], None], out: Path, room: int) -> tuple[int, int]:
+    """A run whose files together may take so many bytes; wait statuses of that and of one that has room again."""
+    import errno
+
+    real = Path.open
+
+    def attempt() -> None:
+        used = 0
+
+        class Full:
+            def __init__(self, inner: Any) -> None:
+                self.inner = inner
+
+            def __enter__(self) -> Full:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                with suppress(OSError):
+                    self.inner.close()
+
+            def write(self, data: bytes) -> None:
+                nonlocal used
+                used += len(data)
+                if used > room:
+                    self.inner.write(data[: len(data) // 2])
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self.inner.write(data)
+
+            def flush(self) -> None:
+                self.inner.flush()
+
+            def fileno(self) -> int:
+                return int(self.inner.fileno())
+
+        def opened(self: Path, mode: str = "r", *args: Any, **how: Any) -> Any:
+            stream = real(self, mode, *args, **how)
+            return Full(stream) if mode == "wb" else stream
+
+        Path.open = opened  # type: ignore[assignment,method-assign]
+        run(out)
+
+    return forked(attempt), forked(lambda: run(out))
