@@ -1,4 +1,4 @@
-"""The sweep that suffers: several hundred real trials of the zoo, searched for in lanes; and how its remains are judged."""
+"""The sweep that suffers: hundreds of real trials of the zoo, searched for in lanes; how its remains are judged."""
 
 from __future__ import annotations
 
