@@ -227,20 +227,25 @@ class Ledger:
             return
         self._pace.learn(lease.entry.task.seconds, now - lease.since)
         for worker in list(lease.entry.holders):
-            number = self._leases[worker].number
-            self._end(worker, number)
-            self._cool(worker)
-            yield Stop(worker, number)
+            yield self._stop(worker)
+
+    def _stop(self, worker: str) -> Stop:
+        """End a lease that the worker still has."""
+        number = self._leases[worker].number
+        self._end(worker, number)
+        self._cool(worker)
+        return Stop(worker, number)
 
     def _end_stuck(self, now: float) -> Iterator[Command]:
         ratio = self._pace.ratio or 1.0
-        for worker, lease in list(self._leases.items()):
+        # Leases stand in the order in which they began, so the old ones come first.
+        old = itertools.takewhile(lambda held: now - held[1].since > STUCK_AT_LEAST_S, self._leases.items())
+        for worker, lease in list(old):
             seconds, taken = lease.entry.task.seconds, now - lease.since
-            if seconds > 0 and taken > max(STUCK_AT_LEAST_S, STUCK * ratio * seconds):
-                self._end(worker, lease.number)
-                self._cool(worker)
+            if seconds > 0 and taken > STUCK * ratio * seconds:
+                yield self._stop(worker)
                 message = f"stuck: no end after {taken:.0f} s, expected after {ratio * seconds:.0f} s"
-                yield from (Stop(worker, lease.number), *self._again(lease, Outcome.ERROR, message))
+                yield from self._again(lease, Outcome.ERROR, message)
 
     def _after_loss(self, lease: _Lease, message: str, preempted: bool) -> Iterator[Command]:
         if not preempted:

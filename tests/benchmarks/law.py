@@ -17,12 +17,13 @@ import math
 import random
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -32,9 +33,9 @@ from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.probe import probe
 from phantom_dist.law.closure import residuals, search
 from phantom_dist.law.file import read_law
-from phantom_dist.law.groups import first_order_rate
+from phantom_dist.law.groups import Row, first_order_rate, path_rate
 from phantom_dist.law.law import Law, by_class, class_of, fit_class
-from phantom_dist.law.validation import RULES, Held, leave_one_out, power_law, summary, validate
+from phantom_dist.law.validation import RULES, Held, leave_one_out, power_law, rule_errors, summary, validate
 from phantom_dist.models import load
 from phantom_dist.refinement.sampler import CriticalRateSampler, ask, tell
 from phantom_dist.spec import expand
@@ -44,6 +45,7 @@ from tests.benchmarks import range_test
 PAIRS = 24
 STEPS = 8
 TOLERANCES = (0.01, 0.001)
+RANGE_TEST = "range test, rescaled"
 MOST_TRIALS = 60
 """After which TPE and GP are stopped: 15 times what the root finder takes."""
 
@@ -84,32 +86,24 @@ def table(entries: list[dict[str, Any]]) -> Table:
             *(percent(entry[f"architecture_error_{which}"]) for which in ("median", "max")),
             percent(entry["coverage_90"]) if law else "",
             f"{entry['interval_width_median']:.3f}" if law else "",
-            end_section=entry["rule"] == "range test, rescaled",
+            end_section=entry["rule"] == RANGE_TEST,
         )
     return shown
 
 
-def pooled_errors(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Architectures left out, as for the law, but one set of groups and weights for all classes.
+def one_law(train: Sequence[Row], test: Sequence[Row]) -> NDArray[np.float64]:
+    """A rule: one set of groups and weights for all classes, and a constant for each.
 
-    Each class has a constant of its own: the median of what the common closure leaves of its rows.
+    The constant is the median of what the common closure leaves of a class's rows.
     """
-    errors = np.empty(len(rows))
-    classes = np.array([class_of(row) for row in rows])
-    models = np.array([row["model"] for row in rows])
-    for model in np.unique(models):
-        train = [row for row in rows if row["model"] != model]
-        closure = search(train)
-        left = residuals(train, closure)
-        known = classes[models != model]
-        for name in np.unique(classes[models == model]):
-            places = np.flatnonzero((models == model) & (classes == name))
-            constant = np.median(left[known == name])
-            errors[places] = residuals([rows[place] for place in places], closure) - constant
-    return {
-        name: summary([rows[place] for place in np.flatnonzero(classes == name)], errors[classes == name])
-        for name in np.unique(classes).tolist()
-    }
+    closure = search(train)
+    left: dict[str, list[float]] = {}
+    for row, rest in zip(train, residuals(train, closure), strict=True):
+        left.setdefault(class_of(row), []).append(float(rest))
+    constants = {name: statistics.median(values) for name, values in left.items()}
+    return np.array(
+        [math.log(path_rate(row)) + closure.correction(row) + constants[class_of(row)] for row in test]
+    )
 
 
 def one_or_many(held: list[Held], rows: list[dict[str, Any]]) -> Table:
@@ -117,11 +111,16 @@ def one_or_many(held: list[Held], rows: list[dict[str, Any]]) -> Table:
     shown = Table(title="one law per class, or one with class constants", title_justify="left")
     for column in ("class", "law", "context: median", "90th percentile", "architecture: median", "worst"):
         shown.add_column(column, justify="left" if column in ("class", "law") else "right")
-    pooled = pooled_errors(rows)
-    for name in pooled:
-        own = [h for h in held if class_of(h.row) == name]
-        each = summary([h.row for h in own], np.array([h.error for h in own]))
-        for label, entry in (("per class", each), ("class constants", pooled[name])):
+    own = {id(h.row): h.error for h in held}
+    errors = {
+        "per class": np.array([own[id(row)] for row in rows]),
+        "class constants": rule_errors(rows, one_law),
+    }
+    classes = np.array([class_of(row) for row in rows])
+    for name in np.unique(classes).tolist():
+        mine = [row for row in rows if class_of(row) == name]
+        for label, values in errors.items():
+            entry = summary(mine, values[classes == name])
             keys = (
                 "context_error_median",
                 "context_error_p90",
@@ -282,7 +281,7 @@ def main() -> None:
     law = read_law()
     held = [h for members in by_class(law.rows).values() for h in leave_one_out(members)]
     ramped = json.loads(range_test.STORED.read_text())
-    rules = {**RULES, "range test, rescaled": power_law(lambda row: math.log(ramped[row["problem"]]))}
+    rules = {**RULES, RANGE_TEST: power_law(lambda row: math.log(ramped[row["problem"]]))}
     entries = validate(held, lambda name: console.print(f"[dim]{name} done[/dim]"), rules)
     console.print(table(entries))
     console.print(one_or_many(held, law.rows))

@@ -2,8 +2,8 @@
 
 One training whose rate grows by a constant factor from step to step; the rate at which its loss fell most steeply is
 the test's answer (Smith, "Cyclical learning rates for training neural networks", 2017; the steepest point is fastai's
-rule). It knows nothing of T or of the competitor, so `phantom_dist.law.validation` gives it one fitted factor for each
-class and T. Writes `range_test.json` beside this file: problem -> rate.
+rule). It knows nothing of T or of the competitor, so `phantom_dist.law.validation` gives it a factor and an exponent,
+fitted for each class and T. Writes `range_test.json` beside this file: problem -> rate.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ def range_test(loaded: LoadedModel, problem: Problem) -> float:
         target = torch.tensor(start.origin.tokens.target)
         make = torch.optim.SGD if problem.optimizer.name == "sgd" else torch.optim.AdamW
         optimizer = make(parameters, lr=LOW, weight_decay=0.0)
-        before = [p.detach().clone() for p in parameters]
         losses: list[float] = []
         for rate in rates:
             for group in optimizer.param_groups:
@@ -62,10 +61,6 @@ def range_test(loaded: LoadedModel, problem: Problem) -> float:
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                 parameter.grad = gradient
             optimizer.step()
-        with torch.no_grad():
-            for parameter, value in zip(parameters, before, strict=True):
-                parameter.copy_(value)
-                parameter.grad = None
     return steepest(losses, rates)
 
 

@@ -14,12 +14,12 @@ from phantom_dist.traces.digest import results_digest
 CONTEXTS = Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml"
 
 
-def sweep(models: int = 5) -> dict[str, Any]:
+def sweep() -> dict[str, Any]:
     """Critical rates to 2 % in all contexts of the zoo, T = 2; about 50 trials a model."""
     names = ["gpt2-a", "llama-a", "opt-a", "gemma3-a", "gpt-neox-a"]
     return {
         "name": "chaos",
-        "models": [f"zoo:{name}" for name in names[:models]],
+        "models": [f"zoo:{name}" for name in names],
         "contexts": [context.model_dump() for context in load_contexts(CONTEXTS)],
         "methods": [{"full": {"optimizers": ["sgd"]}}],
         "learning_rates": {"critical": {"tolerance": 0.02, "start": "first_order"}},

@@ -6,6 +6,7 @@ it to the disk, rename it, flush the folder, remove it. Each attempt is a fork o
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -13,7 +14,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,11 @@ def forked(work: Callable[[], None]) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def dies_at(number: int, told: Path) -> None:
-    """From now on, this process kills itself at its `number`-th step of a write, and says in a file which it was."""
-    count = 0
-
-    def step(name: str) -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            told.write_text(name)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    fsync, replace, unlink, open_ = os.fsync, Path.replace, Path.unlink, Path.open
+def intercept_writes(
+    written: Callable[[Any, bytes], None], opened: Callable[[], None] = lambda: None
+) -> None:
+    """From now on, files that this process opens with `Path.open("wb")` are written by `written(stream, data)`."""
+    real = Path.open
 
     class Stream:
         def __init__(self, inner: Any) -> None:
@@ -59,25 +52,41 @@ def dies_at(number: int, told: Path) -> None:
         def __exit__(self, *_: object) -> None:
             self.inner.close()
 
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
         def write(self, data: bytes) -> None:
-            self.inner.write(data[: len(data) // 2])
-            self.inner.flush()
-            step("half")
-            self.inner.write(data[len(data) // 2 :])
-            step("write")
+            written(self.inner, data)
 
-        def flush(self) -> None:
-            self.inner.flush()
-
-        def fileno(self) -> int:
-            return int(self.inner.fileno())
-
-    def opened(self: Path, mode: str = "r", *args: Any, **how: Any) -> Any:
-        stream = open_(self, mode, *args, **how)
+    def open_(self: Path, mode: str = "r", *args: Any, **how: Any) -> Any:
+        stream = real(self, mode, *args, **how)
         if mode != "wb":
             return stream
-        step("open")
+        opened()
         return Stream(stream)
+
+    Path.open = open_  # type: ignore[assignment,method-assign]
+
+
+def dies_at(number: int, told: Path) -> None:
+    """From now on, this process kills itself at its `number`-th step of a write, and says in a file which it was."""
+    count = 0
+
+    def step(name: str) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            told.write_text(name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fsync, replace, unlink = os.fsync, Path.replace, Path.unlink
+
+    def written(stream: Any, data: bytes) -> None:
+        stream.write(data[: len(data) // 2])
+        stream.flush()
+        step("half")
+        stream.write(data[len(data) // 2 :])
+        step("write")
 
     def flushed(descriptor: int) -> None:
         is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}")
@@ -93,7 +102,8 @@ def dies_at(number: int, told: Path) -> None:
         unlink(self, missing_ok=missing_ok)
         step("remove")
 
-    os.fsync, Path.replace, Path.unlink, Path.open = flushed, renamed, removed, opened  # type: ignore[assignment,method-assign]
+    os.fsync, Path.replace, Path.unlink = flushed, renamed, removed  # type: ignore[assignment,method-assign]
+    intercept_writes(written, opened=lambda: step("open"))
 
 
 def kill_writes(
@@ -151,43 +161,19 @@ def with_clock(run: Callable[[Path], None], out: Path, seed: int) -> int:
 
 def on_full_disk(run: Callable[[Path], None], out: Path, room: int) -> tuple[int, int]:
     """A run whose files together may take so many bytes; wait statuses of that and of one that has room again."""
-    import errno
-
-    real = Path.open
 
     def attempt() -> None:
         used = 0
 
-        class Full:
-            def __init__(self, inner: Any) -> None:
-                self.inner = inner
+        def written(stream: Any, data: bytes) -> None:
+            nonlocal used
+            used += len(data)
+            if used > room:
+                stream.write(data[: len(data) // 2])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            stream.write(data)
 
-            def __enter__(self) -> Full:
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                with suppress(OSError):
-                    self.inner.close()
-
-            def write(self, data: bytes) -> None:
-                nonlocal used
-                used += len(data)
-                if used > room:
-                    self.inner.write(data[: len(data) // 2])
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                self.inner.write(data)
-
-            def flush(self) -> None:
-                self.inner.flush()
-
-            def fileno(self) -> int:
-                return int(self.inner.fileno())
-
-        def opened(self: Path, mode: str = "r", *args: Any, **how: Any) -> Any:
-            stream = real(self, mode, *args, **how)
-            return Full(stream) if mode == "wb" else stream
-
-        Path.open = opened  # type: ignore[assignment,method-assign]
+        intercept_writes(written)
         run(out)
 
     return forked(attempt), forked(lambda: run(out))

@@ -44,24 +44,29 @@ class AdamWalk(Walk):
     def __init__(self, problem: Problem, initial: Tensor) -> None:
         super().__init__(problem, initial)
         self._sampled: list[Tensor] = []
+        self._sampled_last: Tensor
+        self._scale = 1.0  # of a sample's sums, so that the first slope is exact
 
     def _added(self) -> None:
         if len(self.initial) >= LARGE:
             self._sampled.append(_sample(self._descents[-1]))
+            self._sampled_last = _sample(self._last)
 
     def _first_slope(self) -> float:
-        return self._slope_over(self._descents[0], self.initial)
+        slope = self._slope_over(self._descents[0], self.initial)
+        if self._sampled:
+            self._scale = slope / self._slope_over(self._sampled[0], _sample(self.initial))
+        return slope
 
     def _slope_over(self, descent: Tensor, initial: Tensor) -> float:
         gradient = descent * remainder(self.points[0].log_odds)
         return inner_product(descent, first_direction(gradient, initial, self.optimizer))
 
     def course(self, rate: float, steps: int) -> Course:
-        """See `Walk`; from `LARGE` entries on from a sample of them, scaled so that the first slope is exact."""
+        """See `Walk`; from `LARGE` entries on from a sample of them."""
         if not self._sampled:
             return self._walk(rate, steps, self._descents, self._last)
-        scale = self.slope_0 / self._slope_over(self._sampled[0], _sample(self.initial))
-        return self._walk(rate, steps, self._sampled, _sample(self._last), scale=scale)
+        return self._walk(rate, steps, self._sampled, self._sampled_last, scale=self._scale)
 
     def state(self, rate: float, steps: int) -> tuple[Tensor, Course]:
         """See `Walk`."""
