@@ -62,11 +62,14 @@ def seconds_per_lane_step(problem: Problem, parameters: int, lanes: int) -> floa
 
 def path_pays(problem: Problem, parameters: int, lanes: int) -> bool:
     """Whether a search is done sooner when it starts from the law: if the probe takes less than the trials it saves."""
-    step = seconds_per_step(problem, parameters)
-    walked = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps) / BANDWIDTH
-    probing = (len(shares(problem)) + 0.5) * step + walked  # beyond what κ takes in any case
     saved = SAVED_TRIALS[problem.method] * problem.steps
-    return probing < saved * seconds_per_lane_step(problem, parameters, lanes)
+    return path_seconds(problem, parameters) < saved * seconds_per_lane_step(problem, parameters, lanes)
+
+
+def path_seconds(problem: Problem, parameters: int) -> float:
+    """Predicted seconds of probing a problem's path, beyond what κ takes in any case."""
+    walked = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps) / BANDWIDTH
+    return (len(shares(problem)) + 0.5) * seconds_per_step(problem, parameters) + walked
 
 
 def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:

@@ -66,8 +66,10 @@ class Plan:
         return self.models[problem.model].parameters
 
     def probe_seconds(self, problem: Problem) -> float:
-        """Predicted time (s) of a probe, its path left out."""
-        return 2 * cost.seconds_per_step(problem, self.parameters(problem))
+        """Predicted time (s) of a probe, and of its path where the search starts from the law."""
+        parameters = self.parameters(problem)
+        path = cost.path_seconds(problem, parameters) if self.starts_from_law(problem) else 0.0
+        return 2 * cost.seconds_per_step(problem, parameters) + path
 
     def trial_seconds(self, problem: Problem, lanes: int) -> float:
         """Predicted time (s) of a trial as one of so many lanes."""

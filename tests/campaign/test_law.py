@@ -12,6 +12,8 @@ import pytest
 
 import phantom_dist
 from phantom_dist.campaign.calibrate import PROBED
+from phantom_dist.campaign.cost import path_seconds
+from phantom_dist.campaign.plan import plan
 from phantom_dist.campaign.suffices import lora_rows
 from phantom_dist.core.errors import InputError
 from phantom_dist.law.file import read_law
@@ -121,6 +123,24 @@ def test_an_entry_has_the_contracts_keys_and_a_refused_pair_its_reason():
     assert second["interval"] is None
     assert not second["in_domain"]
     assert second["reason"].startswith("refused_committed")
+
+
+def test_a_probe_with_a_path_is_predicted_to_take_as_long_as_both():
+    """A path takes several times as long as κ; a task that was thought shorter would be copied as late."""
+    sweep = {
+        "name": "s",
+        "models": ["zoo:gpt2-a"],
+        "contexts": [CONTEXTS["guilt"].model_dump()],
+        "optimizers": ["adamw"],
+    }
+    plans = {
+        start: plan(sweep | {"learning_rates": {"critical": {"tolerance": 0.01, "start": start}}})
+        for start in ("first_order", "law")
+    }
+    (problem,) = plans["law"].problems
+    without, whole = (plans[start].probe_seconds(problem) for start in ("first_order", "law"))
+    assert whole == without + path_seconds(problem, plans["law"].parameters(problem))
+    assert whole > 2 * without
 
 
 def test_predict_says_whether_lora_suffices_and_on_what_evidence():
