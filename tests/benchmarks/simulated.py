@@ -1,25 +1,35 @@
-"""An executor of simulated workers, for the very same driver and ledger that run on Ray.
+"""Simulated workers for the very same driver and ledger that run on Ray (`python -m tests.benchmarks.simulated`).
 
 Time is simulated: `wait` jumps to whatever happens next. A trial's length is log-normal (σ = 1, median 60 s). The plan
 predicts it up to a log-normal error of its own (σ = `misprediction`; infinite: it knows nothing). One attempt in a
 hundred fails half-way, and one in a hundred runs ten times as long, which nobody knows before.
+
+The makespan's lower bound is the larger of the work that was done over the workers and the longest trial. A long trial
+that fails half-way and runs again takes longer than that bound whatever a scheduler does.
 """
 
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.scheduling.driver import drive
 from phantom_dist.scheduling.executor import Executor, Finished
-from phantom_dist.scheduling.ledger import Done, Failed, Start
+from phantom_dist.scheduling.ledger import Done, Failed, GiveUp, Start
 
 MEDIAN_S, SIGMA = 60.0, 1.0
 FAILURES = STRAGGLERS = 0.01
 SLOWER = 10.0
+MODELS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +116,43 @@ class SimulatedExecutor(Executor):
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+def simulate(workers: int, trials: int, misprediction: float, seed: int) -> dict[str, float]:
+    """Drive so many trials on so many workers; `ended` counts each trial that ended once, done or given up."""
+    executor = SimulatedExecutor(workers, seed)
+    ended: Counter[int] = Counter()
+    given_up = 0
+
+    def on_done(finished: Finished) -> Iterable[Any]:
+        task: Any = finished.task
+        ended[task.id] += 1
+        return ()
+
+    def on_give_up(command: GiveUp) -> Iterable[Any]:
+        nonlocal given_up
+        task: Any = command.task
+        ended[task.id] += 1
+        given_up += 1
+        return ()
+
+    tasks = simulated_tasks(trials, MODELS, misprediction, seed)
+    began = time.process_time()
+    drive(executor, tasks, on_done=on_done, on_give_up=on_give_up, on_heartbeat=lambda: None)
+    cpu = time.process_time() - began
+    bound = max(executor.executed / workers, executor.longest)
+    return {
+        "misprediction": misprediction,
+        "makespan_over_bound": executor.now() / bound,
+        "driver_us_per_trial": 1e6 * cpu / trials,
+        "ended": sum(count == 1 for count in ended.values()),
+        "given_up": given_up,
+        "copies": executor.copies,
+        "lost_share": executor.lost / executor.executed,
+    }
+
+
+if __name__ == "__main__":
+    size = [int(value) for value in sys.argv[1:]] or [10_000, 1_000_000]
+    for error in (0.0, 0.3, math.inf):
+        print(json.dumps(simulate(size[0], size[1], error, seed=0)), flush=True)
