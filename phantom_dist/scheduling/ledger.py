@@ -154,7 +154,7 @@ class _Entry:
     """A task that isn't over: waiting, or running under its leases (several, where it is copied)."""
 
     task: Task
-    attempt: int = 1
+    failures: int = 0
     holders: list[str] = field(default_factory=list)
 
 
@@ -254,18 +254,20 @@ class Ledger:
             self._wait(lease.entry, again=True)
 
     def _again(self, lease: _Lease | None, outcome: Outcome, message: str) -> Iterator[Command]:
-        if lease is None or lease.entry.holders:
-            return  # a copy is at work still
+        if lease is None:
+            return
         entry = lease.entry
-        exhausted = outcome is Outcome.OUT_OF_MEMORY or entry.attempt >= MAX_ATTEMPTS
+        entry.failures += 1
+        if entry.holders:
+            return  # a copy is at work still
+        exhausted = outcome is Outcome.OUT_OF_MEMORY or entry.failures >= MAX_ATTEMPTS
         if not exhausted:
-            entry.attempt += 1
             self._wait(entry, again=True)
         elif entry.task.size > 1:
             for half in entry.task.halves():
                 self._wait(_Entry(half), again=True)
         else:
-            yield GiveUp(entry.task, entry.attempt, outcome, message)
+            yield GiveUp(entry.task, entry.failures, outcome, message)
 
     def _left(self, worker: str) -> Iterator[Command]:
         lease = self._leases.get(worker)
@@ -286,7 +288,7 @@ class Ledger:
             worker = next(iter(self._idle))
             if not self._late:
                 yield self._lease(worker, self._next_for(worker), now)
-            elif len((entry := self._late.pop()).holders) == 1:  # it still runs, and nobody stands in for it
+            elif _may_be_copied(entry := self._late.pop()):
                 yield self._lease(worker, entry, now)
 
     def _next_for(self, worker: str) -> _Entry:
@@ -306,7 +308,7 @@ class Ledger:
         self._longest = max(self._longest, entry.task.seconds)
         lease = _Lease(next(self._numbers), entry, now)
         self._leases[worker] = lease
-        return Start(worker, entry.task, entry.attempt, lease.number)
+        return Start(worker, entry.task, entry.failures + 1, lease.number)
 
     def _cool(self, worker: str) -> None:
         """The worker holds no model any more."""
@@ -340,9 +342,14 @@ class Ledger:
         for lease in self._leases.values():
             seconds = lease.entry.task.seconds
             behind = now - lease.since - max(SLOW_AT_LEAST_S, SLOW * ratio * seconds)
-            if behind > 0 and seconds >= drained and len(lease.entry.holders) == 1:
+            if behind > 0 and seconds >= drained and _may_be_copied(lease.entry):
                 late.append((behind, lease.number, lease.entry))
         return [entry for *_, entry in sorted(late)]
+
+
+def _may_be_copied(entry: _Entry) -> bool:
+    """It still runs, nobody stands in for it, and it has an attempt left."""
+    return len(entry.holders) == 1 and entry.failures + 1 < MAX_ATTEMPTS
 
 
 class _Queue:

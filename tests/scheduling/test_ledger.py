@@ -91,7 +91,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.added += size
         self.tell(Added((task(*numbers, model=model, seconds=seconds),)))
 
-    @rule(seconds=st.floats(0, 100))
+    @rule(seconds=st.floats(0, 100) | st.just(STUCK_AT_LEAST_S))
     def time_passes(self, seconds):
         self.now += seconds
         self.tell(Tick())
@@ -278,6 +278,20 @@ def test_a_stuck_task_is_ended_and_tried_again_a_bounded_number_of_times():
     assert stop == Stop("a", started.lease)
     assert "stuck: no end after 3601 s, expected after 10 s" in gave_up.message
     assert ledger.finished
+
+
+def test_a_task_whose_copies_are_stuck_as_well_is_given_up():
+    """Each copy that is ended counts, or two workers would hand the task to each other for ever."""
+    ledger, slow, commands = slow_task(100)
+    now, starts_seen = 100.0, 1
+    while not ledger.finished:
+        starts_seen += sum(isinstance(c, Start) for c in commands)
+        assert starts_seen <= MAX_ATTEMPTS + 1, "the first, a copy of it, and what is left of the attempts"
+        now += 1000
+        commands = ledger.handle(Tick(), now)
+    (gave_up,) = [c for c in commands if isinstance(c, GiveUp)]
+    assert gave_up.task == slow.task
+    assert "stuck" in gave_up.message
 
 
 def test_a_task_that_is_in_time_is_not_copied():
