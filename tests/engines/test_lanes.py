@@ -3,7 +3,9 @@
 Tolerances, up to a trial's first jump: logit gaps within 1e-3, or 1e-4 of their size; float32 logits of size 10 carry
 1e-6 each, and a few steps multiply that. After a jump, and under AdamW where gradients near ε are rounding turned into
 signs: no further from the reference than ten times the reference's own answer to a last-bit perturbation of its
-weights. Outcomes and commit steps are the same wherever the gap is further from 0 than twice the tolerance.
+weights, the largest of four: in one chaotic trial (llama-b, LoRA AdamW, a jump at step 1) the four are 0.03, 0.04, 0.03
+and 0.39 logits, so that a single one says little. Outcomes and commit steps are the same wherever the gap is further
+from 0 than twice the tolerance.
 """
 
 from __future__ import annotations
@@ -53,17 +55,24 @@ def trials_of(loaded: LoadedModel, reference: str, way: str, steps: int = 4) -> 
     return trials
 
 
+DRAWS = tuple((first, towards) for first in (0, 1) for towards in (math.inf, -math.inf))
+"""Disturbances: every second entry, from the first or the second on, moves by one unit of its last bit, up or down."""
+
+
 @pytest.fixture
 def perturbed():
-    """The reference's answer to weights whose last bit is another: every second entry moves by one unit there."""
+    """The reference's answers to weights whose last bit is another, one for each of `DRAWS`."""
 
-    def run(loaded: LoadedModel, trials: list[Trial]) -> list[TrialResult]:
-        moved = load(trials[0].problem.model)
-        with torch.no_grad():
-            for parameter in moved.model.parameters():
-                flat = parameter.view(-1)
-                flat[::2] = torch.nextafter(flat[::2], torch.tensor(math.inf))
-        return list(SingleEngine().run(moved, trials))
+    def run(loaded: LoadedModel, trials: list[Trial]) -> list[dict[str, TrialResult]]:
+        answers = []
+        for first, towards in DRAWS:
+            moved = load(trials[0].problem.model)
+            with torch.no_grad():
+                for parameter in moved.model.parameters():
+                    flat = parameter.view(-1)
+                    flat[first::2] = torch.nextafter(flat[first::2], torch.tensor(towards))
+            answers.append({r.trial.id: r for r in SingleEngine().run(moved, trials)})
+        return answers
 
     return run
 
@@ -95,7 +104,7 @@ def test_a_lane_equals_the_reference(name, way, perturbed):
     expected = {r.trial.id: r for r in SingleEngine().run(loaded, trials)}
     got = {r.trial.id: r for r in LanesEngine().run(loaded, trials)}
     assert got.keys() == expected.keys()
-    disturbed: dict[str, TrialResult] | None = None
+    disturbed: list[dict[str, TrialResult]] = []
     for key, reference in expected.items():
         lane = got[key]
         assert lane.engine == f"{kind_of(lane.trial.problem)} lanes", lane.note
@@ -107,8 +116,12 @@ def test_a_lane_equals_the_reference(name, way, perturbed):
         if any(not d <= t for d, t in zip(deviations[:jump], tolerances, strict=False)) or jump < len(
             reference.trace
         ):
-            disturbed = disturbed or {r.trial.id: r for r in perturbed(loaded, trials)}
-            sensitivity = [abs(a - b) for a, b in zip(gaps(reference), gaps(disturbed[key]), strict=False)]
+            disturbed = disturbed or perturbed(loaded, trials)
+            answers = zip(*(gaps(answer[key]) for answer in disturbed), strict=False)
+            sensitivity = [
+                max(abs(gap - answer) for answer in step)
+                for gap, step in zip(gaps(reference), answers, strict=False)
+            ]
             adamw = lane.trial.problem.optimizer.name == "adamw"
             for step in range(0 if adamw else jump, len(reference.trace)):
                 # What moves one step moves the next: the largest answer so far counts.
