@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from phantom_dist.campaign import fit, plan, predict, resume, run, status
+    from phantom_dist.campaign import cancel, fit, plan, predict, resume, run, status
     from phantom_dist.machine import doctor
     from phantom_dist.reports import report
 
 _WHERE = {
+    "cancel": "phantom_dist.campaign",
     "doctor": "phantom_dist.machine",
     "fit": "phantom_dist.campaign",
     "plan": "phantom_dist.campaign",
@@ -42,7 +43,7 @@ _WHERE = {
     "report": "phantom_dist.reports",
 }
 
-__all__ = ["__version__", "doctor", "fit", "plan", "predict", "report", "resume", "run", "status"]
+__all__ = ["__version__", "cancel", "doctor", "fit", "plan", "predict", "report", "resume", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:

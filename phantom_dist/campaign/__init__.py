@@ -2,8 +2,9 @@
 
 | file | what it does |
 |---|---|
-| `run` | `run` and `resume`: whose directory it is, which executor, then the course |
+| `run` | `run`, `resume`, `cancel`: whose directory it is, which executor, then the course |
 | `course` | the main path: probes, trials, refinement, until every critical rate is bracketed |
+| `budget` | hours and trials after which a run stops in order |
 | `plan` | what `run` would do, without doing it |
 | `cost` | predicted time and memory |
 | `progress` | where a run stands, for the live view |
@@ -17,7 +18,7 @@ from phantom_dist.campaign.fit import fit
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.predict import predict
 from phantom_dist.campaign.progress import Progress
-from phantom_dist.campaign.run import resume, run
+from phantom_dist.campaign.run import cancel, resume, run
 from phantom_dist.campaign.status import status
 
-__all__ = ["Plan", "Progress", "fit", "plan", "predict", "resume", "run", "status"]
+__all__ = ["Plan", "Progress", "cancel", "fit", "plan", "predict", "resume", "run", "status"]

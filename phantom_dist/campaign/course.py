@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from phantom_dist.campaign.budget import Budget
 from phantom_dist.campaign.memory import PeakMemory
 from phantom_dist.campaign.plan import Plan
 from phantom_dist.campaign.progress import Progress, SearchProgress
@@ -28,11 +29,12 @@ from phantom_dist.refinement.root_search import Expected
 from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished
-from phantom_dist.scheduling.ledger import GiveUp
+from phantom_dist.scheduling.ledger import GiveUp, Start
 from phantom_dist.scheduling.packing import Cohort, pack_probes
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, train_task
 from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.traces import RunDirectory
+from phantom_dist.traces.leases import Leases
 
 Row = dict[str, Any]
 Observer = Callable[[Progress], None]
@@ -41,12 +43,16 @@ Observer = Callable[[Progress], None]
 class Campaign:
     """One start of a run: what is stored, what is still to be done, and how far it is."""
 
-    def __init__(self, planned: Plan, directory: RunDirectory, observer: Observer) -> None:
+    def __init__(
+        self, planned: Plan, directory: RunDirectory, leases: Leases, budget: Budget, observer: Observer
+    ) -> None:
         self._plan = planned
         self._directory = directory
+        self._leases = leases
+        self._budget = budget
         self._observer = observer
-        self._started = time.time()
-        self._last_state = 0.0
+        self._started_at = time.time()
+        self._started = self._last_state = time.monotonic()
         self._fresh = 0
         self._workers = 0
         self._memory = PeakMemory()
@@ -71,24 +77,18 @@ class Campaign:
         if not first and self._before.get("state") == "complete":
             self._directory.write_plan(self._plan_rows())
             return
-        state = "interrupted"
+        state, through = "interrupted", True
         try:
             self._write_state("running")
             if first:
-                executor = make_executor()
-                self._workers = len(executor.workers)
+                self._executor = make_executor()
                 try:
-                    drive(
-                        executor,
-                        first,
-                        on_done=self._on_done,
-                        on_give_up=self._on_give_up,
-                        on_heartbeat=self._on_heartbeat,
-                    )
+                    through = drive(self._executor, first, self._leases, self)
                 finally:
-                    executor.close()
+                    self._executor.close()
             self._directory.write_plan(self._plan_rows())
-            state = "complete"
+            if through:
+                state = "complete"
         finally:
             self._write_state(state)
 
@@ -177,7 +177,8 @@ class Campaign:
 
     # -- events -------------------------------------------------------------------------------------------------------
 
-    def _on_done(self, finished: Finished) -> Iterable[Task]:
+    def on_done(self, finished: Finished) -> Iterable[Task]:
+        """Take in what was measured; what can be trained now."""
         for origin in finished.origins:
             self._know(origin)
         for origin in finished.origins:
@@ -186,7 +187,8 @@ class Campaign:
         if isinstance(finished.task, TrainTask):
             yield from self._trained(finished.task)
 
-    def _on_give_up(self, command: GiveUp) -> Iterable[Task]:
+    def on_give_up(self, command: GiveUp) -> Iterable[Task]:
+        """Store the outcome for all members; what can be trained now."""
         if isinstance(command.task, ProbeTask):
             for problem in command.task.problems:
                 origin = Origin(problem=problem, refusal=command.outcome, message=command.message)
@@ -196,6 +198,15 @@ class Campaign:
         else:
             self._record(command.task.trials, command.outcome, command.message, command.attempt)
             yield from self._trained(command.task)
+
+    def on_start(self, command: Start) -> None:
+        """Count the trials that are begun."""
+        if isinstance(command.task, TrainTask):
+            self._budget.begun += len(command.task.trials)
+
+    def on_discard(self, task: Task) -> None:
+        """Remove what may be stored of a task whose parts will be stored by others."""
+        self._directory.discard_batch(task.id, task.model)
 
     def _cohorts_after(self, key: str) -> Iterator[Task]:
         """What can begin now that this problem's origin is known."""
@@ -244,7 +255,7 @@ class Campaign:
         """A snapshot for the observer."""
         searches = tuple(self._search_progress(key, problem) for key, problem in self._problems.items())
         done, expected = sum(s.trials for s in searches), sum(s.expected for s in searches)
-        elapsed = time.time() - self._started
+        elapsed = time.monotonic() - self._started
         rate = self._fresh / elapsed if elapsed else 0.0
         return Progress(
             name=self._plan.spec.name,
@@ -272,25 +283,35 @@ class Campaign:
             name=_name(problem), trials=len(rows), expected=expected, bracket=bracket, finished=finished
         )
 
-    def _on_heartbeat(self) -> None:
-        if time.time() - self._last_state >= HEARTBEAT_S:
+    def on_heartbeat(self) -> bool:
+        """Write the state, about once a second; whether more may be begun.
+
+        Raises:
+            KeyboardInterrupt: `phantom-dist cancel` asked for the end.
+        """
+        self._workers = max(self._workers, len(self._executor.workers))
+        if time.monotonic() - self._last_state >= HEARTBEAT_S:
             self._memory.sample()
             self._write_state("running")
+            if self._directory.cancelled:
+                raise KeyboardInterrupt
+        return self._budget.spent is None
 
     def _write_state(self, state: str) -> None:
         """Store the heartbeat, then tell the observer."""
-        self._last_state = time.time()
+        self._last_state = time.monotonic()
         progress = self.progress()
         self._directory.write_state(
             {
                 "state": state,
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
-                "heartbeat_at": self._last_state,
-                "started_at": self._started,
+                "heartbeat_at": time.time(),
+                "started_at": self._started_at,
                 "seconds": self._before.get("seconds", 0.0) + self._last_state - self._started,
                 "expected_trials": progress.expected,
                 "workers": self._workers,
+                "reason": self._budget.spent if state == "interrupted" else None,
                 "packing": self._plan.packing,
                 "peak_memory_bytes": max(self._memory.peak_bytes, self._before.get("peak_memory_bytes", 0)),
                 "models": {name: metadata.title for name, metadata in self._plan.models.items()},

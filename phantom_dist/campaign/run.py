@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from phantom_dist.campaign.budget import Budget
 from phantom_dist.campaign.course import Campaign, Observer
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.status import status
@@ -23,6 +24,7 @@ from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.spec import extends, from_yaml, to_yaml
 from phantom_dist.traces import RunDirectory, Store, open_run
 from phantom_dist.traces.claim import claim
+from phantom_dist.traces.leases import Leases
 
 Row = dict[str, Any]
 
@@ -39,6 +41,8 @@ def run(
     engine: str = "auto",
     workers: int | None = None,
     retry: str | None = None,
+    max_hours: float | None = None,
+    max_trials: int | None = None,
     observer: Observer = lambda progress: None,
 ) -> Row:
     """Run a sweep; on a directory of the same sweep it continues, with more values on the axes it extends.
@@ -52,6 +56,8 @@ def run(
         engine: `auto` or an engine's name.
         workers: number of workers; None fills the cluster. Results don't depend on it.
         retry: `failed` runs again what ended in `error` or `out_of_memory`; otherwise that is left as it is.
+        max_hours: begin nothing more after so many hours (h); what runs then comes to its end.
+        max_trials: begin no further batch once so many trials were begun.
         observer: called with a `Progress` about once a second.
 
     Returns:
@@ -65,18 +71,21 @@ def run(
     _one_of("--executor", executor, EXECUTORS)
     _one_of("--engine", engine, ("auto", *ENGINES))
     _one_of("--retry", retry, (None, "failed"))
+    budget = Budget(hours=max_hours, trials=max_trials)
     planned = plan(sweep, engine=engine)
     directory = RunDirectory(Store(out))
-    with claim(directory):
+    with claim(directory) as leases:
+        directory = directory.under(leases.own)
         _same_sweep(planned, directory)
         planned = planned.packed_as(directory.read_state().get("packing"))
+        directory.forget_cancel()
         directory.discard_halves()
         if retry == "failed":
             directory.discard_failed(FAILURES)
         directory.write_plan(planned.rows())
         directory.write_sweep(to_yaml(planned.spec))
-        campaign = Campaign(planned, directory, observer)
-        campaign.execute(lambda: _executor(planned, directory, address, executor, engine, workers))
+        campaign = Campaign(planned, directory, leases, budget, observer)
+        campaign.execute(lambda: _executor(planned, directory, leases, address, executor, engine, workers))
         directory.discard_halves()
     return status(out)
 
@@ -88,6 +97,22 @@ def resume(out: str | os.PathLike[str], **how: Any) -> Row:
         InputError: there is no run in that directory; else as `run`.
     """
     return run(open_run(out)[1], out, **how)
+
+
+def cancel(out: str | os.PathLike[str]) -> Row:
+    """Ask the driver of a live run to stop; batches that run are lost and run again when it is resumed.
+
+    Returns:
+        The object of `status(out)`, at the time of asking.
+
+    Raises:
+        InputError: there is no run in that directory, or none that is live.
+    """
+    now = status(out)
+    if now["state"] != "running":
+        raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
+    open_run(out)[0].cancel()
+    return now
 
 
 def _one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> None:
@@ -118,6 +143,7 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
 def _executor(
     planned: Plan,
     directory: RunDirectory,
+    leases: Leases,
     address: str | None,
     executor: str,
     engine: str,
@@ -126,6 +152,7 @@ def _executor(
     execution, local = planned.spec.execution, directory.store.local_path
     settings = WorkerSettings(
         location=directory.store.location if local is None else str(local),
+        driver=leases.driver,
         engine=engine,
         device=execution.device,
         threads=execution.threads,

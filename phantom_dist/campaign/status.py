@@ -46,6 +46,7 @@ def status(location: str | os.PathLike[str]) -> Row:
         "errors": failed,
         "notes": dict(Counter(row["note"] for row in rows if row["note"])),
         "models": state.get("models", {}),
+        "reason": None if live else state.get("reason"),
         "workers": state.get("workers"),
         "seconds": state.get("seconds"),
         "peak_memory_bytes": state.get("peak_memory_bytes"),

@@ -41,6 +41,13 @@ Retry = Annotated[
     str | None, typer.Option(help="failed: run again what ended in error or out_of_memory", metavar="failed")
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="number of workers", show_default="as many as fit")]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(metavar="H", help="begin nothing more after H hours; what runs comes to its end"),
+]
+MaxTrials = Annotated[
+    int | None, typer.Option(metavar="N", help="begin no further batch once N trials were begun")
+]
 
 
 @app.command()
@@ -63,6 +70,8 @@ def run(
     engine: EngineName = "auto",
     workers: Workers = None,
     retry: Retry = None,
+    max_hours: MaxHours = None,
+    max_trials: MaxTrials = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep. On a directory of the same sweep it continues; more values on its axes extend it."""
@@ -77,6 +86,8 @@ def run(
             engine=engine,
             workers=workers,
             retry=retry,
+            max_hours=max_hours,
+            max_trials=max_trials,
             observer=view,
         ),
         as_json,
@@ -91,6 +102,8 @@ def resume(
     engine: EngineName = "auto",
     workers: Workers = None,
     retry: Retry = None,
+    max_hours: MaxHours = None,
+    max_trials: MaxTrials = None,
     as_json: AsJson = False,
 ) -> None:
     """Continue an interrupted run. Nothing that is stored is run again."""
@@ -104,9 +117,21 @@ def resume(
             engine=engine,
             workers=workers,
             retry=retry,
+            max_hours=max_hours,
+            max_trials=max_trials,
             observer=view,
         ),
         as_json,
+    )
+
+
+@app.command()
+def cancel(directory: Directory, as_json: AsJson = False) -> None:
+    """Stop a live run from another shell. What was stored is kept; `resume` continues."""
+    from phantom_dist.campaign import cancel as cancel_run
+
+    answer(
+        lambda: cancel_run(directory), lambda result: f"run {result['run']}: asked to stop", as_json=as_json
     )
 
 

@@ -43,6 +43,8 @@ def status_text(result: Json) -> str:
         f"run {result['run']}: {result['state']}, {trials['done']} of {trials['total']} trials ({outcomes})"
     )
     lines = [head]
+    if result["reason"]:
+        lines.append(f"stopped: {result['reason']}; continue with `phantom-dist resume DIR`")
     if result["state"] == "complete" and result["seconds"]:
         lines.append(
             f"took {duration(result['seconds'])} with {result['workers']} worker(s); "

@@ -3,56 +3,104 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 from phantom_dist.scheduling.executor import Executor, Finished
-from phantom_dist.scheduling.ledger import Added, Done, Event, GiveUp, Ledger, Replace, Start, Stop, Tick
+from phantom_dist.scheduling.ledger import (
+    Added,
+    Command,
+    Discard,
+    Done,
+    Drain,
+    Event,
+    GiveUp,
+    Joined,
+    Ledger,
+    Replace,
+    Start,
+    Tick,
+)
 from phantom_dist.scheduling.tasks import Task
 
 HEARTBEAT_S = 1.0
 
 
-def drive(
-    executor: Executor,
-    tasks: Iterable[Task],
-    *,
-    on_done: Callable[[Finished], Iterable[Task]],
-    on_give_up: Callable[[GiveUp], Iterable[Task]],
-    on_heartbeat: Callable[[], None],
-) -> None:
-    """Run tasks, and those that follow from their results, until none is left.
+class Grants(Protocol):
+    """Who may store results: `traces.leases.Leases`, or nobody's business where nothing is stored."""
 
-    Args:
-        executor: where tasks run.
-        tasks: the first ones.
-        on_done: told of each finished task; returns the tasks that follow from it.
-        on_give_up: told of each task that is set aside; likewise.
-        on_heartbeat: called at least every `HEARTBEAT_S` seconds while an executor waits in the background.
+    def grant(self, number: int) -> None:
+        """Begin a lease."""
+
+    def end(self, number: int) -> None:
+        """End a lease; one that is over already is left alone."""
+
+
+class Owner(Protocol):
+    """Whose work is driven. What it returns are the tasks that follow."""
+
+    def on_start(self, command: Start) -> None:
+        """A task begins."""
+
+    def on_done(self, finished: Finished) -> Iterable[Task]:
+        """A task is done and stored."""
+
+    def on_give_up(self, command: GiveUp) -> Iterable[Task]:
+        """A task is set aside."""
+
+    def on_discard(self, task: Task) -> None:
+        """Whatever of the task is stored has to go."""
+
+    def on_heartbeat(self) -> bool:
+        """Some time has passed, `HEARTBEAT_S` seconds at most; False to start nothing more."""
+
+
+def drive(executor: Executor, tasks: Iterable[Task], grants: Grants, owner: Owner) -> bool:
+    """Run tasks, and those that follow from their results; True if none is left, False if the owner wanted no more.
 
     Raises:
         InputError, StoreError: as a task raised it.
     """
-    ledger = Ledger(executor.workers)
+    ledger = Ledger()
     pending: deque[Event] = deque([Added(tuple(tasks))])
+    held: dict[str, int] = {}  # each worker's lease
     last_tick = executor.now()
+
+    def end_lease(worker: str) -> None:
+        if worker in held:
+            grants.end(held.pop(worker))
+
+    def execute(command: Command) -> None:
+        match command:
+            case Start(worker, _, _, lease):
+                grants.grant(lease)
+                held[worker] = lease
+                owner.on_start(command)
+                executor.start(command)
+            case Replace(worker):
+                end_lease(worker)
+                executor.replace(worker)
+            case Discard(task):
+                owner.on_discard(task)
+            case GiveUp():
+                pending.append(Added(tuple(owner.on_give_up(command))))
+
     while True:
         while pending:
             for command in ledger.handle(pending.popleft(), executor.now()):
-                match command:
-                    case Start():
-                        executor.start(command)
-                    case Stop(worker) | Replace(worker):
-                        executor.replace(worker)
-                    case GiveUp():
-                        pending.append(Added(tuple(on_give_up(command))))
-        on_heartbeat()
+                execute(command)
+        if not owner.on_heartbeat():
+            ledger.handle(Drain(), executor.now())
         if ledger.finished:
-            return
+            return not ledger.waiting
         if executor.now() - last_tick >= HEARTBEAT_S:
             last_tick = executor.now()
             pending.append(Tick())
-        finished = executor.wait(HEARTBEAT_S)
-        if finished is not None:
-            pending.append(finished.event)
-            if isinstance(finished.event, Done):
-                pending.append(Added(tuple(on_done(finished))))
+        happened = executor.wait(HEARTBEAT_S)
+        if isinstance(happened, Joined):
+            pending.append(happened)
+        elif happened is not None:
+            end_lease(happened.event.worker)
+            pending.append(happened.event)
+            if isinstance(happened.event, Done):
+                pending.append(Added(tuple(owner.on_done(happened))))

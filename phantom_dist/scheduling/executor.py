@@ -9,15 +9,20 @@ from typing import Any
 
 from phantom_dist.core.measurement import Origin
 from phantom_dist.models import Permissions
-from phantom_dist.scheduling.ledger import Done, Failed, Lost, Start
+from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSettings:
-    """How every worker of a run is set up. `threads`: CPU threads of its process; `device`: `auto`, `cpu` or `cuda`."""
+    """How every worker of a run is set up.
+
+    `threads`: CPU threads of its process; `device`: `auto`, `cpu` or `cuda`; `driver`: who gives the leases
+    (`traces.leases`).
+    """
 
     location: str
+    driver: str
     engine: str = "auto"
     device: str = "auto"
     threads: int = 1
@@ -35,20 +40,23 @@ class Finished:
 
 
 class Executor(ABC):
-    """Runs tasks on workers. `core.errors.InputError` from a task is raised at `wait`: it is the whole run's."""
+    """Runs tasks on workers, which it announces as they become ready.
+
+    `core.errors.InputError` from a task is raised at `wait`: it is the whole run's.
+    """
 
     @property
     @abstractmethod
     def workers(self) -> tuple[str, ...]:
-        """Names of the workers."""
+        """Names of the workers that are there now."""
 
     @abstractmethod
     def start(self, command: Start) -> None:
         """Hand a task to an idle worker; returns at once."""
 
     @abstractmethod
-    def wait(self, timeout: float) -> Finished | None:
-        """The next task that ended, or None after `timeout` seconds (s).
+    def wait(self, timeout: float) -> Finished | Joined | None:
+        """The next task that ended or worker that is ready, or None after `timeout` seconds (s).
 
         Raises:
             InputError, StoreError: as the task raised it.
@@ -56,7 +64,10 @@ class Executor(ABC):
 
     @abstractmethod
     def replace(self, worker: str) -> None:
-        """Give a worker a new process; one that still runs is ended, and its task never reported."""
+        """Give a worker a new process, which is announced when it is ready.
+
+        One that still runs is ended, and its task never reported.
+        """
 
     def now(self) -> float:
         """The time (s) since some moment."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
-from phantom_dist.scheduling.ledger import Done, Failed, Start
+from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
 from phantom_dist.scheduling.worker import Worker
 
 _NAME = "in-process"
@@ -18,24 +18,28 @@ class InProcessExecutor(Executor):
         self._settings = settings
         self._worker = Worker(settings)
         self._held: Start | None = None
+        self._announced = False
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """The one worker."""
-        return (_NAME,)
+        """The one worker, once it is announced."""
+        return (_NAME,) if self._announced else ()
 
     def start(self, command: Start) -> None:
         """Keep the task until `wait`."""
         self._held = command
 
-    def wait(self, timeout: float) -> Finished | None:
+    def wait(self, timeout: float) -> Finished | Joined | None:
         """Run the task that is held; `timeout` has no meaning here."""
+        if not self._announced:
+            self._announced = True
+            return Joined(_NAME)
         if self._held is None:
             return None
         held, self._held = self._held, None
         task, lease = held.task, held.lease
         try:
-            origins, rows = self._worker.do(task, held.attempt)
+            origins, rows = self._worker.do(task, held.attempt, lease)
         except (InputError, StoreError):
             raise
         except OutOfMemory as error:
@@ -46,7 +50,7 @@ class InProcessExecutor(Executor):
 
     def replace(self, worker: str) -> None:
         """A new worker with nothing loaded."""
-        self._worker = Worker(self._settings)
+        self._worker, self._announced = Worker(self._settings), False
 
     def close(self) -> None:
         """Forget the task that is held."""

@@ -6,18 +6,20 @@
 | `Done` | a worker finished and stored its task |
 | `Failed` | a worker is alive, its task isn't done: out of memory, or an error |
 | `Lost` | a worker died with its task, or its machine was taken away (`preempted`) |
-| `Joined`, `Left` | a worker is there from now on; a worker won't come back |
+| `Joined` | a worker is ready, for the first time or after its `Replace` |
 | `Tick` | time has passed |
+| `Drain` | nothing more is to be started |
 
 | command | what the driver does |
 |---|---|
 | `Start` | hand a task to an idle worker, under a lease |
-| `Stop` | end a worker's process, whose task is done elsewhere or that is stuck; then as `Replace` |
-| `Replace` | start a new process for a worker |
+| `Replace` | end a worker's process if it still runs, and start another; it is away until it joins again |
+| `Discard` | remove what a task may have stored: its members are going to be stored by others |
 | `GiveUp` | record the named outcome for all of a task's members |
 
 Every `Start` has a lease, a number that only grows, and every report names the lease that it is about: what comes
-twice, or from a worker that had been given up, changes nothing.
+twice, or from a worker that had been given up, changes nothing. The driver sees to it that nothing can be stored
+under a lease that is over.
 
 A task that runs out of memory, or keeps killing its worker, is run again in halves until the culprit is alone. A
 preemption is nobody's fault and isn't counted. The longest task goes first, to a worker that already holds its model,
@@ -32,7 +34,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from phantom_dist.core.outcome import Outcome
@@ -81,24 +83,18 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The process that had the lease is gone; `preempted`: its machine was taken away."""
+    """The process that had the lease is gone; `preempted`: its machine was taken away; `outcome`: why, if known."""
 
     worker: str
     lease: int
     message: str
     preempted: bool = False
+    outcome: Outcome = Outcome.ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A new worker, idle."""
-
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The worker's place is gone for good; a task that it held was lost without anybody's fault."""
+    """The worker is ready for a task."""
 
     worker: str
 
@@ -108,7 +104,12 @@ class Tick:
     """Nothing happened but time."""
 
 
-Event = Added | Done | Failed | Lost | Joined | Left | Tick
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """No further task is started, whatever waits; those that run may end."""
+
+
+Event = Added | Done | Failed | Lost | Joined | Tick | Drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +123,17 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """End the worker's process and give it a new one; the report of that lease is not wanted any more."""
+class Replace:
+    """End the worker's process if it still runs, and start a new one; its report is not wanted any more."""
 
     worker: str
-    lease: int
 
 
 @dataclass(frozen=True, slots=True)
-class Replace:
-    """Give the worker a new process."""
+class Discard:
+    """Remove the task's files if it has any: a worker that died may have stored them without a word."""
 
-    worker: str
+    task: Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class GiveUp:
     message: str
 
 
-Command = Start | Stop | Replace | GiveUp
+Command = Start | Replace | Discard | GiveUp
 
 
 @dataclass(slots=True, eq=False)
@@ -168,8 +168,8 @@ class _Lease:
 class Ledger:
     """Tasks waiting and running, workers idle and busy."""
 
-    def __init__(self, workers: Iterable[str]) -> None:
-        self._idle: dict[str, None] = dict.fromkeys(workers)
+    def __init__(self) -> None:
+        self._idle: dict[str, None] = {}
         self._leases: dict[str, _Lease] = {}
         self._queues: dict[str, _Queue] = {}
         self._warm: dict[str, str] = {}
@@ -178,11 +178,17 @@ class Ledger:
         self._pace = _Pace()
         self._longest = 0.0  # of the predicted times of all tasks that ever ran
         self._late: list[_Entry] = []  # running tasks that should be copied
+        self._draining = False
 
     @property
     def finished(self) -> bool:
-        """True if nothing waits and nothing runs."""
-        return not self._queues and not self._leases
+        """True if nothing runs, and nothing waits or may be started."""
+        return not self._leases and (self._draining or not self.waiting)
+
+    @property
+    def waiting(self) -> bool:
+        """True if a task waits for a worker."""
+        return bool(self._queues)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take one event; the commands that follow from it, in order. `now`: seconds from any origin, never less."""
@@ -195,16 +201,16 @@ class Ledger:
                 commands += self._done(self._end(worker, number), now)
             case Failed(worker, number, outcome, message):
                 commands += self._again(self._end(worker, number), outcome, message)
-            case Lost(worker, number, message, preempted):
+            case Lost(worker, number, message, preempted, outcome):
                 lease = self._end(worker, number)
                 if lease is not None:
-                    self._cool(worker)
-                    commands += [Replace(worker), *self._after_loss(lease, message, preempted)]
+                    self._away(worker)
+                    commands += [Replace(worker), *self._after_loss(lease, message, preempted, outcome)]
             case Joined(worker):
                 if worker not in self._leases:
                     self._idle[worker] = None
-            case Left(worker):
-                commands += self._left(worker)
+            case Drain():
+                self._draining = True
             case Tick():
                 commands += self._end_stuck(now)
                 self._late = self._find_late(now)
@@ -229,12 +235,16 @@ class Ledger:
         for worker in list(lease.entry.holders):
             yield self._stop(worker)
 
-    def _stop(self, worker: str) -> Stop:
+    def _stop(self, worker: str) -> Replace:
         """End a lease that the worker still has."""
-        number = self._leases[worker].number
-        self._end(worker, number)
+        self._end(worker, self._leases[worker].number)
+        self._away(worker)
+        return Replace(worker)
+
+    def _away(self, worker: str) -> None:
+        """The worker's process is gone, and its model with it."""
         self._cool(worker)
-        return Stop(worker, number)
+        del self._idle[worker]
 
     def _end_stuck(self, now: float) -> Iterator[Command]:
         ratio = self._pace.ratio or 1.0
@@ -247,9 +257,11 @@ class Ledger:
                 message = f"stuck: no end after {taken:.0f} s, expected after {ratio * seconds:.0f} s"
                 yield from self._again(lease, Outcome.ERROR, message)
 
-    def _after_loss(self, lease: _Lease, message: str, preempted: bool) -> Iterator[Command]:
+    def _after_loss(
+        self, lease: _Lease, message: str, preempted: bool, outcome: Outcome
+    ) -> Iterator[Command]:
         if not preempted:
-            yield from self._again(lease, Outcome.ERROR, message)
+            yield from self._again(lease, outcome, message)
         elif not lease.entry.holders:
             self._wait(lease.entry, again=True)
 
@@ -264,18 +276,12 @@ class Ledger:
         if not exhausted:
             self._wait(entry, again=True)
         elif entry.task.size > 1:
+            yield Discard(entry.task)
             for half in entry.task.halves():
                 self._wait(_Entry(half), again=True)
         else:
+            yield Discard(entry.task)
             yield GiveUp(entry.task, entry.failures, outcome, message)
-
-    def _left(self, worker: str) -> Iterator[Command]:
-        lease = self._leases.get(worker)
-        if lease is not None:
-            self._end(worker, lease.number)
-            yield from self._after_loss(lease, "", preempted=True)
-        self._cool(worker)
-        self._idle.pop(worker, None)
 
     # -- starts of leases ----------------------------------------------------------------------------------------------
 
@@ -284,7 +290,7 @@ class Ledger:
         self._queues.setdefault(model, _Queue()).push(entry, next(self._numbers), again)
 
     def _starts(self, now: float) -> Iterator[Command]:
-        while self._idle and (self._late or self._queues):
+        while not self._draining and self._idle and (self._late or self._queues):
             worker = next(iter(self._idle))
             if not self._late:
                 yield self._lease(worker, self._next_for(worker), now)

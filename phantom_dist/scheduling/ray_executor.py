@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,86 +22,160 @@ from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
-from phantom_dist.scheduling.ledger import Done, Failed, Lost, Start
+from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.worker import Worker
 
 CONNECT_TIMEOUT_S = 10.0
 """How long a cluster's head may take to answer a connection."""
 
+FIRST_WORKER_S = 900.0
+"""How long a cluster may have no room for a single worker: a cloud takes minutes to start a machine."""
+
+MAX_FAILED_STARTS = 10
+"""So many workers in a row that die before they are ready aren't bad luck."""
+
+
+class RayWorker(Worker):
+    """A worker as a Ray actor."""
+
+    def node(self) -> str:
+        """The id of the node that it runs on."""
+        return str(ray.get_runtime_context().get_node_id())
+
 
 class RayExecutor(Executor):
     """Actors on a Ray cluster, each with its CPU threads (and, on a GPU cluster, one GPU).
 
+    On a cluster that was joined, more actors are asked for than find room, at most as many again as there are: nodes
+    that come later are used, and Ray's autoscaler sees what is wanted. What isn't needed is never asked for.
+
     Args:
         settings: how each worker is set up.
         address: `local`, `auto`, `HOST:PORT` or `ray://HOST:PORT`.
-        workers: number of actors; None fills the cluster, at most `useful` of them.
+        workers: number of actors; None for as many as there can be.
         useful: number of tasks there can be at once; more workers would idle.
 
     Raises:
-        InputError: no cluster at the address, or one without the resources for a single worker.
+        InputError: no cluster at the address, or (if it was started here) no room for a single worker.
     """
 
     def __init__(self, settings: WorkerSettings, address: str, workers: int | None, useful: int) -> None:
         self._settings = settings
-        self._joined_here = _connect(address)
-        try:
-            self._actors = self._first_actors(workers, useful)
-        except BaseException:
-            self._leave()
-            raise
+        self._most = max(1, useful if workers is None else min(workers, useful))
+        self._actors: dict[str, Any] = {}
+        self._nodes: dict[str, str] = {}  # of the workers that are ready
+        self._starting: dict[Any, str] = {}
         self._running: dict[Any, Start] = {}
+        self._failed_starts = 0
+        self._waiting_since = time.monotonic()
+        self._joined_here = _connect(address)
+        self._grows = address != "local"
+        try:
+            self._gpus, self._room = self._look_around()
+            self._ask_for_workers()
+        except BaseException:
+            self.close()
+            raise
 
-    def _first_actors(self, workers: int | None, useful: int) -> dict[str, Any]:
+    def _look_around(self) -> tuple[int, int]:
+        """GPUs for each worker, and how many workers the cluster has room for now."""
         settings, resources = self._settings, ray.cluster_resources()
-        if settings.device == "cuda" and resources.get("GPU", 0) < 1:
-            raise InputError(
-                "device: cuda was asked for, but the Ray cluster has no GPU. Allowed here: auto, cpu."
-            )
-        self._gpus = 1 if settings.device != "cpu" and resources.get("GPU", 0) >= 1 else 0
-        room = _room(resources, settings.threads, self._gpus)
-        if room < 1:
-            raise InputError(
-                f"the Ray cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs; one "
-                f"worker needs {settings.threads} CPUs. Lower `execution.threads` or add nodes."
-            )
-        count = max(1, min(room if workers is None else workers, room, useful))
-        return {f"worker-{i}": self._new_actor() for i in range(count)}
+        if settings.device == "cuda" and resources.get("GPU", 0) < 1 and not self._grows:
+            raise InputError("device: cuda was asked for, but Ray sees no GPU here. Allowed here: auto, cpu.")
+        wants_gpu = settings.device == "cuda" or (settings.device == "auto" and resources.get("GPU", 0) >= 1)
+        gpus = 1 if wants_gpu else 0
+        room = _room(resources, settings.threads, gpus)
+        if room < 1 and not self._grows:
+            raise InputError(f"Ray has no room here for a single worker: {self._wanted(gpus)}")
+        return gpus, room
+
+    def _wanted(self, gpus: int) -> str:
+        has = ray.cluster_resources()
+        return (
+            f"each needs {self._settings.threads} CPUs and {gpus} GPUs on one node, all nodes together have "
+            f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}. Lower `execution.threads` or add nodes."
+        )
+
+    def _ask_for_workers(self) -> None:
+        most = max(1, self._room, 2 * len(self._nodes)) if self._grows else self._room
+        for i in range(len(self._actors), min(self._most, most)):
+            self._new_actor(f"worker-{i}")
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """Names of the actors' places; an actor that dies is replaced in its place."""
-        return tuple(self._actors)
+        """Names of the actors' places that have one now; an actor that dies is replaced in its place."""
+        return tuple(self._nodes)
 
     def start(self, command: Start) -> None:
         """Send the task to the actor."""
         actor = self._actors[command.worker]
-        self._running[actor.do.remote(command.task, command.attempt)] = command
+        self._running[actor.do.remote(command.task, command.attempt, command.lease)] = command
 
-    def wait(self, timeout: float) -> Finished | None:
-        """The next task that ended; a dead actor's task counts as lost."""
-        ready, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout)
+    def wait(self, timeout: float) -> Finished | Joined | None:
+        """The next task that ended or actor that is ready; a dead actor's task counts as lost.
+
+        Raises:
+            InputError: also where no worker finds room for `FIRST_WORKER_S`, or none can be started.
+        """
+        awaited = [*self._running, *self._starting]
+        ready, _ = ray.wait(awaited, num_returns=1, timeout=timeout)
         if not ready:
+            self._check_that_somebody_comes()
             return None
-        started = self._running.pop(ready[0])
+        if ready[0] in self._starting:
+            return self._started(ready[0])
+        return self._finished(ready[0])
+
+    def _started(self, ref: Any) -> Joined | None:
+        worker = self._starting.pop(ref)
+        try:
+            self._nodes[worker] = ray.get(ref)
+        except (RayActorError, RayTaskError, RaySystemError) as error:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                raise InputError(
+                    f"workers don't start, {self._failed_starts} in a row: {describe(error)}"
+                ) from None
+            self.replace(worker)
+            return None
+        self._failed_starts = 0
+        self._ask_for_workers()
+        return Joined(worker)
+
+    def _finished(self, ref: Any) -> Finished:
+        started = self._running.pop(ref)
         worker, lease, task = started.worker, started.lease, started.task
         try:
-            origins, rows = ray.get(ready[0])
-        except OutOfMemoryError as error:
-            self.replace(worker)  # Ray's memory monitor has killed its process
-            return Finished(Failed(worker, lease, Outcome.OUT_OF_MEMORY, describe(error)), task)
+            origins, rows = ray.get(ref)
+        except OutOfMemoryError as error:  # Ray's memory monitor has killed its process
+            return Finished(Lost(worker, lease, describe(error), outcome=Outcome.OUT_OF_MEMORY), task)
         except RayTaskError as error:
             return Finished(_failed(started, error.cause), task)
         except (RayActorError, RaySystemError) as error:
-            preempted = isinstance(error, RayActorError) and bool(error.preempted)
-            return Finished(Lost(worker, lease, describe(error), preempted), task)
+            return Finished(Lost(worker, lease, describe(error), self._was_taken_away(worker, error)), task)
         return Finished(Done(worker, lease), task, origins, rows)
+
+    def _was_taken_away(self, worker: str, error: Exception) -> bool:
+        """Whether the actor's whole node is gone, which is no fault of its task."""
+        if isinstance(error, RayActorError) and error.preempted:
+            return True
+        return not any(n["Alive"] and n["NodeID"] == self._nodes[worker] for n in ray.nodes())
+
+    def _check_that_somebody_comes(self) -> None:
+        if self._nodes:
+            self._waiting_since = time.monotonic()
+        elif time.monotonic() - self._waiting_since > FIRST_WORKER_S:
+            raise InputError(
+                f"no worker has found room for {FIRST_WORKER_S:.0f} s: {self._wanted(self._gpus)}"
+            )
 
     def replace(self, worker: str) -> None:
         """A new actor in the place of one that is dead, or killed now."""
         self._running = {ref: held for ref, held in self._running.items() if held.worker != worker}
+        self._starting = {ref: name for ref, name in self._starting.items() if name != worker}
+        self._nodes.pop(worker, None)
         ray.kill(self._actors[worker])
-        self._actors[worker] = self._new_actor()
+        self._new_actor(worker)
 
     def close(self) -> None:
         """Kill the actors, and end Ray if it was started here."""
@@ -112,7 +187,7 @@ class RayExecutor(Executor):
         if self._joined_here:
             ray.shutdown()
 
-    def _new_actor(self) -> Any:
+    def _new_actor(self, worker: str) -> None:
         threads = str(self._settings.threads)
         environment = {
             "OMP_NUM_THREADS": threads,
@@ -126,7 +201,9 @@ class RayExecutor(Executor):
             "max_restarts": 0,
             "runtime_env": {"env_vars": environment},
         }
-        return ray.remote(Worker).options(**options).remote(self._settings)
+        actor = ray.remote(RayWorker).options(**options).remote(self._settings)
+        self._actors[worker] = actor
+        self._starting[actor.node.remote()] = worker
 
 
 def cluster_resources(address: str) -> dict[str, float]:

@@ -21,6 +21,7 @@ from phantom_dist.models import LoadedModel, load
 from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
 from phantom_dist.traces import RunDirectory, Store
+from phantom_dist.traces.leases import lease_name
 
 Row = dict[str, Any]
 
@@ -43,23 +44,24 @@ class Worker:
         self._engine = engine_named(settings.engine)
         self._warm: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
 
-    def do(self, task: Task, attempt: int) -> tuple[tuple[Origin, ...], tuple[Row, ...]]:
-        """Do a task and store its results; the origins of a probe, or the trial rows of a batch.
+    def do(self, task: Task, attempt: int, lease: int) -> tuple[tuple[Origin, ...], tuple[Row, ...]]:
+        """Do a task and store its results under a lease; the origins of a probe, or the trial rows of a batch.
 
         Raises:
             OutOfMemory: the task doesn't fit; nothing of it is stored.
             InputError: the model can't be used at all.
-            StoreError: the results can't be stored.
+            StoreError: the results can't be stored, for one because the lease is over.
         """
+        directory = self._directory.under(lease_name(self._settings.driver, lease))
         with out_of_memory_named():
             if isinstance(task, ProbeTask):
-                return self._probe(task), ()
-            return (), self._train(task, attempt)
+                return self._probe(task, directory), ()
+            return (), self._train(task, attempt, directory)
 
-    def _probe(self, task: ProbeTask) -> tuple[Origin, ...]:
+    def _probe(self, task: ProbeTask, directory: RunDirectory) -> tuple[Origin, ...]:
         measure = self._probe_path if task.paths else probe.probe
         origins = tuple(measure(self._model(problem), problem) for problem in task.problems)
-        self._directory.write_probes(task.id, [rows.probe_row(origin) for origin in origins])
+        directory.write_probes(task.id, [rows.probe_row(origin) for origin in origins])
         return origins
 
     @staticmethod
@@ -70,7 +72,7 @@ class Worker:
         except (OutOfMemory, ArithmeticError):
             return probe.probe(loaded, problem)
 
-    def _train(self, task: TrainTask, attempt: int) -> tuple[Row, ...]:
+    def _train(self, task: TrainTask, attempt: int, directory: RunDirectory) -> tuple[Row, ...]:
         loaded = self._model(task.trials[0].problem)
         for trial in task.trials:
             if trial.origin.identity != loaded.identity:
@@ -79,7 +81,7 @@ class Worker:
                     f"another digest now. Start a new run directory, or bring the old model back."
                 )
         results = list(self._engine.run(loaded, task.trials))
-        return store_results(self._directory, task, results, self._circumstances(task.id, attempt))
+        return store_results(directory, task, results, self._circumstances(task.id, attempt))
 
     def _model(self, problem: Problem) -> LoadedModel:
         key = (problem.model, problem.precision)

@@ -10,9 +10,10 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from phantom_dist.core.errors import InputError
+from phantom_dist.traces.leases import Leases
 from phantom_dist.traces.run_directory import Row, RunDirectory
 
 SILENCE_S = 30.0
@@ -20,8 +21,8 @@ SILENCE_S = 30.0
 
 
 @contextmanager
-def claim(directory: RunDirectory) -> Iterator[None]:
-    """Hold the directory for writing.
+def claim(directory: RunDirectory) -> Iterator[Leases]:
+    """Hold the directory for writing; the leases that its holder may give.
 
     Raises:
         InputError: another driver holds it; the message names its process and host.
@@ -30,7 +31,8 @@ def claim(directory: RunDirectory) -> Iterator[None]:
     if folder is None:
         if alive(directory.read_state()):
             raise _busy(directory)
-        yield
+        with closing(Leases(directory.store)) as leases:
+            yield leases
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +45,8 @@ def claim(directory: RunDirectory) -> Iterator[None]:
         os.close(lock)
         raise _busy(directory) from None
     try:
-        yield
+        with closing(Leases(directory.store)) as leases:
+            yield leases
     finally:
         os.close(lock)
 

@@ -9,6 +9,8 @@
 | `traces/model=…/BATCH.parquet` | worker | before the batch's trials: one row per trial and step |
 | `trials/BATCH.parquet` | worker | last: a batch exists once this file does |
 
+| `.leases/` | driver, workers | while a run lasts: see `leases` |
+
 A batch's files are named after its content, so a repeated batch replaces itself and never doubles a row. Traces are
 stored before trials: a batch that died between the two is invisible here, and `discard_halves` removes its traces
 before a run continues.
@@ -33,12 +35,18 @@ from phantom_dist.traces.store import Store
 
 Row = dict[str, Any]
 
+_CANCEL = ".cancel"
+
 
 class RunDirectory:
     """Reads and writes the files of one run."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
+
+    def under(self, lease: str) -> RunDirectory:
+        """The same run; what is written there becomes visible only while the lease lasts."""
+        return RunDirectory(self.store.under(lease))
 
     # -- driver -----------------------------------------------------------------------------------------------------
 
@@ -68,13 +76,52 @@ class RunDirectory:
             return {}
         return state if isinstance(state, dict) else {}
 
+    def cancel(self) -> None:
+        """Ask the run's driver to stop, from any machine that sees the directory."""
+        self.store.put(_CANCEL, b"")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for that since this driver began."""
+        return self.store.exists(_CANCEL)
+
+    def forget_cancel(self) -> None:
+        """A new driver begins."""
+        self.store.delete(_CANCEL)
+
     def discard_halves(self) -> None:
-        """Remove traces whose batch has no trials: half of a batch that died. Only while no worker writes."""
-        self.store.sweep_temporary()
+        """Remove traces whose batch has no trials: half of a batch that died. Only while no worker writes.
+
+        Before that, batches all of whose trials stand in another, larger one: a batch that had been given up and run
+        again in parts, and came after all.
+        """
+        for batch in self._doubled():
+            self.store.delete(f"trials/{batch}.parquet")
         whole = {_stem(name) for name in self.store.names("trials")}
         for name in self.store.names("traces"):
             if _stem(name) not in whole:
                 self.store.delete(name)
+
+    def _doubled(self) -> list[str]:
+        """Names of batches whose trials all stand in another batch; of two equal ones the first by name stays."""
+        members: dict[str, set[str]] = {}
+        files = self._read(self.store.names("trials"), schema.TRIALS, columns=["trial_id", "__filename"])
+        for row in files.to_pylist():
+            members.setdefault(_stem(row["__filename"]), set()).add(row["trial_id"])
+        found: dict[str, str] = {}
+        doubled = []
+        for batch in sorted(members, key=lambda b: (-len(members[b]), b)):
+            others = {found.get(trial) for trial in members[batch]}
+            if len(others) == 1 and None not in others:  # all of them in one
+                doubled.append(batch)
+            else:
+                found |= dict.fromkeys(members[batch], batch)
+        return doubled
+
+    def discard_batch(self, batch: str, model: str) -> None:
+        """Remove a batch of trials or probes, whatever of it is there; its trials first, so that no half is visible."""
+        for name in (f"trials/{batch}.parquet", _trace_file(batch, model), f"probes/{batch}.parquet"):
+            self.store.delete(name)
 
     def discard_failed(self, outcomes: Collection[str]) -> None:
         """Remove batches and probes all of whose rows ended in one of the outcomes, so that they run again."""
@@ -97,8 +144,7 @@ class RunDirectory:
             StoreError: nothing of the batch is visible then.
         """
         for model, rows in traces.items():
-            name = f"traces/model={quote(model, safe='')}/{batch}.parquet"
-            self.store.put(name, schema.to_parquet(rows, schema.TRACES))
+            self.store.put(_trace_file(batch, model), schema.to_parquet(rows, schema.TRACES))
         self.store.put(f"trials/{batch}.parquet", schema.to_parquet(trials, schema.TRIALS))
 
     # -- readers ----------------------------------------------------------------------------------------------------
@@ -126,6 +172,7 @@ class RunDirectory:
         table_schema: pa.Schema,
         wanted: ds.Expression | None = None,
         partitioning: ds.Partitioning | None = None,
+        columns: list[str] | None = None,
     ) -> pa.Table:
         if not names:
             return table_schema.empty_table()
@@ -140,7 +187,7 @@ class RunDirectory:
             )
             for fragment in dataset.get_fragments():
                 _check_is_ours(fragment, table_schema)
-            return dataset.to_table(filter=wanted)
+            return dataset.to_table(columns=columns, filter=wanted)
         except (pa.ArrowInvalid, OSError) as error:
             raise StoreError(f"{self.store.location}: a damaged or foreign Parquet file: {error}") from error
 
@@ -169,6 +216,10 @@ def _check_is_ours(fragment: ds.Fragment, table_schema: pa.Schema) -> None:
         raise pa.ArrowInvalid(
             f"{fragment.path} is no file of the table {table_schema.metadata[b'table'].decode()}"
         )
+
+
+def _trace_file(batch: str, model: str) -> str:
+    return f"traces/model={quote(model, safe='')}/{batch}.parquet"
 
 
 def _stem(name: str) -> str:

@@ -2,10 +2,13 @@
 
 Locally a file is written under a hidden temporary name, flushed to the disk and renamed over its final name. An
 object store shows an object only after its upload is complete, so there the file is put under its name at once.
+
+What is written under a lease (see `leases`) becomes visible only while the lease lasts.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import uuid
 from collections.abc import Iterator
@@ -15,6 +18,9 @@ from pathlib import Path
 from pyarrow import ArrowInvalid, fs
 
 from phantom_dist.core.errors import InputError, StoreError
+
+LEASES = ".leases"
+"""The folder of the leases."""
 
 
 class Store:
@@ -29,6 +35,7 @@ class Store:
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
         self.location = os.fspath(location)
+        self._lease: str | None = None
         if "://" in self.location:
             try:
                 self.filesystem, self.root = fs.FileSystem.from_uri(_one_request_per_file(self.location))
@@ -36,6 +43,12 @@ class Store:
                 raise InputError(f"{self.location}: not a local path or a supported URI ({error})") from None
         else:
             self.filesystem, self.root = fs.LocalFileSystem(), str(Path(self.location).absolute())
+
+    def under(self, lease: str) -> Store:
+        """The same files; what is put there becomes visible only while the lease lasts."""
+        other = copy.copy(self)
+        other._lease = lease
+        return other
 
     @property
     def local_path(self) -> Path | None:
@@ -50,14 +63,31 @@ class Store:
         """Store a file whole, replacing one of that name.
 
         Raises:
-            StoreError: the disk is full, or the directory can't be written.
+            StoreError: the disk is full, the directory can't be written, or the lease is over.
         """
         with self._errors_named(f"write {name}"):
             if self.local_path is None:
+                if self._lease is not None and not self.exists(f"{LEASES}/{self._lease}"):
+                    raise self._fenced(name)
                 with self.filesystem.open_output_stream(self.path(name)) as stream:
                     stream.write(data)
-            else:
-                _put_locally(self.local_path / name, data)
+                return
+            path = self.local_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _put_locally(path, data, self._staging(path))
+            except FileNotFoundError:
+                raise self._fenced(name) from None
+
+    def _staging(self, path: Path) -> Path:
+        """Where a file is written before it is renamed to its place."""
+        assert self.local_path is not None
+        return path.parent if self._lease is None else self.local_path / LEASES / self._lease
+
+    def _fenced(self, name: str) -> StoreError:
+        return StoreError(
+            f"{self.location}: {name} was not written: another process has taken over this work in the meantime."
+        )
 
     def get(self, name: str) -> bytes:
         """A file's bytes.
@@ -85,26 +115,22 @@ class Store:
             return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
 
     def names(self, folder: str = "") -> list[str]:
-        """The files below a folder, sorted, as names relative to the directory; temporary ones left out."""
+        """The files below a folder, sorted, as names relative to the directory; hidden ones below it left out."""
         selector = fs.FileSelector(
             self.path(folder) if folder else self.root, recursive=True, allow_not_found=True
         )
         with self._errors_named(f"list {folder or 'the files'}"):
             infos = self.filesystem.get_file_info(selector)
         names = [i.path[len(self.root) + 1 :] for i in infos if i.type == fs.FileType.File]
-        return sorted(name for name in names if not name.rsplit("/", 1)[-1].startswith("."))
+        return sorted(
+            name for name in names if "/." not in name[len(folder) :] and (folder or name[0] != ".")
+        )
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens if there is none."""
         if self.exists(name):
             with self._errors_named(f"remove {name}"):
                 self.filesystem.delete_file(self.path(name))
-
-    def sweep_temporary(self) -> None:
-        """Remove what a killed writer left under temporary names. Only while nobody writes."""
-        if self.local_path is not None and self.local_path.is_dir():
-            for leftover in self.local_path.rglob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
 
 
 def _one_request_per_file(uri: str) -> str:
@@ -115,9 +141,8 @@ def _one_request_per_file(uri: str) -> str:
     return f"{uri}{'&' if '?' in uri else '?'}{option}"
 
 
-def _put_locally(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def _put_locally(path: Path, data: bytes, staging: Path) -> None:
+    temporary = staging / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
         with temporary.open("wb") as stream:
             stream.write(data)

@@ -16,7 +16,7 @@ import math
 import random
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ from typing import Any
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.driver import drive
 from phantom_dist.scheduling.executor import Executor, Finished
-from phantom_dist.scheduling.ledger import Done, Failed, GiveUp, Start
+from phantom_dist.scheduling.ledger import Done, Failed, GiveUp, Joined, Start
 
 MEDIAN_S, SIGMA = 60.0, 1.0
 FAILURES = STRAGGLERS = 0.01
@@ -63,7 +63,8 @@ class SimulatedExecutor(Executor):
     """
 
     def __init__(self, workers: int, seed: int) -> None:
-        self._names = tuple(f"w{i}" for i in range(workers))
+        self._joining = deque(f"w{i}" for i in range(workers))
+        self._count = workers
         self._draw = random.Random(seed)
         self._now = 0.0
         self._ends: list[tuple[float, int, bool]] = []
@@ -75,7 +76,7 @@ class SimulatedExecutor(Executor):
     @property
     def workers(self) -> tuple[str, ...]:
         """Their names."""
-        return self._names
+        return tuple(f"w{i}" for i in range(self._count))
 
     def now(self) -> float:
         """Simulated seconds since the start."""
@@ -90,8 +91,10 @@ class SimulatedExecutor(Executor):
         self._lease_of[command.worker] = command.lease
         heapq.heappush(self._ends, (self._now + length, command.lease, fails))
 
-    def wait(self, timeout: float) -> Finished | None:
-        """Jump to the next end, at most `timeout` seconds ahead."""
+    def wait(self, timeout: float) -> Finished | Joined | None:
+        """Announce who is new, else jump to the next end, at most `timeout` seconds ahead."""
+        if self._joining:
+            return Joined(self._joining.popleft())
         while self._ends and self._ends[0][1] not in self._running:
             heapq.heappop(self._ends)
         if not self._ends or self._ends[0][0] > self._now + timeout:
@@ -113,40 +116,63 @@ class SimulatedExecutor(Executor):
         if held is not None:
             self.lost += self._now - held[1]
             self.copies += 1
+        self._joining.append(worker)
 
     def close(self) -> None:
         """Nothing to end."""
 
 
+class Counted:
+    """The owner of simulated work: nothing follows from it, nothing is stored, all ends are counted."""
+
+    def __init__(self) -> None:
+        self.ended: Counter[int] = Counter()
+        self.given_up = 0
+
+    def on_start(self, command: Start) -> None:
+        """Nothing to note."""
+
+    def on_done(self, finished: Finished) -> Iterable[Any]:
+        """Count it."""
+        task: Any = finished.task
+        self.ended[task.id] += 1
+        return ()
+
+    def on_give_up(self, command: GiveUp) -> Iterable[Any]:
+        """Count it."""
+        task: Any = command.task
+        self.ended[task.id] += 1
+        self.given_up += 1
+        return ()
+
+    def on_discard(self, task: Any) -> None:
+        """Nothing is stored."""
+
+    def on_heartbeat(self) -> bool:
+        """Go on."""
+        return True
+
+    def grant(self, number: int) -> None:
+        """Nothing is stored."""
+
+    def end(self, number: int) -> None:
+        """Nothing is stored."""
+
+
 def simulate(workers: int, trials: int, misprediction: float, seed: int) -> dict[str, float]:
     """Drive so many trials on so many workers; `ended` counts each trial that ended once, done or given up."""
-    executor = SimulatedExecutor(workers, seed)
-    ended: Counter[int] = Counter()
-    given_up = 0
-
-    def on_done(finished: Finished) -> Iterable[Any]:
-        task: Any = finished.task
-        ended[task.id] += 1
-        return ()
-
-    def on_give_up(command: GiveUp) -> Iterable[Any]:
-        nonlocal given_up
-        task: Any = command.task
-        ended[task.id] += 1
-        given_up += 1
-        return ()
-
+    executor, counted = SimulatedExecutor(workers, seed), Counted()
     tasks = simulated_tasks(trials, MODELS, misprediction, seed)
     began = time.process_time()
-    drive(executor, tasks, on_done=on_done, on_give_up=on_give_up, on_heartbeat=lambda: None)
+    drive(executor, tasks, counted, counted)
     cpu = time.process_time() - began
     bound = max(executor.executed / workers, executor.longest)
     return {
         "misprediction": misprediction,
         "makespan_over_bound": executor.now() / bound,
         "driver_us_per_trial": 1e6 * cpu / trials,
-        "ended": sum(count == 1 for count in ended.values()),
-        "given_up": given_up,
+        "ended": sum(count == 1 for count in counted.ended.values()),
+        "given_up": counted.given_up,
         "copies": executor.copies,
         "lost_share": executor.lost / executor.executed,
     }

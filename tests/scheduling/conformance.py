@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
 
-from phantom_dist.core.errors import InputError
+from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
-from phantom_dist.scheduling.ledger import Done, Failed, Start
+from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
 from phantom_dist.scheduling.tasks import probe_task, train_task
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import RunDirectory, Store
+from phantom_dist.traces.leases import Leases
 
-LEASES = itertools.count(1)
+LEASES = range(1, 100)
 CONTEXTS = load_contexts(Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml")
 
 
@@ -27,7 +27,10 @@ def problem(model: str = "zoo:gpt2-a", **changes) -> Problem:
 
 
 class ExecutorConformance:
-    """Subclasses give `make(settings)`, a started executor."""
+    """Subclasses give `make(settings)`, a started executor, and how many workers it has."""
+
+    workers = 1
+    numbers = iter(LEASES)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -36,16 +39,24 @@ class ExecutorConformance:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def executor(cls, location):
-        executor = cls.make(WorkerSettings(location=str(location)))
+    def leases(cls, location):
+        return Leases(Store(location))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls, location, leases):
+        for number in LEASES:
+            leases.grant(number)
+        executor = cls.make(WorkerSettings(location=str(location), driver=leases.driver))
+        while len(executor.workers) < cls.workers:
+            assert isinstance(next_event(executor), Joined)
         yield executor
         executor.close()
 
     def finish(self, executor: Executor, task):
-        lease = next(LEASES)
+        lease = next(self.numbers)
         executor.start(Start(executor.workers[0], task, 1, lease))
-        while (finished := executor.wait(5.0)) is None:
-            pass
+        finished = next_event(executor)
         assert finished.task == task
         assert (finished.event.worker, finished.event.lease) == (executor.workers[0], lease)
         return finished
@@ -104,8 +115,30 @@ class ExecutorConformance:
             self.finish(executor, train_task([trial]))
 
     def test_a_replaced_worker_works(self, executor):
-        executor.replace(executor.workers[0])
+        worker = executor.workers[0]
+        executor.replace(worker)
+        assert next_event(executor) == Joined(worker)
         assert isinstance(self.finish(executor, probe_task([problem()])).event, Done)
+
+    def test_nothing_is_stored_under_a_lease_that_is_over(self, executor, location, leases):
+        """A worker that comes back from the dead can't write over its successor, and its end isn't taken for done."""
+        (origin,) = self.origins(executor, problem())
+        task = train_task([Trial(origin=origin, learning_rate=7e-3)])
+        lease = next(self.numbers)
+        leases.end(lease)
+        executor.start(Start(executor.workers[0], task, 1, lease))
+        with pytest.raises(StoreError, match="another process has taken over"):
+            next_event(executor)
+        directory = RunDirectory(Store(location))
+        assert task.trials[0].id not in directory.trials()["trial_id"].to_pylist()
+        assert not [name for name in directory.store.names() if task.id in name]
+
+
+def next_event(executor: Executor):
+    """What happens next, however long it takes."""
+    while (happened := executor.wait(5.0)) is None:
+        pass
+    return happened
 
 
 def with_prompt(origin, prompt):

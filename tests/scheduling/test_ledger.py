@@ -16,16 +16,16 @@ from phantom_dist.scheduling.ledger import (
     SLOW,
     STUCK_AT_LEAST_S,
     Added,
+    Discard,
     Done,
+    Drain,
     Failed,
     GiveUp,
     Joined,
     Ledger,
-    Left,
     Lost,
     Replace,
     Start,
-    Stop,
     Tick,
 )
 from phantom_dist.scheduling.tasks import probe_task
@@ -48,14 +48,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger(["a", "b", "c"])
-        self.workers = {"a", "b", "c"}
+        self.ledger = ledger_of("abc")
+        self.workers = {"a", "b", "c"}  # those that are there
         self.now = 0.0
         self.added = 0
         self.ended: Counter[int] = Counter()
         self.holds: dict[str, Start] = {}
         self.void: list[Start] = []  # leases that are over
         self.leases: set[int] = set()
+        self.discarded: set[str] = set()
+        self.draining = False
 
     def tell(self, event):
         self.carry_out(self.ledger.handle(event, self.now))
@@ -65,16 +67,22 @@ class LedgerMachine(RuleBasedStateMachine):
             if isinstance(command, Start):
                 assert command.worker in self.workers
                 assert command.worker not in self.holds, "a worker holds one task at a time"
+                assert not self.draining
                 assert command.attempt <= MAX_ATTEMPTS
                 assert command.lease > max(self.leases, default=0), "leases only grow"
                 self.leases.add(command.lease)
                 self.holds[command.worker] = command
-            elif isinstance(command, Stop):
-                stopped = self.holds.pop(command.worker)
-                assert stopped.lease == command.lease
-                self.void.append(stopped)
+            elif isinstance(command, Replace):
+                self.workers.discard(command.worker)
+                if command.worker in self.holds:
+                    self.void.append(self.holds.pop(command.worker))
+            elif isinstance(command, Discard):
+                running = {held.task.id for held in self.holds.values()}
+                assert command.task.id not in running, "nobody is at it any more"
+                self.discarded.add(command.task.id)
             elif isinstance(command, GiveUp):
                 assert command.task.size == 1, "the culprit is found before anything is given up"
+                assert command.task.id in self.discarded
                 self.end(command.task)
 
     def end(self, task):
@@ -133,14 +141,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.workers.add(name)
         self.tell(Joined(name))
 
-    @precondition(lambda self: len(self.workers) > 1)
-    @rule(data=st.data())
-    def leave(self, data):
-        worker = data.draw(st.sampled_from(sorted(self.workers)))
-        self.workers.remove(worker)
-        if worker in self.holds:
-            self.void.append(self.holds.pop(worker))
-        self.tell(Left(worker))
+    @rule(really=st.integers(0, 9))
+    def drain(self, really):
+        if really == 0:
+            self.draining = True
+            self.tell(Drain())
 
     @invariant()
     def nothing_ends_twice(self):
@@ -150,20 +155,29 @@ class LedgerMachine(RuleBasedStateMachine):
     def no_worker_idles_while_work_waits(self):
         running = {p.steps for held in self.holds.values() for p in held.task.problems}
         waits = self.added - len(self.ended) - len(running)
-        assert waits == 0 or len(self.holds) == len(self.workers)
+        assert self.draining or waits == 0 or len(self.holds) == len(self.workers)
 
     def teardown(self):
+        self.join("a")
         while self.holds:
             worker, held = self.holds.popitem()
             self.end(held.task)
             self.tell(Done(worker, held.lease))
         assert self.ledger.finished
-        assert len(self.ended) == self.added
+        assert self.ledger.waiting == (len(self.ended) < self.added)
+        assert self.draining or not self.ledger.waiting
         assert all(count == 1 for count in self.ended.values())
 
 
 TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def ledger_of(workers) -> Ledger:
+    ledger = Ledger()
+    for worker in workers:
+        assert ledger.handle(Joined(worker), 0) == []
+    return ledger
 
 
 def starts(commands):
@@ -177,7 +191,7 @@ def only(commands) -> Start:
 
 
 def test_tasks_go_to_the_worker_that_holds_their_model():
-    ledger = Ledger(["a", "b"])
+    ledger = ledger_of("ab")
     first, second = ledger.handle(Added((task(1, model="m"), task(2, model="n"))), 0)
     assert starts([first, second]) == [("a", "m"), ("b", "n")]
     ledger.handle(Added((task(3, model="n"), task(4, model="m"))), 0)
@@ -185,13 +199,13 @@ def test_tasks_go_to_the_worker_that_holds_their_model():
 
 
 def test_a_second_worker_takes_another_model_while_there_is_one():
-    ledger = Ledger(["a", "b"])
+    ledger = ledger_of("ab")
     commands = ledger.handle(Added((task(1, model="m"), task(2, model="m"), task(3, model="n"))), 0)
     assert starts(commands) == [("a", "m"), ("b", "n")]
 
 
 def test_further_workers_go_where_most_work_is_left_for_each():
-    ledger = Ledger(list("abcde"))
+    ledger = ledger_of("abcde")
     work = [task(n, model="m", seconds=10.0) for n in range(9)] + [
         task(n, model="n", seconds=1.0) for n in range(9)
     ]
@@ -200,7 +214,7 @@ def test_further_workers_go_where_most_work_is_left_for_each():
 
 
 def test_the_longest_task_goes_first():
-    ledger = Ledger(["a"])
+    ledger = ledger_of("a")
     commands = ledger.handle(Added((task(1, seconds=1.0), task(2, seconds=9.0), task(3, seconds=5.0))), 0)
     seen = []
     while commands:
@@ -211,11 +225,13 @@ def test_the_longest_task_goes_first():
 
 
 def test_out_of_memory_runs_halves_and_gives_up_the_one_that_is_alone():
-    ledger = Ledger(["a"])
+    ledger = ledger_of("a")
     whole = only(ledger.handle(Added((task(1, 2),)), 0))
-    first = only(ledger.handle(Failed("a", whole.lease, Outcome.OUT_OF_MEMORY, "full"), 0))
+    discard, first = ledger.handle(Failed("a", whole.lease, Outcome.OUT_OF_MEMORY, "full"), 0)
+    assert discard == Discard(whole.task)
     assert [p.steps for p in first.task.problems] == [2]
-    gave_up, second = ledger.handle(Failed("a", first.lease, Outcome.OUT_OF_MEMORY, "full"), 0)
+    discard, gave_up, second = ledger.handle(Failed("a", first.lease, Outcome.OUT_OF_MEMORY, "full"), 0)
+    assert discard == Discard(first.task)
     assert isinstance(gave_up, GiveUp)
     assert (gave_up.outcome, gave_up.message) == (Outcome.OUT_OF_MEMORY, "full")
     assert isinstance(second, Start)
@@ -224,7 +240,7 @@ def test_out_of_memory_runs_halves_and_gives_up_the_one_that_is_alone():
 
 @pytest.mark.parametrize("dies", [True, False])
 def test_an_error_is_retried_a_bounded_number_of_times(dies):
-    ledger = Ledger(["a"])
+    ledger = ledger_of("a")
     commands = ledger.handle(Added((task(1),)), 0)
     attempts = 0
     while not any(isinstance(c, GiveUp) for c in commands):
@@ -233,22 +249,25 @@ def test_an_error_is_retried_a_bounded_number_of_times(dies):
         assert started.attempt == attempts
         event = Lost("a", started.lease, "gone") if dies else Failed("a", started.lease, Outcome.ERROR, "why")
         commands = ledger.handle(event, 0)
+        if dies:
+            assert commands[0] == Replace("a")
+            commands += ledger.handle(Joined("a"), 0)
     assert attempts == MAX_ATTEMPTS
     assert ledger.finished
 
 
 def test_preemptions_are_not_counted():
-    ledger = Ledger(["a"])
+    ledger = ledger_of("a")
     started = only(ledger.handle(Added((task(1),)), 0))
     for _ in range(5 * MAX_ATTEMPTS):
-        replace, started = ledger.handle(Lost("a", started.lease, "spot", preempted=True), 0)
-        assert replace == Replace("a")
+        assert ledger.handle(Lost("a", started.lease, "spot", preempted=True), 0) == [Replace("a")]
+        started = only(ledger.handle(Joined("a"), 0))
         assert started.attempt == 1
 
 
 def slow_task(now: float):
     """Two workers; `a` has finished a task of 10 s in 10 s, `b` has held another one since 0."""
-    ledger = Ledger(["a", "b"])
+    ledger = ledger_of("ab")
     first, slow = ledger.handle(Added((task(1, seconds=10.0), task(2, seconds=10.0))), 0)
     ledger.handle(Done("a", first.lease), 10)
     return ledger, slow, ledger.handle(Tick(), now)
@@ -259,23 +278,22 @@ def test_a_slow_task_is_copied_to_an_idle_worker_and_the_first_to_finish_counts(
     copy = only(commands)
     assert (copy.worker, copy.task, copy.attempt) == ("a", slow.task, 1)
     assert ledger.handle(Tick(), 1000) == [], "one copy is enough"
-    assert ledger.handle(Done("a", copy.lease), 1001) == [Stop("b", slow.lease)]
+    assert ledger.handle(Done("a", copy.lease), 1001) == [Replace("b")]
     assert ledger.finished
     assert ledger.handle(Done("b", slow.lease), 1002) == []
 
 
 def test_a_stuck_task_is_ended_and_tried_again_a_bounded_number_of_times():
-    ledger, now = Ledger(["a"]), 0.0
+    ledger, now = ledger_of("a"), 0.0
     started = only(ledger.handle(Added((task(1, seconds=10.0),)), now))
     for attempt in range(2, MAX_ATTEMPTS + 1):
         assert ledger.handle(Tick(), now + STUCK_AT_LEAST_S) == []
         now += STUCK_AT_LEAST_S + 1
-        stop, again = ledger.handle(Tick(), now)
-        assert stop == Stop("a", started.lease)
-        assert again.attempt == attempt
-        started = again
-    stop, gave_up = ledger.handle(Tick(), now + STUCK_AT_LEAST_S + 1)
-    assert stop == Stop("a", started.lease)
+        assert ledger.handle(Tick(), now) == [Replace("a")]
+        started = only(ledger.handle(Joined("a"), now))
+        assert started.attempt == attempt
+    replace, _, gave_up = ledger.handle(Tick(), now + STUCK_AT_LEAST_S + 1)
+    assert replace == Replace("a")
     assert "stuck: no end after 3601 s, expected after 10 s" in gave_up.message
     assert ledger.finished
 
@@ -289,6 +307,9 @@ def test_a_task_whose_copies_are_stuck_as_well_is_given_up():
         assert starts_seen <= MAX_ATTEMPTS + 1, "the first, a copy of it, and what is left of the attempts"
         now += 1000
         commands = ledger.handle(Tick(), now)
+        for command in list(commands):
+            if isinstance(command, Replace):
+                commands += ledger.handle(Joined(command.worker), now)
     (gave_up,) = [c for c in commands if isinstance(c, GiveUp)]
     assert gave_up.task == slow.task
     assert "stuck" in gave_up.message
@@ -307,9 +328,26 @@ def test_a_copy_stands_in_for_a_worker_that_dies(preempted):
 
 
 def test_work_waits_until_somebody_joins():
-    ledger = Ledger([])
+    ledger = Ledger()
     assert ledger.handle(Added((task(1),)), 0) == []
     assert starts(ledger.handle(Joined("a"), 0)) == [("a", "m")]
-    assert ledger.handle(Left("a"), 1) == []
+    assert ledger.handle(Joined("a"), 1) == [], "it is busy"
     assert not ledger.finished
-    assert starts(ledger.handle(Joined("b"), 2)) == [("b", "m")]
+
+
+def test_out_of_memory_that_killed_its_process_is_split_as_well():
+    ledger = ledger_of("a")
+    whole = only(ledger.handle(Added((task(1, 2),)), 0))
+    lost = Lost("a", whole.lease, "killed", outcome=Outcome.OUT_OF_MEMORY)
+    assert ledger.handle(lost, 0) == [Replace("a"), Discard(whole.task)]
+    assert [p.steps for p in only(ledger.handle(Joined("a"), 1)).task.problems] == [2]
+
+
+def test_nothing_is_started_while_it_drains_and_what_runs_may_end():
+    ledger = ledger_of("a")
+    started = only(ledger.handle(Added((task(1), task(2))), 0))
+    assert ledger.handle(Drain(), 1) == []
+    assert not ledger.finished
+    assert ledger.handle(Done("a", started.lease), 2) == []
+    assert ledger.finished
+    assert ledger.waiting

@@ -69,6 +69,27 @@ def test_half_a_batch_is_invisible_and_then_discarded(directory, monkeypatch):
     assert directory.traces().num_rows == 3
 
 
+def test_parts_of_a_batch_that_came_after_all_are_discarded_and_nothing_is_lost(directory):
+    """A batch was taken for lost and run again in halves, and then appeared; or only some of its parts did."""
+    for name, members in {"whole": "abcd", "first": "ab", "second": "cd", "b": "b", "alone": "ef"}.items():
+        directory.write_batch(
+            name, [trial(t) for t in members], {MODEL: [r for t in members for r in trace(t)]}
+        )
+    directory.discard_halves()
+    assert directory.store.names("trials") == ["trials/alone.parquet", "trials/whole.parquet"]
+    assert sorted(directory.trials()["trial_id"].to_pylist()) == list("abcdef")
+    assert directory.traces().num_rows == 18
+
+
+def test_a_batch_that_is_discarded_is_gone_whole(directory):
+    directory.write_batch("one", [trial("a")], {MODEL: trace("a")})
+    directory.write_batch("two", [trial("b")], {MODEL: trace("b")})
+    directory.discard_batch("one", MODEL)
+    directory.discard_batch("never-written", MODEL)
+    assert directory.trials()["trial_id"].to_pylist() == ["b"]
+    assert [n for n in directory.store.names() if "one" in n] == []
+
+
 def test_an_empty_run_reads_as_empty_tables(directory):
     assert directory.trials().schema.equals(schema.TRIALS)
     assert directory.traces().num_rows == directory.probes().num_rows == 0

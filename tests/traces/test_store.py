@@ -44,16 +44,6 @@ def test_a_write_that_dies_halfway_leaves_the_old_file(tmp_path, monkeypatch):
     assert store.names() == ["x"]
 
 
-def test_leftovers_of_a_killed_writer_are_invisible_and_swept(tmp_path):
-    store = Store(tmp_path)
-    store.put("trials/x.parquet", b"1")
-    leftover = tmp_path / "trials" / ".y.parquet.0123.tmp"
-    leftover.write_bytes(b"half")
-    assert store.names() == ["trials/x.parquet"]
-    store.sweep_temporary()
-    assert not leftover.exists()
-
-
 def test_a_full_disk_is_a_clear_message_and_loses_nothing(tmp_path, monkeypatch):
     store = Store(tmp_path)
     store.put("x", b"old")
