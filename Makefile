@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test check bench-lanes bench-law calibration format schema zoo clean
+.PHONY: help setup quickstart test check chaos bench-lanes bench-law calibration format schema zoo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: $(INSTALLED) ## linters, types, import contracts
 
 bench-lanes: $(INSTALLED) ## measure lanes against loops: a quarter of an hour
 	$(BIN)/python -m tests.benchmarks.lanes
+
+chaos: $(INSTALLED) ## kill and stop everything 300 times; nothing may be lost: half an hour
+	$(BIN)/python -m tests.chaos
 
 bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted to: eight minutes
 	$(BIN)/python -m tests.benchmarks.law

@@ -125,7 +125,7 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
     text = directory.read_sweep()
     location = directory.store.location
     if text is None:
-        if directory.store.names():
+        if directory.store.names() not in ([], ["plan.parquet"]):  # a start that ended right after its plan
             raise InputError(
                 f"--out {location}: the directory is not empty and holds no run. Choose another one."
             )

@@ -128,6 +128,18 @@ def test_a_directory_with_other_files_is_refused(sweep, tmp_path):
         run(sweep, tmp_path)
 
 
+def test_a_start_that_was_killed_right_after_its_plan_can_be_repeated(sweep, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDirectory, "write_sweep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(sweep, tmp_path)
+    assert RunDirectory(Store(tmp_path)).store.names() == ["plan.parquet"]
+    assert run(sweep, tmp_path)["state"] == "complete"
+
+
 def test_a_second_driver_is_refused(sweep, tmp_path):
     with claim(RunDirectory(Store(tmp_path))), pytest.raises(InputError, match="another run is writing here"):
         run(sweep, tmp_path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import phantom_dist
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
@@ -27,6 +28,11 @@ def sweep() -> dict[str, Any]:
     }
 
 
+def run_here(out: Path) -> None:
+    """Run it in this process."""
+    phantom_dist.run(sweep(), out, executor="inprocess")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What is wrong with a directory, beside one that nothing happened to."""
@@ -35,6 +41,9 @@ class Verdict:
     duplicated: int
     torn: int
     digest_equal: bool
+
+
+WHOLE = Verdict(lost=0, duplicated=0, torn=0, digest_equal=True)
 
 
 def judge(location: Path, undisturbed: Path) -> Verdict:

@@ -37,7 +37,7 @@ def forked(work: Callable[[], None]) -> int:
 
 
 def intercept_writes(
-    written: Callable[[Any, bytes], None], opened: Callable[[], None] = lambda: None
+    written: Callable[[Any, bytes], None], opened: Callable[[Path], None] = lambda path: None
 ) -> None:
     """From now on, files that this process opens with `Path.open("wb")` are written by `written(stream, data)`."""
     real = Path.open
@@ -62,20 +62,27 @@ def intercept_writes(
         stream = real(self, mode, *args, **how)
         if mode != "wb":
             return stream
-        opened()
+        opened(self)
         return Stream(stream)
 
     Path.open = open_  # type: ignore[assignment,method-assign]
 
 
-def dies_at(number: int, told: Path) -> None:
-    """From now on, this process kills itself at its `number`-th step of a write, and says in a file which it was."""
-    count = 0
+def dies_at(number: int, told: Path, may: Callable[[Path], bool] = lambda path: True) -> None:
+    """From now on, this process kills itself at its `number`-th step of a write, and says in a file which it was.
 
-    def step(name: str) -> None:
-        nonlocal count
+    Args:
+        number: of the step, from 1.
+        told: the file.
+        may: whether it may die while it writes this file, under its temporary name; else it does at a later step.
+    """
+    count, file = 0, Path()
+
+    def step(name: str, path: Path) -> None:
+        nonlocal count, file
+        file = file if name == "folder" else path
         count += 1
-        if count == number:
+        if count >= number and may(file):
             told.write_text(name)
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -84,26 +91,26 @@ def dies_at(number: int, told: Path) -> None:
     def written(stream: Any, data: bytes) -> None:
         stream.write(data[: len(data) // 2])
         stream.flush()
-        step("half")
+        step("half", Path(stream.name))
         stream.write(data[len(data) // 2 :])
-        step("write")
+        step("write", Path(stream.name))
 
     def flushed(descriptor: int) -> None:
-        is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}")
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         fsync(descriptor)
-        step("folder" if is_folder else "flush")
+        step("folder" if path.is_dir() else "flush", path)
 
     def renamed(self: Path, target: Any) -> Path:
         moved = replace(self, target)
-        step("rename")
+        step("rename", self)
         return moved
 
     def removed(self: Path, missing_ok: bool = False) -> None:
         unlink(self, missing_ok=missing_ok)
-        step("remove")
+        step("remove", self)
 
     os.fsync, Path.replace, Path.unlink = flushed, renamed, removed  # type: ignore[assignment,method-assign]
-    intercept_writes(written, opened=lambda: step("open"))
+    intercept_writes(written, opened=lambda path: step("open", path))
 
 
 def kill_writes(
