@@ -1,0 +1,123 @@
+"""The real job: the critical rates of the quickstart to 1 %, by `phantom-dist run` and by Ray Tune.
+
+Each side is a process of its own, timed from its start to its end: Python, Ray, imports and loading included. Tune runs
+one experiment for each way to search (`searches.SEARCHES`), with as many actors and threads as the run has workers and
+threads; every search starts from Π between 1/4 and 4, which it gets for nothing (the run pays for its probes). The best
+way that finds all rates counts.
+
+As a module it is Tune's process: SEARCH, a JSON file of intervals by problem, a file for the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+import torch
+
+from phantom_dist.law.groups import first_order_rate
+from phantom_dist.spec import tolerance_of
+from phantom_dist.traces import open_run
+from tests.benchmarks.peers.searches import SEARCHES, ManySearches
+from tests.benchmarks.peers.training import QUICKSTART, FinalGap, quickstart
+from tests.benchmarks.peers.tuned import Setting, fit
+
+MOST_TRIALS = 40
+"""For each critical rate; after that a way to search counts as one that doesn't find it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a side took. `roots`: critical rates by the problem's key; None where it was not found."""
+
+    seconds: float
+    trials: int
+    trial_steps: float
+    roots: dict[str, float | None]
+
+    @property
+    def done(self) -> bool:
+        """Whether every critical rate was found."""
+        return None not in self.roots.values()
+
+
+def ours(out: Path) -> Job:
+    """`phantom-dist run` on the quickstart.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    command = [sys.executable, "-m", "phantom_dist", "run", str(QUICKSTART), "--out", str(out), "--json"]
+    text, seconds = _timed(command)
+    rates = json.loads(text)["critical_rates"]
+    return Job(
+        seconds=seconds,
+        trials=sum(entry["trials_used"] for entry in rates),
+        trial_steps=sum(entry["trial_steps_used"] for entry in rates),
+        roots={entry["problem"]: entry["eta_c"] for entry in rates},
+    )
+
+
+def intervals(run: Path) -> dict[str, tuple[float, float]]:
+    """Where Tune's searches start: Π between 1/4 and 4, from a run's probes."""
+    rows = open_run(run)[0].probes().to_pylist()
+    return {row["problem"]: (first_order_rate(row) / 4, first_order_rate(row) * 4) for row in rows}
+
+
+def ray_tune(search: str, starts: dict[str, tuple[float, float]], folder: Path) -> Job:
+    """Ray Tune on the quickstart, by one way to search.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    given, answer = folder / "intervals.json", folder / f"{search}.json"
+    given.write_text(json.dumps(starts))
+    command = [sys.executable, "-m", "tests.benchmarks.peers.job", search, str(given), str(answer)]
+    seconds = _timed(command)[1]
+    return Job(seconds=seconds, **json.loads(answer.read_text()))
+
+
+def disagreements(one: Job, other: Job) -> list[str]:
+    """Problems whose roots both found, further apart than the tolerance."""
+    tolerance = tolerance_of(quickstart())
+    assert tolerance is not None
+    pairs = ((key, root, other.roots[key]) for key, root in one.roots.items())
+    return [key for key, a, b in pairs if a and b and max(a, b) / min(a, b) - 1 > tolerance]
+
+
+def _timed(command: list[str]) -> tuple[str, float]:
+    began = time.perf_counter()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout, time.perf_counter() - began
+
+
+def _search(name: str, starts: dict[str, tuple[float, float]], out: Path) -> dict[str, Any]:
+    """Tune's side, in its own process."""
+    torch.set_num_threads(1)  # the GP's own arithmetic, beside workers that have all cores
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    spec = quickstart()
+    tolerance = tolerance_of(spec)
+    assert tolerance is not None
+    searches = {key: SEARCHES[name](low, high) for key, (low, high) in starts.items()}
+    search = ManySearches(searches, tolerance=tolerance, most=MOST_TRIALS)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+    fit(FinalGap, out, samples=MOST_TRIALS * len(starts), setting=Setting(files="none"), search=search)
+    found = {key: search.closed(key) for key in starts}
+    return {
+        "trials": search.trials,
+        "trial_steps": search.trials * spec.steps[0],
+        "roots": {key: bracket and bracket.root for key, bracket in found.items()},
+    }
+
+
+if __name__ == "__main__":
+    given, answer = Path(sys.argv[2]), Path(sys.argv[3])
+    found = _search(sys.argv[1], json.loads(given.read_text()), answer.with_suffix(".tune"))
+    answer.write_text(json.dumps(found))
