@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import ray
 
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.trial import Lora, Optimizer
@@ -13,6 +12,7 @@ from phantom_dist.engines import ENGINES, SingleEngine
 from phantom_dist.engines.probe import probe
 from phantom_dist.models import load
 from tests.benchmarks.peers import idle, tuned
+from tests.benchmarks.peers.local_ray import local_ray
 from tests.benchmarks.peers.rate import rate_of
 from tests.benchmarks.peers.searches import SEARCHES, ManySearches
 from tests.benchmarks.peers.training import final_gap
@@ -20,19 +20,14 @@ from tests.benchmarks.peers.training import final_gap
 from .conformance import problem
 
 
-@pytest.fixture
-def own_ray(monkeypatch):
-    for engine in (idle.IdleEngine, idle.SleepEngine):
-        monkeypatch.setitem(ENGINES, engine.name, engine)  # so that they go afterwards
-    idle.start_ray(2)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.slow
-def test_both_sides_run_every_trial_once(own_ray, tmp_path):
-    ours = idle.ours(idle.IdleEngine, 2 * idle.BATCH, tmp_path / "ours")
-    theirs = tuned.ray_tune(0.0, 20, tmp_path / "theirs", tuned.Setting(files="none"))
+def test_both_sides_run_every_trial_once(tmp_path, monkeypatch):
+    for engine in (idle.IdleEngine, idle.SleepEngine):
+        monkeypatch.setitem(ENGINES, engine.name, engine)  # so that they are gone afterwards
+    with local_ray(idle.HOOK):
+        ours = idle.ours(idle.IdleEngine, 2 * idle.BATCH, tmp_path / "ours")
+    with local_ray():
+        theirs = tuned.ray_tune(0.0, 20, tmp_path / "theirs", tuned.Setting(files="none"))
     assert (ours.trials, theirs.trials) == (96, 20)
     assert min(ours.steady, ours.whole, theirs.steady, theirs.whole) > 0
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ray
 from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import simulated
 from tests.benchmarks.peers import idle, job, tuned
+from tests.benchmarks.peers.local_ray import local_ray
 from tests.benchmarks.peers.rate import Rate
 from tests.benchmarks.peers.searches import SEARCHES
 
@@ -46,15 +45,14 @@ def rates(what: str, engine: type[idle.IdleEngine], ours: int, theirs: int) -> d
         shown.add_row(name, str(rate.trials), f"{rate.steady:.1f}", f"{rate.whole:.1f}")
         return rate
 
-    idle.start_ray(os.cpu_count() or 1)
-    try:
+    idle.register()
+    with local_ray(idle.HOOK):
         mine = measure("phantom-dist", lambda out: idle.ours(engine, ours, out))
+    with local_ray():
         tune = [
             measure(f"Ray Tune: {s}", lambda out, s=s: tuned.ray_tune(engine.seconds, theirs, out, s))
             for s in tuned.SETTINGS
         ]
-    finally:
-        ray.shutdown()
     best = max(rate.steady for rate in tune)
     console.print(shown)
     console.print(f"{mine.steady / best:.1f} times Ray Tune's fastest\n")

@@ -14,8 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
-
 import phantom_dist
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.engines import ENGINES
@@ -63,25 +61,15 @@ class SleepEngine(IdleEngine):
 
 
 def register() -> None:
-    """Make the engines known to this process."""
+    """Make the engines known to this process; `HOOK` names it to Ray."""
     ENGINES.update({engine.name: engine for engine in (IdleEngine, SleepEngine)})
 
 
-def start_ray(cores: int) -> None:
-    """A Ray of the benchmark's own, whose processes know the engines; both sides run on it."""
-    register()
-    ray.init(
-        address="local",
-        num_cpus=cores,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="WARNING",
-        runtime_env={"worker_process_setup_hook": "tests.benchmarks.peers.idle.register"},
-    )
+HOOK = f"{__name__}.{register.__name__}"
 
 
 def ours(engine: type[IdleEngine], trials: int, out: Path) -> Rate:
-    """Run so many trials, a multiple of 48.
+    """Run so many trials, a multiple of 48; the engine is registered here, and through `HOOK` in Ray's workers.
 
     Raises:
         RuntimeError: a row is missing or doubled, or a batch is larger than 48.

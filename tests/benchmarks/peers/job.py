@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import ray
 import torch
 
 from phantom_dist.law.groups import first_order_rate
 from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import open_run
+from tests.benchmarks.peers.local_ray import local_ray
 from tests.benchmarks.peers.searches import SEARCHES, ManySearches
 from tests.benchmarks.peers.training import QUICKSTART, FinalGap, quickstart
 from tests.benchmarks.peers.tuned import Setting, fit
@@ -107,8 +107,8 @@ def _search(name: str, starts: dict[str, tuple[float, float]], out: Path) -> dic
     assert tolerance is not None
     searches = {key: SEARCHES[name](low, high) for key, (low, high) in starts.items()}
     search = ManySearches(searches, tolerance=tolerance, most=MOST_TRIALS)
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="WARNING")
-    fit(FinalGap, out, samples=MOST_TRIALS * len(starts), setting=Setting(files="none"), search=search)
+    with local_ray():
+        fit(FinalGap, out, samples=MOST_TRIALS * len(starts), setting=Setting(files="none"), search=search)
     found = {key: search.closed(key) for key in starts}
     return {
         "trials": search.trials,
