@@ -76,13 +76,13 @@ def real_job() -> Figures:
         RuntimeError: a critical rate is not found by us, or the two sides find different ones.
     """
     shown = Table(title="critical rates of the quickstart to 1 %", title_justify="left")
-    for column in ("", "seconds", "trials", "trial-steps", "rates found"):
+    for column in ("", "seconds", "processes", "trials", "trial-steps", "rates found"):
         shown.add_column(column, justify="left" if not column else "right")
 
     def add(name: str, side: job.Job) -> None:
         found = sum(root is not None for root in side.roots.values())
-        counts = (str(side.trials), f"{side.trial_steps:.0f}", f"{found} of {len(side.roots)}")
-        shown.add_row(name, f"{side.seconds:.1f}", *counts)
+        counts = (str(side.processes), str(side.trials), f"{side.trial_steps:.0f}")
+        shown.add_row(name, f"{side.seconds:.1f}", *counts, f"{found} of {len(side.roots)}")
 
     with folder() as out:
         mine = job.ours(out / "run")

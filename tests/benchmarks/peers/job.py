@@ -27,7 +27,7 @@ from phantom_dist.traces import open_run
 from tests.benchmarks.peers.local_ray import local_ray
 from tests.benchmarks.peers.searches import SEARCHES, ManySearches
 from tests.benchmarks.peers.training import QUICKSTART, FinalGap, quickstart
-from tests.benchmarks.peers.tuned import Setting, fit
+from tests.benchmarks.peers.tuned import CORES, Setting, fit
 
 MOST_TRIALS = 40
 """For each critical rate; after that a way to search counts as one that doesn't find it."""
@@ -35,9 +35,10 @@ MOST_TRIALS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a side took. `roots`: critical rates by the problem's key; None where it was not found."""
+    """What a side took, in as many processes that trained; `roots` by the problem's key, None where it wasn't found."""
 
     seconds: float
+    processes: int
     trials: int
     trial_steps: float
     roots: dict[str, float | None]
@@ -56,9 +57,11 @@ def ours(out: Path) -> Job:
     """
     command = [sys.executable, "-m", "phantom_dist", "run", str(QUICKSTART), "--out", str(out), "--json"]
     text, seconds = _timed(command)
-    rates = json.loads(text)["critical_rates"]
+    status = json.loads(text)
+    rates = status["critical_rates"]
     return Job(
         seconds=seconds,
+        processes=status["workers"],
         trials=sum(entry["trials_used"] for entry in rates),
         trial_steps=sum(entry["trial_steps_used"] for entry in rates),
         roots={entry["problem"]: entry["eta_c"] for entry in rates},
@@ -108,9 +111,11 @@ def _search(name: str, starts: dict[str, tuple[float, float]], out: Path) -> dic
     searches = {key: SEARCHES[name](low, high) for key, (low, high) in starts.items()}
     search = ManySearches(searches, tolerance=tolerance, most=MOST_TRIALS)
     with local_ray():
-        fit(FinalGap, out, samples=MOST_TRIALS * len(starts), setting=Setting(files="none"), search=search)
+        setting = Setting(files="none", concurrent=CORES // spec.execution.threads)
+        results = fit(FinalGap, out, samples=MOST_TRIALS * len(starts), setting=setting, search=search)
     found = {key: search.closed(key) for key in starts}
     return {
+        "processes": len({result["pid"] for result in results}),
         "trials": search.trials,
         "trial_steps": search.trials * spec.steps[0],
         "roots": {key: bracket and bracket.root for key, bracket in found.items()},

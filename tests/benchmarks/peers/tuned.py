@@ -23,6 +23,7 @@ from ray.tune.search import Searcher
 from tests.benchmarks.peers.rate import Rate, rate_of
 
 Result = dict[str, Any]
+CORES = os.cpu_count() or 1
 
 
 class IdleTrial(tune.Trainable):
@@ -53,17 +54,23 @@ class Setting:
         files: what is written for each trial: `all` (Tune's default: JSON, CSV, TensorBoard), `json`, `none`.
         buffer: TUNE_RESULT_BUFFER_LENGTH, results that an actor sends at once.
         pending: TUNE_MAX_PENDING_TRIALS_PG, trials that wait for a place; Tune chooses where it is None.
+        concurrent: `max_concurrent_trials`; None for as many as there is room for. With a searcher it makes Tune start
+            all actors at once; else it starts one after another, and stops the next one whenever a trial ends before
+            that one is ready, so that short trials stay on one actor.
     """
 
     actors: int = 1
     files: str = "json"
     buffer: int = 1
     pending: int | None = None
+    concurrent: int | None = None
 
     def __str__(self) -> str:
         """As it is printed."""
-        pending = "" if self.pending is None else f", {self.pending} pending"
-        return f"{self.actors} actors a core, files {self.files}, buffer {self.buffer}{pending}"
+        said = [f"{self.actors} actors a core", f"files {self.files}", f"buffer {self.buffer}"]
+        said += [] if self.pending is None else [f"{self.pending} pending"]
+        said += [] if self.concurrent is None else [f"{self.concurrent} at once"]
+        return ", ".join(said)
 
 
 SETTINGS = (
@@ -71,7 +78,8 @@ SETTINGS = (
     Setting(),
     Setting(files="none"),
     Setting(files="none", buffer=100),
-    Setting(files="none", pending=2),
+    Setting(files="none", pending=CORES),
+    Setting(files="none", concurrent=CORES),
     Setting(files="none", actors=2),
 )
 
@@ -114,7 +122,12 @@ def fit(
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1 / setting.actors}),
         param_space=space or {},
-        tune_config=tune.TuneConfig(num_samples=samples, search_alg=search, reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            num_samples=samples,
+            search_alg=search,
+            max_concurrent_trials=setting.concurrent,
+            reuse_actors=True,
+        ),
         run_config=tune.RunConfig(
             storage_path=str(out),
             verbose=0,
