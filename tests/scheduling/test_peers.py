@@ -43,7 +43,7 @@ def test_a_rate_counts_what_ended_after_the_first_batch():
     assert (rate.steady, rate.whole) == (1.0, 0.5)
 
 
-@pytest.mark.parametrize("way", ["bisection", "tpe"])
+@pytest.mark.parametrize("way", ["bisection", "tpe", "gp"])
 def test_searches_stop_at_a_bracket_or_at_the_most_trials(way):
     """Two curves g = ln(η / root), side by side, one trial each at a time."""
     roots = {"a": 0.9, "b": 2.7}

@@ -2,7 +2,9 @@
 
 The engine is registered under a name of its own in the driver and, by Ray's set-up hook, in every worker process; the
 plan, ledger, driver, executor, workers and run directory are those of every run. The sweep has one value of T for each
-batch of 48 learning rates, for only trials of one T share a batch.
+batch of 48 learning rates, for only trials of one T share a batch. So the ledger has a task, and the disk two files,
+for each 48 trials; the plan, `plan.parquet` and `trials/` have a row for each trial. What is counted is rows on the
+disk, and the probes of each T are part of the run.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 import phantom_dist
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
@@ -72,7 +76,7 @@ def ours(engine: type[IdleEngine], trials: int, out: Path) -> Rate:
     """Run so many trials, a multiple of 48; the engine is registered here, and through `HOOK` in Ray's workers.
 
     Raises:
-        RuntimeError: a row is missing or doubled, or a batch is larger than 48.
+        RuntimeError: a row is missing or doubled, in the plan or among the trials, or a batch is larger than 48.
     """
     began = time.time()
     phantom_dist.run(SWEEP | {"steps": list(range(1, trials // BATCH + 1))}, out, engine=engine.name)
@@ -84,6 +88,8 @@ def ours(engine: type[IdleEngine], trials: int, out: Path) -> Rate:
         raise RuntimeError(
             f"trials ran in larger batches than {BATCH}, or on another engine than {engine.name}"
         )
+    if pq.read_metadata(out / "plan.parquet").num_rows != trials:
+        raise RuntimeError(f"the plan doesn't have {trials} rows")
     ended = [row["finished_at"].timestamp() for row in rows]
     return rate_of([row["trial_id"] for row in rows], ended, asked=trials, seconds=took)
 
