@@ -88,9 +88,11 @@ def real_job() -> Figures:
         mine = job.ours(out / "run")
         add("phantom-dist run", mine)
         starts = job.intervals(out / "run")
-        tune = {search: job.ray_tune(search, starts, out) for search in SEARCHES}
-    for search, side in tune.items():
-        add(f"Ray Tune, {search}", side)
+        tune: dict[str, job.Job] = {}
+        for search in SEARCHES:
+            budget = min((side.seconds for side in tune.values() if side.done), default=None)
+            tune[search] = job.ray_tune(search, starts, out, budget)
+            add(f"Ray Tune, {search}", tune[search])
     console.print(shown)
     if not mine.done:
         raise RuntimeError("phantom-dist run left a critical rate unknown")

@@ -3,9 +3,9 @@
 Each side is a process of its own, timed from its start to its end: Python, Ray, imports and loading included. Tune runs
 one experiment for each way to search (`searches.SEARCHES`), with as many actors and threads as the run has workers and
 threads; every search starts from Π between 1/4 and 4, which it gets for nothing (the run pays for its probes). The best
-way that finds all rates counts.
+way that finds all rates counts; another one is stopped when it has taken as long.
 
-As a module it is Tune's process: SEARCH, a JSON file of intervals by problem, a file for the answer.
+As a module it is Tune's process: SEARCH, a JSON file of what is given, a file for the answer.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from tests.benchmarks.peers.local_ray import local_ray
 from tests.benchmarks.peers.searches import SEARCHES, ManySearches
 from tests.benchmarks.peers.training import QUICKSTART, FinalGap, quickstart
 from tests.benchmarks.peers.tuned import CORES, Setting, fit
+
+Starts = dict[str, tuple[float, float]]
 
 MOST_TRIALS = 40
 """For each critical rate; after that a way to search counts as one that doesn't find it."""
@@ -68,20 +70,26 @@ def ours(out: Path) -> Job:
     )
 
 
-def intervals(run: Path) -> dict[str, tuple[float, float]]:
+def intervals(run: Path) -> Starts:
     """Where Tune's searches start: Π between 1/4 and 4, from a run's probes."""
     rows = open_run(run)[0].probes().to_pylist()
     return {row["problem"]: (first_order_rate(row) / 4, first_order_rate(row) * 4) for row in rows}
 
 
-def ray_tune(search: str, starts: dict[str, tuple[float, float]], folder: Path) -> Job:
+def ray_tune(search: str, starts: Starts, folder: Path, budget: float | None = None) -> Job:
     """Ray Tune on the quickstart, by one way to search.
+
+    Args:
+        search: the way's name.
+        starts: `intervals`.
+        folder: an existing one for whatever Tune writes.
+        budget: seconds after which it is stopped.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    given, answer = folder / "intervals.json", folder / f"{search}.json"
-    given.write_text(json.dumps(starts))
+    given, answer = folder / f"{search}.given.json", folder / f"{search}.json"
+    given.write_text(json.dumps({"starts": starts, "budget": budget}))
     command = [sys.executable, "-m", "tests.benchmarks.peers.job", search, str(given), str(answer)]
     seconds = _timed(command)[1]
     return Job(seconds=seconds, **json.loads(answer.read_text()))
@@ -101,7 +109,7 @@ def _timed(command: list[str]) -> tuple[str, float]:
     return done.stdout, time.perf_counter() - began
 
 
-def _search(name: str, starts: dict[str, tuple[float, float]], out: Path) -> dict[str, Any]:
+def _search(name: str, out: Path, starts: Starts, budget: float | None) -> dict[str, Any]:
     """Tune's side, in its own process."""
     torch.set_num_threads(1)  # the GP's own arithmetic, beside workers that have all cores
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -112,7 +120,8 @@ def _search(name: str, starts: dict[str, tuple[float, float]], out: Path) -> dic
     search = ManySearches(searches, tolerance=tolerance, most=MOST_TRIALS)
     with local_ray():
         setting = Setting(files="none", concurrent=CORES // spec.execution.threads)
-        results = fit(FinalGap, out, samples=MOST_TRIALS * len(starts), setting=setting, search=search)
+        most = MOST_TRIALS * len(starts)
+        results = fit(FinalGap, out, samples=most, setting=setting, search=search, budget=budget)
     found = {key: search.closed(key) for key in starts}
     return {
         "processes": len({result["pid"] for result in results}),
@@ -124,5 +133,5 @@ def _search(name: str, starts: dict[str, tuple[float, float]], out: Path) -> dic
 
 if __name__ == "__main__":
     given, answer = Path(sys.argv[2]), Path(sys.argv[3])
-    found = _search(sys.argv[1], json.loads(given.read_text()), answer.with_suffix(".tune"))
+    found = _search(sys.argv[1], answer.with_suffix(".tune"), **json.loads(given.read_text()))
     answer.write_text(json.dumps(found))

@@ -103,12 +103,13 @@ class ManySearches(Searcher):
     def on_trial_complete(self, trial_id: str, result: Result | None = None, error: bool = False) -> None:
         """Tell the problem's own search."""
         key, rate = self._running.pop(trial_id)
+        if not result or "gap" not in result:
+            return  # stopped: the time is over
         self._searches[key].on_trial_complete(trial_id, result, error)
-        if result is not None:
-            gap = result["gap"]
-            outcome = Outcome.COMMITTED if gap > 0 else Outcome.KINEMATIC
-            outcome = outcome if math.isfinite(gap) else Outcome.DIVERGED
-            self._points[key].append(Point(learning_rate=rate, gap=gap, outcome=outcome))
+        gap = result["gap"]
+        outcome = Outcome.COMMITTED if gap > 0 else Outcome.KINEMATIC
+        outcome = outcome if math.isfinite(gap) else Outcome.DIVERGED
+        self._points[key].append(Point(learning_rate=rate, gap=gap, outcome=outcome))
 
     def save(self, checkpoint_path: str) -> None:
         """Tune stores its searchers every ten seconds."""

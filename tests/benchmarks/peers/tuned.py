@@ -103,8 +103,11 @@ def fit(
     setting: Setting,
     space: dict[str, Any] | None = None,
     search: Searcher | None = None,
+    budget: float | None = None,
 ) -> Sequence[Result]:
     """One experiment with actors reused: the last result of every trial that ended, in the order of their ends.
+
+    It is stopped after `budget` seconds.
 
     Raises:
         Exception: what the first trial that failed raised.
@@ -126,6 +129,7 @@ def fit(
             num_samples=samples,
             search_alg=search,
             max_concurrent_trials=setting.concurrent,
+            time_budget_s=budget,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
