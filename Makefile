@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test check chaos bench-lanes bench-law calibration format schema zoo clean
+.PHONY: help setup quickstart test check chaos bench-lanes bench-law bench-peers calibration format schema zoo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ chaos: $(INSTALLED) ## kill and stop everything 300 times; nothing may be lost: 
 
 bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted to: eight minutes
 	$(BIN)/python -m tests.benchmarks.law
+
+bench-peers: $(INSTALLED) ## trials per second and a real job beside Ray Tune: half an hour
+	$(BIN)/python -m tests.benchmarks.peers
 
 calibration: $(INSTALLED) ## measure and fit the shipped law anew: an hour and a half
 	$(BIN)/phantom-dist run sweeps/calibration-zoo.yaml --out runs/calibration-zoo

@@ -160,16 +160,22 @@ class Campaign:
             return
         if self._training[cohort]:
             return
-        trials: list[Trial] = []
-        for problem, rate in cohort.members:
+        asked: dict[str, tuple[float, ...]] = {}
+        for problem in cohort.problems:
             origin = self._origins[problem.key]
             if origin.refusal is not None:
                 self._record_refusal(origin)
                 continue
-            asked = self._searches[problem.key].next_learning_rates(together=2 if cohort.spare else 1)
-            if not asked:
+            search = self._searches[problem.key]
+            asked[problem.key] = search.next_learning_rates(together=2 if cohort.spare else 1)
+            if not asked[problem.key]:
                 self._settled.add(problem.key)
-            trials += [Trial(origin=origin, learning_rate=r) for r in asked if rate is None or r == rate]
+        trials = [
+            Trial(origin=self._origins[key], learning_rate=r)
+            for key, rate in ((problem.key, rate) for problem, rate in cohort.members)
+            for r in asked.get(key, ())
+            if rate is None or r == rate
+        ]
         self._training[cohort] = len(trials)
         if trials:
             seconds = sum(self._plan.trial_seconds(t.problem, len(trials)) for t in trials)

@@ -33,7 +33,7 @@ class Plan:
     engine: str
     worker_memory: float
 
-    @property
+    @functools.cached_property
     def tolerance(self) -> float | None:
         """The search's tolerance; None for a sweep over given learning rates."""
         return tolerance_of(self.spec)
@@ -55,7 +55,7 @@ class Plan:
         """How many trials share a problem's batch, by the problem's key."""
         return {p.key: len(cohort.members) for cohort in self.cohorts for p, _ in cohort.members}
 
-    @property
+    @functools.cached_property
     def learning_rates(self) -> tuple[float, ...]:
         """The given learning rates; empty for a search."""
         rates = learning_rates_of(self.spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -129,7 +130,13 @@ class Problem(_Frozen):
     @property
     def key(self) -> str:
         """A short name of the problem within its sweep (16 hex digits over its definition, weights not included)."""
-        return _digest(self.model_dump(mode="json"))[:16]
+        return _key(self)
+
+
+@functools.lru_cache(maxsize=1024)
+def _key(problem: Problem) -> str:
+    """Asked for by every row of a batch, and by equal problems in a row."""
+    return _digest(problem.model_dump(mode="json"))[:16]
 
 
 class ModelIdentity(_Frozen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from phantom_dist.core.measurement import Origin, PathProbe, TrialResult
+from phantom_dist.core.measurement import Measurement, Origin, PathProbe, TrialResult
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import ModelIdentity, Problem, Tokens
 from phantom_dist.instruments import kernel_rate
@@ -16,6 +16,8 @@ Row = dict[str, Any]
 
 MEASURED = ("gap_0", "kappa", "loss_0", "overlap_0", "centred_overlap", "synonym_floor")
 """Fields of an origin that are columns under the same name."""
+
+_OF_A_STEP = tuple(field.name for field in dataclasses.fields(Measurement))
 
 
 def problem_row(problem: Problem) -> Row:
@@ -118,7 +120,10 @@ def origin_from_row(row: Row, problem: Problem) -> Origin:
 def trace_rows(result: TrialResult) -> list[Row]:
     """The rows of `traces/` for a result."""
     trial_id = result.trial.id
-    return [{"trial_id": trial_id, **dataclasses.asdict(measurement)} for measurement in result.trace]
+    return [
+        {"trial_id": trial_id} | {name: getattr(measurement, name) for name in _OF_A_STEP}
+        for measurement in result.trace
+    ]
 
 
 def trial_row(result: TrialResult) -> Row:

@@ -7,6 +7,7 @@ round: what its searches ask for next, once all of them have their last answer.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ MAX_PROBES = 8
 """Problems of one model that are probed in one task."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Cohort:
     """Problems and learning rates that are trained as one batch; None where a search decides."""
 
@@ -43,12 +44,12 @@ class Cohort:
         """Whether every search could have a second trial in the same batch."""
         return 2 * len(self.members) <= self.lanes
 
-    @property
+    @functools.cached_property
     def problems(self) -> tuple[Problem, ...]:
         """Its problems, each once, in order."""
         return tuple({problem.key: problem for problem, _ in self.members}.values())
 
-    @property
+    @functools.cached_property
     def batch(self) -> str:
         """The name of its batch."""
         return batch_id((problem.key, rate) for problem, rate in self.members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import socket
 from collections import OrderedDict
@@ -124,15 +125,20 @@ def store_results(
 
 def circumstances(batch: str, attempt: int) -> Row:
     """The columns that say where and when a batch was made, apart from what was measured."""
-    packages = ("phantom-dist", "torch", "transformers", "peft")
     return {
         "batch": batch,
         "attempt": attempt,
         "host": socket.gethostname(),
         "finished_at": datetime.now(UTC),
-        "versions": ", ".join(f"{name} {version(name)}" for name in packages)
-        + f", python {platform.python_version()}",
+        "versions": _versions(),
     }
+
+
+@functools.cache
+def _versions() -> str:
+    """What is installed; read once, for it takes as long as storing a batch."""
+    packages = ("phantom-dist", "torch", "transformers", "peft")
+    return ", ".join(f"{name} {version(name)}" for name in packages) + f", python {platform.python_version()}"
 
 
 def device_of(name: str) -> torch.device:
