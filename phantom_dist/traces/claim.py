@@ -1,19 +1,22 @@
 """One driver at a time: who may write into a run directory.
 
-On a local file system a lock that the kernel drops with its process; elsewhere the driver's heartbeat.
+On a local file system a lock that the kernel drops with its process; in an object store a claim (`object_claim`).
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import Any
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.traces.leases import Leases
+from phantom_dist.traces.object_claim import claim_object
 from phantom_dist.traces.run_directory import Row, RunDirectory
 
 SILENCE_S = 30.0
@@ -29,9 +32,10 @@ def claim(directory: RunDirectory) -> Iterator[Leases]:
     """
     folder = directory.store.local_path
     if folder is None:
-        if alive(directory.read_state()):
-            raise _busy(directory)
-        with closing(Leases(directory.store)) as leases:
+        with (
+            claim_object(directory.store.location, functools.partial(_busy, directory)),
+            closing(Leases(directory.store)) as leases,
+        ):
             yield leases
         return
     try:
@@ -43,7 +47,7 @@ def claim(directory: RunDirectory) -> Iterator[Leases]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise _busy(directory) from None
+        raise _busy(directory, directory.read_state()) from None
     try:
         with closing(Leases(directory.store)) as leases:
             yield leases
@@ -51,9 +55,8 @@ def claim(directory: RunDirectory) -> Iterator[Leases]:
         os.close(lock)
 
 
-def _busy(directory: RunDirectory) -> InputError:
-    state = directory.read_state()
-    holder = f"process {state.get('pid', 'unknown')} on {state.get('host', 'another host')}"
+def _busy(directory: RunDirectory, holding: Mapping[str, Any]) -> InputError:
+    holder = f"process {holding.get('pid', 'unknown')} on {holding.get('host', 'another host')}"
     return InputError(
         f"{directory.store.location}: another run is writing here ({holder}). "
         f"Wait for it, stop it, or choose another --out."

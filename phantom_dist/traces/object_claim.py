@@ -1,0 +1,162 @@
+"""One driver at a time in an object store: a claim that is written on conditions, which the store checks.
+
+A claim is an object `.claims/NUMBER`, created only if there is none of that number, so of several drivers that want it
+one gets it. The highest number holds. Its holder renews it every few seconds. Whoever finds one watches it by its own
+clock, as clocks of hosts differ: one that changes is alive; one that stands still for `SILENCE_S` is a dead driver's,
+and the next number takes over. A driver that was only slow is fenced then: its leases are over (see `leases`).
+
+Arrow's file systems can't create on that condition; the package obstore does this one thing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import from_url
+
+from phantom_dist.core.errors import InputError, StoreError
+
+SILENCE_S = 30.0
+"""A claim that hasn't changed for so long is a dead driver's."""
+
+RENEW_S = 5.0
+"""How often a holder renews its claim."""
+
+FOLDER = ".claims"
+
+
+@contextmanager
+def claim_object(uri: str, refused: Callable[[Mapping[str, Any]], Exception]) -> Iterator[None]:
+    """Hold the directory at a URI.
+
+    Args:
+        uri: as pyarrow's file systems take it.
+        refused: the error to raise for the living holder that is given (`host`, `pid`).
+
+    Raises:
+        StoreError: the store can't be reached, or doesn't write on conditions.
+    """
+    store = _store_at(uri)
+    try:
+        name = _take(store, refused)
+    except (BaseError, NotImplementedError, OSError) as error:
+        raise StoreError(f"{uri}: can't be claimed for this run: {error}") from error
+    ended = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(store, name, ended), daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewing.join()
+
+
+def _take(store: Any, refused: Callable[[Mapping[str, Any]], Exception]) -> str:
+    """The name of the claim that is held from now on."""
+    watched, since = "", time.monotonic()
+    while True:
+        held = _highest(store)
+        if held is not None:
+            try:
+                found = bytes(obstore.get(store, held).bytes())
+            except FileNotFoundError:
+                continue  # it was given back in between
+            if watched and found.hex() != watched:
+                raise refused(_holder(found))
+            watched = found.hex()
+            if not _is_dead_here(_holder(found)) and time.monotonic() - since <= SILENCE_S:
+                time.sleep(RENEW_S / 5)
+                continue
+        mine = _after(held)
+        try:
+            obstore.put(store, mine, _claim(), mode="create")
+        except AlreadyExistsError:
+            raise refused({}) from None
+        for older in _claims(store):
+            if older < mine:
+                obstore.delete(store, older)
+        return mine
+
+
+def _renew(store: Any, name: str, ended: threading.Event) -> None:
+    """Until the end, when the claim is given back; or until somebody has taken over, as the leases will tell."""
+    while not ended.wait(RENEW_S):
+        with suppress(BaseError, OSError):  # a store fails now and then
+            if _highest(store) != name:
+                return
+            obstore.put(store, name, _claim(), mode="overwrite")
+    with suppress(BaseError, OSError):
+        obstore.delete(store, name)
+
+
+def _claims(store: Any) -> list[str]:
+    return sorted(str(entry["path"]) for batch in obstore.list(store, FOLDER) for entry in batch)
+
+
+def _highest(store: Any) -> str | None:
+    return max(_claims(store), default=None)
+
+
+def _after(name: str | None) -> str:
+    return f"{FOLDER}/{1 if name is None else int(name.rsplit('/', 1)[-1]) + 1:012d}"
+
+
+def _claim() -> bytes:
+    """What says who holds it; never the same bytes twice."""
+    holder = {"host": socket.gethostname(), "pid": os.getpid(), "renewal": uuid.uuid4().hex}
+    return json.dumps(holder).encode()
+
+
+def _holder(claim: bytes) -> dict[str, Any]:
+    try:
+        holder = json.loads(claim)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _is_dead_here(holder: Mapping[str, Any]) -> bool:
+    if holder.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, KeyError, ValueError):
+        pass
+    return False
+
+
+def _store_at(uri: str) -> Any:
+    """The store that pyarrow's URI means, for obstore: credentials and options of an S3 URI have other names there.
+
+    Raises:
+        InputError: a scheme that has no writes on conditions.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("s3", "gs"):
+        raise InputError(f"{uri}: allowed are local paths, s3://… and gs://….")
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    settings: dict[str, Any] = {}
+    if parts.username:
+        settings["access_key_id"] = unquote(parts.username)
+        settings["secret_access_key"] = unquote(parts.password or "")
+    if "region" in options:
+        settings["region"] = options["region"]
+    if "endpoint_override" in options:
+        scheme = options.get("scheme", "https")
+        settings["endpoint"] = f"{scheme}://{options['endpoint_override']}"
+        settings["client_options"] = {"allow_http": scheme == "http"}
+    host = parts.netloc.rpartition("@")[2]
+    return from_url(f"{parts.scheme}://{host}{parts.path}", **settings)

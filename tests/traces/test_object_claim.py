@@ -1,0 +1,116 @@
+"""One driver at a time in an object store, against a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+from tests.servers.s3 import CREDENTIALS, s3_server
+
+from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.traces import RunDirectory, Store, object_claim
+from phantom_dist.traces.claim import claim
+from phantom_dist.traces.leases import lease_name
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    with pytest.MonkeyPatch.context() as patched, s3_server() as server:
+        for name, value in CREDENTIALS.items():
+            patched.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def directory(bucket, request, monkeypatch):
+    monkeypatch.setattr(object_claim, "RENEW_S", 0.5)
+    monkeypatch.setattr(object_claim, "SILENCE_S", 3.0)
+    return RunDirectory(Store(bucket.uri(request.node.name)))
+
+
+def hold(uri, held):
+    """In another process: hold the claim until killed."""
+    object_claim.RENEW_S = 0.5
+    with claim(RunDirectory(Store(uri))) as leases:
+        held.put(leases.driver)
+        signal.pause()
+
+
+@pytest.fixture
+def holder(directory):
+    """A process that holds the claim."""
+    context = multiprocessing.get_context("spawn")
+    held = context.Queue()
+    process = context.Process(target=hold, args=(directory.store.location, held), daemon=True)
+    process.start()
+    process.driver = held.get(timeout=120)
+    yield process
+    process.kill()
+
+
+def claims(directory):
+    return directory.store.names(object_claim.FOLDER)
+
+
+def test_it_is_given_back_and_taken_again(directory):
+    for _ in range(2):
+        with claim(directory) as leases:
+            directory.under(leases.own).write_sweep("name: x")
+            assert len(claims(directory)) == 1
+        assert claims(directory) == []
+
+
+def test_the_second_of_two_living_drivers_is_refused(directory, holder):
+    with (
+        pytest.raises(InputError, match=f"another run is writing here .process {holder.pid} on "),
+        claim(directory),
+    ):
+        pass
+
+
+def test_a_driver_that_died_on_this_host_is_followed_at_once(directory, holder):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with claim(directory) as leases:
+        directory.under(leases.own).write_sweep("name: x")
+        assert len(claims(directory)) == 1
+
+
+def test_one_on_another_host_that_is_silent_is_followed_and_fenced(directory, holder, monkeypatch):
+    """Its clock stands still with it; when it comes back, it can't store anything."""
+    os.kill(holder.pid, signal.SIGSTOP)
+    monkeypatch.setattr("socket.gethostname", lambda: "another-host")
+    with claim(directory) as leases:
+        zombie = directory.under(lease_name(holder.driver, 0))
+        with pytest.raises(StoreError, match="another process has taken over"):
+            zombie.write_sweep("name: zombie")
+        directory.under(leases.own).write_sweep("name: x")
+    assert directory.store.get("sweep.yaml") == b"name: x"
+
+
+def test_of_several_that_follow_a_dead_one_exactly_one_gets_it(directory, bucket):
+    context = multiprocessing.get_context("spawn")
+    held = context.Queue()
+    several = [
+        context.Process(target=hold, args=(directory.store.location, held), daemon=True) for _ in range(3)
+    ]
+    try:
+        for process in several:
+            process.start()
+        held.get(timeout=120)
+        for process in several:
+            process.join(20)
+        assert sum(process.exitcode is None for process in several) == 1
+    finally:
+        for process in several:
+            process.kill()
+
+
+def test_a_store_that_cannot_be_reached_is_one_clear_message(monkeypatch):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    uri = "s3://bucket/run?scheme=http&endpoint_override=127.0.0.1:9&region=us-east-1"
+    with pytest.raises((StoreError, InputError), match="s3://bucket/run"), claim(RunDirectory(Store(uri))):
+        pass
