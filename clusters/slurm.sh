@@ -29,14 +29,14 @@ export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
 
-# This script runs on the job's first node, which becomes the head.
-head=${HEAD_IP:-$(hostname -I | cut -d ' ' -f 1)}
+# This script runs on the job's first node, which becomes the head. The dashboard stays on its loopback.
+address=${HEAD_IP:-$(hostname -I | cut -d ' ' -f 1)}:${PORT:-6379}
 
-# Nodes may take a while to load Python from a shared file system; when the head has gone, workers needn't wait long.
-export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300 RAY_gcs_rpc_server_reconnect_timeout_s=20
+# Nodes may take a while to load Python from a shared file system. Workers notice the end by the head's being gone, and
+# say so at length in the log.
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=120 RAY_gcs_rpc_server_reconnect_timeout_s=20
 
 # srun starts this once on every node: the head runs the sweep, the others lend their CPUs and GPUs until it is done.
 exec srun --cpus-per-task="$SLURM_CPUS_ON_NODE" \
-  ray symmetric-run --address "$head:${PORT:-6379}" --min-nodes "$SLURM_JOB_NUM_NODES" \
-  --num-cpus "$SLURM_CPUS_ON_NODE" --include-dashboard false -- \
-  phantom-dist run "$@" --address auto
+  ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus "$SLURM_CPUS_ON_NODE" -- \
+  phantom-dist run "$@" --address "$address"
