@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -73,12 +74,11 @@ class Slurm:
         return done.stdout
 
     def batch(self, *words: str | Path, env: dict[str, str], cwd: Path) -> str:
-        """Send a batch job and wait for its end; what Slurm says of it then. (`sbatch --wait` asks ever more rarely.)"""
+        """Send a batch job and wait for its end; what Slurm says then (`sbatch --wait` asks ever less)."""
         job = self.run("sbatch", "--parsable", *words, env=env, cwd=cwd).strip()
         deadline = time.monotonic() + 300
-        while (
-            "EndTime=Unknown" in (said := self.run("scontrol", "show", "job", job))
-            or "JobState=RUNNING" in said
+        while re.search(
+            "JobState=(PENDING|RUNNING|COMPLETING)", said := self.run("scontrol", "show", "job", job)
         ):
             assert time.monotonic() < deadline, said + self.logs()
             time.sleep(1.0)
