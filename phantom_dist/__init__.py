@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from phantom_dist.campaign import cancel, fit, plan, predict, resume, run, status
+    from phantom_dist.campaign import cancel, fit, plan, predict, resume, run, status, submit
     from phantom_dist.machine import doctor
     from phantom_dist.reports import report
 
@@ -40,10 +40,23 @@ _WHERE = {
     "resume": "phantom_dist.campaign",
     "run": "phantom_dist.campaign",
     "status": "phantom_dist.campaign",
+    "submit": "phantom_dist.campaign",
     "report": "phantom_dist.reports",
 }
 
-__all__ = ["__version__", "cancel", "doctor", "fit", "plan", "predict", "report", "resume", "run", "status"]
+__all__ = [
+    "__version__",
+    "cancel",
+    "doctor",
+    "fit",
+    "plan",
+    "predict",
+    "report",
+    "resume",
+    "run",
+    "status",
+    "submit",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 | file | what it does |
 |---|---|
 | `run` | `run`, `resume`, `cancel`: whose directory it is, which executor, then the course |
+| `submit` | `run` on a cluster that this machine only sends to |
 | `course` | the main path: probes, trials, refinement, until every critical rate is bracketed |
 | `budget` | hours and trials after which a run stops in order |
 | `plan` | what `run` would do, without doing it |
@@ -20,5 +21,6 @@ from phantom_dist.campaign.predict import predict
 from phantom_dist.campaign.progress import Progress
 from phantom_dist.campaign.run import cancel, resume, run
 from phantom_dist.campaign.status import status
+from phantom_dist.campaign.submit import submit
 
-__all__ = ["Plan", "Progress", "cancel", "fit", "plan", "predict", "resume", "run", "status"]
+__all__ = ["Plan", "Progress", "cancel", "fit", "plan", "predict", "resume", "run", "status", "submit"]

@@ -136,6 +136,34 @@ def cancel(directory: Directory, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def submit(
+    spec: Spec,
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="URI", help="s3://…, gs://…, or an absolute path that all nodes of the cluster share"
+        ),
+    ],
+    address: Annotated[str, typer.Option(help="job server of the cluster's head: http://HOST:8265")],
+    engine: EngineName = "auto",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow the job to its end")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run a sweep as a job of a Ray cluster and follow it. Sent again while it runs, it is followed again."""
+    from phantom_dist.campaign import submit as submit_sweep
+    from phantom_dist.cli.text import submit_text
+
+    def show(text: str) -> None:
+        typer.echo(text, err=True, nl=False)
+
+    answer(
+        lambda: submit_sweep(spec, out, address=address, engine=engine, wait=wait, show=show),
+        submit_text,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def status(
     directory: Directory,
     watch: Annotated[

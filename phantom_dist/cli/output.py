@@ -1,7 +1,7 @@
 """What goes where: with `--json` stdout is one JSON object and nothing else; logs and progress go to stderr.
 
-Exit status: 0 done, whatever the trials' outcomes; 1 some trials ended in `error`, or results can't be stored; 2 the
-input as a whole is wrong; 130 interrupted.
+Exit status: 0 done, whatever the trials' outcomes; 1 some trials ended in `error`, results can't be stored, or a
+cluster lost the run; 2 the input as a whole is wrong; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NoReturn
 
-from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.errors import ClusterError, InputError, StoreError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -31,7 +31,7 @@ def answer(
         result = work()
     except InputError as error:
         _fail(stdout, str(error), WRONG_INPUT, as_json)
-    except StoreError as error:
+    except (StoreError, ClusterError) as error:
         _fail(stdout, str(error), FAILED, as_json)
     except KeyboardInterrupt:
         _fail(

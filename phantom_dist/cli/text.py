@@ -57,6 +57,11 @@ def status_text(result: Json) -> str:
     return "\n".join(lines).rstrip()
 
 
+def submit_text(result: Json) -> str:
+    """A run on a cluster, or the job that it is."""
+    return status_text(result) if "state" in result else f"run {result['run']} is job {result['job']}"
+
+
 def _rates_table(rates: list[Json]) -> str:
     if not rates:
         return ""

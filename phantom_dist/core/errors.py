@@ -6,6 +6,7 @@
 | `Refusal` | one model and context | record the named outcome; the rest of the sweep goes on |
 | `OutOfMemory` | the batch is too large for the worker | run it in halves; a single trial becomes `out_of_memory` |
 | `StoreError` | a full disk, a damaged or foreign file | stop in order; nothing already measured is lost |
+| `ClusterError` | a cluster that lost a job, or is lost itself | stop; what was stored is kept, and the job may go on |
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class Refusal(PhantomDistError):
 
 class OutOfMemory(PhantomDistError):
     """A batch did not fit into the worker's memory."""
+
+
+class ClusterError(PhantomDistError):
+    """A job was sent to a cluster and can't be followed to its end (exit status 1)."""
 
 
 class StoreError(PhantomDistError):

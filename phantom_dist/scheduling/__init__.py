@@ -8,5 +8,6 @@
 | `driver` | the one loop that executes the ledger's commands |
 | `worker` | what a worker does with a task: load, train, store |
 | `executor` | the interface of executors |
-| `inprocess`, `ray_executor` | tasks in this process, or in long-lived Ray actors (the only file that imports ray) |
+| `inprocess`, `ray_executor` | tasks in this process, or in long-lived Ray actors |
+| `ray_job` | a command as a Ray job on a cluster (it and `ray_executor` alone import ray) |
 """

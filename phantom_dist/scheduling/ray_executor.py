@@ -1,4 +1,4 @@
-"""The executor on Ray: long-lived actors, one task each at a time. The only file that imports ray.
+"""The executor on Ray: long-lived actors, one task each at a time.
 
 `local` starts a Ray of its own on this machine and ends it afterwards; `auto` and `ray://…` join one that runs.
 Nothing large passes through the driver: workers store their own batches and send back summaries.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import time
 
 import pytest
-from tests.servers.s3 import CREDENTIALS, s3_server
 
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.traces import RunDirectory, Store, object_claim
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.leases import lease_name
+from tests.servers.s3 import CREDENTIALS, s3_server
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +102,11 @@ def test_of_several_that_follow_a_dead_one_exactly_one_gets_it(directory, bucket
         for process in several:
             process.start()
         held.get(timeout=120)
-        for process in several:
-            process.join(20)
+        refused = 0
+        while refused < 2:
+            multiprocessing.connection.wait([p.sentinel for p in several if p.exitcode is None], timeout=60)
+            refused = sum(process.exitcode is not None for process in several)
+        time.sleep(1.0)
         assert sum(process.exitcode is None for process in several) == 1
     finally:
         for process in several:

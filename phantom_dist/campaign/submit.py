@@ -1,0 +1,118 @@
+"""A run on a cluster that this machine only sends to: the sweep travels, the results stay where `out` says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from phantom_dist.core.errors import ClusterError, InputError, StoreError
+from phantom_dist.spec import load, to_yaml
+
+Row = dict[str, Any]
+
+WRONG_INPUT, INTERRUPTED = 2, 130
+
+
+def submit(
+    sweep: Any,
+    out: str | os.PathLike[str],
+    *,
+    address: str,
+    engine: str = "auto",
+    wait: bool = True,
+    show: Callable[[str], None] = lambda text: None,
+) -> Row:
+    """Run a sweep as a job of a Ray cluster; sent again while it runs, it is followed again.
+
+    Args:
+        sweep: as in `run`; contexts travel with it.
+        out: the run directory as the cluster sees it: an object-store URI, or an absolute path on a file system that
+            all nodes share.
+        address: the cluster's head, `http://HOST:8265`.
+        engine: as in `run`.
+        wait: False returns when the job is there.
+        show: told of each piece of the job's log.
+
+    Returns:
+        The same object as `run`, with `job`, the job's id; `run` and `job` alone without `wait`.
+
+    Raises:
+        InputError: the input as a whole is wrong, here or on the cluster.
+        StoreError: results can't be stored.
+        ClusterError: the job was lost.
+        KeyboardInterrupt: no longer followed, or the run was interrupted over there.
+    """
+    from phantom_dist.scheduling.ray_job import RayJobs
+
+    spec = load(sweep)
+    location = _seen_from_the_cluster(os.fspath(out))
+    _check_models(spec.models)
+    text = to_yaml(spec)
+    jobs = RayJobs(address)
+    command = [*("python", "-m", "phantom_dist", "run", "sweep.yaml", "--out", location)]
+    command += ["--address", "auto", "--engine", engine, "--json"]
+    digest = hashlib.sha256("\0".join((text, *command)).encode()).hexdigest()
+    job, new = jobs.start(f"phantom-dist-{spec.name}-{digest[:12]}", command, {"sweep.yaml": text})
+    show(f"job {job} {'was sent' if new else 'runs already'}\n")
+    if not wait:
+        return {"run": spec.name, "job": job}
+    log: list[str] = []
+
+    def record(piece: str) -> None:
+        log.append(piece)
+        show(piece)
+
+    try:
+        ended = jobs.follow(job, record)
+    except KeyboardInterrupt:
+        show(
+            f"\nno longer followed; the job {job} goes on. The same command follows it again; this one ends it:\n"
+        )
+        show(f"  ray job stop {job} --address {address}\n")
+        raise
+    answer = _last_object("".join(log))
+    if "run" in answer:
+        return answer | {"job": job}
+    message = str(answer.get("error", ended.message))
+    if ended.exit_status == WRONG_INPUT:
+        raise InputError(message)
+    if ended.exit_status == INTERRUPTED:
+        raise KeyboardInterrupt
+    if "error" in answer:
+        raise StoreError(message)
+    raise ClusterError(f"the job {job} ended without a result ({ended.status}): {message}")
+
+
+def _seen_from_the_cluster(out: str) -> str:
+    if "://" in out or os.path.isabs(out):
+        return out
+    raise InputError(
+        f"--out {out}: a relative path is a folder of this machine, and the run is on the cluster. Allowed: s3://…, "
+        f"gs://…, or an absolute path on a file system that all of its nodes share."
+    )
+
+
+def _check_models(models: tuple[str, ...]) -> None:
+    for model in models:
+        path = model.removeprefix("gguf:")
+        if not os.path.isabs(path) and (path.startswith((".", "~")) or Path(path).exists()):
+            raise InputError(
+                f"models: {model} is a path of this machine, and the run is on the cluster. Allowed: a hub name, a "
+                f"packaged or built-in model, or an absolute path on a file system that all of its nodes share."
+            )
+
+
+def _last_object(log: str) -> Row:
+    """The job's answer: the last line of its log that is a JSON object; empty if there is none."""
+    for line in reversed(log.splitlines()):
+        if line.startswith("{"):
+            try:
+                found: Row = json.loads(line)
+            except ValueError:
+                continue
+            return found
+    return {}

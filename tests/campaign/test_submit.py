@@ -1,0 +1,35 @@
+"""What `submit` refuses before anything is sent; what it sends is tested with `scheduling.ray_job`."""
+
+from __future__ import annotations
+
+import pytest
+
+import phantom_dist
+from phantom_dist.core.errors import InputError
+
+CONTEXT = {"id": "c", "text": "He spoke openly of his", "target": " shame", "competitor": " guilt"}
+
+
+def sweep(model: str) -> dict:
+    return {"models": model, "contexts": [CONTEXT], "learning_rates": [1e-3]}
+
+
+@pytest.mark.parametrize("out", ["runs/x", "./x", "x", "~/x"])
+def test_a_relative_directory_cannot_mean_the_cluster(out):
+    with pytest.raises(
+        InputError, match=r"--out .*: a relative path is a folder of this machine.* Allowed: s3://"
+    ):
+        phantom_dist.submit(sweep("zoo:gpt2-a"), out, address="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("model", ["./my-model", "gguf:./x.gguf", "mine"])
+def test_a_model_of_this_machine_cannot_be_meant_either(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match=f"models: {model} is a path of this machine"):
+        phantom_dist.submit(sweep(model), "s3://bucket/run", address="http://127.0.0.1:1")
+
+
+def test_a_bad_address_is_the_users_mistake():
+    with pytest.raises(InputError, match=r"--address http://127\.0\.0\.1:1: no job server"):
+        phantom_dist.submit(sweep("zoo:gpt2-a"), "s3://bucket/run", address="http://127.0.0.1:1")

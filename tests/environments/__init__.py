@@ -1,0 +1,34 @@
+"""Virtual environments for tools that don't go with the package's own pins, made once and kept under build/.
+
+Each has a file of pins here. The clouds' own libraries want another python-dateutil than the one that is tested with
+the package, and SkyPilot brings a hundred packages that nothing else needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+BUILD = HERE.parents[1] / "build" / "environments"
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of the environment that `NAME.txt` pins; the test is skipped where it can't be installed."""
+    pins = HERE / f"{name}.txt"
+    folder = BUILD / f"{name}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+    python, complete = folder / "bin" / "python", folder / ".complete"
+    if not complete.exists():
+        try:
+            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, capture_output=True)
+            install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", pins]
+            subprocess.run(install, check=True, capture_output=True, text=True, timeout=500)
+        except (subprocess.SubprocessError, OSError) as error:
+            reason = getattr(error, "stderr", None) or str(error)
+            pytest.skip(f"the environment {name} can't be installed here: {str(reason).strip()[-300:]}")
+        complete.touch()
+    return python
