@@ -25,15 +25,16 @@ A task that runs out of memory, or keeps killing its worker, is run again in hal
 preemption is nobody's fault and isn't counted. The longest task goes first, to a worker that already holds its model,
 else where a model has most work left for each worker that holds it.
 
-A task that runs much longer than expected is started once more on another worker, and the first to finish counts; as
-late as can be, namely when a copy that waited until nothing else waits would be the last to end.
+A task that runs longer than its like ever does is started once more on another worker, and the first to finish counts:
+at once where predictions have held so far, for then it saves work; else as late as can be, namely when a copy that
+waited until nothing else waits would be the last to end.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -43,8 +44,11 @@ from phantom_dist.scheduling.tasks import Task
 MAX_ATTEMPTS = 3
 """A task that failed this often for another reason than memory is set aside with its error kept."""
 
-SLOW = 3.0
-"""A task that runs so many times longer than expected is late."""
+SLOW = 1.5
+"""A task that runs so many times longer than nearly all others did, beside what was predicted, is late."""
+
+RELIABLE = 2.0
+"""Predictions hold where nearly all tasks take at most so many times as long as the usual one, for their prediction."""
 
 STUCK = 20.0
 """A task that runs so many times longer than expected is taken for stuck: its process is ended, as after a failure."""
@@ -247,7 +251,7 @@ class Ledger:
         del self._idle[worker]
 
     def _end_stuck(self, now: float) -> Iterator[Command]:
-        ratio = self._pace.ratio or 1.0
+        ratio = self._pace.usual or 1.0
         # Leases stand in the order in which they began, so the old ones come first.
         old = itertools.takewhile(lambda held: now - held[1].since > STUCK_AT_LEAST_S, self._leases.items())
         for worker, lease in list(old):
@@ -338,16 +342,18 @@ class Ledger:
     def _find_late(self, now: float) -> list[_Entry]:
         """Tasks that are late and long enough to matter, the latest last; none while nobody else could take them."""
         workers = len(self._leases) + len(self._idle)
-        ratio = self._pace.ratio
-        if ratio is None or workers < 2:
+        usual, most = self._pace.usual, self._pace.most
+        if usual is None or most is None or workers < 2:
             return []
-        drained = sum(queue.seconds for queue in self._queues.values()) / workers
-        if drained > self._longest:
-            return []
+        drained = 0.0
+        if most > RELIABLE * usual:
+            drained = sum(queue.seconds for queue in self._queues.values()) / workers
+            if drained > self._longest:
+                return []
         late = []
         for lease in self._leases.values():
             seconds = lease.entry.task.seconds
-            behind = now - lease.since - max(SLOW_AT_LEAST_S, SLOW * ratio * seconds)
+            behind = now - lease.since - max(SLOW_AT_LEAST_S, SLOW * most * seconds)
             if behind > 0 and seconds >= drained and _may_be_copied(lease.entry):
                 late.append((behind, lease.number, lease.entry))
         return [entry for *_, entry in sorted(late)]
@@ -379,16 +385,29 @@ class _Queue:
 
 
 class _Pace:
-    """How long tasks take, beside what was predicted."""
+    """How long tasks take for each predicted second, from the latest of them; None before anything is known."""
+
+    _LATEST = 256
+    _NEARLY_ALL = 0.95
 
     def __init__(self) -> None:
-        self._predicted = self._taken = 0.0
+        self._ratios: deque[float] = deque(maxlen=self._LATEST)
 
     def learn(self, predicted: float, taken: float) -> None:
-        self._predicted += predicted
-        self._taken += taken
+        if predicted > 0:
+            self._ratios.append(taken / predicted)
 
     @property
-    def ratio(self) -> float | None:
-        """Seconds taken for each predicted one; None before anything is known."""
-        return self._taken / self._predicted if self._predicted > 0 else None
+    def usual(self) -> float | None:
+        """The median."""
+        return self._quantile(0.5)
+
+    @property
+    def most(self) -> float | None:
+        """What nearly all of them stay below; twice the median while only few are known."""
+        usual, few = self.usual, len(self._ratios) < 1 / (1 - self._NEARLY_ALL)
+        return 2 * usual if usual is not None and few else self._quantile(self._NEARLY_ALL)
+
+    def _quantile(self, share: float) -> float | None:
+        ranked = sorted(self._ratios)
+        return ranked[int(share * (len(ranked) - 1))] if ranked else None

@@ -274,7 +274,7 @@ def slow_task(now: float):
 
 
 def test_a_slow_task_is_copied_to_an_idle_worker_and_the_first_to_finish_counts():
-    ledger, slow, commands = slow_task(SLOW * 10 + 1)
+    ledger, slow, commands = slow_task(2 * SLOW * 10 + 1)
     copy = only(commands)
     assert (copy.worker, copy.task, copy.attempt) == ("a", slow.task, 1)
     assert ledger.handle(Tick(), 1000) == [], "one copy is enough"
@@ -316,7 +316,22 @@ def test_a_task_whose_copies_are_stuck_as_well_is_given_up():
 
 
 def test_a_task_that_is_in_time_is_not_copied():
-    assert slow_task(SLOW * 10 - 1)[2] == []
+    assert slow_task(2 * SLOW * 10 - 1)[2] == []
+
+
+@pytest.mark.parametrize(("spread", "copied"), [(1.1, True), (4.0, False)])
+def test_a_late_task_is_copied_before_others_only_where_predictions_have_held(spread, copied):
+    """Of 40 tasks of 10 s every second took `spread` times as long; one is 10 times late while 1000 others wait."""
+    ledger = ledger_of("ab")
+    work = [task(n, seconds=10.0) for n in range(1041)]
+    slow, started = ledger.handle(Added(tuple(work)), 0)
+    now = 0.0
+    for number in range(40):
+        now += 10 * (spread if number % 2 else 1.0)
+        started = only(ledger.handle(Done("b", started.lease), now))
+    assert ledger.handle(Tick(), now) == [], "nobody idles"
+    following = only(ledger.handle(Done("b", started.lease), now + 10))
+    assert (following.task == slow.task) == copied
 
 
 @pytest.mark.parametrize("preempted", [True, False])
