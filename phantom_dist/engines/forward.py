@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 
-def last_logits(
-    model: Any, prompt: tuple[int, ...], forward: Callable[..., Any] | None = None
-) -> Tensor:
+def last_logits(model: Any, prompt: tuple[int, ...], forward: Callable[..., Any] | None = None) -> Tensor:
     """Logits after the whole prompt; shape (V,), the model's precision, differentiable.
 
     Asks for the last position alone where the architecture can skip the others' readout. `forward` is called in the

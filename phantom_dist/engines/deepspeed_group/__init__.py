@@ -18,7 +18,7 @@ Gaps differ from the reference engine's by at most 1e-4 over 8 steps on the zoo,
 """
 
 from phantom_dist.engines.deepspeed_group.engine import NAME, DeepSpeedEngine
-from phantom_dist.engines.deepspeed_group.ranks import Ranks
-from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, load_sharded
+from phantom_dist.engines.deepspeed_group.ranks import Ranks, listen
+from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, load_sharded, way_of
 
-__all__ = ["NAME", "DeepSpeedEngine", "Ranks", "ShardedModel", "load_sharded"]
+__all__ = ["NAME", "DeepSpeedEngine", "Ranks", "ShardedModel", "listen", "load_sharded", "way_of"]

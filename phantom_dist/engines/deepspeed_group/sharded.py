@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +51,6 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
             allow_pickle=permissions.pickle,
             trust_remote_code=permissions.remote_code,
         )
-        whole = dataclasses.replace(whole, identity=_with_size(whole))
         module: Any = whole.model
         if problem.lora is not None:
             module = with_adapters(whole.model, problem.lora, problem.seed)
@@ -62,12 +60,6 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
     return ShardedModel(
         way=way_of(problem), whole=whole, zero=zero, readout=readout[0], vocabulary_size=readout[1]
     )
-
-
-def _with_size(whole: LoadedModel) -> Any:
-    """The identity with its number of parameters: one that lies in shards says that it has none."""
-    size = sum(getattr(p, "ds_numel", p.numel()) for p in whole.model.parameters())
-    return whole.identity.model_copy(update={"parameters": size})
 
 
 def _readout(model: Any, stage: int, ranks: Ranks, *, frozen: bool) -> tuple[ShardedReadout, int]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import deepspeed
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -61,6 +60,8 @@ class Zero:
     """
 
     def __init__(self, module: Any, optimizer: Optimizer, stage: int) -> None:
+        import deepspeed  # it reads the environment that `ranks` has set
+
         self.stage = stage
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self._module = module
