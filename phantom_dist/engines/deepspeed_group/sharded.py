@@ -43,7 +43,7 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
     """
     with ranks.patient():
         # transformers builds and fills a model in shards for as long as this object lives.
-        sharding = HfDeepSpeedConfig(settings(stage))
+        sharding = HfDeepSpeedConfig(settings(stage, problem.precision))
         whole = load(
             problem.model,
             precision=problem.precision,
@@ -54,7 +54,7 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
         module: Any = whole.model
         if problem.lora is not None:
             module = with_adapters(whole.model, problem.lora, problem.seed)
-        zero = Zero(module, problem.optimizer, stage)
+        zero = Zero(module, problem.optimizer, stage, problem.precision)
         del sharding
     readout = _readout(whole.model, stage, ranks, frozen=problem.lora is not None)
     return ShardedModel(

@@ -27,8 +27,8 @@ LIVE = 1_000_000
 """Entries of weights that stage 3 gathers ahead of need, and may keep."""
 
 
-def settings(stage: int) -> dict[str, Any]:
-    """DeepSpeed's configuration for one prompt and float32."""
+def settings(stage: int, precision: str) -> dict[str, Any]:
+    """DeepSpeed's configuration for one prompt; in bfloat16 the masters and the optimizer are too, as the reference's."""
     zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET}
     if stage == 2:
         zero |= {"compute_grad_norm": False, "overlap_comm": False}
@@ -47,6 +47,12 @@ def settings(stage: int) -> dict[str, Any]:
         "gradient_clipping": 0.0,  # the default is 1.0
         "zero_allow_untested_optimizer": True,  # torch's SGD
         "zero_optimization": zero,
+        "bf16": {
+            "enabled": precision == "bfloat16",
+            "bf16_master_weights_and_grads": precision == "bfloat16",
+            "bf16_optimizer_states": precision == "bfloat16",
+        },
+        "data_types": {"grad_accum_dtype": {"float32": "fp32", "bfloat16": "bf16"}[precision]},
     }
 
 
@@ -57,9 +63,10 @@ class Zero:
         module: in evaluation mode; at stage 3 built under `transformers.integrations.HfDeepSpeedConfig`.
         optimizer: its name decides torch's class; every other setting may change at `reset`.
         stage: 2 or 3.
+        precision: `float32` or `bfloat16`, of the module.
     """
 
-    def __init__(self, module: Any, optimizer: Optimizer, stage: int) -> None:
+    def __init__(self, module: Any, optimizer: Optimizer, stage: int, precision: str) -> None:
         import deepspeed  # it reads the environment that `ranks` has set
 
         self.stage = stage
@@ -68,7 +75,7 @@ class Zero:
         self._engine, self._zero, *_ = deepspeed.initialize(
             model=module,
             optimizer=torch_optimizer(trained, optimizer),
-            config=settings(stage),
+            config=settings(stage, precision),
             dist_init_required=False,
         )
         self._engine.eval()
