@@ -235,6 +235,16 @@ def cluster_resources(address: str) -> dict[str, float]:
             ray.shutdown()
 
 
+def cluster_room(address: str, device: str, threads: int) -> int:
+    """How many workers, or ranks of groups, a running cluster has room for.
+
+    Raises:
+        InputError: no cluster at the address.
+    """
+    resources = cluster_resources(address)
+    return _room(resources, threads, gpus=int(device != "cpu" and resources.get("GPU", 0) >= 1))
+
+
 def _connect(address: str) -> bool:
     """Join or start Ray; False if this process has joined one already (a notebook's own), which is then used."""
     if ray.is_initialized():

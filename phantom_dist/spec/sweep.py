@@ -103,7 +103,7 @@ class Group(Strict):
     )
     stage: Literal["auto", 2, 3] = Field(
         default="auto",
-        description="ZeRO: 2 shards gradients and optimizer, 3 the weights as well; auto: 2 where no more ranks need it",
+        description="ZeRO: 2 shards gradients and optimizer, 3 weights as well; auto: 2 where it needs no more ranks",
     )
     timeout: float = Field(
         default=30.0,

@@ -17,8 +17,8 @@ Gaps differ from the reference engine's by at most 1e-4 over 8 steps on the zoo,
 (`tests/engines/test_deepspeed_group.py`).
 """
 
-from phantom_dist.engines.deepspeed_group.engine import NAME, DeepSpeedEngine
+from phantom_dist.engines.deepspeed_group.engine import DeepSpeedEngine
 from phantom_dist.engines.deepspeed_group.ranks import Ranks, listen
 from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, load_sharded, way_of
 
-__all__ = ["NAME", "DeepSpeedEngine", "Ranks", "ShardedModel", "listen", "load_sharded", "way_of"]
+__all__ = ["DeepSpeedEngine", "Ranks", "ShardedModel", "listen", "load_sharded", "way_of"]

@@ -11,18 +11,19 @@ from torch import nn
 
 from phantom_dist.core.measurement import Measurement, Origin, Trial, TrialResult
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines import DEEPSPEED
 from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, way_of
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.probe import Refused, read_context, with_kappa, with_pair
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.instruments import kernel_rate, readout
 
-NAME = "deepspeed"
-"""The engine's name; the column `engine` has the stage beside it."""
-
 
 class DeepSpeedEngine:
-    """The engine `deepspeed`, on one rank of a group; every rank gets the same results."""
+    """The engine `deepspeed`, on one rank of a group; every rank gets the same results.
+
+    The column `engine` has ZeRO's stage beside the name.
+    """
 
     def run(self, model: ShardedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials in order, each from the untouched weights; see `engine.Engine.run`."""
@@ -35,7 +36,7 @@ class DeepSpeedEngine:
                 trace=trace,
                 vocabulary_size=model.vocabulary_size,
                 wall_time=time.perf_counter() - start,
-                engine=f"{NAME} {model.zero.stage}",
+                engine=f"{DEEPSPEED} {model.zero.stage}",
                 stopped_early=stopped_early,
             )
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 import psutil
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
 from torch.distributed import distributed_c10d
 
 from phantom_dist.core.errors import InputError
@@ -55,7 +56,7 @@ class Ranks:
         _set_environment(rank, count, address, port, device)
         patience = timedelta(seconds=JOIN_TIMEOUT_S)
         listen_fd = None if listening is None else listening.detach()
-        store = dist.TCPStore(
+        store = TCPStore(
             address, port, count, rank == 0, patience, master_listen_fd=listen_fd, use_libuv=True
         )
         backend = "nccl" if device.type == "cuda" else "gloo"
@@ -65,7 +66,7 @@ class Ranks:
 
     @contextmanager
     def patient(self) -> Iterator[None]:
-        """Within, a rank may take as long as loading a model takes; groups that are made within get the timeout after."""
+        """Within, a rank may take as long as loading a model does; process groups made within get the timeout after."""
         self._set_timeouts(LOAD_TIMEOUT_S)
         yield
         self._set_timeouts(self._timeout_s)

@@ -72,7 +72,8 @@ def _readout(model: Any, stage: int, ranks: Ranks, *, frozen: bool) -> tuple[Sha
         if stage == 3:
             held: Tensor = weight.ds_tensor
             return held
-        return weight.detach().view(-1)[ranks.rank * run : (ranks.rank + 1) * run]
+        whole: Tensor = weight.detach().view(-1)
+        return whole[ranks.rank * run : (ranks.rank + 1) * run]
 
     readout = ShardedReadout(shard, shape, ranks.rank, ranks.count, frozen=frozen)
     return readout, shape[0]

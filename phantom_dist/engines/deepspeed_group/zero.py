@@ -28,7 +28,7 @@ LIVE = 1_000_000
 
 
 def settings(stage: int, precision: str) -> dict[str, Any]:
-    """DeepSpeed's configuration for one prompt; in bfloat16 the masters and the optimizer are too, as the reference's."""
+    """DeepSpeed's configuration for one prompt; in bfloat16 masters and optimizer are in it too, as the reference's."""
     zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET}
     if stage == 2:
         zero |= {"compute_grad_norm": False, "overlap_comm": False}
