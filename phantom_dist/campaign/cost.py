@@ -98,11 +98,11 @@ def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
 def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -> float:
     """Predicted peak memory (bytes) of each rank of a group, which it reaches while κ is measured.
 
-    Of the trained parameters a rank holds its share of the master copy, the untouched copy, the gradient three times
-    (as it arrives, averaged, as the optimizer takes it), the first direction and the optimizer's state. The weights
-    are whole at stage 2; at stage 3 they are a share, which stands for one of the gradients' copies, and the readout
-    matrix is gathered, with its gradient in three forms. Measured on SmolLM2-135M and two ranks: 2.6 and 3.1 GB at
-    stage 2 (SGD, AdamW), 2.2 GB at stage 3 (SGD).
+    Of the trained parameters a rank holds its share of the master copy, the untouched copy, the first direction, the
+    optimizer's state and the gradient: at stage 2 three times (as it arrives, averaged, as the optimizer takes it), at
+    stage 3 once. The weights are whole at stage 2; at stage 3 they are a share, and the readout matrix is gathered,
+    with its gradient in three forms. Measured on SmolLM2-135M and two ranks: 2.6 and 3.1 GB at stage 2 (SGD, AdamW),
+    2.2 GB at stage 3 (SGD), beside 0.1 GB of libraries.
     """
     number = bytes_per_parameter(problem)
     weights, trained = float(model.parameters), float(model.parameters)
@@ -113,7 +113,7 @@ def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -
     shared = 6 + STATES["momentum" if problem.optimizer.momentum else problem.optimizer.name]
     whole = weights
     if stage == 3:
-        shared -= 1
+        shared -= 2
         whole = weights / ranks + 4 * model.vocabulary_size * model.width
     return RANK_BYTES + number * (whole + shared * trained / ranks)
 

@@ -67,9 +67,10 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradients: bool) -> I
         InputError: a LoRA target that this model doesn't have.
         OutOfMemory: the gradients don't fit.
     """
+    targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
     matrix = WholeReadout(readout_matrix(loaded.model))
     with out_of_memory_named():
-        origin, prompt, target = read_context(loaded, problem, matrix.width)
+        origin, prompt, target = read_context(loaded, problem, targets, matrix.width)
         with trainable(loaded, problem) as ready:
             logits_V = last_logits(ready.model, prompt).float()
             origin = with_pair(loaded, origin, prompt, target, logits_V.detach(), matrix)
@@ -122,14 +123,20 @@ class Refused(Exception):
         self.origin = dataclasses.replace(origin, refusal=refusal.outcome, message=refusal.message)
 
 
-def read_context(loaded: LoadedModel, problem: Problem, width: int) -> tuple[Origin, tuple[int, ...], int]:
+def read_context(
+    loaded: LoadedModel, problem: Problem, targets: tuple[str, ...] | None, width: int
+) -> tuple[Origin, tuple[int, ...], int]:
     """What is known of a problem before anything is computed: an origin, its prompt and its target as token ids.
+
+    Args:
+        loaded: the model.
+        problem: what is asked.
+        targets: LoRA's, as resolved for this model.
+        width: d.
 
     Raises:
         Refused: the context can't be read by this model.
-        InputError: a LoRA target that this model doesn't have.
     """
-    targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
     origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets, width=width)
     try:
         prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context)

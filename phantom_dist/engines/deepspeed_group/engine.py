@@ -76,7 +76,7 @@ def _train(model: ShardedModel, trial: Trial) -> tuple[tuple[Measurement, ...], 
 def _probe(model: ShardedModel, problem: Problem) -> Origin:
     """κ from two passes: ∇L is kept as shards while ∇g is taken."""
     zero = model.zero
-    origin, prompt, target = read_context(model.whole, problem, model.readout.width)
+    origin, prompt, target = read_context(model.whole, problem, model.lora_targets, model.readout.width)
     zero.reset(problem.optimizer)
     logits_V = zero.logits(prompt, gradient=True).float()
     origin = with_pair(model.whole, origin, prompt, target, logits_V.detach(), model.readout)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -124,7 +125,9 @@ def _join_deepspeed() -> None:
             f"a model that doesn't fit one worker is trained with DeepSpeed, which can't be imported here ({error}). "
             f"Install it on every node: pip install 'phantom-dist[deepspeed]'."
         ) from None
-    deepspeed.utils.logger.setLevel("WARNING")
+    deepspeed.utils.logger.setLevel("ERROR")
+    # It calls collectives by names that torch is about to change.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     # A shared-memory reduction that would be compiled for a minute; gloo does the same.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist.get_backend(), auto_mpi_discovery=False, verbose=False)

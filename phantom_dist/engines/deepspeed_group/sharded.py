@@ -12,7 +12,7 @@ from phantom_dist.core.trial import Lora, Problem
 from phantom_dist.engines.deepspeed_group.ranks import Ranks
 from phantom_dist.engines.deepspeed_group.readout import ShardedReadout, run_length
 from phantom_dist.engines.deepspeed_group.zero import Zero, settings
-from phantom_dist.engines.trainable import readout_matrix, with_adapters
+from phantom_dist.engines.trainable import lora_targets, readout_matrix, with_adapters
 from phantom_dist.models import LoadedModel, Permissions, load
 
 Way = tuple[str, str, Lora | None, int, str]
@@ -20,13 +20,17 @@ Way = tuple[str, str, Lora | None, int, str]
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedModel:
-    """A model over all ranks. `whole` has the tokenizer and the module, whose weights stage 3 has taken apart."""
+    """A model over all ranks. `whole` has the tokenizer and the module, whose weights stage 3 has taken apart.
+
+    `lora_targets`: as resolved before the adapters were put in.
+    """
 
     way: Way
     whole: LoadedModel
     zero: Zero
     readout: ShardedReadout
     vocabulary_size: int
+    lora_targets: tuple[str, ...] | None
 
 
 def way_of(problem: Problem) -> Way:
@@ -52,13 +56,20 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
             trust_remote_code=permissions.remote_code,
         )
         module: Any = whole.model
+        targets = None
         if problem.lora is not None:
+            targets = lora_targets(module, problem.lora)
             module = with_adapters(whole.model, problem.lora, problem.seed)
         zero = Zero(module, problem.optimizer, stage, problem.precision)
         del sharding
-    readout = _readout(whole.model, stage, ranks, frozen=problem.lora is not None)
+    readout, vocabulary_size = _readout(whole.model, stage, ranks, frozen=problem.lora is not None)
     return ShardedModel(
-        way=way_of(problem), whole=whole, zero=zero, readout=readout[0], vocabulary_size=readout[1]
+        way=way_of(problem),
+        whole=whole,
+        zero=zero,
+        readout=readout,
+        vocabulary_size=vocabulary_size,
+        lora_targets=targets,
     )
 
 

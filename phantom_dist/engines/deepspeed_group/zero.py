@@ -103,6 +103,7 @@ class Zero:
         if self.stage == 2:
             self._zero.update_lp_params()
         else:
+            self._zero._partition_all_parameters()  # a forward pass without a backward one leaves some gathered
             for index in range(len(self._initial)):
                 self._zero._reassign_or_swap_out_partitioned_parameters(index)
 
@@ -125,10 +126,20 @@ class Zero:
         """This rank's part of the gradient, piece by piece, each with its part of the parameters; flat."""
         for index, master in enumerate(self._masters()):
             at = 0
-            for piece in self._zero.averaged_gradients[index]:
+            for place, piece in enumerate(self._zero.averaged_gradients[index]):
                 flat = piece.detach().reshape(-1)
-                yield flat, master.detach()[at : at + flat.numel()]
+                size = flat.numel()
+                if self.stage == 3:
+                    # What pads the last rank's share of a parameter was never written: anything may stand there.
+                    size = min(size, self._share(self._zero.fp16_groups[index][place]))
+                yield flat[:size], master.detach()[at : at + size]
                 at += flat.numel()
+
+    @staticmethod
+    def _share(parameter: Any) -> int:
+        """Entries of a parameter that lie on this rank at stage 3, without padding."""
+        run = parameter.partition_numel()
+        return int(max(0, min(run, parameter.ds_numel - dist.get_rank() * run)))
 
     def sum(self, value: float) -> float:
         """The sum of every rank's number."""
