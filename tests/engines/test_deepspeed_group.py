@@ -140,8 +140,8 @@ def same_origin(got: Origin, expected: Origin) -> None:
         assert getattr(got, name) == pytest.approx(getattr(expected, name), abs=1e-6), name
 
 
-def check(processes: RankProcesses, stage: int, name: str, way: str) -> None:
-    origin, expected = reference(name, way)
+def check(processes: RankProcesses, stage: int, name: str, way: str, *shares: float) -> None:
+    origin, expected = reference(name, way, shares)
     answers = processes.call(measured, stage, origin.problem, [result.trial for result in expected])
     for got_origin, results, _ in answers:
         same_origin(got_origin, origin)
@@ -161,24 +161,24 @@ ROTATED = [(name, list(WAYS)[place % len(WAYS)]) for place, name in enumerate(AL
 SHIFTED = [(name, list(WAYS)[(place + 2) % len(WAYS)]) for place, name in enumerate(ALL)]
 
 
-@pytest.mark.parametrize(("name", "way"), [*ROTATED, *((ALL[0], way) for way in WAYS)])
+@pytest.mark.parametrize(("name", "way"), ROTATED)
 def test_stage_3_on_two_ranks_equals_the_reference(pair, name, way):
-    check(pair, 3, name, way)
+    check(pair, 3, name, way, 0.9)
 
 
-@pytest.mark.parametrize(("name", "way"), [*SHIFTED, *((ALL[0], way) for way in WAYS)])
+@pytest.mark.parametrize(("name", "way"), SHIFTED)
 def test_stage_2_on_three_ranks_equals_the_reference(three, name, way):
-    check(three, 2, name, way)
+    check(three, 2, name, way, 0.5)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_stage_2_on_two_ranks_equals_the_reference(pair, way):
-    check(pair, 2, "llama-a", way)
+    check(pair, 2, "llama-a", way, 0.5, 0.9)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_stage_3_on_three_ranks_equals_the_reference(three, way):
-    check(three, 3, "gpt2-b", way)
+    check(three, 3, "gpt2-b", way, 0.5, 0.9)
 
 
 @pytest.mark.parametrize("stage", [2, 3])

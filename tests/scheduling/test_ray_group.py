@@ -127,10 +127,10 @@ class TestGroup:
         self.finish(executor, probe_task([problem()]))
 
     def test_a_killed_rank_ends_the_attempt_in_seconds(self, executor, location, origin):
-        task = long_task(origin, 1e-3)
+        task = long_task(origin, 4e-3)
         victim = processes(executor)[1]
         lease = self.begin(executor, task)
-        time.sleep(1.0)
+        time.sleep(0.5)
         os.kill(victim.pid, signal.SIGKILL)
         began = time.monotonic()
         event = next_event(executor).event
@@ -140,10 +140,10 @@ class TestGroup:
         self.works_again(executor, location, task)
 
     def test_a_stuck_rank_ends_the_attempt_in_seconds_and_its_process_ends(self, executor, location, origin):
-        task = long_task(origin, 2e-3)
+        task = long_task(origin, 5e-3)
         ranks = processes(executor)
         lease = self.begin(executor, task)
-        time.sleep(1.0)
+        time.sleep(0.5)
         ranks[0].send_signal(signal.SIGSTOP)
         began = time.monotonic()
         event = next_event(executor).event
@@ -161,12 +161,12 @@ class TestGroup:
         event = next_event(executor).event
         assert event == Lost("worker-0", lease, event.message, outcome=Outcome.ERROR)
         assert "IndexError" in event.message
-        self.works_again(executor, location, train_task([Trial(origin=origin, learning_rate=3e-3)]))
+        self.works_again(executor, location, train_task([Trial(origin=origin, learning_rate=6e-3)]))
 
 
 def long_task(origin, rate: float):
     """Some seconds of work."""
-    return train_task(Trial(origin=origin, learning_rate=rate * (1 + i / 1000)) for i in range(100))
+    return train_task(Trial(origin=origin, learning_rate=rate * (1 + i / 1000)) for i in range(50))
 
 
 def processes(executor) -> list[psutil.Process]:
