@@ -69,8 +69,10 @@ class Ranks:
     def patient(self) -> Iterator[None]:
         """Within, a rank may take as long as loading a model does; process groups made within get the timeout after."""
         self._set_timeouts(LOAD_TIMEOUT_S)
-        yield
-        self._set_timeouts(self._timeout_s)
+        try:
+            yield
+        finally:
+            self._set_timeouts(self._timeout_s)
 
     @staticmethod
     def _set_timeouts(seconds: float) -> None:
