@@ -45,7 +45,7 @@ def test_the_contracts_hold() -> None:
         ("scheduling/packing.py", "import torch", "scheduling decides without torch, Ray or Arrow"),
         ("refinement/intruder.py", "import torch", "tables, searches and pages don't compute on tensors"),
         ("engines/intruder.py", "import ray", "only scheduling imports ray"),
-        ("engines/intruder.py", "import deepspeed", "only the engines' DeepSpeed file imports deepspeed"),
+        ("engines/intruder.py", "import deepspeed", "only the engines' DeepSpeed package imports deepspeed"),
         ("engines/intruder.py", "import optuna", "only refinement and law import optuna"),
         ("instruments/intruder.py", "import pyarrow", "only traces and archive import pyarrow"),
     ],

@@ -46,6 +46,18 @@ _WALKED_BYTES: dict[tuple[str, str], Callable[[int], float]] = {
 WORKER_BYTES = 0.7e9
 """Memory of a worker process before it loads a model."""
 
+RANK_BYTES = 0.6e9
+"""Memory of a rank's process before it loads a model, DeepSpeed's buckets included."""
+
+STATES = {"sgd": 0, "momentum": 1, "adamw": 2}
+"""Numbers that an optimizer keeps for each trained parameter."""
+
+LINK = 1e9
+"""Bytes per second that a rank of a group sends to others."""
+
+RANK_OVERHEAD_S = {2: 0.03, 3: 0.08}
+"""Seconds of a group's step that have nothing to do with the model's size, by ZeRO's stage."""
+
 
 def seconds_per_step(problem: Problem, parameters: int) -> float:
     """Predicted seconds of one trial-step on the reference engine (forward, backward, update and instruments)."""
@@ -81,6 +93,39 @@ def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
     held = weights * (2 if problem.method == "full" else 1)
     probing = 2 * weights if problem.method == "full" else 0.0
     return WORKER_BYTES + held + max(probing, lanes * _lane_bytes(problem, model))
+
+
+def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -> float:
+    """Predicted peak memory (bytes) of each rank of a group, which it reaches while κ is measured.
+
+    Of the trained parameters a rank holds its share of the master copy, the untouched copy, the first direction, the
+    optimizer's state and the gradient: at stage 2 three times (as it arrives, averaged, as the optimizer takes it), at
+    stage 3 once. The weights are whole at stage 2; at stage 3 they are a share, and the readout matrix is gathered,
+    with its gradient in three forms. Measured on SmolLM2-135M and two ranks: 2.6 and 3.1 GB at stage 2 (SGD, AdamW),
+    2.2 GB at stage 3 (SGD), beside 0.1 GB of libraries.
+    """
+    number = bytes_per_parameter(problem)
+    weights, trained = float(model.parameters), float(model.parameters)
+    if problem.lora is not None:
+        trained = (
+            8.0 * problem.lora.rank * model.width * model.layers
+        )  # both factors, at four matrices of a layer
+    shared = 6 + STATES["momentum" if problem.optimizer.momentum else problem.optimizer.name]
+    whole = weights
+    if stage == 3:
+        shared -= 2
+        whole = weights / ranks + 4 * model.vocabulary_size * model.width
+    return RANK_BYTES + number * (whole + shared * trained / ranks)
+
+
+def seconds_per_group_step(problem: Problem, model: ModelMetadata, stage: int) -> float:
+    """Predicted seconds of one trial-step on a group: each rank computes all of it; weights and gradients travel."""
+    sent = bytes_per_parameter(problem) * model.parameters
+    if problem.method == "full":
+        sent *= stage  # stage 2: gradients and new weights; stage 3: weights twice and gradients
+    elif stage == 2:
+        sent = 0
+    return seconds_per_step(problem, model.parameters) + RANK_OVERHEAD_S[stage] + sent / LINK
 
 
 def lanes_that_fit(problem: Problem, model: ModelMetadata, worker_memory: float) -> int:

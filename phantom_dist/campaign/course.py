@@ -6,6 +6,7 @@ Every decision follows from stored rows, so a run that was interrupted at any mo
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import socket
 import time
@@ -28,7 +29,7 @@ from phantom_dist.law.law import Law
 from phantom_dist.refinement.root_search import Expected
 from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
-from phantom_dist.scheduling.executor import Executor, Finished
+from phantom_dist.scheduling.executor import Executor, Finished, Group
 from phantom_dist.scheduling.ledger import GiveUp, Start
 from phantom_dist.scheduling.packing import Cohort, pack_probes
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, train_task
@@ -55,6 +56,7 @@ class Campaign:
         self._started = self._last_state = time.monotonic()
         self._fresh = 0
         self._workers = 0
+        self._lease_numbers = itertools.count(1)
         self._memory = PeakMemory()
         self._before = directory.read_state()
         self._problems = {problem.key: problem for problem in planned.problems}
@@ -71,21 +73,25 @@ class Campaign:
         self._training: dict[Cohort, int] = dict.fromkeys(self._cohorts, 0)  # how many trials of each are out
         self._read_stored()
 
-    def execute(self, make_executor: Callable[[], Executor]) -> None:
-        """Run until nothing is left to do; the state file says `complete` only then."""
-        first = list(self._first_tasks())
-        if not first and self._before.get("state") == "complete":
+    def execute(self, make_executor: Callable[[Group | None], Executor]) -> None:
+        """Run until nothing is left to do; the state file says `complete` only then.
+
+        What single workers train comes first, then what groups of ranks do, one size after another.
+        """
+        first = {group: list(self._first_tasks(group)) for group in self._plan.phases}
+        if not any(first.values()) and self._before.get("state") == "complete":
             self._directory.write_plan(self._plan_rows())
             return
         state, through = "interrupted", True
         try:
             self._write_state("running")
-            if first:
-                self._executor = make_executor()
-                try:
-                    through = drive(self._executor, first, self._leases, self)
-                finally:
-                    self._executor.close()
+            for group, tasks in first.items():
+                if tasks and through:
+                    self._executor = make_executor(group)
+                    try:
+                        through = drive(self._executor, tasks, self._leases, self, self._lease_numbers)
+                    finally:
+                        self._executor.close()
             self._directory.write_plan(self._plan_rows())
             if through:
                 state = "complete"
@@ -102,13 +108,15 @@ class Campaign:
             if row["problem"] in self._problems:
                 self._know(origin_from_row(row, self._problems[row["problem"]]))
 
-    def _first_tasks(self) -> Iterator[Task]:
-        unknown = (p for p in self._plan.problems if p.key not in self._origins)
+    def _first_tasks(self, group: Group | None) -> Iterator[Task]:
+        mine = [p for p in self._plan.problems if self._plan.group_of(p) == group]
+        unknown = (p for p in mine if p.key not in self._origins)
         yield from pack_probes(
             unknown, self._plan.parameters, self._plan.starts_from_law, self._plan.probe_seconds
         )
         for cohort in self._cohorts:
-            yield from self._next_task(cohort)
+            if self._plan.group_of(cohort.problems[0]) == group:
+                yield from self._next_task(cohort)
 
     def _know(self, origin: Origin) -> None:
         problem = origin.problem

@@ -20,8 +20,14 @@ def share_of_memory(device: str, threads: int) -> float:
     """
     if device != "cpu" and torch.cuda.is_available():
         return SHARE * torch.cuda.get_device_properties(0).total_memory
-    workers = max(1, (psutil.cpu_count() or 1) // threads)
-    return SHARE * psutil.virtual_memory().total / workers
+    return SHARE * psutil.virtual_memory().total / workers_here(device, threads)
+
+
+def workers_here(device: str, threads: int) -> int:
+    """How many workers this machine has room for: one for each GPU where there is one, else as many as fit the CPUs."""
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return max(1, (psutil.cpu_count() or 1) // threads)
 
 
 class PeakMemory:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.campaign import cost
-from phantom_dist.campaign.memory import share_of_memory
+from phantom_dist.campaign.grouping import check_deepspeed, fits_worker, groups, has_deepspeed
+from phantom_dist.campaign.memory import share_of_memory, workers_here
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines import SingleEngine
+from phantom_dist.engines import DEEPSPEED, SingleEngine
 from phantom_dist.engines.rows import problem_row
 from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.refinement.search import EXPECTED_TRIALS
+from phantom_dist.scheduling.executor import Group
 from phantom_dist.scheduling.packing import Cohort, cohorts, most_lanes, single_trials
 from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, load, tolerance_of
 
@@ -24,7 +26,8 @@ Row = dict[str, Any]
 class Plan:
     """A sweep's problems, what is known of its models, and what it will take. Nothing has been run or written.
 
-    `worker_memory` (bytes) is what a worker may take; it decides how many lanes share a batch.
+    `worker_memory` (bytes) is what a worker may take; it decides how many lanes share a batch, and which models are
+    trained by groups of ranks. There can be at most `workers` ranks.
     """
 
     spec: SweepSpec
@@ -32,6 +35,42 @@ class Plan:
     models: dict[str, ModelMetadata]
     engine: str
     worker_memory: float
+    workers: int
+
+    @property
+    def may_need_groups(self) -> bool:
+        """Whether it matters how many ranks a group can have: a model fits no worker, or groups were asked for."""
+        if self.engine == DEEPSPEED:
+            return True
+        return self.engine == "auto" and not all(
+            fits_worker(problem, self.models[problem.model], self.worker_memory) for problem in self.problems
+        )
+
+    @functools.cached_property
+    def groups(self) -> dict[tuple[object, ...], Group]:
+        """The groups of ranks that train what doesn't fit one worker, by `Problem.training`."""
+        if self.engine not in ("auto", DEEPSPEED) or not has_deepspeed():
+            return {}
+        return groups(
+            self.problems,
+            self.models,
+            self.spec.execution.group,
+            always=self.engine == DEEPSPEED,
+            worker_memory=self.worker_memory,
+            workers=self.workers,
+        )
+
+    def group_of(self, problem: Problem) -> Group | None:
+        """The group that trains a problem; None where one worker does."""
+        return self.groups.get(problem.training)
+
+    @functools.cached_property
+    def phases(self) -> tuple[Group | None, ...]:
+        """What trains one after another: single workers, then groups of each size."""
+        found = dict.fromkeys(self.group_of(problem) for problem in self.problems)
+        return tuple(
+            sorted(found, key=lambda group: (group is not None, group and (group.ranks, group.stage)))
+        )
 
     @functools.cached_property
     def tolerance(self) -> float | None:
@@ -46,6 +85,8 @@ class Plan:
 
     def starts_from_law(self, problem: Problem) -> bool:
         """Whether the problem's path is probed, so that its search starts where the law predicts η_c."""
+        if self.group_of(problem) is not None:
+            return False  # a path takes its gradients whole
         if self.start != "auto":
             return self.start == "law"
         return cost.path_pays(problem, self.parameters(problem), self._company[problem.key])
@@ -67,28 +108,42 @@ class Plan:
 
     def probe_seconds(self, problem: Problem) -> float:
         """Predicted time (s) of a probe, and of its path where the search starts from the law."""
-        parameters = self.parameters(problem)
+        group, parameters = self.group_of(problem), self.parameters(problem)
+        if group is not None:
+            return 2 * cost.seconds_per_group_step(problem, self.models[problem.model], group.stage)
         path = cost.path_seconds(problem, parameters) if self.starts_from_law(problem) else 0.0
         return 2 * cost.seconds_per_step(problem, parameters) + path
 
     def trial_seconds(self, problem: Problem, lanes: int) -> float:
-        """Predicted time (s) of a trial as one of so many lanes."""
+        """Predicted time (s) of a trial as one of so many lanes, or on its group."""
+        group = self.group_of(problem)
+        if group is not None:
+            model = self.models[problem.model]
+            return problem.steps * cost.seconds_per_group_step(problem, model, group.stage)
         return problem.steps * cost.seconds_per_lane_step(problem, self.parameters(problem), lanes)
 
     @property
     def packing(self) -> Row:
         """What the packing depends on beside the sweep; recorded with a run."""
-        return {"engine": self.engine, "worker_memory_bytes": self.worker_memory}
+        return {
+            "engine": self.engine,
+            "worker_memory_bytes": self.worker_memory,
+            "workers_for_groups": self.workers,
+        }
 
     def packed_as(self, packing: Row | None) -> Plan:
         """The plan of a run that continues: packed as it began, whatever machine it continues on."""
         if packing is None or packing["engine"] != self.engine:
             return self
-        return dataclasses.replace(self, worker_memory=packing["worker_memory_bytes"])
+        return dataclasses.replace(
+            self,
+            worker_memory=packing["worker_memory_bytes"],
+            workers=packing.get("workers_for_groups", self.workers),
+        )
 
     def lanes(self, problem: Problem) -> int:
         """How many trials of the problem make a batch."""
-        if self.engine == SingleEngine.name:
+        if self.engine == SingleEngine.name or self.group_of(problem) is not None:
             return single_trials(problem, self.parameters(problem)) if self.learning_rates else 1
         fit = cost.lanes_that_fit(problem, self.models[problem.model], self.worker_memory)
         return min(fit, most_lanes(problem, self.parameters(problem)))
@@ -148,7 +203,7 @@ class Plan:
             "trial_steps": trial_steps,
             "predicted_seconds": seconds,
             "predicted_worker_bytes": max(
-                cost.worker_bytes(problem, self.models[problem.model], count)
+                self._process_bytes(problem, count)
                 for cohort, count in lanes.items()
                 for problem, _ in cohort.members
             ),
@@ -156,7 +211,38 @@ class Plan:
             "predicted_device_hours": seconds / 3600,
             "threads_per_worker": self.spec.execution.threads,
             "tolerance": self.tolerance,
+            "groups": self._groups_json(),
         }
+
+    def _process_bytes(self, problem: Problem, lanes: int) -> float:
+        """Predicted peak memory (bytes) of each process that trains a problem."""
+        group, model = self.group_of(problem), self.models[problem.model]
+        if group is not None:
+            return cost.rank_bytes(problem, model, group.ranks, group.stage)
+        return cost.worker_bytes(problem, model, lanes)
+
+    def _groups_json(self) -> list[Row]:
+        """One object for each way of training that takes a group."""
+        told: dict[tuple[object, ...], Row] = {}
+        for problem in self.problems:
+            group = self.group_of(problem)
+            if group is None:
+                continue
+            row = told.setdefault(
+                problem.training,
+                {
+                    "model": problem.model,
+                    "method": problem.method,
+                    "optimizer": problem.optimizer.name,
+                    "steps": problem.steps,
+                    "ranks": group.ranks,
+                    "stage": group.stage,
+                    "predicted_rank_bytes": self._process_bytes(problem, 1),
+                    "problems": 0,
+                },
+            )
+            row["problems"] += 1
+        return list(told.values())
 
 
 def plan(sweep: Any, *, engine: str = "auto") -> Plan:
@@ -164,11 +250,14 @@ def plan(sweep: Any, *, engine: str = "auto") -> Plan:
 
     Args:
         sweep: what to plan.
-        engine: what will train it; `auto` packs trials as lanes.
+        engine: what will train it; `auto` packs trials as lanes, and forms a group for a model that fits no worker.
 
     Raises:
-        InputError: the sweep is wrong, or one of its models doesn't exist or can't be trained.
+        InputError: the sweep is wrong, one of its models doesn't exist or can't be trained, or `deepspeed` was asked
+            for and isn't installed.
     """
+    if engine == DEEPSPEED:
+        check_deepspeed()
     spec = load(sweep)
     permissions = spec.execution
     models = {
@@ -183,4 +272,5 @@ def plan(sweep: Any, *, engine: str = "auto") -> Plan:
         models=models,
         engine=engine,
         worker_memory=share_of_memory(permissions.device, permissions.threads),
+        workers=workers_here(permissions.device, permissions.threads),
     )

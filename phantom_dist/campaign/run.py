@@ -8,6 +8,7 @@ run that was interrupted at any moment is continued by the same code that starte
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -18,9 +19,9 @@ from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.status import status
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.engines import ENGINES
+from phantom_dist.engines import DEEPSPEED, ENGINES
 from phantom_dist.models import Permissions, resolve
-from phantom_dist.scheduling.executor import Executor, WorkerSettings
+from phantom_dist.scheduling.executor import Executor, Group, WorkerSettings
 from phantom_dist.spec import extends, from_yaml, to_yaml
 from phantom_dist.traces import RunDirectory, Store, open_run
 from phantom_dist.traces.claim import claim
@@ -69,10 +70,10 @@ def run(
         KeyboardInterrupt: as it came; the directory can be resumed.
     """
     _one_of("--executor", executor, EXECUTORS)
-    _one_of("--engine", engine, ("auto", *ENGINES))
+    _one_of("--engine", engine, ("auto", *ENGINES, DEEPSPEED))
     _one_of("--retry", retry, (None, "failed"))
     budget = Budget(hours=max_hours, trials=max_trials)
-    planned = plan(sweep, engine=engine)
+    planned = _with_room(plan(sweep, engine=engine), executor, _cluster(address))
     directory = RunDirectory(Store(out))
     with claim(directory) as leases:
         directory = directory.under(leases.own)
@@ -85,7 +86,9 @@ def run(
         directory.write_plan(planned.rows())
         directory.write_sweep(to_yaml(planned.spec))
         campaign = Campaign(planned, directory, leases, budget, observer)
-        campaign.execute(lambda: _executor(planned, directory, leases, address, executor, engine, workers))
+        campaign.execute(
+            lambda group: _executor(planned, directory, leases, _cluster(address), executor, group, workers)
+        )
         directory.discard_halves()
     return status(out)
 
@@ -113,6 +116,24 @@ def cancel(out: str | os.PathLike[str]) -> Row:
         raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
     open_run(out)[0].cancel()
     return now
+
+
+def _cluster(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or "local"
+
+
+def _with_room(planned: Plan, executor: str, address: str) -> Plan:
+    """The plan with as many ranks to a group as there is room for where it will run."""
+    execution = planned.spec.execution
+    if executor == "inprocess":
+        if planned.engine == DEEPSPEED:
+            raise InputError("--engine deepspeed needs several processes: --executor ray.")
+        return dataclasses.replace(planned, workers=1)
+    if address == "local" or not planned.may_need_groups:
+        return planned
+    from phantom_dist.scheduling.ray_executor import cluster_room
+
+    return dataclasses.replace(planned, workers=cluster_room(address, execution.device, execution.threads))
 
 
 def _one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> None:
@@ -144,16 +165,17 @@ def _executor(
     planned: Plan,
     directory: RunDirectory,
     leases: Leases,
-    address: str | None,
+    address: str,
     executor: str,
-    engine: str,
+    group: Group | None,
     workers: int | None,
 ) -> Executor:
     execution, local = planned.spec.execution, directory.store.local_path
     settings = WorkerSettings(
         location=directory.store.location if local is None else str(local),
         driver=leases.driver,
-        engine=engine,
+        engine=planned.engine if group is None else "auto",
+        group=group,
         device=execution.device,
         threads=execution.threads,
         permissions=Permissions(pickle=execution.allow_pickle, remote_code=execution.trust_remote_code),
@@ -164,9 +186,9 @@ def _executor(
         return InProcessExecutor(settings)
     from phantom_dist.scheduling.ray_executor import RayExecutor
 
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
         # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
         for model in planned.spec.models:
             resolve(model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code)
-    return RayExecutor(settings, address, workers, useful=len(planned.problems))
+    useful = sum(planned.group_of(problem) == group for problem in planned.problems)
+    return RayExecutor(settings, address, workers, useful=useful)

@@ -36,7 +36,13 @@ Address = Annotated[
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="ray, or inprocess: one worker in this process")
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="auto: lanes; or single, the reference")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="auto: lanes, and groups for models too large for one worker; single, the reference; deepspeed",
+    ),
+]
 Retry = Annotated[
     str | None, typer.Option(help="failed: run again what ended in error or out_of_memory", metavar="failed")
 ]
@@ -51,12 +57,12 @@ MaxTrials = Annotated[
 
 
 @app.command()
-def plan(spec: Spec, as_json: AsJson = False) -> None:
+def plan(spec: Spec, engine: EngineName = "auto", as_json: AsJson = False) -> None:
     """Show what `run` would do: trials, batches, predicted time and memory. Nothing is written."""
     from phantom_dist.campaign import plan as make_plan
     from phantom_dist.cli.text import plan_text
 
-    answer(lambda: make_plan(spec).to_json(), plan_text, as_json=as_json)
+    answer(lambda: make_plan(spec, engine=engine).to_json(), plan_text, as_json=as_json)
 
 
 @app.command()

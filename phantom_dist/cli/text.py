@@ -27,11 +27,19 @@ def plan_text(result: Json) -> str:
             f"sweep {result['name']}: {result['problems']} problems, {about}{trials['total']} trials "
             f"in {about}{result['batches']} batches of up to {result['lanes']}, {result['trial_steps']} trial-steps",
             *models,
+            *map(_group_text, result["groups"]),
             f"predicted: {duration(result['predicted_seconds'])} of worker time "
             f"({result['predicted_device_hours']:.3g} device-hours), "
             f"{result['predicted_worker_bytes'] / 1e9:.2g} of {result['worker_memory_bytes'] / 1e9:.2g} GB and "
             f"{result['threads_per_worker']} thread(s) per worker",
         ]
+    )
+
+
+def _group_text(group: Json) -> str:
+    return (
+        f"  {group['model']} {group['method']} {group['optimizer']} T={group['steps']}: a group of {group['ranks']} "
+        f"ranks, ZeRO stage {group['stage']}, {group['predicted_rank_bytes'] / 1e9:.2g} GB each"
     )
 
 

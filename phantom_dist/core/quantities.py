@@ -178,7 +178,12 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _label("stopped_early", "why the trial has fewer than T steps; null if it has them all"),
     _label("error", "what went wrong, for outcomes without training; null otherwise"),
     # circumstances: not results
-    _circumstance("engine", "string", "", "what trained it: single, or lora, dual or stacked lanes"),
+    _circumstance(
+        "engine",
+        "string",
+        "",
+        "what trained it: single; lora, dual or stacked lanes; deepspeed and its stage",
+    ),
     _circumstance("note", "string", "", "why it was not the engine that was asked for; null where it was"),
     _circumstance("device", "string", "", "device kind it ran on"),
     _circumstance("threads", "int32", "1", "CPU threads of the process"),

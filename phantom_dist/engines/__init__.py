@@ -6,6 +6,7 @@
 | `single` | the reference: one trial after another, in plain torch; read it first |
 | `probe` | what the untouched model says: gap, overlaps, κ, refusals |
 | `lanes/` | many trials as one batch; exact within a stated tolerance |
+| `deepspeed_group/` | one trial on several processes, for models that don't fit one |
 | `optimizers` | the torch optimizer of a trial's settings |
 | `trainable` | full fine-tuning or LoRA: which parameters train, and the way back to the untouched model |
 | `recorder` | all instruments at one step |
@@ -19,7 +20,10 @@ from phantom_dist.engines.lanes import LanesEngine
 from phantom_dist.engines.single import SingleEngine
 
 ENGINES: dict[str, type[Engine]] = {"single": SingleEngine, "lanes": LanesEngine}
-"""Engines by name; `auto` is the fastest that is exact for the trial at hand."""
+"""Engines of one process by name; `auto` is the fastest that is exact for the trial at hand."""
+
+DEEPSPEED = "deepspeed"
+"""The engine of a group of processes."""
 
 
 def engine_named(name: str) -> Engine:
@@ -35,4 +39,4 @@ def engine_named(name: str) -> Engine:
     return ENGINES[name]()
 
 
-__all__ = ["ENGINES", "Engine", "LanesEngine", "SingleEngine", "engine_named"]
+__all__ = ["DEEPSPEED", "ENGINES", "Engine", "LanesEngine", "SingleEngine", "engine_named"]

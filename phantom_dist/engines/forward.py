@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def last_logits(model: Any, prompt: tuple[int, ...]) -> Tensor:
+def last_logits(model: Any, prompt: tuple[int, ...], forward: Callable[..., Any] | None = None) -> Tensor:
     """Logits after the whole prompt; shape (V,), the model's precision, differentiable.
 
-    Asks for the last position alone where the architecture can skip the others' readout.
+    Asks for the last position alone where the architecture can skip the others' readout. `forward` is called in the
+    model's place where something is wrapped around it.
     """
     device = next(model.parameters()).device
     tokens_1K = torch.tensor([prompt], device=device)
     keep = {"logits_to_keep": 1} if _keeps_logits(model) else {}
-    logits_1KV: Tensor = model(input_ids=tokens_1K, use_cache=False, **keep).logits
+    logits_1KV: Tensor = (forward or model)(input_ids=tokens_1K, use_cache=False, **keep).logits
     return logits_1KV[0, -1]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -68,19 +68,51 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradients: bool) -> I
         OutOfMemory: the gradients don't fit.
     """
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
-    width = readout_matrix(loaded.model).shape[1]
-    origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets, width=width)
+    matrix = WholeReadout(readout_matrix(loaded.model))
     with out_of_memory_named():
-        try:
-            prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context)
-            _check_length(loaded.model.config, prompt, problem.context.id)
-        except Refusal as refusal:
-            raise Refused(origin, refusal) from None
+        origin, prompt, target = read_context(loaded, problem, targets, matrix.width)
         with trainable(loaded, problem) as ready:
             logits_V = last_logits(ready.model, prompt).float()
-            origin = _with_pair(loaded, origin, prompt, target, logits_V.detach())
+            origin = with_pair(loaded, origin, prompt, target, logits_V.detach(), matrix)
             origin, gradients = _with_rate(ready, origin, logits_V, keep_gradients)
             yield Start(ready, origin, logits_V.detach(), gradients)
+
+
+class Readout(Protocol):
+    """What a probe reads of the untouched readout matrix E (V x d), whoever holds it."""
+
+    @property
+    def width(self) -> int:
+        """The matrix's columns d."""
+        ...
+
+    def centred_overlap_row(self, token: int) -> Tensor:
+        """See `instruments.overlap.centred_overlap_row`."""
+        ...
+
+    def token_overlap_rows(self, tokens: tuple[int, ...]) -> Tensor:
+        """See `instruments.overlap.overlap_rows`."""
+        ...
+
+
+class WholeReadout:
+    """A readout matrix that this process holds."""
+
+    def __init__(self, readout_Vd: Tensor) -> None:
+        self._readout_Vd = readout_Vd
+
+    @property
+    def width(self) -> int:
+        """See `Readout`."""
+        return self._readout_Vd.shape[1]
+
+    def centred_overlap_row(self, token: int) -> Tensor:
+        """See `Readout`."""
+        return overlap.centred_overlap_row(self._readout_Vd, token)
+
+    def token_overlap_rows(self, tokens: tuple[int, ...]) -> Tensor:
+        """See `Readout`."""
+        return overlap.overlap_rows(self._readout_Vd, tokens)
 
 
 class Refused(Exception):
@@ -91,14 +123,47 @@ class Refused(Exception):
         self.origin = dataclasses.replace(origin, refusal=refusal.outcome, message=refusal.message)
 
 
+def read_context(
+    loaded: LoadedModel, problem: Problem, targets: tuple[str, ...] | None, width: int
+) -> tuple[Origin, tuple[int, ...], int]:
+    """What is known of a problem before anything is computed: an origin, its prompt and its target as token ids.
+
+    Args:
+        loaded: the model.
+        problem: what is asked.
+        targets: LoRA's, as resolved for this model.
+        width: d.
+
+    Raises:
+        Refused: the context can't be read by this model.
+    """
+    origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets, width=width)
+    try:
+        prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context)
+        _check_length(loaded.model.config, prompt, problem.context.id)
+    except Refusal as refusal:
+        raise Refused(origin, refusal) from None
+    return origin, prompt, target
+
+
 @torch.no_grad()
-def _with_pair(
-    loaded: LoadedModel, origin: Origin, prompt: tuple[int, ...], target: int, logits_V: Tensor
+def with_pair(
+    loaded: LoadedModel,
+    origin: Origin,
+    prompt: tuple[int, ...],
+    target: int,
+    logits_V: Tensor,
+    matrix: Readout,
 ) -> Origin:
-    """Add the tokens and what the untouched model's logits and readout matrix say of the pair."""
+    """Add the tokens and what the untouched model's logits and readout matrix say of the pair.
+
+    Raises:
+        Refused: the pair can't be trained on.
+        ArithmeticError: the untouched model's logits are not finite.
+    """
     context, thresholds = origin.problem.context, origin.problem.thresholds
     try:
-        centred_V = overlap.centred_overlap_row(readout_matrix(loaded.model), target)
+        centred_V = matrix.centred_overlap_row(target)
         floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), thresholds)
         chosen = None
         if context.competitor == tokens.AUTO:
@@ -107,7 +172,7 @@ def _with_pair(
         pair = tokens.tokenise(loaded.tokenizer, context, chosen)
     except Refusal as refusal:
         raise Refused(origin, refusal) from None
-    rows_2V = overlap.overlap_rows(readout_matrix(loaded.model), (pair.target, pair.competitor))
+    rows_2V = matrix.token_overlap_rows((pair.target, pair.competitor))
     origin = dataclasses.replace(
         origin,
         tokens=pair,
@@ -167,10 +232,19 @@ def _with_rate(
     ]
     kept = gradients if keep_gradients else None
     del gradients
-    kappa = -_slope_along(gap, ready.parameters, directions)
+    return with_kappa(origin, -_slope_along(gap, ready.parameters, directions)), kept
+
+
+def with_kappa(origin: Origin, kappa: float) -> Origin:
+    """Add the gap's rate.
+
+    Raises:
+        ArithmeticError: it is not finite.
+    """
     if not math.isfinite(kappa):
-        raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {problem.model!r}")
-    return dataclasses.replace(origin, kappa=kappa), kept
+        model = origin.problem.model
+        raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {model!r}")
+    return dataclasses.replace(origin, kappa=kappa)
 
 
 def _slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:

@@ -85,18 +85,7 @@ def _full(loaded: LoadedModel) -> Iterator[Trainable]:
 @contextmanager
 def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
     base = loaded.model
-    config = peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        target_modules=list(lora_targets(base, lora)),
-        lora_dropout=0.0,
-        fan_in_fan_out=any(isinstance(m, Conv1D) for m in base.modules()),
-        task_type="CAUSAL_LM",
-    )
-    torch.manual_seed(seed)
-    with quiet():
-        adapted = peft.get_peft_model(base, config, autocast_adapter_dtype=False)
-    adapted.eval()
+    adapted = with_adapters(base, lora, seed)
     readout_Vd = readout_matrix(base)
     try:
         yield Trainable(
@@ -109,6 +98,26 @@ def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
     finally:
         adapted.unload()
         base.requires_grad_(True)
+
+
+def with_adapters(base: Any, lora: Lora, seed: int) -> Any:
+    """The model with adapters in place, drawn from the seed; they alone require a gradient.
+
+    Raises:
+        InputError: as `lora_targets`.
+    """
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=list(lora_targets(base, lora)),
+        lora_dropout=0.0,
+        fan_in_fan_out=any(isinstance(m, Conv1D) for m in base.modules()),
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(seed)
+    with quiet():
+        adapted = peft.get_peft_model(base, config, autocast_adapter_dtype=False)
+    return adapted.eval()
 
 
 def adapters(loaded: LoadedModel, lora: Lora, seed: int) -> Adapters:

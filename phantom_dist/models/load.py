@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from phantom_dist.core.errors import InputError
@@ -59,7 +60,7 @@ def load(
     identity = ModelIdentity(
         weights=digest,
         architecture=type(model).__name__,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(_whole_size(p) for p in model.parameters()),
     )
     return LoadedModel(model=model, tokenizer=tokenizer, folder=folder, identity=identity)
 
@@ -104,3 +105,8 @@ def _cast(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Parameters alone; Module.to would round the rotary frequencies too. Tied parameters stay tied."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
+
+
+def _whole_size(parameter: nn.Parameter) -> int:
+    """Entries of a parameter; one that a DeepSpeed group has taken apart holds none itself."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -9,5 +9,8 @@
 | `worker` | what a worker does with a task: load, train, store |
 | `executor` | the interface of executors |
 | `inprocess`, `ray_executor` | tasks in this process, or in long-lived Ray actors |
-| `ray_job` | a command as a Ray job on a cluster (it and `ray_executor` alone import ray) |
+| `ray_job` | a command as a Ray job on a cluster |
+| `ray_group`, `rank` | several actors that train one large model and behave as one worker; what each of them does |
+
+`ray_executor`, `ray_group` and `ray_job` alone import ray.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from phantom_dist.scheduling.executor import Executor, Finished
@@ -55,13 +55,21 @@ class Owner(Protocol):
         """Some time has passed, `HEARTBEAT_S` seconds at most; False to start nothing more."""
 
 
-def drive(executor: Executor, tasks: Iterable[Task], grants: Grants, owner: Owner) -> bool:
+def drive(
+    executor: Executor,
+    tasks: Iterable[Task],
+    grants: Grants,
+    owner: Owner,
+    numbers: Iterator[int] | None = None,
+) -> bool:
     """Run tasks, and those that follow from their results; True if none is left, False if the owner wanted no more.
+
+    `numbers` are for leases; where a driver calls this twice it goes on with them, so that no lease comes again.
 
     Raises:
         InputError, StoreError: as a task raised it.
     """
-    ledger = Ledger()
+    ledger = Ledger(numbers)
     pending: deque[Event] = deque([Added(tuple(tasks))])
     held: dict[str, int] = {}  # each worker's lease
     last_tick = executor.now()

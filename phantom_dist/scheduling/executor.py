@@ -14,11 +14,23 @@ from phantom_dist.scheduling.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """A worker of several processes that share a model: how many `ranks`, and DeepSpeed's ZeRO `stage` (2 or 3).
+
+    `timeout_s`: how long (s) a rank that makes no progress is waited for.
+    """
+
+    ranks: int
+    stage: int
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSettings:
     """How every worker of a run is set up.
 
     `threads`: CPU threads of its process; `device`: `auto`, `cpu` or `cuda`; `driver`: who gives the leases
-    (`traces.leases`).
+    (`traces.leases`). With a `group` each worker is one, and the settings are those of each of its ranks.
     """
 
     location: str
@@ -27,6 +39,7 @@ class WorkerSettings:
     device: str = "auto"
     threads: int = 1
     permissions: Permissions = Permissions()
+    group: Group | None = None
 
 
 @dataclass(frozen=True, slots=True)

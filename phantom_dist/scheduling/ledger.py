@@ -170,15 +170,15 @@ class _Lease:
 
 
 class Ledger:
-    """Tasks waiting and running, workers idle and busy."""
+    """Tasks waiting and running, workers idle and busy. `numbers`, which only grow, are for leases."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Iterator[int] | None = None) -> None:
         self._idle: dict[str, None] = {}
         self._leases: dict[str, _Lease] = {}
         self._queues: dict[str, _Queue] = {}
         self._warm: dict[str, str] = {}
         self._holders: Counter[str] = Counter()  # of each model
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(1) if numbers is None else numbers
         self._pace = _Pace()
         self._longest = 0.0  # of the predicted times of all tasks that ever ran
         self._late: list[_Entry] = []  # running tasks that should be copied

@@ -1,4 +1,4 @@
-"""The executor on Ray: long-lived actors, one task each at a time.
+"""The executor on Ray: long-lived actors, or groups of them (`ray_group`), one task each at a time.
 
 `local` starts a Ray of its own on this machine and ends it afterwards; `auto` and `ray://…` join one that runs.
 Nothing large passes through the driver: workers store their own batches and send back summaries.
@@ -23,6 +23,7 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.ray_group import RankLost, RayGroup
 from phantom_dist.scheduling.worker import Worker
 
 CONNECT_TIMEOUT_S = 10.0
@@ -84,16 +85,23 @@ class RayExecutor(Executor):
             raise InputError("device: cuda was asked for, but Ray sees no GPU here. Allowed here: auto, cpu.")
         wants_gpu = settings.device == "cuda" or (settings.device == "auto" and resources.get("GPU", 0) >= 1)
         gpus = 1 if wants_gpu else 0
-        room = _room(resources, settings.threads, gpus)
+        room = _room(resources, settings.threads, gpus) // self._ranks
         if room < 1 and not self._grows:
             raise InputError(f"Ray has no room here for a single worker: {self._wanted(gpus)}")
         return gpus, room
 
+    @property
+    def _ranks(self) -> int:
+        return 1 if self._settings.group is None else self._settings.group.ranks
+
     def _wanted(self, gpus: int) -> str:
         has = ray.cluster_resources()
+        each, key = "each", "threads"
+        if self._ranks > 1:
+            each, key = f"it is a group of {self._ranks} ranks, of which each", "group.ranks"
         return (
-            f"each needs {self._settings.threads} CPUs and {gpus} GPUs on one node, all nodes together have "
-            f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}. Lower `execution.threads` or add nodes."
+            f"{each} needs {self._settings.threads} CPUs and {gpus} GPUs on one node, all nodes together have "
+            f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}. Lower `execution.{key}` or add nodes."
         )
 
     def _ask_for_workers(self) -> None:
@@ -131,6 +139,8 @@ class RayExecutor(Executor):
         try:
             self._nodes[worker] = ray.get(ref)
         except (RayActorError, RayTaskError, RaySystemError) as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, InputError):
+                raise error.cause from None
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS:
                 raise InputError(
@@ -150,6 +160,8 @@ class RayExecutor(Executor):
         except OutOfMemoryError as error:  # Ray's memory monitor has killed its process
             return Finished(Lost(worker, lease, describe(error), outcome=Outcome.OUT_OF_MEMORY), task)
         except RayTaskError as error:
+            if self._settings.group is not None:
+                return Finished(_lost(started, error.cause), task)
             return Finished(_failed(started, error.cause), task)
         except (RayActorError, RaySystemError) as error:
             return Finished(Lost(worker, lease, describe(error), self._was_taken_away(worker, error)), task)
@@ -174,13 +186,13 @@ class RayExecutor(Executor):
         self._running = {ref: held for ref, held in self._running.items() if held.worker != worker}
         self._starting = {ref: name for ref, name in self._starting.items() if name != worker}
         self._nodes.pop(worker, None)
-        ray.kill(self._actors[worker])
+        _kill(self._actors[worker])
         self._new_actor(worker)
 
     def close(self) -> None:
         """Kill the actors, and end Ray if it was started here."""
         for actor in self._actors.values():
-            ray.kill(actor)
+            _kill(actor)
         self._leave()
 
     def _leave(self) -> None:
@@ -201,7 +213,10 @@ class RayExecutor(Executor):
             "max_restarts": 0,
             "runtime_env": {"env_vars": environment},
         }
-        actor = ray.remote(RayWorker).options(**options).remote(self._settings)
+        if self._settings.group is None:
+            actor = ray.remote(RayWorker).options(**options).remote(self._settings)
+        else:
+            actor = RayGroup(self._settings, options)
         self._actors[worker] = actor
         self._starting[actor.node.remote()] = worker
 
@@ -218,6 +233,16 @@ def cluster_resources(address: str) -> dict[str, float]:
     finally:
         if joined_here:
             ray.shutdown()
+
+
+def cluster_room(address: str, device: str, threads: int) -> int:
+    """How many workers, or ranks of groups, a running cluster has room for.
+
+    Raises:
+        InputError: no cluster at the address.
+    """
+    resources = cluster_resources(address)
+    return _room(resources, threads, gpus=int(device != "cpu" and resources.get("GPU", 0) >= 1))
 
 
 def _connect(address: str) -> bool:
@@ -268,6 +293,21 @@ def _cluster_of_this_machine() -> str:
 def _room(resources: dict[str, float], threads: int, gpus: int) -> int:
     by_cpu = int(resources.get("CPU", 0) // threads)
     return min(by_cpu, int(resources["GPU"])) if gpus else by_cpu
+
+
+def _kill(actor: Any) -> None:
+    if isinstance(actor, RayGroup):
+        actor.kill()
+    else:
+        ray.kill(actor)
+
+
+def _lost(started: Start, cause: BaseException) -> Lost:
+    """After any failure the ranks of a group may stand at different places, so it is replaced."""
+    if isinstance(cause, RankLost):
+        return Lost(started.worker, started.lease, str(cause), cause.preempted)
+    failed = _failed(started, cause)
+    return Lost(failed.worker, failed.lease, failed.message, outcome=failed.outcome)
 
 
 def _failed(started: Start, cause: BaseException) -> Failed:

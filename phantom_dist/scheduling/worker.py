@@ -6,6 +6,7 @@ import functools
 import platform
 import socket
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 import torch
 
 from phantom_dist.core.errors import InputError, OutOfMemory
-from phantom_dist.core.measurement import Origin, TrialResult
-from phantom_dist.core.trial import Problem
-from phantom_dist.engines import engine_named, probe, rows
+from phantom_dist.core.measurement import Origin, Trial, TrialResult
+from phantom_dist.core.trial import ModelIdentity, Problem
+from phantom_dist.engines import Engine, engine_named, probe, rows
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path import probe_path
 from phantom_dist.models import LoadedModel, load
@@ -42,7 +43,6 @@ class Worker:
         self._settings = settings
         self._device = device_of(settings.device)
         self._directory = RunDirectory(Store(settings.location))
-        self._engine = engine_named(settings.engine)
         self._warm: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
 
     def do(self, task: Task, attempt: int, lease: int) -> tuple[tuple[Origin, ...], tuple[Row, ...]]:
@@ -60,29 +60,52 @@ class Worker:
             return (), self._train(task, attempt, directory)
 
     def _probe(self, task: ProbeTask, directory: RunDirectory) -> tuple[Origin, ...]:
-        measure = self._probe_path if task.paths else probe.probe
-        origins = tuple(measure(self._model(problem), problem) for problem in task.problems)
-        directory.write_probes(task.id, [rows.probe_row(origin) for origin in origins])
+        origins = tuple(self._measure(problem, path=task.paths) for problem in task.problems)
+        if self._stores:
+            directory.write_probes(task.id, [rows.probe_row(origin) for origin in origins])
         return origins
 
-    @staticmethod
-    def _probe_path(loaded: LoadedModel, problem: Problem) -> Origin:
-        """A search can do without the path, so what keeps it from being probed is no reason to refuse the problem."""
-        try:
-            return probe_path(loaded, problem)
-        except (OutOfMemory, ArithmeticError):
-            return probe.probe(loaded, problem)
-
     def _train(self, task: TrainTask, attempt: int, directory: RunDirectory) -> tuple[Row, ...]:
-        loaded = self._model(task.trials[0].problem)
+        identity = self._identity(task.trials[0].problem)
         for trial in task.trials:
-            if trial.origin.identity != loaded.identity:
+            if trial.origin.identity != identity:
                 raise InputError(
                     f"model {task.model!r} has changed since this run began: its weights or its configuration have "
                     f"another digest now. Start a new run directory, or bring the old model back."
                 )
-        results = list(self._engine.run(loaded, task.trials))
+        results = self._results(task.trials)
+        if not self._stores:
+            return ()
         return store_results(directory, task, results, self._circumstances(task.id, attempt))
+
+    # -- what a rank of a group does in its own way -------------------------------------------------------------------
+
+    @property
+    def _stores(self) -> bool:
+        """Whether this process writes what it measures."""
+        return True
+
+    def _identity(self, problem: Problem) -> ModelIdentity:
+        return self._model(problem).identity
+
+    def _results(self, trials: Sequence[Trial]) -> list[TrialResult]:
+        return list(self._engine.run(self._model(trials[0].problem), trials))
+
+    def _measure(self, problem: Problem, *, path: bool) -> Origin:
+        """A search can do without the path, so what keeps it from being probed is no reason to refuse the problem."""
+        loaded = self._model(problem)
+        if path:
+            try:
+                return probe_path(loaded, problem)
+            except (OutOfMemory, ArithmeticError):
+                pass
+        return probe.probe(loaded, problem)
+
+    # -- one process's model and engine -------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _engine(self) -> Engine:
+        return engine_named(self._settings.engine)
 
     def _model(self, problem: Problem) -> LoadedModel:
         key = (problem.model, problem.precision)

@@ -70,7 +70,7 @@ def _what(details: ErrorDetails, annotation: Any) -> str:
         return "should have at least one value; it has none"
     value = details["input"]
     if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", context["expected"])
+        allowed = re.findall(r"[^\s',]+(?=')|\b\d+\b", context["expected"])
         return f"unknown value {_shown(value)}.{did_you_mean(str(value), allowed)}"
     text = re.sub(r"^(Input|String|List|Tuple|Value) should", "should", details["msg"])
     text = text.replace("a valid tuple", "a list").replace("a valid array", "a list")

@@ -78,6 +78,8 @@ def _settings(spec: SweepSpec) -> dict[str, object]:
         **{f"thresholds.{key}": value for key, value in spec.thresholds.model_dump().items()},
         "execution.threads": spec.execution.threads,
         "execution.device": spec.execution.device,
+        "execution.group.ranks": spec.execution.group.ranks,
+        "execution.group.stage": spec.execution.group.stage,
     }
 
 

@@ -13,6 +13,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -27,6 +28,7 @@ from phantom_dist.spec.yaml_lines import parse
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _INT32 = 2**31 - 1
+MIN_RANKS, MAX_RANKS = 2, 1024
 
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=100)]
 ModelAxis: TypeAlias = Annotated[
@@ -93,12 +95,43 @@ ContextAxis: TypeAlias = Annotated[
 ]
 
 
+class Group(Strict):
+    """Several workers that share a model too large for one of them, through DeepSpeed's ZeRO."""
+
+    ranks: Literal["auto"] | Annotated[int, Field(ge=MIN_RANKS, le=MAX_RANKS)] = Field(
+        default="auto", description="processes of a group; auto: as few as the model's memory needs"
+    )
+    stage: Literal["auto", 2, 3] = Field(
+        default="auto",
+        description="ZeRO: 2 shards gradients and optimizer, 3 weights as well; auto: 2 where it needs no more ranks",
+    )
+    timeout: float = Field(
+        default=30.0,
+        gt=0,
+        le=86400,
+        description="seconds without progress after which a rank counts as stuck",
+    )
+
+    @field_validator("ranks", mode="before")
+    @classmethod
+    def _auto_or_count(cls, value: Any) -> Any:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value != "auto" and not (whole and MIN_RANKS <= value <= MAX_RANKS):
+            raise ValueError(
+                f"should be auto or a whole number from {MIN_RANKS} to {MAX_RANKS}; got {value!r}"
+            )
+        return value
+
+
 class Execution(Strict):
     """How the machine is used, and what a model may do to it."""
 
     threads: int = Field(default=1, ge=1, le=1024, description="CPU threads of each worker process")
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: cuda where there is one"
+    )
+    group: Group = Field(
+        default=Group(), description="for models too large for one worker, and for --engine deepspeed"
     )
     allow_pickle: bool = Field(
         default=False, description="load weights that only exist pickled; they can run code"

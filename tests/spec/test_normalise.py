@@ -125,7 +125,9 @@ def test_every_default_is_written_and_contexts_are_inlined() -> None:
         "schedule:\n- constant:\n    warmup_steps: 0\n"
         "thresholds:\n  structural_drag: 0.01\n  jump_size: 0.1\n  jump_share_of_range: 0.5\n"
         f"  synonym_floor_rms: {Thresholds().synonym_floor_rms}\n"
-        "execution:\n  threads: 1\n  device: auto\n  allow_pickle: false\n  trust_remote_code: false\n"
+        "execution:\n  threads: 1\n  device: auto\n"
+        "  group:\n    ranks: auto\n    stage: auto\n    timeout: 30.0\n"
+        "  allow_pickle: false\n  trust_remote_code: false\n"
     )
 
 

@@ -217,6 +217,26 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         ),
         ("execution: {threads: 0}", "execution.threads: should be greater than or equal to 1; got 0"),
         (
+            "execution: {group: {ranks: 1}}",
+            "execution.group.ranks: should be auto or a whole number from 2 to 1024; got 1",
+        ),
+        (
+            "execution: {group: {ranks: many}}",
+            "execution.group.ranks: should be auto or a whole number from 2 to 1024; got 'many'",
+        ),
+        (
+            "execution: {group: {stage: 1}}",
+            "execution.group.stage: unknown value 1. Allowed: 2, 3, auto.",
+        ),
+        (
+            "execution: {group: {rank: 2}}",
+            "execution.group.rank: unknown key. Did you mean 'ranks'? Allowed: ranks, stage, timeout.",
+        ),
+        (
+            "execution: {group: {timeout: 0}}",
+            "execution.group.timeout: should be greater than 0; got 0",
+        ),
+        (
             "seed: 0",
             "seed: unknown key. Did you mean 'seeds'? Allowed: contexts, execution, learning_rates, methods, "
             "models, name, optimizers, precision, schedule, seeds, steps, thresholds.",

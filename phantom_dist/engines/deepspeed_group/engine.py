@@ -1,0 +1,101 @@
+"""Trials and probes on a sharded model: the reference engine's loop and its probe, with sums over ranks in them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from phantom_dist.core.measurement import Measurement, Origin, Trial, TrialResult
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines import DEEPSPEED
+from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, way_of
+from phantom_dist.engines.memory import out_of_memory_named
+from phantom_dist.engines.probe import Refused, read_context, with_kappa, with_pair
+from phantom_dist.engines.recorder import Recorder, with_gradient_norm
+from phantom_dist.instruments import kernel_rate, readout
+
+
+class DeepSpeedEngine:
+    """The engine `deepspeed`, on one rank of a group; every rank gets the same results.
+
+    The column `engine` has ZeRO's stage beside the name.
+    """
+
+    def run(self, model: ShardedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
+        """Train the trials in order, each from the untouched weights; see `engine.Engine.run`."""
+        for trial in trials:
+            start = time.perf_counter()
+            with out_of_memory_named():
+                trace, stopped_early = _train(model, trial)
+            yield TrialResult(
+                trial=trial,
+                trace=trace,
+                vocabulary_size=model.vocabulary_size,
+                wall_time=time.perf_counter() - start,
+                engine=f"{DEEPSPEED} {model.zero.stage}",
+                stopped_early=stopped_early,
+            )
+
+    def probe(self, model: ShardedModel, problem: Problem) -> Origin:
+        """Measure the origin of one problem; as `probe.probe`."""
+        _check_way(model, problem)
+        try:
+            with out_of_memory_named():
+                return _probe(model, problem)
+        except Refused as refused:
+            return refused.origin
+
+
+def _train(model: ShardedModel, trial: Trial) -> tuple[tuple[Measurement, ...], str | None]:
+    problem, tokens, zero = trial.problem, trial.origin.tokens, model.zero
+    assert tokens is not None
+    assert trial.learning_rate is not None
+    _check_way(model, problem)
+    zero.reset(problem.optimizer)
+    recorder = Recorder(model.readout, [tokens], model.whole.model.device)
+    target = torch.tensor(tokens.target, device=model.whole.model.device)
+    factors = problem.schedule.factors(problem.steps)
+    trace: list[Measurement] = []
+    for step in range(problem.steps + 1):
+        logits_V = zero.logits(tokens.prompt, gradient=step < problem.steps)
+        (measurement,) = recorder.measure(step, logits_V[None])
+        if step == problem.steps or not measurement.finite:
+            trace.append(measurement)
+            break
+        zero.backward(nn.functional.cross_entropy(logits_V.float(), target))
+        squares = sum(kernel_rate.inner_product(gradient, gradient) for gradient, _ in zero.gradients())
+        trace.append(with_gradient_norm(measurement, math.sqrt(zero.sum(squares))))
+        zero.step(trial.learning_rate * factors[step])
+    return tuple(trace), None if len(trace) == problem.steps + 1 else "non_finite"
+
+
+def _probe(model: ShardedModel, problem: Problem) -> Origin:
+    """κ from two passes: ∇L is kept as shards while ∇g is taken."""
+    zero = model.zero
+    origin, prompt, target = read_context(model.whole, problem, model.lora_targets, model.readout.width)
+    zero.reset(problem.optimizer)
+    logits_V = zero.logits(prompt, gradient=True).float()
+    origin = with_pair(model.whole, origin, prompt, target, logits_V.detach(), model.readout)
+    pair = origin.tokens
+    assert pair is not None
+    zero.backward(nn.functional.cross_entropy(logits_V, torch.tensor(pair.target, device=logits_V.device)))
+    directions = [
+        kernel_rate.first_direction(gradient, parameter, problem.optimizer).clone()
+        for gradient, parameter in zero.gradients()
+    ]
+    zero.step(0.0)
+    logits_V = zero.logits(prompt, gradient=True).float()
+    zero.backward(readout.logit_gap(logits_V, pair.target, pair.competitor))
+    slopes = zip(zero.gradients(), directions, strict=True)
+    slope = zero.sum(sum(kernel_rate.inner_product(gradient, u) for (gradient, _), u in slopes))
+    zero.step(0.0)
+    return with_kappa(origin, -slope)
+
+
+def _check_way(model: ShardedModel, problem: Problem) -> None:
+    if way_of(problem) != model.way:
+        raise ValueError(f"this model was loaded to be trained as {model.way}, not as {way_of(problem)}")

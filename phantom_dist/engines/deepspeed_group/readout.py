@@ -1,0 +1,165 @@
+"""What instruments read of the readout matrix E (V x d), from the shards it lies in.
+
+Rank r holds the r-th of N equal runs of E's entries, row by row, the last one padded. Every sum over a row is taken
+from the part that a rank holds and added up over the ranks, so E is never gathered: ranks exchange the rows of two
+tokens, 2 d numbers, and 3 V sums. Where E is frozen its bytes are hashed in order once, `CHUNK` entries at a time;
+after that each rank compares the hash of its own shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+import xxhash
+from torch import Tensor
+
+from phantom_dist.instruments import drift, overlap
+
+CHUNK = 1 << 20
+"""Entries of E that are worked on, or sent, at a time."""
+
+Piece = tuple[slice, slice, Tensor]
+"""Rows and columns of E, and their values, (rows, columns)."""
+
+
+class ShardedReadout:
+    """The readout matrix of a group's model; a `recorder.Geometry` of one lane and a `probe.Readout`.
+
+    Args:
+        shard: this rank's run of E as it is now, flat, possibly padded at its end.
+        shape: (V, d).
+        rank, count: which run, of how many.
+        frozen: True where E may not move.
+    """
+
+    def __init__(
+        self, shard: Callable[[], Tensor], shape: tuple[int, int], rank: int, count: int, *, frozen: bool
+    ) -> None:
+        self.frozen = frozen
+        self._read, self._shape = shard, shape
+        self._rank, self._count = rank, count
+        self._initial = None if frozen else self._shard().clone()
+        self._hashed: tuple[str, str] | None = None  # this shard's, and the whole matrix's
+        self.largest_exchange = 0
+        """Entries of the largest tensor that the ranks ever exchanged here."""
+
+    @property
+    def width(self) -> int:
+        """d."""
+        return self._shape[1]
+
+    def look(self, pairs_L2: Tensor) -> None:
+        """One lane shares nothing."""
+
+    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
+        """See `recorder.Geometry`."""
+        return self.token_overlap_rows(tuple(pairs_L2[0].tolist()))[None]
+
+    def token_overlap_rows(self, tokens: tuple[int, ...]) -> Tensor:
+        """S_k· of each token k, as `instruments.overlap.overlap_rows`."""
+        return self._overlaps(tokens, torch.zeros(self.width, device=self._shard().device))
+
+    def centred_overlap_row(self, token: int) -> Tensor:
+        """The row of one token after the mean row is subtracted, as `instruments.overlap.centred_overlap_row`."""
+        mean_d = torch.zeros(self.width, dtype=torch.float64, device=self._shard().device)
+        for _, columns, values in self._pieces(self._shard()):
+            mean_d[columns] += values.sum(dim=0, dtype=torch.float64)
+        return self._overlaps((token,), (self._sum(mean_d) / self._shape[0]).float())[0]
+
+    def drift(self) -> Sequence[float]:
+        """‖E - E_0‖_F / ‖E_0‖_F of the one lane."""
+        assert self._initial is not None
+        squares_2 = torch.zeros(2, dtype=torch.float64, device=self._initial.device)
+        for now, before in zip(self._shard().split(CHUNK), self._initial.split(CHUNK), strict=True):
+            squares_2[0] += (now.float() - before.float()).square().sum(dtype=torch.float64)
+            squares_2[1] += before.float().square().sum(dtype=torch.float64)
+        moved, size = self._sum(squares_2).sqrt().tolist()
+        return [moved / size]
+
+    def hash(self) -> str:
+        """The hash of E's bytes, equal to `instruments.drift.readout_hash` of the whole matrix."""
+        own = drift.readout_hash(self._shard())
+        changed = self._hashed is None or self._hashed[0] != own
+        if self._sum(torch.tensor([float(changed)], device=self._shard().device)).item():
+            self._hashed = own, self._hash_in_order()
+        assert self._hashed is not None
+        return self._hashed[1]
+
+    def _hash_in_order(self) -> str:
+        digest = xxhash.xxh3_128()
+        shard = self._shard()
+        for source in range(self._count):
+            for part in range(0, self._length(source), CHUNK):
+                size = min(CHUNK, self._length(source) - part)
+                if source == self._rank:
+                    sent = shard[part : part + size].contiguous()
+                else:
+                    sent = torch.empty(size, dtype=shard.dtype, device=shard.device)
+                self._noticed(sent)
+                dist.broadcast(sent, source)
+                digest.update(sent.detach().cpu().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def _overlaps(self, tokens: tuple[int, ...], shift_d: Tensor) -> Tensor:
+        """Overlap rows of E's rows minus a shift; shape (k, V)."""
+        shard, k = self._shard(), len(tokens)
+        rows_kd = torch.zeros(k, self.width, device=shard.device)
+        for rows, columns, values in self._pieces(shard):
+            for place, token in enumerate(tokens):
+                if rows.start <= token < rows.stop:
+                    rows_kd[place, columns] = values[token - rows.start] - shift_d[columns]
+        rows_kd = self._sum(rows_kd)
+        sums_V = torch.zeros(k + 1, self._shape[0], dtype=torch.float64, device=shard.device)
+        for rows, columns, values in self._pieces(shard):
+            values = values - shift_d[columns]
+            sums_V[:k, rows] += rows_kd[:, columns] @ values.T
+            sums_V[k, rows] += values.square().sum(dim=1)
+        sums_V = self._sum(sums_V)
+        return overlap.overlaps(sums_V[:k], sums_V[k].sqrt(), torch.tensor(tokens, device=shard.device))
+
+    def _shard(self) -> Tensor:
+        """This rank's entries without their padding."""
+        return self._read().detach().view(-1)[: self._length(self._rank)]
+
+    def _length(self, rank: int) -> int:
+        entries = self._shape[0] * self._shape[1]
+        run = self._run
+        return max(0, min(run, entries - rank * run))
+
+    @property
+    def _run(self) -> int:
+        return run_length(self._shape, self._count)
+
+    def _pieces(self, shard: Tensor) -> Iterator[Piece]:
+        """The shard as blocks of E: the end of a row, whole rows, the beginning of a row; float32, `CHUNK` at most."""
+        width = self.width
+        at, end = self._rank * self._run, self._rank * self._run + shard.numel()
+        first = at
+        while at < end:
+            row, column = divmod(at, width)
+            if column or end - at < width:
+                stop = min(end, (row + 1) * width)
+                rows, columns = slice(row, row + 1), slice(column, column + stop - at)
+            else:
+                count = max(1, min((end - at) // width, CHUNK // width))
+                stop = at + count * width
+                rows, columns = slice(row, row + count), slice(0, width)
+            values = shard[at - first : stop - first].view(rows.stop - rows.start, -1)
+            yield rows, columns, values.float()
+            at = stop
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """The sum over all ranks."""
+        self._noticed(values)
+        dist.all_reduce(values)
+        return values
+
+    def _noticed(self, exchanged: Tensor) -> None:
+        self.largest_exchange = max(self.largest_exchange, exchanged.numel())
+
+
+def run_length(shape: tuple[int, int], count: int) -> int:
+    """Entries of E that each of `count` ranks holds, the last one's padding included."""
+    return -(-shape[0] * shape[1] // count)

@@ -1,0 +1,161 @@
+"""One model under ZeRO: logits, gradients, optimizer steps, and the way back to the untouched weights.
+
+DeepSpeed's engine keeps this rank's part of the trained parameters as flat float32 tensors, the masters, and averages
+the gradients into tensors that lie in the same order. What instruments, probes and the way back need is in those two.
+
+The update is the reference's: torch's own optimizer on the masters, no clipping, and no step left out because a
+gradient isn't finite, as a trial that diverges must be seen to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from phantom_dist.core.trial import Optimizer
+from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.optimizers import torch_optimizer
+
+BUCKET = 5_000_000
+"""Entries that are reduced, or updated, at a time."""
+
+LIVE = 1_000_000
+"""Entries of weights that stage 3 gathers ahead of need, and may keep."""
+
+
+def settings(stage: int, precision: str) -> dict[str, Any]:
+    """DeepSpeed's configuration for one prompt; in bfloat16 masters and optimizer are in it too, as the reference's."""
+    zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET}
+    if stage == 2:
+        zero |= {"compute_grad_norm": False, "overlap_comm": False}
+    else:
+        zero |= {
+            "overlap_comm": False,
+            "sub_group_size": BUCKET,
+            "stage3_param_persistence_threshold": 0,
+            "stage3_prefetch_bucket_size": LIVE,
+            "stage3_max_live_parameters": LIVE,
+            "stage3_max_reuse_distance": 0,
+        }
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 0.0,  # the default is 1.0
+        "zero_allow_untested_optimizer": True,  # torch's SGD
+        "zero_optimization": zero,
+        "bf16": {
+            "enabled": precision == "bfloat16",
+            "bf16_master_weights_and_grads": precision == "bfloat16",
+            "bf16_optimizer_states": precision == "bfloat16",
+        },
+        "data_types": {"grad_accum_dtype": {"float32": "fp32", "bfloat16": "bf16"}[precision]},
+    }
+
+
+class Zero:
+    """A module whose trained parameters, those that require a gradient, are sharded over the ranks.
+
+    Args:
+        module: in evaluation mode; at stage 3 built under `transformers.integrations.HfDeepSpeedConfig`.
+        optimizer: its name decides torch's class; every other setting may change at `reset`.
+        stage: 2 or 3.
+        precision: `float32` or `bfloat16`, of the module.
+    """
+
+    def __init__(self, module: Any, optimizer: Optimizer, stage: int, precision: str) -> None:
+        import deepspeed  # it reads the environment that `ranks` has set
+
+        self.stage = stage
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._module = module
+        self._engine, self._zero, *_ = deepspeed.initialize(
+            model=module,
+            optimizer=torch_optimizer(trained, optimizer),
+            config=settings(stage, precision),
+            dist_init_required=False,
+        )
+        self._engine.eval()
+        if stage == 3:
+            # The norm serves clipping alone, and a step whose norm isn't finite would be left out.
+            self._zero._get_norm_groups = lambda: [torch.zeros(())]
+        self._initial = [master.detach().clone() for master in self._masters()]
+
+    def reset(self, optimizer: Optimizer) -> None:
+        """The untouched weights and a fresh optimizer of these settings."""
+        inner: torch.optim.Optimizer = self._zero.optimizer
+        for state in inner.state.values():
+            for value in state.values():
+                if torch.is_tensor(value):
+                    value.zero_()  # what a new optimizer begins with; DeepSpeed holds on to the tensors
+        for group in inner.param_groups:
+            group["weight_decay"] = optimizer.weight_decay
+            if optimizer.name == "sgd":
+                group["momentum"] = optimizer.momentum
+            else:
+                group |= {"betas": (optimizer.beta1, optimizer.beta2), "eps": optimizer.epsilon}
+        with torch.no_grad():
+            for master, initial in zip(self._masters(), self._initial, strict=True):
+                master.copy_(initial)
+        if self.stage == 2:
+            self._zero.update_lp_params()
+        else:
+            self._zero._partition_all_parameters()  # a forward pass without a backward one leaves some gathered
+            for index in range(len(self._initial)):
+                self._zero._reassign_or_swap_out_partitioned_parameters(index)
+
+    def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
+        """Logits after the prompt, whole on every rank; shape (V,)."""
+        with torch.set_grad_enabled(gradient):
+            return last_logits(self._module, prompt, self._engine)
+
+    def backward(self, value: Tensor) -> None:
+        """Take the gradient of a number; `gradients` has it until `step`."""
+        self._engine.backward(value)
+
+    def step(self, learning_rate: float) -> None:
+        """One optimizer step; with a learning rate of 0 it drops the gradients and leaves the weights as they are."""
+        for group in self._zero.param_groups:
+            group["lr"] = learning_rate
+        self._engine.step()
+
+    def gradients(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This rank's part of the gradient, piece by piece, each with its part of the parameters; flat."""
+        for index, master in enumerate(self._masters()):
+            at = 0
+            for place, piece in enumerate(self._zero.averaged_gradients[index]):
+                flat = piece.detach().reshape(-1)
+                size = flat.numel()
+                if self.stage == 3:
+                    # What pads the last rank's share of a parameter was never written: anything may stand there.
+                    size = min(size, self._share(self._zero.fp16_groups[index][place]))
+                yield flat[:size], master.detach()[at : at + size]
+                at += flat.numel()
+
+    @staticmethod
+    def _share(parameter: Any) -> int:
+        """Entries of a parameter that lie on this rank at stage 3, without padding."""
+        run = parameter.partition_numel()
+        return int(max(0, min(run, parameter.ds_numel - dist.get_rank() * run)))
+
+    def sum(self, value: float) -> float:
+        """The sum of every rank's number."""
+        total = torch.tensor([value], dtype=torch.float64, device=self._masters()[0].device)
+        dist.all_reduce(total)
+        return total.item()
+
+    def close(self) -> None:
+        """Take DeepSpeed's hooks off the module."""
+        self._engine.destroy()
+
+    def _masters(self) -> list[Tensor]:
+        """This rank's float32 parameters, flat, one tensor for each of DeepSpeed's groups."""
+        masters: list[Tensor] = (
+            self._zero.single_partition_of_fp32_groups
+            if self.stage == 2
+            else self._zero.fp32_partitioned_groups_flat
+        )
+        return masters

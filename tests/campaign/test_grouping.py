@@ -1,0 +1,180 @@
+"""Who gets a group, how large a one and at which stage: the memory model's choice, and the sweep's own."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+import phantom_dist
+from phantom_dist.campaign import cost, grouping
+from phantom_dist.campaign.grouping import groups
+from phantom_dist.campaign.plan import plan
+from phantom_dist.cli.text import plan_text
+from phantom_dist.core.errors import InputError
+from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
+from phantom_dist.models import ModelMetadata
+from phantom_dist.scheduling.executor import Group
+from phantom_dist.spec.sweep import Group as Wanted
+
+planning = sys.modules["phantom_dist.campaign.plan"]  # the name stands for the function
+
+LARGE = ModelMetadata(
+    reference="large",
+    title="large",
+    architecture="LlamaForCausalLM",
+    parameters=8_000_000_000,
+    width=4096,
+    layers=32,
+    heads=32,
+    vocabulary_size=128_256,
+    tied=False,
+)
+CONTEXT = Context(id="a", text="After betraying his closest friend he was overcome with", target=" shame")
+GB = 1e9
+
+
+def problem(optimizer: str = "sgd", lora: Lora | None = None) -> Problem:
+    return Problem(
+        model="large",
+        context=CONTEXT,
+        method="full" if lora is None else "lora",
+        lora=lora,
+        optimizer=Optimizer(name=optimizer),
+        steps=8,
+    )
+
+
+def chosen(asked: Problem, memory: float, workers: int, always: bool = False, **wanted) -> Group | None:
+    found = groups(
+        [asked],
+        {"large": LARGE},
+        Wanted(**wanted),
+        always=always,
+        worker_memory=memory,
+        workers=workers,
+    )
+    return found.get(asked.training)
+
+
+def test_a_model_that_fits_a_worker_gets_no_group():
+    assert chosen(problem(), 1000 * GB, workers=8) is None
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("memory", [40 * GB, 60 * GB, 80 * GB])
+def test_it_is_the_smallest_group_that_fits_and_stage_2_where_that_does(optimizer, memory):
+    asked = problem(optimizer)
+    group = chosen(asked, memory, workers=64)
+    fits = {
+        (ranks, stage): cost.rank_bytes(asked, LARGE, ranks, stage) <= memory
+        for ranks in range(2, 65)
+        for stage in (2, 3)
+    }
+    assert (group.ranks, group.stage) == next(choice for choice, fit in sorted(fits.items()) if fit)
+
+
+def test_stage_2_serves_where_the_weights_fit_each_rank():
+    """LoRA: nothing but the weights counts, and stage 2 doesn't send them around."""
+    lora = problem("adamw", Lora())
+    weights = 4.0 * LARGE.parameters
+    assert chosen(lora, weights + 5 * GB, workers=8, always=True) == Group(ranks=2, stage=2)
+    assert chosen(lora, weights / 2 + 10 * GB, workers=8).stage == 3
+
+
+def test_more_ranks_need_less_memory_each_and_adamw_more_than_sgd():
+    for stage in (2, 3):
+        sgd, adamw = (
+            [cost.rank_bytes(problem(name), LARGE, ranks, stage) for ranks in (2, 4, 8)]
+            for name in ("sgd", "adamw")
+        )
+        assert sgd == sorted(sgd, reverse=True)
+        assert all(a > s for a, s in zip(adamw, sgd, strict=True))
+    assert cost.rank_bytes(problem(), LARGE, 8, 3) < cost.rank_bytes(problem(), LARGE, 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "measured"),
+    [(("sgd", 2), 2.56e9), (("sgd", 3), 2.20e9), (("adamw", 2), 3.08e9)],
+)
+def test_the_prediction_is_what_smollm2_took_on_two_ranks(parameters, measured):
+    """Peak of anonymous memory of a rank while κ was measured; 0.1 GB of libraries' files are in RANK_BYTES as well."""
+    small = ModelMetadata(
+        reference="large",
+        title="SmolLM2",
+        architecture="LlamaForCausalLM",
+        parameters=134_515_008,
+        width=576,
+        layers=30,
+        heads=9,
+        vocabulary_size=49_152,
+        tied=True,
+    )
+    optimizer, stage = parameters
+    assert cost.rank_bytes(problem(optimizer), small, 2, stage) == pytest.approx(measured, rel=0.15)
+
+
+def test_where_neither_fits_one_worker_is_tried_unless_a_group_was_asked_for():
+    assert chosen(problem(), 4 * GB, workers=4) is None
+    assert chosen(problem(), 4 * GB, workers=4, always=True) == Group(ranks=4, stage=3)
+    assert chosen(problem(), 4 * GB, workers=1, always=True) == Group(ranks=2, stage=3)
+
+
+def test_the_sweep_has_the_last_word():
+    wanted = {"ranks": 3, "stage": 3, "timeout": 5}
+    assert chosen(problem(), 400 * GB, workers=8, always=True, **wanted) == Group(
+        ranks=3, stage=3, timeout_s=5
+    )
+    assert chosen(problem(), 80 * GB, workers=64, stage=3).stage == 3
+    assert chosen(problem(), 4 * GB, workers=64, ranks=2) is None, "it wouldn't fit"
+
+
+SWEEP = {
+    "models": ["zoo:gpt2-a"],
+    "contexts": [{"id": "a", "text": "mary was filled with", "target": " guilt", "competitor": " shame"}],
+    "methods": [{"full": {"optimizers": ["sgd"]}}, {"lora": {"optimizers": ["adamw"]}}],
+    "learning_rates": {"critical": {"start": "law"}},
+}
+
+
+def test_the_plan_shows_groups(monkeypatch):
+    monkeypatch.setattr(planning, "share_of_memory", lambda device, threads: 0.65e9)
+    monkeypatch.setattr(planning, "workers_here", lambda device, threads: 2)
+    planned = plan(SWEEP)
+    told = planned.to_json()
+    assert [(g["method"], g["ranks"], g["stage"], g["problems"]) for g in told["groups"]] == [
+        ("full", 2, 2, 1),
+        ("lora", 2, 2, 1),
+    ]
+    assert told["predicted_worker_bytes"] < 0.65e9
+    assert (told["lanes"], told["predicted_seconds"] > 0) == (1, True)
+    assert "zoo:gpt2-a lora adamw T=8: a group of 2 ranks, ZeRO stage 2, 0.6 GB each" in plan_text(told)
+    assert planned.phases == (Group(ranks=2, stage=2),)
+    assert not any(map(planned.starts_from_law, planned.problems)), "a group probes no path"
+
+
+def test_the_plan_of_what_fits_has_no_groups():
+    planned = plan(SWEEP)
+    assert (planned.groups, planned.phases, planned.to_json()["groups"]) == ({}, (None,), [])
+    assert plan(SWEEP, engine="deepspeed").phases == (Group(ranks=2, stage=2),)
+
+
+def test_a_run_that_continues_keeps_its_groups(monkeypatch):
+    planned = plan(SWEEP, engine="deepspeed")
+    monkeypatch.setattr(planning, "workers_here", lambda device, threads: 64)
+    elsewhere = plan(SWEEP, engine="deepspeed")
+    assert elsewhere.packed_as(planned.packing).workers == planned.workers
+
+
+def test_one_process_is_no_group(tmp_path):
+    with pytest.raises(InputError, match="--engine deepspeed needs several processes: --executor ray"):
+        phantom_dist.run(SWEEP, tmp_path, executor="inprocess", engine="deepspeed")
+
+
+def test_deepspeed_that_is_asked_for_and_missing_is_named(monkeypatch):
+    monkeypatch.setattr(grouping, "has_deepspeed", lambda: False)
+    monkeypatch.setattr(planning, "has_deepspeed", lambda: False)
+    with pytest.raises(InputError, match=r"not installed here.*pip install 'phantom-dist\[deepspeed\]'"):
+        plan(SWEEP, engine="deepspeed")
+    monkeypatch.setattr(planning, "share_of_memory", lambda device, threads: 0.65e9)
+    assert plan(SWEEP).groups == {}, "without it one worker tries"

@@ -1,0 +1,247 @@
+"""A group of ranks equals the reference engine, for every zoo architecture: ZeRO 2 and 3, on 2 and on 3 ranks.
+
+Tolerance over 8 steps, up to a trial's first jump: logit gaps within 1e-4; what is measured is below 3e-6, float32's
+rounding of logits of size 10. Everything that follows from the logits is held to what 1e-4 of a gap can do to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from phantom_dist.core.measurement import Measurement, Origin, Trial, TrialResult
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines import SingleEngine
+from phantom_dist.engines.deepspeed_group import DeepSpeedEngine, Ranks, load_sharded
+from phantom_dist.engines.deepspeed_group import readout as sharded_readout
+from phantom_dist.engines.deepspeed_group.ranks import interface_towards
+from phantom_dist.engines.probe import probe
+from phantom_dist.engines.rows import trial_row
+from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.models import Permissions, load
+from phantom_dist.models.zoo import names
+
+from .conftest import CONTEXT, problem
+from .ranks import RankProcesses
+
+pytestmark = pytest.mark.slow
+
+GAP = 1e-4
+STEPS = 8
+NULLABLE = {
+    "readout_change": {"abs": 2 * GAP},
+    "geometry_change": {"abs": 2 * GAP},
+    "gradient_norm": {"rel": 1e-3},
+}
+WAYS = {
+    "sgd": ("full", "sgd", {}),
+    "momentum": ("full", "sgd", {"momentum": 0.9, "schedule": {"name": "cosine"}}),
+    "adamw": ("full", "adamw", {"weight_decay": 0.01}),
+    "lora": ("lora", "adamw", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def pair():
+    processes = RankProcesses(2)
+    yield processes
+    processes.close()
+
+
+@pytest.fixture(scope="module")
+def three():
+    processes = RankProcesses(3)
+    yield processes
+    processes.close()
+
+
+# -- what ranks do ---------------------------------------------------------------------------------------------------
+
+
+def measured(
+    ranks: Ranks, stage: int, asked: Problem, trials: list[Trial]
+) -> tuple[Origin, list[TrialResult], int]:
+    """The origin of a problem, trials on its model, and the largest exchange of readout entries."""
+    model = load_sharded(asked, stage, ranks, Permissions())
+    try:
+        engine = DeepSpeedEngine()
+        origin = engine.probe(model, asked)
+        return origin, list(engine.run(model, trials)), model.readout.largest_exchange
+    finally:
+        model.zero.close()
+
+
+def in_small_pieces(ranks: Ranks, stage: int, asked: Problem, trials: list[Trial]):
+    """The same where a piece of the readout matrix has 200 entries at most."""
+    before, sharded_readout.CHUNK = sharded_readout.CHUNK, 200
+    try:
+        return measured(ranks, stage, asked, trials)
+    finally:
+        sharded_readout.CHUNK = before
+
+
+def on_another_way(ranks: Ranks, stage: int, loaded_for: Problem, asked: Problem) -> str:
+    model = load_sharded(loaded_for, stage, ranks, Permissions())
+    try:
+        DeepSpeedEngine().probe(model, asked)
+    except ValueError as error:
+        return str(error)
+    finally:
+        model.zero.close()
+    return ""
+
+
+# -- the reference ---------------------------------------------------------------------------------------------------
+
+
+def reference(
+    name: str, way: str, shares: tuple[float, ...] = (0.5, 0.9)
+) -> tuple[Origin, list[TrialResult]]:
+    """A problem's origin, and trials at these shares of the first-order critical rate."""
+    method, optimizer, more = WAYS[way]
+    asked = problem(method, optimizer, steps=STEPS, **more).model_copy(update={"model": f"zoo:{name}"})
+    loaded = load(asked.model)
+    origin = probe(loaded, asked)
+    assert origin.refusal is None, origin.message
+    first_order = abs(origin.gap_0) / (effective_steps(STEPS, asked.schedule, asked.optimizer) * origin.kappa)
+    trials = [Trial(origin=origin, learning_rate=share * first_order) for share in shares]
+    return origin, list(SingleEngine().run(loaded, trials))
+
+
+def same_reading(got: Measurement, expected: Measurement) -> None:
+    """Every column; probabilities, Φ and its parts have a slope of at most 1 in the logits."""
+    assert (got.step, got.readout_hash) == (expected.step, expected.readout_hash)
+    for name in ("logit_gap", "p_target", "p_competitor", "overlap", "order_parameter", "signal", "drag"):
+        assert getattr(got, name) == pytest.approx(getattr(expected, name), abs=GAP), name
+    assert got.loss == pytest.approx(expected.loss, abs=2 * GAP)
+    for name, tolerance in NULLABLE.items():
+        assert (getattr(got, name) is None) == (getattr(expected, name) is None), name
+        if getattr(got, name) is not None:
+            assert getattr(got, name) == pytest.approx(getattr(expected, name), **tolerance), name
+    for name in ("rank_target", "rank_competitor"):
+        assert abs(getattr(got, name) - getattr(expected, name)) <= 1, name  # two words may be that close
+    assert got.embedding_drift == pytest.approx(expected.embedding_drift, rel=1e-3, abs=1e-9)
+
+
+def same_origin(got: Origin, expected: Origin) -> None:
+    assert (got.identity, got.tokens, got.lora_targets, got.width) == (
+        expected.identity,
+        expected.tokens,
+        expected.lora_targets,
+        expected.width,
+    )
+    assert got.kappa == pytest.approx(expected.kappa, rel=1e-5)
+    for name in ("gap_0", "loss_0"):
+        assert getattr(got, name) == pytest.approx(getattr(expected, name), abs=GAP), name
+    for name in ("overlap_0", "centred_overlap", "synonym_floor"):
+        assert getattr(got, name) == pytest.approx(getattr(expected, name), abs=1e-6), name
+
+
+def check(processes: RankProcesses, stage: int, name: str, way: str, *shares: float) -> None:
+    origin, expected = reference(name, way, shares)
+    answers = processes.call(measured, stage, origin.problem, [result.trial for result in expected])
+    for got_origin, results, _ in answers:
+        same_origin(got_origin, origin)
+        for got, solo in zip(results, expected, strict=True):
+            assert trial_row(solo)["jump_step"] is None, "chosen below the jump"
+            assert (got.engine, got.stopped_early) == (f"deepspeed {stage}", None)
+            assert len(got.trace) == STEPS + 1
+            for a, b in zip(got.trace, solo.trace, strict=True):
+                same_reading(a, b)
+            assert trial_row(got)["outcome"] == trial_row(solo)["outcome"]
+    traces = {repr([result.trace for result in results]) for _, results, _ in answers}
+    assert len(traces) == 1, "every rank has the same results"
+
+
+ALL = names()
+ROTATED = [(name, list(WAYS)[place % len(WAYS)]) for place, name in enumerate(ALL)]
+SHIFTED = [(name, list(WAYS)[(place + 2) % len(WAYS)]) for place, name in enumerate(ALL)]
+
+
+@pytest.mark.parametrize(("name", "way"), ROTATED)
+def test_stage_3_on_two_ranks_equals_the_reference(pair, name, way):
+    check(pair, 3, name, way, 0.9)
+
+
+@pytest.mark.parametrize(("name", "way"), SHIFTED)
+def test_stage_2_on_three_ranks_equals_the_reference(three, name, way):
+    check(three, 2, name, way, 0.5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_stage_2_on_two_ranks_equals_the_reference(pair, way):
+    check(pair, 2, "llama-a", way, 0.5, 0.9)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_stage_3_on_three_ranks_equals_the_reference(three, way):
+    check(three, 3, "gpt2-b", way, 0.5, 0.9)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_every_trial_starts_from_the_untouched_weights_and_a_fresh_optimizer(pair, stage):
+    """Other trials in between, one of them with momentum and weight decay, one that ends in no number at all."""
+    _, (plain, _) = reference("gpt2-a", "sgd")
+    _, (other, _) = reference("gpt2-a", "momentum")
+    blown = dataclasses.replace(plain.trial, learning_rate=1e30)
+    (solo,) = SingleEngine().run(load("zoo:gpt2-a"), [blown])
+    assert solo.stopped_early == "non_finite"
+    trials = [plain.trial, other.trial, plain.trial, blown, plain.trial, other.trial]
+    _, results, _ = pair.call(measured, stage, plain.trial.problem, trials)[0]
+    first, with_momentum, again, gone, last, with_momentum_again = results
+    assert repr(first.trace) == repr(again.trace) == repr(last.trace)
+    assert repr(with_momentum.trace) == repr(with_momentum_again.trace)
+    for a, b in zip(with_momentum.trace, other.trace, strict=True):
+        same_reading(a, b)
+    assert (gone.stopped_early, len(gone.trace)) == (solo.stopped_early, len(solo.trace))
+    assert not math.isfinite(gone.trace[-1].logit_gap)
+    assert gone.trace[-1].gradient_norm is None
+
+
+@pytest.mark.parametrize("way", ["sgd", "lora"])
+def test_the_readout_matrix_is_read_without_gathering_it(three, way):
+    """Ranks exchange 3 V sums, the rows of two tokens and pieces to hash, of E's V d entries; readings stay right."""
+    origin, (expected, _) = reference("gpt2-a", way)
+    vocabulary_size, width = expected.vocabulary_size, origin.width
+    for got_origin, (got,), largest in three.call(in_small_pieces, 3, origin.problem, [expected.trial]):
+        assert largest == 3 * vocabulary_size
+        assert largest < vocabulary_size * width / 10
+        same_origin(got_origin, origin)
+        for a, b in zip(got.trace, expected.trace, strict=True):
+            same_reading(a, b)
+
+
+def test_a_pair_that_cannot_be_trained_is_refused_as_the_reference_refuses_it(pair):
+    strangers = CONTEXT.model_copy(update={"competitor": " the"})
+    asked = problem("full", "sgd", context=strangers, steps=STEPS)
+    expected = probe(load(asked.model), asked)
+    assert expected.refusal is Outcome.REFUSED_NOT_SYNONYM
+    got, _, _ = pair.call(measured, 3, asked, [])[0]
+    assert (got.refusal, got.kappa) == (expected.refusal, None)
+
+
+@pytest.mark.parametrize(("stage", "way"), [(2, "adamw"), (3, "lora")])
+def test_bfloat16_takes_the_same_way_as_the_reference(pair, stage, way):
+    """Weights and optimizer are rounded to 2^-9 at every step on both sides, logits of size 10 to 2^-5."""
+    method, optimizer, more = WAYS[way]
+    asked = problem(method, optimizer, steps=STEPS, precision="bfloat16", **more)
+    loaded = load(asked.model, precision="bfloat16")
+    origin = probe(loaded, asked)
+    rate = 2 * abs(origin.gap_0) / (STEPS * origin.kappa)
+    (expected,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=rate)])
+    got_origin, (got,), _ = pair.call(measured, stage, asked, [expected.trial])[0]
+    assert got_origin.kappa == pytest.approx(origin.kappa, rel=1e-2)
+    moved = [result.trace[-1].logit_gap - origin.gap_0 for result in (got, expected)]
+    assert moved[0] == pytest.approx(moved[1], rel=0.1)
+
+
+def test_a_model_serves_the_way_it_was_loaded_for_alone(pair):
+    sgd, adamw = problem("full", "sgd"), problem("full", "adamw")
+    assert "was loaded to be trained as" in pair.call(on_another_way, 2, sgd, adamw)[0]
+
+
+def test_the_interface_is_the_one_that_reaches_the_address():
+    assert interface_towards("127.0.0.1") == "lo"

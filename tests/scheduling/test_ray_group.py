@@ -1,0 +1,210 @@
+"""A group of two ranks behaves as one worker: it probes, trains, stores once, and is rebuilt after a lost rank."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+import ray
+
+import phantom_dist
+import phantom_dist.campaign
+from phantom_dist.core.errors import InputError
+from phantom_dist.core.measurement import Trial
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.engines import SingleEngine
+from phantom_dist.models import load
+from phantom_dist.scheduling.executor import Group, WorkerSettings
+from phantom_dist.scheduling.ledger import Done, Joined, Lost, Start
+from phantom_dist.scheduling.ray_executor import RayExecutor
+from phantom_dist.scheduling.tasks import probe_task, train_task
+from phantom_dist.traces import RunDirectory, Store
+from phantom_dist.traces.leases import Leases
+
+from .conformance import CONTEXTS, next_event, problem, with_prompt
+
+planning = sys.modules["phantom_dist.campaign.plan"]  # the name stands for the function
+
+pytestmark = pytest.mark.slow
+
+TIMEOUT_S = 8.0
+"""Of the group, for a stuck rank."""
+
+SLACK_S = 8.0
+"""What it may take beyond that, and what a dead rank may take, on a machine that does much else besides."""
+
+LEASES = range(1, 20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """Two CPUs, so one group of two ranks; executors that are made meanwhile use it and leave it."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class TestGroup:
+    numbers = iter(LEASES)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def location(cls, tmp_path_factory):
+        return tmp_path_factory.mktemp("run")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls, location):
+        leases = Leases(Store(location))
+        for number in LEASES:
+            leases.grant(number)
+        group = Group(ranks=2, stage=2, timeout_s=TIMEOUT_S)
+        settings = WorkerSettings(location=str(location), driver=leases.driver, group=group)
+        executor = RayExecutor(settings, "local", workers=None, useful=8)
+        assert next_event(executor) == Joined("worker-0")
+        yield executor
+        executor.close()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def origin(cls, executor):
+        (origin,) = cls.finish(executor, probe_task([problem()])).origins
+        return origin
+
+    @classmethod
+    def begin(cls, executor, task) -> int:
+        lease = next(cls.numbers)
+        executor.start(Start("worker-0", task, 1, lease))
+        return lease
+
+    @classmethod
+    def finish(cls, executor, task):
+        lease = cls.begin(executor, task)
+        finished = next_event(executor)
+        assert finished.event == Done("worker-0", lease), finished.event
+        return finished
+
+    def works_again(self, executor, location, task):
+        """The ledger asks for a new group, then for the task again: it is stored once, as one process measures it."""
+        executor.replace("worker-0")
+        assert executor.workers == (), "it is away until it is ready"
+        assert next_event(executor) == Joined("worker-0")
+        self.finish(executor, task)
+        directory = RunDirectory(Store(location))
+        stored = [row for row in directory.trials().to_pylist() if row["batch"] == task.id]
+        assert sorted(row["trial_id"] for row in stored) == sorted(trial.id for trial in task.trials)
+        assert directory.traces([t.id for t in task.trials]).num_rows == 3 * len(task.trials)
+        gaps = {row["trial_id"]: row["gap_final"] for row in stored}
+        for result in SingleEngine().run(load("zoo:gpt2-a"), task.trials[:3]):
+            assert gaps[result.trial.id] == pytest.approx(result.trace[-1].logit_gap, abs=1e-4)
+
+    def test_is_one_worker(self, executor):
+        assert executor.workers == ("worker-0",), "two CPUs have room for one group of two"
+
+    def test_a_probe_sends_origins_and_stores_them(self, executor, location):
+        finished = self.finish(executor, probe_task([problem(), problem(competitor=" the")], paths=True))
+        assert [o.refusal for o in finished.origins] == [None, Outcome.REFUSED_NOT_SYNONYM]
+        stored = RunDirectory(Store(location)).probes()
+        assert set(stored["problem"].to_pylist()) >= {o.problem.key for o in finished.origins}
+
+    def test_a_batch_is_stored_by_one_rank_and_comes_back_as_rows(self, executor, location, origin):
+        task = train_task(Trial(origin=origin, learning_rate=rate) for rate in (1e-3, 2e-3))
+        finished = self.finish(executor, task)
+        stored = {row["trial_id"]: row for row in RunDirectory(Store(location)).trials().to_pylist()}
+        assert {row["trial_id"] for row in finished.rows} == {t.id for t in task.trials} == set(stored)
+        for row in finished.rows:
+            assert stored[row["trial_id"]]["gap_final"] == row["gap_final"]
+            assert (row["batch"], row["engine"], row["threads"]) == (task.id, "deepspeed 2", 1)
+            assert "deepspeed 0." in row["versions"]
+
+    def test_a_model_that_does_not_exist_is_the_whole_runs_error(self, executor):
+        with pytest.raises(InputError, match="no-such-model"):
+            self.finish(executor, probe_task([problem(model="zoo:no-such-model")]))
+        self.finish(executor, probe_task([problem()]))
+
+    def test_a_killed_rank_ends_the_attempt_in_seconds(self, executor, location, origin):
+        task = long_task(origin, 4e-3)
+        victim = processes(executor)[1]
+        lease = self.begin(executor, task)
+        time.sleep(0.5)
+        os.kill(victim.pid, signal.SIGKILL)
+        began = time.monotonic()
+        event = next_event(executor).event
+        assert time.monotonic() - began < SLACK_S
+        assert event == Lost("worker-0", lease, event.message)
+        assert event.message.startswith("rank 1 of 2 died")
+        self.works_again(executor, location, task)
+
+    def test_a_stuck_rank_ends_the_attempt_in_seconds_and_its_process_ends(self, executor, location, origin):
+        task = long_task(origin, 5e-3)
+        ranks = processes(executor)
+        lease = self.begin(executor, task)
+        time.sleep(0.5)
+        ranks[0].send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        event = next_event(executor).event
+        assert time.monotonic() - began < TIMEOUT_S + SLACK_S
+        assert event == Lost("worker-0", lease, event.message)
+        assert event.message == f"rank 0 of 2 is stuck: no sign of life for {TIMEOUT_S:g} s"
+        self.works_again(executor, location, task)
+        _, alive = psutil.wait_procs(ranks, timeout=30)
+        assert not alive, "the new group has the CPUs to itself"
+
+    def test_an_error_within_a_task_costs_the_group(self, executor, origin):
+        """A token id beyond the vocabulary: the embedding raises on both ranks, which count as lost all the same."""
+        broken = Trial(origin=with_prompt(origin, (10**6,)), learning_rate=1e-3)
+        lease = self.begin(executor, train_task([broken]))
+        event = next_event(executor).event
+        assert event == Lost("worker-0", lease, event.message, outcome=Outcome.ERROR)
+        assert "IndexError" in event.message
+
+
+def long_task(origin, rate: float):
+    """Some seconds of work."""
+    return train_task(Trial(origin=origin, learning_rate=rate * (1 + i / 1000)) for i in range(50))
+
+
+def processes(executor) -> list[psutil.Process]:
+    ranks = executor._actors["worker-0"]._ranks
+    pids = ray.get([rank.__ray_call__.remote(lambda rank: os.getpid()) for rank in ranks])
+    return [psutil.Process(pid) for pid in pids]
+
+
+def test_a_group_larger_than_the_cluster_is_one_clear_message(tmp_path):
+    settings = WorkerSettings(location=str(tmp_path), driver="d", group=Group(ranks=3, stage=3))
+    with pytest.raises(
+        InputError, match=r"group of 3 ranks, of which each needs 1 CPUs .*execution\.group\.ranks"
+    ):
+        RayExecutor(settings, "local", workers=None, useful=1)
+
+
+def test_a_sweep_on_a_group_finds_the_references_critical_rates(tmp_path, monkeypatch):
+    """A model that doesn't fit one worker, by the memory model: one that is told of very little memory."""
+    monkeypatch.setattr(planning, "share_of_memory", lambda device, threads: 0.65e9)
+    sweep = {
+        "models": ["zoo:gpt2-a"],
+        "contexts": [context.model_dump() for context in CONTEXTS[:2]],
+        "methods": [
+            {"full": {"optimizers": ["sgd"]}},
+            {"lora": {"rank": 4, "alpha": 8, "optimizers": ["adamw"]}},
+        ],
+        "learning_rates": {"critical": {"tolerance": 0.05, "start": "first_order"}},
+        "steps": [4],
+        "execution": {"group": {"stage": 3}},
+    }
+    result = phantom_dist.run(sweep, tmp_path / "group")
+    expected = phantom_dist.run(sweep, tmp_path / "single", executor="inprocess", engine="single")
+    rows = RunDirectory(Store(tmp_path / "group")).trials().to_pylist()
+    assert {row["engine"] for row in rows} == {"deepspeed 3"}
+    assert len({row["trial_id"] for row in rows}) == len(rows)
+    assert result["state"] == "complete"
+    assert len(result["critical_rates"]) == 4
+    for got, reference in zip(result["critical_rates"], expected["critical_rates"], strict=True):
+        for key in ("context", "method", "trials_used", "reason"):
+            assert got[key] == reference[key]
+        assert got["eta_c"] == pytest.approx(reference["eta_c"], rel=1e-4)
+        assert got["bracket"] == pytest.approx(reference["bracket"], rel=1e-4)
