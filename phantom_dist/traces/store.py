@@ -43,7 +43,13 @@ class Store:
         return Path(self.root) if isinstance(self.filesystem, fs.LocalFileSystem) else None
 
     def path(self, name: str) -> str:
-        """The full path of a file within `filesystem`."""
+        """The full path of a file within `filesystem`.
+
+        Raises:
+            StoreError: the name would lead out of the directory.
+        """
+        if "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+            raise StoreError(f"{self.location}: {name!r} is no name of a file in it")
         return f"{self.root}/{name}"
 
     def put(self, name: str, data: bytes) -> None:
@@ -57,7 +63,7 @@ class Store:
                 with self.filesystem.open_output_stream(self.path(name)) as stream:
                     stream.write(data)
             else:
-                _put_locally(self.local_path / name, data)
+                _put_locally(Path(self.path(name)), data)
 
     def get(self, name: str) -> bytes:
         """A file's bytes.
