@@ -26,7 +26,9 @@ RUN pip install --constraint constraints.txt torch '.[deepspeed]'
 
 # What both images have beside the Python packages: no compiler, no root, no secrets.
 FROM ${PYTHON_IMAGE} AS runtime
+# Debian's packages follow the base image's release: pinned by its digest, not one by one.
 # KubeRay's probes call wget in the container, and start it through a login shell, which sets its own PATH.
+# hadolint ignore=DL3008,SC2016
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends procps tini wget \
     && rm -rf /var/lib/apt/lists/* \
@@ -37,7 +39,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 RAY_USAGE_STATS_ENABLED=0
 WORKDIR /data
 COPY --chown=phantom sweeps ./sweeps
 COPY --chown=phantom phantom_dist/spec/sweep.schema.json ./phantom_dist/spec/sweep.schema.json
-USER phantom
+USER 1000
 HEALTHCHECK --interval=5m --timeout=2m --start-period=1m CMD ["phantom-dist", "doctor", "--json"]
 ENTRYPOINT ["tini", "--", "phantom-dist"]
 CMD ["--help"]

@@ -29,7 +29,7 @@ start() {
     exit 1
   fi
   mkdir -p "$STATE"
-  ray get-auth-token --generate >/dev/null 2>&1
+  (umask 077 && ray get-auth-token --generate >/dev/null 2>&1)
   node head --head --port="$PORT" --dashboard-port=8266 --num-cpus="$1"
   until ray status --address "$ADDRESS" >/dev/null 2>&1; do running head && sleep 1; done
   node worker --address="$ADDRESS" --num-cpus="$1"

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import importlib.metadata
+import ipaddress
 import os
 import platform
 import shutil
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 Json = dict[str, Any]
 
 NEEDED = ("torch", "transformers", "peft", "ray", "optuna", "pyarrow", "safetensors", "gguf", "altair")
 GIBIBYTE = 2**30
+DOORS = {
+    "gcs_server": "GCS",
+    "raylet": "raylet",
+    "dashboard.py": "dashboard",
+    "ray.util.client.server": "client server",
+}
+"""What is in the command line of each Ray process that takes orders from the network, and what it is called."""
 
 
 def doctor() -> Json:
@@ -33,6 +43,7 @@ def doctor() -> Json:
         _memory(),
         _disk(),
         _cluster(),
+        _open_ports(),
         _browser(),
     ]
     return {"ok": all(c["ok"] or not c["needed"] for c in checks), "checks": checks}
@@ -92,6 +103,31 @@ def _cluster() -> Json:
     return _check(
         "Ray cluster", True, f"{address}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
     )
+
+
+def _open_ports() -> Json:
+    """A Ray that runs commands for whoever reaches it: it listens beyond loopback and asks for no token."""
+    found = sorted({door for process in psutil.process_iter() for door in _doors(process)})
+    remedy = (
+        "whoever reaches these ports can run commands here: stop this Ray and start it with RAY_AUTH_MODE=token "
+        "(`ray get-auth-token --generate` makes the token)"
+    )
+    text = f"no token asked for at {', '.join(found)}" if found else "none"
+    return _check("open Ray ports", not found, text, needed=False, remedy=remedy) | {"warning": bool(found)}
+
+
+def _doors(process: psutil.Process) -> list[str]:
+    """`dashboard 0.0.0.0:8265`, for each open port of a Ray process; none of a process that may not be looked at."""
+    try:
+        first = process.cmdline()[:4]  # the program, or the interpreter, its flag and the module
+        names = [name for mark, name in DOORS.items() if any(word.endswith(mark) for word in first)]
+        if not names or process.environ().get("RAY_AUTH_MODE", "disabled") == "token":
+            return []
+        addresses = [c.laddr for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    except psutil.Error:
+        return []
+    reachable = [a for a in addresses if not ipaddress.ip_address(a.ip).is_loopback]
+    return [f"{names[0]} {f'[{a.ip}]' if ':' in a.ip else a.ip}:{a.port}" for a in reachable]
 
 
 def _browser() -> Json:

@@ -21,6 +21,7 @@ EXPECTED_BY_TOOLS = {
     "LICENSE",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     ".ci",
     ".github",
     ".gitignore",

@@ -185,6 +185,7 @@ def doctor_text(result: Json) -> str:
     lines = []
     for check in result["checks"]:
         mark = "ok     " if check["ok"] else "missing" if check["needed"] else "absent "
+        mark = "WARNING" if check.get("warning") else mark
         lines.append(
             f"{mark} {check['name']}: {check['found']}" + ("" if check["ok"] else f"; {check['remedy']}")
         )

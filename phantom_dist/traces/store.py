@@ -56,7 +56,13 @@ class Store:
         return Path(self.root) if isinstance(self.filesystem, fs.LocalFileSystem) else None
 
     def path(self, name: str) -> str:
-        """The full path of a file within `filesystem`."""
+        """The full path of a file within `filesystem`.
+
+        Raises:
+            StoreError: the name would lead out of the directory.
+        """
+        if "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+            raise StoreError(f"{self.location}: {name!r} is no name of a file in it")
         return f"{self.root}/{name}"
 
     def put(self, name: str, data: bytes) -> None:
@@ -72,7 +78,7 @@ class Store:
                 with self.filesystem.open_output_stream(self.path(name)) as stream:
                     stream.write(data)
                 return
-            path = self.local_path / name
+            path = Path(self.path(name))
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 _put_locally(path, data, self._staging(path))
