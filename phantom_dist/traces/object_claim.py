@@ -10,6 +10,7 @@ Arrow's file systems can't create on that condition; the package obstore does th
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -18,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import obstore
@@ -33,7 +34,12 @@ SILENCE_S = 30.0
 RENEW_S = 5.0
 """How often a holder renews its claim."""
 
+ATTEMPTS = 6
+"""How often a store is asked before its failure is taken for more than a moment's."""
+
 FOLDER = ".claims"
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -66,10 +72,10 @@ def _take(store: Any, refused: Callable[[Mapping[str, Any]], Exception]) -> str:
     """The name of the claim that is held from now on."""
     watched, since = "", time.monotonic()
     while True:
-        held = _highest(store)
+        held = _patiently(lambda: _highest(store))
         if held is not None:
             try:
-                found = bytes(obstore.get(store, held).bytes())
+                found = _patiently(functools.partial(_read, store, held))
             except FileNotFoundError:
                 continue  # it was given back in between
             if watched and found.hex() != watched:
@@ -78,15 +84,33 @@ def _take(store: Any, refused: Callable[[Mapping[str, Any]], Exception]) -> str:
             if not _is_dead_here(_holder(found)) and time.monotonic() - since <= SILENCE_S:
                 time.sleep(RENEW_S / 5)
                 continue
-        mine = _after(held)
+        mine, claim = _after(held), _claim()
         try:
-            obstore.put(store, mine, _claim(), mode="create")
+            _patiently(functools.partial(obstore.put, store, mine, claim, mode="create"))
         except AlreadyExistsError:
-            raise refused({}) from None
-        for older in _claims(store):
+            found = _patiently(functools.partial(_read, store, mine))
+            if found != claim:  # else it was ours: the answer was lost, and it was asked for again
+                raise refused(_holder(found)) from None
+        for older in _patiently(lambda: _claims(store)):
             if older < mine:
-                obstore.delete(store, older)
+                _patiently(functools.partial(obstore.delete, store, older))
         return mine
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask again where the store fails now and then; obstore itself does so only until an answer begins."""
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return ask()
+        except (AlreadyExistsError, FileNotFoundError, NotImplementedError):
+            raise
+        except (BaseError, OSError):
+            time.sleep(0.1 * 2**attempt)
+    return ask()
+
+
+def _read(store: Any, name: str) -> bytes:
+    return bytes(obstore.get(store, name).bytes())
 
 
 def _renew(store: Any, name: str, ended: threading.Event) -> None:
