@@ -340,10 +340,13 @@ class Campaign:
             stored = self._rows[planned["problem"]]
             if self._plan.tolerance is None:
                 stored = [row for row in stored if row["learning_rate"] == planned["learning_rate"]]
+            share = 1 / max(
+                1, round(planned["predicted_trial_steps"] / planned["steps"])
+            )  # of a search's trials
             took_place = [
                 planned
-                | {name: row[name] for name in ("learning_rate", "batch")}
-                | {"predicted_trial_steps": float(row["steps"])}
+                | {name: row[name] for name in ("learning_rate", "batch", "wall_time", "process_bytes")}
+                | {name: share * planned[name] for name in ("predicted_trial_steps", "predicted_seconds")}
                 for row in stored
             ]
             rows += took_place or [planned]

@@ -162,6 +162,8 @@ class Plan:
                 "learning_rate": rate,
                 "batch": cohort.batch if rate is not None else None,
                 "predicted_trial_steps": float(trials * problem.steps),
+                "predicted_seconds": trials * self.trial_seconds(problem, len(cohort.members)),
+                "predicted_process_bytes": self._process_bytes(problem, len(cohort.members)),
             }
             for cohort in self.cohorts
             for problem, rate in cohort.members

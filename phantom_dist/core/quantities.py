@@ -193,6 +193,9 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _circumstance(
         "wall_time", "float64", "s", "seconds of training and measuring; a lane's share of its batch"
     ),
+    _circumstance(
+        "process_bytes", "int64", "B", "peak resident memory of the process, up to when the batch was stored"
+    ),
     _circumstance("finished_at", "timestamp", "", "when the batch was stored (UTC)"),
     _circumstance("versions", "string", "", "versions of phantom_dist, torch, transformers and peft"),
 )
@@ -242,6 +245,10 @@ PLAN_COLUMNS: tuple[Quantity, ...] = (
         "trial-steps (one forward and one backward pass) expected",
         0,
     ),
+    _q("predicted_seconds", "float64", "s", "", "seconds of training and measuring expected", 0),
+    _q("predicted_process_bytes", "float64", "B", "", "peak memory of the worker's process expected", 0),
+    _q("wall_time", "float64", "s", "", "seconds that it took; null before it has run", 0),
+    _q("process_bytes", "int64", "B", "", "peak memory of the process that ran it; null before that", 0),
 )
 """One row per planned trial, searches included."""
 

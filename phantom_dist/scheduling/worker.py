@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+import resource
 import socket
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -152,6 +153,7 @@ def circumstances(batch: str, attempt: int) -> Row:
         "batch": batch,
         "attempt": attempt,
         "host": socket.gethostname(),
+        "process_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "finished_at": datetime.now(UTC),
         "versions": _versions(),
     }

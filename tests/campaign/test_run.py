@@ -61,6 +61,19 @@ def test_the_directory_holds_what_the_contract_names(sweep, tmp_path):
     }
 
 
+def test_the_plan_keeps_what_was_predicted_beside_what_was_used(sweep, tmp_path):
+    run(sweep, tmp_path)
+    directory, _ = open_run(tmp_path)
+    used = {(r["problem"], r["learning_rate"]): r for r in rows(tmp_path)}
+    for row in pq.read_table(directory.store.path("plan.parquet")).to_pylist():
+        trial = used[row["problem"], row["learning_rate"]]
+        assert row["wall_time"] == trial["wall_time"] > 0
+        assert row["process_bytes"] == trial["process_bytes"] > 1e8
+        assert row["predicted_trial_steps"] == trial["steps"]
+        assert 0 < row["predicted_seconds"] < 60
+        assert 1e8 < row["predicted_process_bytes"] < 1e10
+
+
 def test_running_again_repeats_nothing(sweep, tmp_path):
     run(sweep, tmp_path)
     stamps = {r["trial_id"]: r["finished_at"] for r in rows(tmp_path)}
