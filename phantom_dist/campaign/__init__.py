@@ -7,6 +7,7 @@
 | `course` | the main path: probes, trials, refinement, until every critical rate is bracketed |
 | `budget` | hours and trials after which a run stops in order |
 | `plan` | what `run` would do, without doing it |
+| `grouping` | which problems are trained by a group of ranks, and by how large a one |
 | `cost` | predicted time and memory |
 | `progress` | where a run stands, for the live view |
 | `memory` | peak memory of the run's processes |

@@ -107,9 +107,8 @@ def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -
     number = bytes_per_parameter(problem)
     weights, trained = float(model.parameters), float(model.parameters)
     if problem.lora is not None:
-        trained = (
-            8.0 * problem.lora.rank * model.width * model.layers
-        )  # both factors, at four matrices of a layer
+        # Both factors, at four matrices of a layer.
+        trained = 8.0 * problem.lora.rank * model.width * model.layers
     shared = 6 + STATES["momentum" if problem.optimizer.momentum else problem.optimizer.name]
     whole = weights
     if stage == 3:

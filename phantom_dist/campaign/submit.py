@@ -9,12 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phantom_dist.core.errors import ClusterError, InputError, StoreError
+from phantom_dist.core.errors import INTERRUPTED, WRONG_INPUT, ClusterError, InputError, StoreError
 from phantom_dist.spec import load, to_yaml
 
 Row = dict[str, Any]
-
-WRONG_INPUT, INTERRUPTED = 2, 130
 
 
 def submit(

@@ -14,9 +14,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NoReturn
 
-from phantom_dist.core.errors import ClusterError, InputError, StoreError
-
-DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+from phantom_dist.core.errors import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    WRONG_INPUT,
+    ClusterError,
+    InputError,
+    StoreError,
+)
 
 
 def answer(

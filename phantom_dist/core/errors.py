@@ -16,6 +16,9 @@ from collections.abc import Iterable
 
 from phantom_dist.core.outcome import Outcome
 
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses of a command."""
+
 
 class PhantomDistError(Exception):
     """Base of every error that phantom_dist raises on purpose."""

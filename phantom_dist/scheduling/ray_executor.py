@@ -23,7 +23,7 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
-from phantom_dist.scheduling.ray_group import RankLost, RayGroup
+from phantom_dist.scheduling.ray_group import RankLost, RayGroup, node_is_alive
 from phantom_dist.scheduling.worker import Worker
 
 CONNECT_TIMEOUT_S = 10.0
@@ -171,7 +171,7 @@ class RayExecutor(Executor):
         """Whether the actor's whole node is gone, which is no fault of its task."""
         if isinstance(error, RayActorError) and error.preempted:
             return True
-        return not any(n["Alive"] and n["NodeID"] == self._nodes[worker] for n in ray.nodes())
+        return not node_is_alive(self._nodes[worker])
 
     def _check_that_somebody_comes(self) -> None:
         if self._nodes:
@@ -193,9 +193,6 @@ class RayExecutor(Executor):
         """Kill the actors, and end Ray if it was started here."""
         for actor in self._actors.values():
             _kill(actor)
-        self._leave()
-
-    def _leave(self) -> None:
         if self._joined_here:
             ray.shutdown()
 

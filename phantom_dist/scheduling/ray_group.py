@@ -132,7 +132,7 @@ class Leader:
                     raise OutOfMemory(f"rank {index}: {error}") from None
                 except (RayActorError, RaySystemError) as error:
                     text = f"rank {index} of {len(self._ranks)} died: {error}"
-                    raise RankLost(text, preempted=not _alive(self._nodes[index])) from None
+                    raise RankLost(text, preempted=not node_is_alive(self._nodes[index])) from None
                 except RayTaskError as error:
                     errors[index], last_error = error.cause, time.monotonic()
             for index, pulse in enumerate(self._pulses):
@@ -169,7 +169,8 @@ def _whereabouts(rank: Any) -> tuple[str, str]:
     return get_node_ip_address(), ray.get_runtime_context().get_node_id()
 
 
-def _alive(node: str) -> bool:
+def node_is_alive(node: str) -> bool:
+    """Whether the cluster still has the node of that id."""
     return any(n["Alive"] and n["NodeID"] == node for n in ray.nodes())
 
 

@@ -4,7 +4,11 @@
 |---|---|
 | `schema` | the tables' Arrow schemas, made from `core.quantities` |
 | `store` | named files under a local path or an object-store URI, each visible whole or not at all |
-| `run_directory` | the layout: who writes which file, who may write, what a reader sees |
+| `run_directory` | the layout: who writes which file, what a reader sees |
+| `claim`, `object_claim` | one driver at a time: by a lock, or by an object that is created on condition |
+| `leases` | which attempt may still write |
+| `process` | whether the process that wrote a name down may still live |
+| `digest` | one number for all results of a run |
 """
 
 from phantom_dist.traces.run_directory import RunDirectory, open_run

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -17,10 +16,8 @@ from typing import Any
 from phantom_dist.core.errors import InputError
 from phantom_dist.traces.leases import Leases
 from phantom_dist.traces.object_claim import claim_object
+from phantom_dist.traces.process import SILENCE_S, lives_here
 from phantom_dist.traces.run_directory import Row, RunDirectory
-
-SILENCE_S = 30.0
-"""A driver on another host that has not been heard of for so long is taken for dead."""
 
 
 @contextmanager
@@ -67,16 +64,7 @@ def alive(state: Row) -> bool:
     """True if the driver that wrote this heartbeat still runs, as far as can be told from here."""
     if state.get("state") != "running":
         return False
-    if state.get("host") == socket.gethostname():
-        return _process_exists(int(state.get("pid", 0)))
+    here = lives_here(state)
+    if here is not None:
+        return here
     return time.time() - float(state.get("heartbeat_at", 0.0)) <= SILENCE_S
-
-
-def _process_exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -27,9 +27,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
 from phantom_dist.core.errors import InputError, StoreError
-
-SILENCE_S = 30.0
-"""A claim that hasn't changed for so long is a dead driver's."""
+from phantom_dist.traces.process import SILENCE_S, lives_here
 
 RENEW_S = 5.0
 """How often a holder renews its claim."""
@@ -81,7 +79,7 @@ def _take(store: Any, refused: Callable[[Mapping[str, Any]], Exception]) -> str:
             if watched and found.hex() != watched:
                 raise refused(_holder(found))
             watched = found.hex()
-            if not _is_dead_here(_holder(found)) and time.monotonic() - since <= SILENCE_S:
+            if lives_here(_holder(found)) is not False and time.monotonic() - since <= SILENCE_S:
                 time.sleep(RENEW_S / 5)
                 continue
         mine, claim = _after(held), _claim()
@@ -148,18 +146,6 @@ def _holder(claim: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return holder if isinstance(holder, dict) else {}
-
-
-def _is_dead_here(holder: Mapping[str, Any]) -> bool:
-    if holder.get("host") != socket.gethostname():
-        return False
-    try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, KeyError, ValueError):
-        pass
-    return False
 
 
 def _store_at(uri: str) -> Any:

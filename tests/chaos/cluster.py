@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from tests.chaos.hosts import Hosts
+from tests.servers.ports import free_ports
 
 START_S = 180.0
 
@@ -56,7 +56,7 @@ class Cluster:
         """Start what doesn't run: the head first, with a new port."""
         if not self._alive("head"):
             self.end()
-            port = _free_port()
+            (port,) = free_ports(1)
             self.address = f"{self._ip('head')}:{port}"
             if not self._node("head", "--head", f"--port={port}", "--num-cpus=0"):
                 raise RuntimeError(f"the head didn't start; see {self._folder}")
@@ -187,10 +187,3 @@ def _title(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess, IndexError):
         return process.cmdline()[0]
     return ""
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.refinement.root_search import Bracket, NoRoot
 from phantom_dist.refinement.sampler import CriticalRateSampler, ask, ask_batch, journal, tell
+from tests.servers.ports import free_ports
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -106,9 +106,7 @@ def test_optuna_dashboard_opens_the_study(tmp_path):
     place = tmp_path / "journal.log"
     study = optuna.create_study(storage=journal(str(place)), study_name="shame, guilt", sampler=sampler())
     search(study)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     program = Path(sys.executable).with_name("optuna-dashboard")
     with subprocess.Popen(
         [program, place, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import phantom_dist
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
+from tests.servers.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """
@@ -28,9 +28,7 @@ steps: 2
 @pytest.fixture
 def cluster(tmp_path):
     """The cluster's address and the environment to join it with."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     bin_folder = str(Path(sys.executable).parent)
     environment = os.environ | {
         "PORT": str(port),

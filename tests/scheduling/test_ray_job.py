@@ -15,7 +15,8 @@ from phantom_dist.scheduling import ray_job
 from phantom_dist.scheduling.ray_job import RayJobs
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
-from tests.servers.ray_head import Head, free_ports, ray_head
+from tests.servers.ports import free_ports
+from tests.servers.ray_head import Head, ray_head
 from tests.servers.s3 import CREDENTIALS, failing, s3_server
 
 ROOT = Path(__file__).parents[2]

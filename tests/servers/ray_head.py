@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.servers.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,15 +87,6 @@ def ray_head(
             assert time.monotonic() < deadline, log.read()
             time.sleep(0.5)
         yield Head(f"127.0.0.1:{port}", url, token, environment)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for free in sockets:
-            free.bind(("127.0.0.1", 0))
-        return [free.getsockname()[1] for free in sockets]
 
 
 def _takes_jobs(url: str, token: str) -> bool:

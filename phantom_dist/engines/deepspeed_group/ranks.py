@@ -83,8 +83,7 @@ class Ranks:
 
 def listen(address: str) -> socket.socket:
     """A socket that rank 0 hands to `Ranks`: bound to a free port of its address, so nobody else can take it."""
-    listening = socket.create_server((address, 0), family=_family(address), backlog=128)
-    return listening
+    return socket.create_server((address, 0), family=_family(address), backlog=128)
 
 
 def _family(address: str) -> socket.AddressFamily:
