@@ -14,6 +14,8 @@ from phantom_dist.models.zoo import names
 from phantom_dist.spec import expand, load
 from phantom_dist.traces import open_run
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -558,6 +558,7 @@ def test_progress_adds_up(sweep, tmp_path, monkeypatch):
     assert all(low < high for low, high in (s.bracket for s in last.searches))
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_ray_gives_the_same_results_with_one_worker_and_two(sweep, tmp_path):
     run(sweep, tmp_path / "inprocess")
