@@ -558,6 +558,26 @@ def test_progress_adds_up(sweep, tmp_path, monkeypatch):
     assert all(low < high for low, high in (s.bracket for s in last.searches))
 
 
+def test_what_is_kept_between_heartbeats_is_what_the_rows_say(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
+    kept_progress, compared = course.Campaign.progress, []
+
+    def progress(self):
+        kept = kept_progress(self)
+        self._shown.clear()
+        fresh = kept_progress(self)
+        assert kept.searches == fresh.searches
+        assert kept.outcomes == Counter(row["outcome"] for rows in self._rows.values() for row in rows)
+        compared.append(kept.done)
+        return kept
+
+    monkeypatch.setattr(course.Campaign, "progress", progress)
+    with pytest.raises(KeyboardInterrupt):
+        run(sweep, tmp_path, observer=Interrupt(4))
+    phantom_dist.resume(tmp_path, executor="inprocess")
+    assert len(set(compared)) > 3
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_gives_the_same_results_with_one_worker_and_two(sweep, tmp_path):
