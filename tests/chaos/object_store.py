@@ -24,7 +24,9 @@ from tests.chaos.writes import forked
 from tests.servers.s3 import CREDENTIALS, failing, s3_server
 
 STEPS = ("start", "half", "end")
-MOST_STEPS = 60
+MOST_STEPS = 20
+"""An attempt dies within so many steps of uploads; a whole run takes some hundred."""
+
 FAULTY = 0.1
 """The share of requests that the store spoils."""
 
@@ -34,7 +36,7 @@ def run_in_store(folder: Path, kills: int, seed: int) -> tuple[Counter[str], dic
 
     Args:
         folder: an existing one; the run directory is copied to `folder/run` when the run is through.
-        kills: how many.
+        kills: how many; fewer where the run is through before.
         seed: of the moments and the faults.
 
     Returns:
@@ -109,8 +111,6 @@ def main() -> None:
             break
         else:
             raise SystemExit(f"the run ended with wait status {status}, not by the kill")
-    if seen.total() < kills:
-        raise SystemExit(f"the run was through after {seen.total()} kills")
     print(json.dumps(seen))
 
 
