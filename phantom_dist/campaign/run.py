@@ -23,7 +23,7 @@ from phantom_dist.engines import DEEPSPEED, ENGINES
 from phantom_dist.models import Permissions, resolve
 from phantom_dist.scheduling.executor import Executor, Group, WorkerSettings
 from phantom_dist.spec import extends, from_yaml, to_yaml
-from phantom_dist.traces import RunDirectory, Store, open_run
+from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.leases import Leases
 
@@ -99,7 +99,7 @@ def resume(out: str | os.PathLike[str], **how: Any) -> Row:
     Raises:
         InputError: there is no run in that directory; else as `run`.
     """
-    return run(open_run(out)[1], out, **how)
+    return run(directory_and_sweep(out)[1], out, **how)
 
 
 def cancel(out: str | os.PathLike[str]) -> Row:
@@ -114,7 +114,7 @@ def cancel(out: str | os.PathLike[str]) -> Row:
     now = status(out)
     if now["state"] != "running":
         raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
-    open_run(out)[0].cancel()
+    directory_and_sweep(out)[0].cancel()
     return now
 
 
