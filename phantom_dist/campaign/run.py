@@ -17,6 +17,7 @@ from phantom_dist.campaign.budget import Budget
 from phantom_dist.campaign.course import Campaign, Observer
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.status import status
+from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.engines import DEEPSPEED, ENGINES
@@ -179,6 +180,8 @@ def _executor(
         device=execution.device,
         threads=execution.threads,
         permissions=Permissions(pickle=execution.allow_pickle, remote_code=execution.trust_remote_code),
+        instruments=planned.spec.instruments,
+        plugins=plugins.used_by(planned.spec.models, planned.spec.instruments),
     )
     if executor == "inprocess":
         from phantom_dist.scheduling.inprocess import InProcessExecutor

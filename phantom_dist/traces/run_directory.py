@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from phantom_dist.core.errors import InputError, StoreError, did_you_mean
-from phantom_dist.core.quantities import SCHEMA_VERSION
+from phantom_dist.core.quantities import SCHEMA_VERSION, Quantity
 from phantom_dist.spec import SweepSpec, from_yaml
 from phantom_dist.traces import migrations, schema
 from phantom_dist.traces.store import Store
@@ -147,14 +147,25 @@ class RunDirectory:
         """Store the origins of a batch of problems."""
         self.store.put(f"probes/{batch}.parquet", schema.to_parquet(rows, schema.PROBES))
 
-    def write_batch(self, batch: str, trials: Sequence[Row], traces: Mapping[str, Sequence[Row]]) -> None:
+    def write_batch(
+        self,
+        batch: str,
+        trials: Sequence[Row],
+        traces: Mapping[str, Sequence[Row]],
+        outside: Sequence[Quantity] = (),
+    ) -> None:
         """Store a batch: its traces by model, then its trials, which make it visible.
+
+        `outside`: the columns that other packages add to the traces.
 
         Raises:
             StoreError: nothing of the batch is visible then.
         """
         for model, rows in traces.items():
-            self.store.put(_trace_file(batch, model), schema.to_parquet(rows, schema.TRACES))
+            self.store.put(
+                _trace_file(batch, model),
+                schema.to_parquet(rows, schema.with_columns(schema.TRACES, outside)),
+            )
         self.store.put(f"trials/{batch}.parquet", schema.to_parquet(trials, schema.TRIALS))
 
     # -- readers ----------------------------------------------------------------------------------------------------
@@ -173,7 +184,10 @@ class RunDirectory:
         return self._read("probes")
 
     def traces(self, trial_ids: Sequence[str] | None = None) -> pa.Table:
-        """One row per trial and step, with the column `model`; batches without trials are left out."""
+        """One row per trial and step, with the column `model`; batches without trials are left out.
+
+        Columns that other packages' instruments measured come last (`NAME.COLUMN`); null where a batch lacks them.
+        """
         wanted = None if trial_ids is None else ds.field("trial_id").isin(pa.array(trial_ids, pa.string()))
         return self._read("traces", wanted)
 
@@ -203,12 +217,16 @@ class RunDirectory:
     def _dataset(self, names: Sequence[str], table_schema: pa.Schema) -> ds.Dataset:
         files = self._files(names, table_schema)
         old: dict[int, list[str]] = {}
+        outside: dict[str, pa.Field] = {}
         for fragment in files.get_fragments():
             version = _checked_version(fragment, table_schema)
+            outside |= {field.name: field for field in fragment.physical_schema if "." in field.name}
             if version < SCHEMA_VERSION:
                 old.setdefault(version, []).append(fragment.path.removeprefix(f"{self.store.root}/"))
+        for _, field in sorted(outside.items()):
+            table_schema = table_schema.append(field)
         if not old:
-            return files
+            return files.replace_schema(table_schema) if outside else files
         current = sorted(set(names).difference(*old.values()))
         parts = [self._files(current, table_schema)] if current else []
         for version, of_version in sorted(old.items()):
