@@ -141,7 +141,7 @@ class Run:
         return chart.properties(datasets={part: dataset(rows, part) for part in DATASETS})
 
     def __repr__(self) -> str:
-        return f"<phantom_dist.Run {self.location}>"
+        return f"<Run {self.location}>"
 
     def __rich__(self) -> Group:
         now = self.status()

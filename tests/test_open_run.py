@@ -97,7 +97,7 @@ def test_nothing_is_read_before_it_is_asked_for(location, run, tmp_path):
 
 
 def test_it_shows_where_it_stands(run):
-    assert repr(run) == f"<phantom_dist.Run {run.location}>"
+    assert repr(run) == f"<Run {run.location}>"
     console = Console(width=180, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(run)
     text = console.export_text()
