@@ -4,11 +4,13 @@
     phantom_dist.plan("sweeps/quickstart.yaml")
     phantom_dist.run("sweeps/quickstart.yaml", out="runs/quickstart")
     phantom_dist.report(["runs/quickstart"], out="report.html")
+    phantom_dist.open_run("runs/quickstart").traces(as_="polars")
     phantom_dist.predict("gguf:smollm2-135m-instruct")
 
 The map of the layers, top to bottom; imports only go down, and rows side by side don't know each other:
 
     cli
+    notebook
     campaign | reports
     refinement | scheduling
     law | engines
@@ -29,12 +31,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from phantom_dist.campaign import cancel, fit, plan, predict, resume, run, status, submit
     from phantom_dist.machine import doctor
+    from phantom_dist.notebook import open_run
     from phantom_dist.reports import report
 
 _WHERE = {
     "cancel": "phantom_dist.campaign",
     "doctor": "phantom_dist.machine",
     "fit": "phantom_dist.campaign",
+    "open_run": "phantom_dist.notebook",
     "plan": "phantom_dist.campaign",
     "predict": "phantom_dist.campaign",
     "resume": "phantom_dist.campaign",
@@ -49,6 +53,7 @@ __all__ = [
     "cancel",
     "doctor",
     "fit",
+    "open_run",
     "plan",
     "predict",
     "report",
