@@ -22,7 +22,7 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -97,9 +97,9 @@ class RunDirectory:
         """
         for batch in self._doubled():
             self.store.delete(f"trials/{batch}.parquet")
-        whole = {_stem(name) for name in self.store.names("trials")}
+        whole = {batch_of(name) for name in self.store.names("trials")}
         for name in self.store.names("traces"):
-            if _stem(name) not in whole:
+            if batch_of(name) not in whole:
                 self.store.delete(name)
 
     def _doubled(self) -> list[str]:
@@ -107,7 +107,7 @@ class RunDirectory:
         members: dict[str, set[str]] = {}
         files = self._read(self.store.names("trials"), schema.TRIALS, columns=["trial_id", "__filename"])
         for row in files.to_pylist():
-            members.setdefault(_stem(row["__filename"]), set()).add(row["trial_id"])
+            members.setdefault(batch_of(row["__filename"]), set()).add(row["trial_id"])
         found: dict[str, str] = {}
         doubled = []
         for batch in sorted(members, key=lambda b: (-len(members[b]), b)):
@@ -127,7 +127,7 @@ class RunDirectory:
         """Remove batches and probes all of whose rows ended in one of the outcomes, so that they run again."""
         for folder, column in (("trials", "outcome"), ("probes", "refusal")):
             for name in self.store.names(folder):
-                table = self._read([name], {"trials": schema.TRIALS, "probes": schema.PROBES}[folder])
+                table = self.file(name)
                 if table.num_rows and set(table[column].to_pylist()) <= set(outcomes):
                     self.store.delete(name)
 
@@ -149,22 +149,35 @@ class RunDirectory:
 
     # -- readers ----------------------------------------------------------------------------------------------------
 
+    def files(self, table: str) -> list[str]:
+        """The names of the files of `probes`, `trials` or `traces`; of traces those whose batch has trials."""
+        if table != "traces":
+            return self.store.names(table)
+        whole = {batch_of(name) for name in self.store.names("trials")}
+        return [name for name in self.store.names("traces") if batch_of(name) in whole]
+
+    def file(self, name: str) -> pa.Table:
+        """The rows of one of these files, in its table's schema.
+
+        Raises:
+            StoreError: it is damaged or foreign.
+        """
+        return self._read([name], schema.BY_TABLE[name.split("/", 1)[0]])
+
     def trials(self) -> pa.Table:
         """One row per finished trial; empty if there are none."""
-        return self._read(self.store.names("trials"), schema.TRIALS)
+        return self._read(self.files("trials"), schema.TRIALS)
 
     def probes(self) -> pa.Table:
         """One row per probed problem; empty if there are none."""
-        return self._read(self.store.names("probes"), schema.PROBES)
+        return self._read(self.files("probes"), schema.PROBES)
 
     def traces(self, trial_ids: Sequence[str] | None = None) -> pa.Table:
         """One row per trial and step, with the column `model`; batches without trials are left out."""
-        whole = {_stem(name) for name in self.store.names("trials")}
-        names = [name for name in self.store.names("traces") if _stem(name) in whole]
         with_model = schema.TRACES.append(pa.field("model", pa.string()))
         wanted = None if trial_ids is None else ds.field("trial_id").isin(pa.array(trial_ids, pa.string()))
         by_model = ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri")
-        return self._read(names, with_model, wanted, by_model)
+        return self._read(self.files("traces"), with_model, wanted, by_model)
 
     def _read(
         self,
@@ -218,9 +231,20 @@ def _check_is_ours(fragment: ds.Fragment, table_schema: pa.Schema) -> None:
         )
 
 
+def trace_folder(model: str) -> str:
+    """Where a model's traces are."""
+    return f"traces/model={quote(model, safe='')}"
+
+
+def model_of(name: str) -> str:
+    """The model whose traces a file holds."""
+    return unquote(name.split("/")[1].removeprefix("model="))
+
+
 def _trace_file(batch: str, model: str) -> str:
-    return f"traces/model={quote(model, safe='')}/{batch}.parquet"
+    return f"{trace_folder(model)}/{batch}.parquet"
 
 
-def _stem(name: str) -> str:
+def batch_of(name: str) -> str:
+    """The batch that a file holds."""
     return name.rsplit("/", 1)[-1].removesuffix(".parquet")
