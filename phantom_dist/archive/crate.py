@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from phantom_dist.archive.about import UNNAMED, About, licence_url
 from phantom_dist.archive.croissant import description
@@ -47,15 +48,15 @@ def crate(
         "datePublished": date_of(facts),
         "license": _ids(licences),
         "author": _ids(authors),
-        "conformsTo": [{"@id": _PROFILE}],
-        "hasPart": [{"@id": name} for name in sorted(sums)],
+        "conformsTo": {"@id": _PROFILE},
+        "hasPart": [{"@id": address(name)} for name in sorted(sums)],
         "mentions": _ids(actions),
     }
     descriptor = {
         "@id": CRATE,
         "@type": "CreativeWork",
         "about": {"@id": "./"},
-        "conformsTo": [{"@id": "https://w3id.org/ro/crate/1.1"}],
+        "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
     }
     profile = {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
     software = {
@@ -66,12 +67,14 @@ def crate(
     }
     files = [_file(name, sums[name], sizes[name]) for name in sorted(sums)]
     return {
-        "@context": [
-            "https://w3id.org/ro/crate/1.1/context",
-            "https://w3id.org/ro/terms/workflow-run/context",
-        ],
+        "@context": ["https://w3id.org/ro/crate/1.1/context", {"sha256": "http://schema.org/sha256"}],
         "@graph": [descriptor, root, profile, software, *authors, *licences, *actions, *files],
     }
+
+
+def address(name: str) -> str:
+    """A file's name as a relative URI."""
+    return quote(name)
 
 
 def _sweeps(provenance: Mapping[str, Any]) -> list[str]:
@@ -98,8 +101,8 @@ def _action(
         "name": f"phantom-dist run {PurePosixPath(sweep).name}",
         "description": "Trains and measures every trial of the sweep.",
         "instrument": {"@id": _SOFTWARE},
-        "object": [{"@id": sweep}],
-        "result": [{"@id": name} for name in tables],
+        "object": {"@id": address(sweep)},
+        "result": [{"@id": address(name)} for name in tables],
         "agent": _ids(authors),
         "actionStatus": "http://schema.org/CompletedActionStatus",
     }
@@ -109,7 +112,7 @@ def _action(
 
 def _file(name: str, digest: str, size: int) -> dict[str, Any]:
     return {
-        "@id": name,
+        "@id": address(name),
         "@type": "File",
         "name": name,
         "encodingFormat": MEDIA_TYPES[PurePosixPath(name).suffix],
@@ -118,5 +121,7 @@ def _file(name: str, digest: str, size: int) -> dict[str, Any]:
     }
 
 
-def _ids(entities: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return [{"@id": entity["@id"]} for entity in entities]
+def _ids(entities: list[dict[str, Any]]) -> list[dict[str, str]] | dict[str, str]:
+    """References; a single one stands alone, as RO-Crate recommends."""
+    found = [{"@id": entity["@id"]} for entity in entities]
+    return found[0] if len(found) == 1 else found

@@ -65,4 +65,4 @@ def _moment(microseconds: int | None) -> str | None:
     if microseconds is None:
         return None
     moment = datetime.datetime.fromtimestamp(microseconds // 1_000_000, datetime.UTC)
-    return moment.isoformat().replace("+00:00", "Z")
+    return moment.isoformat()

@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from phantom_dist.archive.crate import address
 from phantom_dist.archive.croissant import COLUMNS
 from phantom_dist.archive.facts import Facts
 from phantom_dist.archive.layout import CARD, CHECKSUMS, CITATION, CRATE, CROISSANT, PROVENANCE, VERSION
@@ -135,6 +136,7 @@ def check_crate(archive: Path, sums: Mapping[str, str]) -> Iterator[Problem]:
         for name, digest in sums.items()
         if name not in (CRATE, CHECKSUMS)
     }
+    there = {address(name): facts for name, facts in there.items()}
     for name in sorted({*files, *there}, key=str):
         if name not in files or name not in there or files[name] != there[name]:
             yield problem(CRATE, f"says of {name} what is not so (that it is there, its size or sha256)")

@@ -47,9 +47,12 @@ def write_run(folder: Path, *, rows: int, seed: int = 0, contexts: int = 3, name
         }
     )
     directory = RunDirectory(Store(folder))
-    problems = [_resolved(problem) for problem in expand(spec)]
+    asked = expand(spec)
+    problems = [_resolved(problem) for problem in asked]
     tokens = [_tokens(problem) for problem in problems]
-    origins = [_origin(problem, t, rng) for problem, t in zip(problems, tokens, strict=True)]
+    origins = [
+        _origin(named.key, problem, t, rng) for named, problem, t in zip(asked, problems, tokens, strict=True)
+    ]
     directory.write_plan([])
     directory.write_sweep(to_yaml(spec))
     directory.write_state({"state": "complete", "host": "a-private-host", "models": {}})
@@ -92,13 +95,14 @@ def _tokens(problem: Problem) -> Tokens:
     )  # fmt: skip
 
 
-def _origin(problem: Problem, tokens: Tokens, rng: np.random.Generator) -> dict[str, Any]:
+def _origin(key: str, problem: Problem, tokens: Tokens, rng: np.random.Generator) -> dict[str, Any]:
     """What all trials of a problem have in common, and its row of `probes/`."""
     from phantom_dist.engines.rows import problem_row
 
     number = MODELS.index(problem.model)
     gap_0, mass_0, overlap_0 = -rng.uniform(0.5, 6), rng.uniform(0.01, 0.2), rng.uniform(0.4, 0.9)
     row = problem_row(problem) | {
+        "problem": key,
         "architecture": "LlamaForCausalLM",
         "parameters": 1000 * (number + 1),
         "weights": f"{number:064x}",
