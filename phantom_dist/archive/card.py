@@ -43,7 +43,7 @@ def card(
         "Its formulas are a reconstruction: the paper's text was not at hand, only its abstract. The findings concern "
         "near-synonyms and are not to be extrapolated without recalibration.",
         "## What is in it",
-        _counts(facts),
+        counts(facts),
         f"Sweeps and laws: {', '.join(files)}. Where all of it comes from is in `provenance.json`; "
         "`sha256sum --check sha256sums.txt` checks the files, `phantom-dist archive verify .` the rows as well.",
         *([] if not pictures else ["## Figures", *([part_drawn] if part_drawn else []), *pictures]),
@@ -66,7 +66,7 @@ def plain(text: str) -> str:
 
 
 def _head(said: About, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The header: licence, size, a configuration for each table, and its number of rows."""
+    """The header: licence, size, and a configuration for each table."""
     tables = [table for table in TABLES if facts["rows"][table]]
     known = len(said.licence_ids) == 1
     return {
@@ -83,14 +83,11 @@ def _head(said: About, facts: Mapping[str, Any]) -> dict[str, Any]:
             }
             for table in tables
         ],
-        "dataset_info": [
-            {"config_name": table, "splits": [{"name": "train", "num_examples": facts["rows"][table]}]}
-            for table in tables
-        ],
     }
 
 
-def _counts(facts: Mapping[str, Any]) -> str:
+def counts(facts: Mapping[str, Any]) -> str:
+    """The tables that count rows and outcomes; `archive verify` looks for them in the card."""
     rows = [(f"`{table}`", f"{facts['rows'][table]:,}", ROWS[table]) for table in TABLES]
     outcomes = [(plain(name), f"{count:,}") for name, count in facts["outcomes"].items()]
     return _table(("table", "rows", "what a row is"), rows) + "\n\n" + _table(("outcome", "trials"), outcomes)
@@ -118,9 +115,11 @@ import pandas as pd
 
 pd.read_parquet("{folder}")
 
+import os
+
 import datasets
 
-datasets.load_dataset(".", "trials", split="train")
+datasets.load_dataset(os.getcwd(), "trials", split="train")
 ```
 
 Rows of `traces` are sorted by `trial_id` and `step`, those of `trials` by model, problem and learning rate; least and

@@ -1,7 +1,7 @@
 """Run in the environment `publishing`: validate a crate against its profile without a network.
 
-`python validate_crate.py CRATE`; prints a JSON list of issues. The validator asks for the crate's JSON-LD context by its
-address; the package rocrate carries it (in a later version, which only adds terms), so it is answered from there.
+`python validate_crate.py CRATE`; prints a JSON list of issues. The validator asks for the crate's JSON-LD context by
+its address; the package rocrate carries it (in a later version, which adds terms), so it is answered from there.
 """
 
 from __future__ import annotations
