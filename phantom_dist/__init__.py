@@ -6,11 +6,13 @@
     phantom_dist.report(["runs/quickstart"], out="report.html")
     phantom_dist.open_run("runs/quickstart").traces(as_="polars")
     phantom_dist.predict("gguf:smollm2-135m-instruct")
+    phantom_dist.archive_pack(["runs/quickstart"], out="quickstart-archive")
 
 The map of the layers, top to bottom; imports only go down, and rows side by side don't know each other:
 
     cli
     notebook
+    archive
     campaign | reports
     refinement | scheduling
     law | engines
@@ -29,12 +31,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from phantom_dist.archive import archive_pack, archive_verify
     from phantom_dist.campaign import cancel, fit, plan, predict, resume, run, status, submit
     from phantom_dist.machine import doctor
     from phantom_dist.notebook import open_run
     from phantom_dist.reports import report
 
 _WHERE = {
+    "archive_pack": "phantom_dist.archive",
+    "archive_verify": "phantom_dist.archive",
     "cancel": "phantom_dist.campaign",
     "doctor": "phantom_dist.machine",
     "fit": "phantom_dist.campaign",
@@ -50,6 +55,8 @@ _WHERE = {
 
 __all__ = [
     "__version__",
+    "archive_pack",
+    "archive_verify",
     "cancel",
     "doctor",
     "fit",

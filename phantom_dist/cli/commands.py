@@ -347,6 +347,69 @@ def report(
     )
 
 
+archive = typer.Typer(
+    help="Publish runs as a data set that others can open, cite and check.", no_args_is_help=True
+)
+app.add_typer(archive, name="archive")
+
+
+@archive.command("pack")
+def archive_pack(
+    directories: Annotated[list[str], typer.Argument(metavar="DIR…", help="run directories")],
+    out: Annotated[
+        str, typer.Option(metavar="ARCHIVE", help="the archive: a local folder that does not exist yet")
+    ],
+    title: Annotated[
+        str | None, typer.Option(help="of the data set", show_default="made of the sweeps' names")
+    ] = None,
+    author: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="'Family, Given', or a group's name; may be repeated"),
+    ] = None,
+    license: Annotated[str, typer.Option(help="SPDX licence expression")] = "CC-BY-4.0",
+    law: Annotated[
+        list[Path] | None, typer.Option(metavar="law.json", help="law to include; may be repeated")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one archive of one or many runs: sorted Parquet, sweeps, laws, checksums, and documents that describe it."""
+    from phantom_dist.archive import archive_pack as pack
+    from phantom_dist.cli.live import Countdown
+    from phantom_dist.cli.text import archive_text
+
+    def work() -> dict[str, Any]:
+        view = Countdown("trace rows read, written and verified")
+        return pack(
+            directories,
+            out,
+            title=title,
+            authors=author or [],
+            license=license,
+            laws=law or [],
+            observer=view,
+        )
+
+    answer(work, archive_text, as_json=as_json)
+
+
+@archive.command("verify")
+def archive_verify(
+    folder: Annotated[str, typer.Argument(metavar="ARCHIVE", help="an archive that `archive pack` made")],
+    as_json: AsJson = False,
+) -> None:
+    """Check an archive: files, checksums, rows, documents. Exit status 1 and the list if anything is wrong."""
+    from phantom_dist.archive import archive_verify as verify
+    from phantom_dist.cli.live import Countdown
+    from phantom_dist.cli.text import verify_text
+
+    answer(
+        lambda: verify(folder, observer=Countdown("trace rows verified")),
+        verify_text,
+        as_json=as_json,
+        failed="problems",
+    )
+
+
 @app.command(rich_help_panel=MACHINE, epilog=examples("doctor"))
 def doctor(as_json: AsJson = False) -> None:
     """Show what this machine can run, and what is missing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from phantom_dist.campaign.progress import Progress, SearchProgress
+if TYPE_CHECKING:  # commands that train nothing start without torch
+    from phantom_dist.campaign.progress import Progress, SearchProgress
 
 PLAIN_INTERVAL_S = 10.0
 SHOWN_SEARCHES = 12

@@ -1,7 +1,7 @@
 """What goes where: with `--json` stdout is one JSON object and nothing else; logs and progress go to stderr.
 
-Exit status: 0 done, whatever the trials' outcomes; 1 some trials ended in `error`, results can't be stored, or a
-cluster lost the run; 2 the input as a whole is wrong; 130 interrupted.
+Exit status: 0 done, whatever the trials' outcomes; 1 some trials ended in `error`, an archive is not sound, results
+can't be stored, or a cluster lost the run; 2 the input as a whole is wrong; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ from phantom_dist.core.errors import (
 
 
 def answer(
-    work: Callable[[], dict[str, Any]], show: Callable[[dict[str, Any]], str], *, as_json: bool
+    work: Callable[[], dict[str, Any]],
+    show: Callable[[dict[str, Any]], str],
+    *,
+    as_json: bool,
+    failed: str = "errors",
 ) -> NoReturn:
-    """Do a command's work, print its answer, exit with its status.
+    """Do a command's work, print its answer, exit with its status: 1 where the answer's key `failed` holds something.
 
     While the work is done, whatever a library prints to stdout lands on stderr.
     """
@@ -47,7 +51,7 @@ def answer(
             as_json,
         )
     print(json.dumps(to_json(result)) if as_json else show(result), file=stdout, flush=True)
-    sys.exit(FAILED if result.get("errors") else DONE)
+    sys.exit(FAILED if result.get(failed) else DONE)
 
 
 def _divert_stdout() -> Any:

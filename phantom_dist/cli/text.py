@@ -150,6 +150,26 @@ def _lora_text(model: str, said: Json) -> str:
     return "\n".join(lines)
 
 
+def archive_text(result: Json) -> str:
+    """What was packed."""
+    copies = f", {result['duplicates']} copies left out" if result["duplicates"] else ""
+    lines = [
+        f"archive: {result['archive']}",
+        f"{result['trials']} trials{copies}, {result['rows']} trace rows, {result['files']} files, "
+        f"{result['bytes'] / 1e6:.4g} MB",
+    ]
+    return "\n".join([*lines, *(f"notice: {notice}" for notice in result["notices"])])
+
+
+def verify_text(result: Json) -> str:
+    """What is wrong with an archive, if anything."""
+    found = f"{result['files']} files, {result['trials']} trials, {result['rows']} trace rows"
+    if not result["problems"]:
+        return f"{result['archive']}: sound ({found})"
+    lines = [f"  {problem['where']}: {problem['what']}" for problem in result["problems"]]
+    return "\n".join([f"{result['archive']}: not sound ({found})", *lines])
+
+
 def _plain(table: Table) -> str:
     out = io.StringIO()
     Console(file=out, width=180).print(table)

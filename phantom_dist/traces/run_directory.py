@@ -23,7 +23,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -36,11 +36,7 @@ from phantom_dist.traces.store import Store
 
 Row = dict[str, Any]
 
-_SCHEMAS: dict[str, pa.Schema] = {
-    "trials": schema.TRIALS,
-    "probes": schema.PROBES,
-    "traces": schema.TRACES.append(pa.field("model", pa.string())),
-}
+_SCHEMAS = schema.BY_TABLE | {"traces": schema.TRACES.append(pa.field("model", pa.string()))}
 _BY_MODEL = ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri")
 _CANCEL = ".cancel"
 
@@ -104,9 +100,9 @@ class RunDirectory:
         """
         for batch in self._doubled():
             self.store.delete(f"trials/{batch}.parquet")
-        whole = {_stem(name) for name in self.store.names("trials")}
+        whole = {batch_of(name) for name in self.store.names("trials")}
         for name in self.store.names("traces"):
-            if _stem(name) not in whole:
+            if batch_of(name) not in whole:
                 self.store.delete(name)
 
     def _doubled(self) -> list[str]:
@@ -116,7 +112,7 @@ class RunDirectory:
             files = self._files(self.store.names("trials"), schema.TRIALS)
             rows = files.to_table(columns=["trial_id", "__filename"]).to_pylist() if files.files else []
         for row in rows:
-            members.setdefault(_stem(row["__filename"]), set()).add(row["trial_id"])
+            members.setdefault(batch_of(row["__filename"]), set()).add(row["trial_id"])
         found: dict[str, str] = {}
         doubled = []
         for batch in sorted(members, key=lambda b: (-len(members[b]), b)):
@@ -136,8 +132,7 @@ class RunDirectory:
         """Remove batches and probes all of whose rows ended in one of the outcomes, so that they run again."""
         for folder, column in (("trials", "outcome"), ("probes", "refusal")):
             for name in self.store.names(folder):
-                with self._foreign_named():
-                    table = self._dataset([name], _SCHEMAS[folder]).to_table(columns=[column])
+                table = self.file(name)
                 if table.num_rows and set(table[column].to_pylist()) <= set(outcomes):
                     self.store.delete(name)
 
@@ -175,6 +170,23 @@ class RunDirectory:
         """Names of the sweep files where this is an archive of runs, with the same tables; empty in a run directory."""
         return [name for name in self.store.names("sweeps") if name.endswith(".yaml")]
 
+    def files(self, table: str) -> list[str]:
+        """The names of the files of `probes`, `trials` or `traces`; of traces those whose batch has trials."""
+        names = self.store.names(table)
+        if table != "traces" or self.sweeps_of_archive:  # which has no halves of batches
+            return names
+        whole = {batch_of(name) for name in self.store.names("trials")}
+        return [name for name in names if batch_of(name) in whole]
+
+    def file(self, name: str) -> pa.Table:
+        """The rows of one of these files, in its table's schema.
+
+        Raises:
+            StoreError: it is damaged or foreign.
+        """
+        with self._foreign_named():
+            return self._dataset([name], schema.BY_TABLE[name.split("/", 1)[0]]).to_table()
+
     def trials(self) -> pa.Table:
         """One row per finished trial; empty if there are none."""
         return self._read("trials")
@@ -185,6 +197,7 @@ class RunDirectory:
 
     def traces(self, trial_ids: Sequence[str] | None = None) -> pa.Table:
         """One row per trial and step, with the column `model`; batches without trials are left out.
+
 
         Columns that other packages' instruments measured come last (`NAME.COLUMN`); null where a batch lacks them.
         """
@@ -202,12 +215,8 @@ class RunDirectory:
         """
         if table not in _SCHEMAS:
             raise InputError(f"table {table!r}: there is no such table.{did_you_mean(table, _SCHEMAS)}")
-        names = self.store.names(table)
-        if table == "traces" and not self.sweeps_of_archive:  # which has no halves of batches
-            whole = {_stem(name) for name in self.store.names("trials")}
-            names = [name for name in names if _stem(name) in whole]
         with self._foreign_named():
-            return self._dataset(names, _SCHEMAS[table])
+            return self._dataset(self.files(table), _SCHEMAS[table])
 
     def _read(self, table: str, wanted: ds.Expression | None = None) -> pa.Table:
         dataset = self.dataset(table)
@@ -279,9 +288,20 @@ def _checked_version(fragment: ds.Fragment, table_schema: pa.Schema) -> int:
     return version
 
 
+def trace_folder(model: str) -> str:
+    """Where a model's traces are."""
+    return f"traces/model={quote(model, safe='')}"
+
+
+def model_of(name: str) -> str:
+    """The model whose traces a file holds."""
+    return unquote(name.split("/")[1].removeprefix("model="))
+
+
 def _trace_file(batch: str, model: str) -> str:
-    return f"traces/model={quote(model, safe='')}/{batch}.parquet"
+    return f"{trace_folder(model)}/{batch}.parquet"
 
 
-def _stem(name: str) -> str:
+def batch_of(name: str) -> str:
+    """The batch that a file holds."""
     return name.rsplit("/", 1)[-1].removesuffix(".parquet")

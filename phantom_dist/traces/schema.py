@@ -61,6 +61,9 @@ TRACES = schema_of("traces", TRACE_COLUMNS)
 PROBES = schema_of("probes", PROBE_COLUMNS)
 PLAN = schema_of("plan", PLAN_COLUMNS)
 
+BY_TABLE = {"trials": TRIALS, "traces": TRACES, "probes": PROBES}
+"""The tables that consist of many files, by the folder that holds them."""
+
 
 def to_parquet(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     """The rows as a Parquet file of this schema; a missing key is null, NaN stays NaN.

@@ -1,7 +1,8 @@
 """Virtual environments for tools that don't go with the package's own pins, made once and kept under build/.
 
 Each has a file of pins here. The clouds' own libraries want another python-dateutil than the one that is tested with
-the package, and SkyPilot brings a hundred packages that nothing else needs.
+the package, the validators of archives another jsonschema, and SkyPilot brings a hundred packages that nothing else
+needs.
 """
 
 from __future__ import annotations

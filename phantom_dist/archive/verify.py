@@ -1,0 +1,150 @@
+"""`archive verify`: is an archive what it says it is?
+
+    files and checksums -> schemas -> rows -> ids -> documents
+
+Each pass goes on where the one before found something, as long as that can be done safely: the rows of files that
+can't be read, or were changed, are not read. Everything is read as data; nothing in an archive is run.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from phantom_dist.archive import manifests
+from phantom_dist.archive.checksums import read_sums
+from phantom_dist.archive.database import database
+from phantom_dist.archive.facts import Facts, facts_of
+from phantom_dist.archive.files import check_files, check_schemas
+from phantom_dist.archive.identity import check_identities
+from phantom_dist.archive.layout import CARD, CHECKSUMS, CITATION, CRATE, CROISSANT, PROVENANCE, TABLES
+from phantom_dist.archive.rows import Problem, check_rows, problem
+from phantom_dist.archive.tables import Observer, attach
+from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.spec import SweepSpec
+from phantom_dist.traces.run_directory import model_of, trace_folder
+
+
+def archive_verify(
+    archive: str | os.PathLike[str], *, observer: Observer = lambda done, total: None
+) -> dict[str, Any]:
+    """Check an archive.
+
+    Args:
+        archive: its folder.
+        observer: told (done, total) trace rows.
+
+    Returns:
+        `archive` (its absolute path), `files`, `trials`, `rows` (of traces) as found, and `problems`: a list of
+        {where, what}, empty where all is well.
+
+    Raises:
+        InputError: there is no such folder, or nothing of an archive in it.
+    """
+    folder = Path(archive)
+    if not folder.is_dir():
+        raise InputError(
+            f"{archive}: no such folder. `archive verify` takes an archive that `archive pack` made."
+        )
+    if not any((folder / name).exists() for name in (CHECKSUMS, PROVENANCE, *TABLES)):
+        raise InputError(f"{archive}: no archive (it holds none of an archive's files).")
+    if (folder / "plan.parquet").exists() and not (folder / PROVENANCE).exists():
+        raise InputError(
+            f"{archive}: a run directory, no archive. `phantom-dist archive pack` makes one of it."
+        )
+    total = _rows(folder, "traces")
+    done = 0
+
+    def progress(rows: int) -> None:
+        nonlocal done
+        done += rows
+        observer(done, total)
+
+    wrong = problems_of(folder, progress)
+    return {
+        "archive": str(folder.absolute()),
+        "files": sum(1 for _ in folder.rglob("*") if _.is_file()),
+        "trials": _rows(folder, "trials"),
+        "rows": total,
+        "problems": wrong,
+    }
+
+
+def problems_of(
+    archive: Path, progress: Callable[[int], None], *, known_sums: Mapping[str, str] | None = None
+) -> list[Problem]:
+    """All that is wrong with an archive.
+
+    Args:
+        archive: its folder.
+        progress: told how many more trace rows were checked.
+        known_sums: sha256 by name, where they were just computed.
+    """
+    names, wrong = check_files(archive, known_sums)
+    unreadable = list(check_schemas(archive, names))
+    damaged = {entry["where"] for entry in (*wrong, *unreadable)}
+    wrong += unreadable
+    tables = [name for name in names if name.endswith(".parquet")]
+    specs, no_sweeps = manifests.read_sweeps(archive, names)
+    wrong += no_sweeps
+    facts = None
+    if any(where.endswith(".parquet") for where in damaged):
+        wrong.append(
+            problem("tables", "rows were not checked, as files of them are missing, foreign or changed")
+        )
+    elif not any(name.startswith("trials/") for name in tables):
+        wrong.append(problem("trials", "there is none"))
+    else:
+        facts, broken = _check_tables(archive, tables, specs, progress)
+        wrong += broken
+    sums = read_sums(archive)[0] if CHECKSUMS in names else {}
+    sums = {name: digest for name, digest in sums.items() if name in names}
+    wrong += manifests.check_laws(archive, names)
+    if PROVENANCE in names:
+        wrong += manifests.check_provenance(archive, facts, names)
+    if CROISSANT in names:
+        wrong += manifests.check_croissant(archive, sums, facts)
+    if CRATE in names:
+        wrong += manifests.check_crate(archive, sums)
+    if CARD in names and CITATION in names:
+        wrong += manifests.check_card(archive, facts)
+    return wrong
+
+
+def _check_tables(
+    archive: Path, tables: list[str], specs: list[SweepSpec], progress: Callable[[int], None]
+) -> tuple[Facts | None, list[Problem]]:
+    """What the tables hold, and what is wrong with their rows."""
+    models = sorted({model_of(name) for name in tables if name.startswith("traces/")})
+    try:
+        # A data page that can't be read ends it, whatever its checksum says.
+        with (
+            tempfile.TemporaryDirectory(prefix="phantom_dist-") as work,
+            database(Path(work), "rows can't be read") as connection,
+        ):
+            attach(connection, archive)
+
+            def done(model: str) -> None:
+                progress(_rows(archive, trace_folder(model)))
+
+            wrong = list(check_rows(connection, models, done))
+            wrong += check_identities(connection, specs)
+            return facts_of(connection), wrong
+    except StoreError as error:
+        return None, [problem("tables", str(error)[:500])]
+
+
+def _rows(archive: Path, folder: str) -> int:
+    """Rows by the files' own footers; files that have none count nothing."""
+    count = 0
+    for path in (archive / folder).rglob("*.parquet"):
+        try:
+            count += pq.read_metadata(path).num_rows
+        except (OSError, ValueError):
+            continue
+    return count
