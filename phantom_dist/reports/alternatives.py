@@ -40,7 +40,7 @@ def _player(rows: Rows) -> str:
     return (
         "A triangle with a corner each for the target, the competitor and all other tokens, in which a point moves from step "
         "to step; bars of the three probabilities; lines of the order parameter, its signal and drag, and of the logit gap. "
-        "The sentence beneath it says the same numbers for the step that is shown."
+        "The sentence above it says the same numbers for the step that is shown."
     )
 
 

@@ -147,9 +147,15 @@ def _first(rows: Any) -> str:
 
 
 def _values(rows: Any, name: str) -> dict[str, set[Any]]:
+    """Run -> the values of a setting; all but the models themselves over the models that every run has, if any."""
+    every = [*rows.trials, *rows.others]
+    models = [{row["model"] for row in every if row["run"] == run} for run in _runs(rows)]
+    shared = set.intersection(*models) if models and name != "model" else set()
     values: dict[str, set[Any]] = {run: set() for run in _runs(rows)}
-    for row in (*rows.trials, *rows.others):
-        values[row["run"]].add(setting(row, name))
+    for row in every:
+        if not shared or row["model"] in shared:
+            value = setting(row, name)
+            values[row["run"]].add(f"{row['model']} {value[:8]}" if name == "weights" and value else value)
     return values
 
 

@@ -17,7 +17,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "competitor",
     ),
     "trials": (
-        *_WHO, "steps", "learning_rate", "ratio", "outcome", "silent", "place", "near", "labelled", "loss_0", "gap_0",
+        *_WHO, "steps", "learning_rate", "ratio", "outcome", "silent", "place", "near", "loss_0", "gap_0",
         "gap_final", "loss_final", "pi", "jump_step", "jump_size", "jump_readout_share", "readout_sum", "geometry_sum",
     ),
     "steps": (

@@ -75,6 +75,18 @@ FIGURES = {
 }
 """The figures by their names on the page, in order."""
 
+MANY = {
+    "rates-compared": "These are many problems: a mark is still one of them, but each line holds all of a way of training.",
+    "side-by-side": "These are many problems: each box counts the trials of a range of learning rates that ended so.",
+    "every-failure": "These are many failures: the line is their median, the bands hold the middle half and nine tenths.",
+    "phase-map": "These are many problems: each box counts the trials of a range of η/η_c that ended so.",
+    "shares-in-sum": "These are many problems: each mark is a last failure, geometry’s part over readout’s.",
+    "first-order": "These are many problems: on the right, each line holds all of a way of training.",
+    "collapse": "These are many trials: the deeper a box, the more of them lie in it.",
+    "residuals": "These are many rates: in each range of a group, the mark is their median, the bar their middle half.",
+}
+"""What a reader must know where a figure draws many."""
+
 
 def write(runs: Sequence[RunTables], file: Path) -> None:
     """Write the page for one or several runs to `file`, whole or not at all."""
@@ -110,6 +122,7 @@ def render(runs: Sequence[RunTables]) -> str:
     return _template().render(
         **_words(runs, rows),
         drawn=set(specs),
+        many={name: MANY[name] for name, spec in specs.items() if "many" in spec},
         zoomable={name for name, spec in specs.items() if '"bind": "scales"' in json.dumps(spec)},
         most_steps=MOST_STEPS,
         alternatives={name: alternative(name, rows) for name in specs},

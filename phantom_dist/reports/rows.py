@@ -136,7 +136,6 @@ def _join(problems: Sequence[Row], trials: list[Row], naming: Naming) -> None:
             "relative_final_gap": _over(row.get("gap_final"), abs(row.get("gap_0") or 0)),
             "place": OTHER,
             "near": None,
-            "labelled": False,
         }
 
 
@@ -157,19 +156,10 @@ def _place(trials: Iterable[Row]) -> None:
         rows.sort(key=lambda row: (UNDER, OVER, OTHER).index(row["place"]))
         for rank, row in enumerate(rows):
             row["near"] = rank
-        _choose_labels(rows[:AROUND])
 
 
 AROUND = 6
 """How many trials of a problem are drawn together over their steps: the bracket's two and the nearest."""
-
-
-def _choose_labels(rows: Sequence[Row]) -> None:
-    """Mark the trials whose ratio is written beside their line: the first, then those far enough from these."""
-    written: list[float] = []
-    for row in rows:
-        row["labelled"] = all(abs(row["log_ratio"] - other) > 0.08 for other in written)
-        written += [row["log_ratio"]] * row["labelled"]
 
 
 def _predicted(row: Row) -> Row:

@@ -28,7 +28,7 @@ MEASURED = (
 
 _CARRIED = (
     "run", "trial_id", "model", "pair", "line", "way", "method", "number", "ratio", "place", "near", "outcome",
-    "learning_rate", "labelled",
+    "learning_rate",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.reports.predictions import CALIBRATED, HELD_OUT, NEW
 from phantom_dist.reports.rows import Row, Rows
 
 
@@ -160,6 +161,13 @@ class Predicted:
     law: str
 
 
+_KNOWN = {
+    HELD_OUT: "predicted with their architecture left out",
+    CALIBRATED: "of a model that is in the calibration",
+    NEW: "of a model that is not in the calibration",
+}
+
+
 def law(rows: Rows) -> dict[str, Predicted]:
     """|measured / predicted - 1| for each way of training, and how many intervals hold the measured rate."""
     said: dict[str, list[Row]] = {}
@@ -174,7 +182,7 @@ def law(rows: Rows) -> dict[str, Predicted]:
             errors=errors,
             inside=sum(row["inside"] == "inside its interval" for row in some),
             intervals=sum(row["low_ratio"] is not None for row in some),
-            known=", ".join(f"{count} {known}" for known, count in counts.items()),
+            known=", ".join(f"{count} {_KNOWN[known]}" for known, count in counts.items()),
             law=", ".join(dict.fromkeys(row["law"] for row in some)),
         )
     return found

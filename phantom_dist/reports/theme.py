@@ -86,9 +86,15 @@ def axis_title(name: str) -> str:
 
 
 def outcome_scale(present: set[str], channel: int) -> alt.Scale:
-    """The scale for colour (channel 0), shape (1) or dash (2) over the outcomes that occur, in a fixed order."""
+    """The scale for colour (channel 0) or shape (1) over the outcomes that occur, in a fixed order."""
     shown = [o for o in OUTCOMES if o.value in present]
     return alt.Scale(domain=[o.value for o in shown], range=[OUTCOMES[o][channel] for o in shown])
+
+
+def outcome_dash() -> alt.StrokeDashValue:
+    """The dash of a line by its trial's outcome; conditions, for a scale of its own would spoil the legend's marks."""
+    tests = [{"test": f"datum.outcome === '{o.value}'", "value": dash} for o, (*_, dash) in OUTCOMES.items()]
+    return alt.StrokeDashValue([1, 0], condition=tests)
 
 
 def config() -> dict[str, Any]:

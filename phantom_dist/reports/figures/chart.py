@@ -16,11 +16,11 @@ from phantom_dist.reports.comparison import compared
 from phantom_dist.reports.predictions import GROUPS
 from phantom_dist.reports.rows import AROUND, UNDER, Row, Rows, columns
 from phantom_dist.reports.run_tables import RunTables
-from phantom_dist.reports.theme import INK, config
+from phantom_dist.reports.theme import INK, axis_title, config
 
 _WHO = ("run", "model", "pair", "line", "way", "method", "number")
 _STEP = (
-    *_WHO, "trial_id", "learning_rate", "ratio", "place", "near", "labelled", "outcome", "step", "progress", "loss",
+    *_WHO, "trial_id", "learning_rate", "ratio", "place", "near", "outcome", "step", "progress", "loss",
     "logit_gap", "p_target", "p_competitor", "rest", "order_parameter", "signal", "drag", "readout_change",
     "geometry_change", "relative_loss", "relative_gap",
 )  # fmt: skip
@@ -154,6 +154,12 @@ def zero_line() -> Any:
         .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
         .encode(y="zero:Q")
     )
+
+
+def step_axis() -> Any:
+    """The horizontal axis of optimizer steps: whole numbers, thinned out where they are many."""
+    axis = alt.Axis(tickMinStep=1, format="d", grid=False, labelOverlap=True)
+    return alt.X("step:Q", title=axis_title("step"), axis=axis, scale=alt.Scale(nice=False))
 
 
 def in_order() -> Any:

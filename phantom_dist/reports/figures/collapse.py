@@ -60,8 +60,7 @@ def _x(name: str, title: str) -> Any:
 
 
 def _y(name: str) -> Any:
-    scale = alt.Scale(domain=[-HIGHEST, HIGHEST], nice=False)
-    return alt.Y(f"{name}:Q", title="final gap g_T / |g_0|", scale=scale)
+    return alt.Y(f"{name}:Q", title="final gap g_T / |g_0|")
 
 
 def _marks(rows: Rows, field: str, title: str) -> Any:

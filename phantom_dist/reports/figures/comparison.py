@@ -37,7 +37,7 @@ def _ratios(rows: Rows, line: Any, size: int) -> Any | None:
         "change:Q",
         title="η_c / η_c of the first run",
         scale=alt.Scale(type="log", nice=False, padding=14),
-        axis=alt.Axis(format=".4~g", labelOverlap=True),
+        axis=alt.Axis(format=".4~g", labelOverlap=True, grid=False),
     )
     base = alt.Chart()
     bars = base.mark_rule(color=INK, opacity=0.4, strokeWidth=2, tooltip=None).encode(
@@ -70,7 +70,7 @@ def side_by_side(rows: Rows) -> Any | None:
     marks = outcome_marks(
         rows, _rate(), alt.Y("pair:N", title=None, sort=in_order(), axis=alt.Axis(grid=True))
     )
-    return _panels(marks.add_params(zoom("x")).properties(width=330, height=alt.Step(18)))
+    return _panels(rows, marks.add_params(zoom("x")).properties(width=330, height=alt.Step(18)))
 
 
 @Figure
@@ -78,18 +78,19 @@ def side_by_side_many(rows: Rows) -> Any | None:
     """The same with a line for each outcome and the number of trials by colour depth and in words."""
     if not rows.several_runs or not rows.trials:
         return None
-    return _panels(outcome_shares(rows, "learning_rate", "learning rate η", by="run"))
+    return _panels(rows, outcome_shares(rows, "learning_rate", "learning rate η", by=["run", "method"]))
 
 
 def _rate() -> Any:
     scale = alt.Scale(type="log", nice=False, padding=10)
-    axis = alt.Axis(format=".0e", tickCount=5, labelOverlap=True, grid=True)
+    axis = alt.Axis(format=".0e", tickCount=5, labelOverlap=True, grid=False)
     return alt.X("learning_rate:Q", title="learning rate η", scale=scale, axis=axis)
 
 
-def _panels(chart: Any) -> Any:
+def _panels(rows: Rows, chart: Any) -> Any:
+    runs = list(dict.fromkeys(row["run"] for row in rows.trials))
     return finished(
         chart.properties(data=named("trials"))
         .transform_filter("isValid(datum.learning_rate)")
-        .facet(facet=alt.Facet("run:N", title=None, sort=None), columns=2)
+        .facet(column=alt.Column("run:N", title=None, sort=runs), row=alt.Row("method:N", title=None))
     )

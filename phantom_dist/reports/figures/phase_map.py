@@ -62,7 +62,7 @@ def phase_shares(rows: Rows) -> Any | None:
     located = _located(rows)
     field, title = ("log_ratio", "learning rate η / η_c") if located else ("learning_rate", "learning rate η")
     grid = (
-        outcome_shares(rows, field, title, by="way")
+        outcome_shares(rows, field, title, by=["way"])
         .properties(data=named("trials"))
         .transform_filter(f"isValid(datum.{field})")
         .facet(facet=alt.Facet("way:N", title=None), columns=2)
@@ -88,7 +88,7 @@ def outcome_marks(rows: Rows, x: Any, y: Any) -> Any:
     )
 
 
-def outcome_shares(rows: Rows, field: str, title: str, *, by: str) -> Any:
+def outcome_shares(rows: Rows, field: str, title: str, *, by: list[str]) -> Any:
     """Boxes: of the trials in a range of `field`, how many ended in each outcome; the number stands in the box."""
     present = {row["outcome"] for row in rows.trials}
     order = [outcome.value for outcome in OUTCOMES if outcome.value in present]
@@ -97,8 +97,8 @@ def outcome_shares(rows: Rows, field: str, title: str, *, by: str) -> Any:
     base = (
         alt.Chart()
         .transform_calculate(bin=f"{inner} : {len(edges) - 2}")
-        .transform_aggregate(trials="count()", groupby=[by, "bin", "outcome"])
-        .transform_joinaggregate(all="sum(trials)", groupby=[by, "bin"])
+        .transform_aggregate(trials="count()", groupby=[*by, "bin", "outcome"])
+        .transform_joinaggregate(all="sum(trials)", groupby=[*by, "bin"])
         .transform_calculate(share="datum.trials / datum.all")
     )
     names = [_edge_name(field, edges[i], edges[i + 1]) for i in range(len(edges) - 1)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import Figure, finished, named, tooltip, zero_line
+from phantom_dist.reports.figures.chart import Figure, finished, named, step_axis, tooltip, zero_line
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.theme import BLUE, INK, MAROON, ORANGE, WORDS, axis_title
 
@@ -29,7 +29,11 @@ def player(rows: Rows) -> Any | None:
     )
     left = alt.vconcat(_triangle(), _bars(), spacing=24)
     right = alt.vconcat(_parts(), _gap(), spacing=14)
-    return finished(alt.hconcat(left, right, spacing=40).resolve_scale(color="independent").add_params(step))
+    return finished(
+        alt.hconcat(left, right, spacing=40)
+        .resolve_scale(color="independent", strokeDash="independent")
+        .add_params(step)
+    )
 
 
 def _triangle() -> Any:
@@ -102,7 +106,7 @@ def _parts() -> Any:
         .transform_calculate(part="replace(datum.part, '_', ' ')")
     )
     words = [name.replace("_", " ") for name in names]
-    x = _steps()
+    x = step_axis()
     y = alt.Y("value:Q", title="Φ = signal σ + drag δ")
     lines = base.mark_line(strokeWidth=2, tooltip=None).encode(
         x=x,
@@ -120,15 +124,11 @@ def _parts() -> Any:
 
 def _gap() -> Any:
     base = alt.Chart(named("played")).encode(
-        x=_steps(), y=alt.Y("logit_gap:Q", title=axis_title("logit_gap"))
+        x=step_axis(), y=alt.Y("logit_gap:Q", title=axis_title("logit_gap"))
     )
     line = base.mark_line(color=INK, strokeWidth=2, tooltip=None)
     here = base.transform_filter(_HERE).mark_point(filled=True, size=70, color=INK, opacity=1)
     return alt.layer(zero_line(), line, here.encode(tooltip=_tip()), _now()).properties(width=420, height=130)
-
-
-def _steps() -> Any:
-    return alt.X("step:Q", title=axis_title("step"), axis=alt.Axis(tickMinStep=1, format="d", grid=False))
 
 
 def _now() -> Any:

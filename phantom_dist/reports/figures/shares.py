@@ -54,7 +54,9 @@ def shares_in_sum(rows: Rows) -> Any | None:
         .encode(x="total:Q", y=y)
     )
     grid = (
-        alt.layer(bar("readout_sum", "readout", -4), bar("geometry_sum", "geometry", 4), sums, data=named("trials"))
+        alt.layer(
+            bar("readout_sum", "readout", -4), bar("geometry_sum", "geometry", 4), sums, data=named("trials")
+        )
         .transform_filter(alt.datum.place == UNDER)
         .properties(width=330 if len(ways_of(rows)) > 1 else 720, height=line_height(rows))
         .facet(facet=alt.Facet("way:N", title=None), columns=2)

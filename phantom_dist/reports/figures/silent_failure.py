@@ -6,9 +6,9 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import Figure, finished, named, tooltip, zero_line
+from phantom_dist.reports.figures.chart import Figure, finished, named, step_axis, tooltip, zero_line
 from phantom_dist.reports.rows import UNDER, Rows
-from phantom_dist.reports.theme import INK, axis_title, outcome_scale
+from phantom_dist.reports.theme import INK, axis_title, outcome_dash, outcome_scale
 
 _PANELS = ("loss", "logit_gap", "signal", "drag")
 
@@ -28,12 +28,12 @@ def _panel(rows: Rows, name: str) -> Any:
     present = {row["outcome"] for row in rows.steps}
     colour = alt.Color("outcome:N", title="outcome", scale=outcome_scale(present, 0))
     base = alt.Chart(named("detail")).encode(
-        x=alt.X("step:Q", title=axis_title("step"), axis=alt.Axis(tickMinStep=1, format="d", grid=False)),
+        x=step_axis(),
         y=alt.Y(f"{name}:Q", title=axis_title(name), scale=alt.Scale(zero=name != "loss")),
     )
     lines = base.mark_line(strokeWidth=1.7, strokeCap="round", tooltip=None).encode(
         color=colour,
-        strokeDash=alt.StrokeDash("outcome:N", title="outcome", scale=outcome_scale(present, 2)),
+        strokeDash=outcome_dash(),
         detail="trial_id:N",
     )
     halo = (
@@ -59,12 +59,21 @@ def _panel(rows: Rows, name: str) -> Any:
 
 
 def _ends(name: str) -> Any:
-    """The ratio η/η_c at the end of the lines that have room for it."""
+    """The ratio η/η_c at the end of a line: always of the last failure, of the others where no other one is in the way."""
+    apart = "0.06 * (datum.highest - datum.lowest)"
     return (
         alt.Chart(named("detail"))
-        .transform_filter(alt.datum.labelled)
+        .transform_filter(f"isValid(datum.{name})")
+        .transform_joinaggregate(lowest=f"min({name})", highest=f"max({name})")
         .transform_joinaggregate(last="max(step)", groupby=["trial_id"])
         .transform_filter("datum.step === datum.last")
+        .transform_calculate(named=f"datum.place === '{UNDER}' ? datum.{name} : null")
+        .transform_joinaggregate(failure="max(named)")
+        .transform_window([{"op": "lag", "field": name, "as": "below"}], sort=[{"field": name}])
+        .transform_filter(
+            f"isValid(datum.named) || (datum.{name} - datum.below >= {apart} || !isValid(datum.below)) "
+            f"&& (!isValid(datum.failure) || abs(datum.{name} - datum.failure) >= {apart})"
+        )
         .transform_calculate(words="format(datum.ratio, '.3~r') + ' η_c'")
         .mark_text(align="left", dx=7, fontSize=10.5, color=INK)
         .encode(x="step:Q", y=f"{name}:Q", text="words:N")
@@ -112,7 +121,7 @@ def _lines(rows: Rows, name: str, title: str) -> list[Any]:
     colour = alt.Color("outcome:N", title="outcome", scale=outcome_scale(present, 0))
     lines = base.mark_line(strokeWidth=1.6, strokeCap="round", opacity=0.8).encode(
         color=colour,
-        strokeDash=alt.StrokeDash("outcome:N", title="outcome", scale=outcome_scale(present, 2)),
+        strokeDash=outcome_dash(),
         detail="trial_id:N",
         tooltip=tooltip("pair", "way", "model", "ratio", "outcome", "step", "loss", "logit_gap"),
     )

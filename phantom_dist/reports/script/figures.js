@@ -31,6 +31,8 @@ class PlottedFigure {
     });
     this.view = result.view;
     this.drawn = variant;
+    const zooms = JSON.stringify(this.specs[variant]).includes('"bind":"scales"');
+    for (const button of this.element.closest("figure").querySelectorAll("[data-do^=zoom], [data-do=reset]")) button.hidden = !zooms;
     this.view.addEventListener("click", (event, item) => pickTrial(item?.datum?.trial_id));
     this.mark();
   }
@@ -87,6 +89,7 @@ const plotted = [...document.querySelectorAll("[data-figure]")].map((element) =>
 
 // One at a time, those in sight first, with a pause in which the page answers; a newer wish replaces an older one.
 let wish = 0;
+let stale = new Set();
 async function drawAll(which = () => true) {
   const mine = ++wish;
   stale = new Set([...stale, ...plotted.filter(which)]);
@@ -106,7 +109,6 @@ async function drawAll(which = () => true) {
     if (!performance.getEntriesByName("all-figures").length) performance.mark("all-figures");
   }
 }
-let stale = new Set();
 function next() {
   const waiting = plotted.filter((figure) => stale.has(figure));
   const seen = (figure) => {

@@ -42,7 +42,7 @@ const store = (() => {
     row.log_ratio = row.ratio ? Math.log(row.ratio) : null;
     row.relative_final_gap = over(row.gap_final, Math.abs(row.gap_0));
   });
-  const carried = ["run", "model", "pair", "line", "way", "method", "number", "trial_id", "learning_rate", "ratio", "place", "near", "labelled", "outcome"];
+  const carried = ["run", "model", "pair", "line", "way", "method", "number", "trial_id", "learning_rate", "ratio", "place", "near", "outcome"];
   const stepsOf = new Map();
   for (const row of steps) {
     const trial = trials[row.trial];
