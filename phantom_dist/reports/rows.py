@@ -44,13 +44,15 @@ class Rows:
     `problems`: one row per critical rate asked for, found or not. `trials`: all trials that were trained;
     their `ratio` is None where there is no η_c. `predictions`: one row per critical rate that the law predicts, with
     measured over predicted (`found_ratio`), the interval in the same unit, and the law's groups. `steps`: the trace
-    rows of the trials that `sample` chose, `sampled` of them. `others`: trials without training (refused, failed).
+    rows of the trials that `sample` chose, `sampled` of them. `opening`: number of the problem at which details open, the
+    first with a silent failure just under η_c. `others`: trials without training (refused, failed).
     """
 
     problems: list[Row]
     trials: list[Row]
     steps: list[Row]
     sampled: int
+    opening: int | None
     others: list[Row]
     predictions: list[Row]
     several_models: bool
@@ -82,6 +84,7 @@ class Rows:
             trials=trained,
             steps=steps,
             sampled=len(chosen),
+            opening=_opening(problems, trained, drawn),
             others=[row for row in trials if not Outcome(row["outcome"]).trained],
             predictions=[
                 _predicted(naming.of(dict(record) | {"run": run.name, "law": run.law, "number": number}))
@@ -96,12 +99,11 @@ class Rows:
         """The problems that have a critical rate."""
         return [row for row in self.problems if _finite(row.get("eta_c"))]
 
-    @property
-    def opening(self) -> int | None:
-        """Number of the problem at which details open: the first with a silent failure just under η_c."""
-        drawn = [row["number"] for row in self.problems if row["drawn"]]
-        silent = {row["number"] for row in self.trials if row["place"] == UNDER and row.get("silent")}
-        return next((number for number in drawn if number in silent), drawn[0] if drawn else None)
+
+def _opening(problems: Sequence[Row], trials: Sequence[Row], drawn: set[int]) -> int | None:
+    silent = {row["number"] for row in trials if row["place"] == UNDER and row.get("silent")}
+    shown = [row["number"] for row in problems if row["number"] in drawn]
+    return next((number for number in shown if number in silent), shown[0] if shown else None)
 
 
 def plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ function offerProblems() {
 function offerTrials() {
   const element = select("player-trial");
   if (!element) return;
-  const trials = store.trials.filter((row) => row.number === state.problem && store.stepsOf.has(row.trial_id));
+  const trials = store.trials.filter((row) => row.number === state.problem && store.hasSteps(row.trial_id));
   trials.sort((a, b) => a.learning_rate - b.learning_rate);
   if (!trials.some((row) => row.trial_id === state.trial)) {
     state.trial = (trials.find((row) => row.place === page.under) ?? trials[0])?.trial_id ?? null;
@@ -30,7 +30,7 @@ function offerTrials() {
 }
 
 function pickTrial(trial) {
-  if (trial === undefined || !store.trials[trial] || !store.stepsOf.has(trial)) return;
+  if (trial === undefined || !store.trials[trial] || !store.hasSteps(trial)) return;
   state.trial = trial;
   const { number } = store.trials[trial];
   if (number !== null && number !== state.problem) state.problem = number;

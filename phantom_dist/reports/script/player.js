@@ -7,7 +7,7 @@ const player = (() => {
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   let timer = null;
 
-  const steps = () => store.stepsOf.get(state.trial) ?? [];
+  const steps = () => store.stepsOf(state.trial);
   const format = (value, digits = 3) => (value === null ? "unknown" : Number(value.toPrecision(digits)).toString().replace("-", "−"));
 
   function sentence(row, last) {

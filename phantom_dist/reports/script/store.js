@@ -22,40 +22,58 @@ function unpackColumn({ kind, bytes, words }) {
   );
 }
 
-function unpack({ length, columns }) {
-  const rows = Array.from({ length }, () => ({}));
-  for (const [name, packed] of Object.entries(columns)) {
-    const values = unpackColumn(packed);
-    for (let i = 0; i < length; i++) rows[i][name] = values[i];
-  }
-  return rows;
+const unpackColumns = ({ columns }) =>
+  Object.fromEntries(Object.entries(columns).map(([name, packed]) => [name, unpackColumn(packed)]));
+
+function unpack(table) {
+  const columns = Object.entries(unpackColumns(table));
+  return Array.from({ length: table.length }, (_, i) => {
+    const row = {};
+    for (const [name, values] of columns) row[name] = values[i];
+    return row;
+  });
 }
 
 const over = (value, scale) => (value === null || !scale ? null : value / scale);
 
 const store = (() => {
-  const { problems, trials, steps, predictions, compared } = Object.fromEntries(
-    Object.entries(page.tables).map(([name, table]) => [name, unpack(table)]),
+  const { problems, trials, predictions, compared } = Object.fromEntries(
+    ["problems", "trials", "predictions", "compared"].map((name) => [name, unpack(page.tables[name])]),
   );
   trials.forEach((row, i) => {
     row.trial_id = i;
     row.log_ratio = row.ratio ? Math.log(row.ratio) : null;
     row.relative_final_gap = over(row.gap_final, Math.abs(row.gap_0));
   });
+
+  // A trial's steps stand together, so where they begin and end says it all; rows are made when they are asked for.
+  const columns = unpackColumns(page.tables.steps);
+  const found = new Map();
+  columns.trial.forEach((trial, i) => {
+    if (found.has(trial)) found.get(trial)[1] = i + 1;
+    else found.set(trial, [i, i + 1]);
+  });
   const carried = ["run", "model", "pair", "line", "way", "method", "number", "trial_id", "learning_rate", "ratio", "place", "near", "outcome"];
-  const stepsOf = new Map();
-  for (const row of steps) {
-    const trial = trials[row.trial];
-    for (const name of carried) row[name] = trial[name];
-    row.order_parameter = row.signal === null || row.drag === null ? null : row.signal + row.drag;
-    row.rest = row.p_target === null || row.p_competitor === null ? null : 1 - row.p_target - row.p_competitor;
-    row.progress = row.step / trial.steps;
-    row.relative_loss = over(row.loss, trial.loss_0);
-    row.relative_gap = over(row.logit_gap, Math.abs(trial.gap_0));
-    if (!stepsOf.has(row.trial)) stepsOf.set(row.trial, []);
-    stepsOf.get(row.trial).push(row);
+  const measured = Object.keys(columns).filter((name) => name !== "trial");
+
+  function stepsOf(trial) {
+    if (!found.has(trial)) return [];
+    const of = trials[trial];
+    const row = (i) => {
+      const step = {};
+      for (const name of carried) step[name] = of[name];
+      for (const name of measured) step[name] = columns[name][i];
+      step.order_parameter = step.signal === null || step.drag === null ? null : step.signal + step.drag;
+      step.rest = step.p_target === null || step.p_competitor === null ? null : 1 - step.p_target - step.p_competitor;
+      step.progress = step.step / of.steps;
+      step.relative_loss = over(step.loss, of.loss_0);
+      step.relative_gap = over(step.logit_gap, Math.abs(of.gap_0));
+      return step;
+    };
+    const [start, end] = found.get(trial);
+    return Array.from({ length: end - start }, (_, i) => row(start + i));
   }
-  return { problems, trials, predictions, compared, stepsOf };
+  return { problems, trials, predictions, compared, stepsOf, hasSteps: (trial) => found.has(trial) };
 })();
 
 // What is shown: null is everything. `problem` is the one shown in detail, `trial` the one that is played.
@@ -72,12 +90,12 @@ const DATASETS = {
   failures: () =>
     store.trials
       .filter((row) => row.place === page.under && picked(row))
-      .flatMap((row) => store.stepsOf.get(row.trial_id) ?? []),
+      .flatMap((row) => store.stepsOf(row.trial_id)),
   detail: () =>
     store.trials
       .filter((row) => row.number === state.problem && row.near !== null && row.near < page.around)
-      .flatMap((row) => store.stepsOf.get(row.trial_id) ?? []),
-  played: () => store.stepsOf.get(state.trial) ?? [],
+      .flatMap((row) => store.stepsOf(row.trial_id)),
+  played: () => store.stepsOf(state.trial),
 };
 
 // Vega marks the rows that it is given, so each view gets its own.
