@@ -9,14 +9,13 @@ from typing import Any
 import vl_convert
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.reports.figures.chart import DATASETS, dataset, specification
 from phantom_dist.reports.rows import Rows
 
 
 def picture(figure: Callable[[Rows], Any | None], rows: Rows, file: Path, *, scale: float = 2.0) -> None:
     """Draw a function of `reports.figures` on white, as PNG or SVG by the file's ending.
 
-    A selector keeps the problem at which it opens. `scale` multiplies a PNG's 72 pixels per inch.
+    A figure about one problem shows the first with a silent failure. `scale` multiplies a PNG's 72 pixels per inch.
 
     Raises:
         InputError: another ending, or the rows hold nothing for this figure.
@@ -26,7 +25,7 @@ def picture(figure: Callable[[Rows], Any | None], rows: Rows, file: Path, *, sca
     chart = figure(rows)
     if chart is None:
         raise InputError(f"{file}: the runs hold nothing that {figure.__name__} could draw")
-    drawn = specification(chart, {name: dataset(rows, name) for name in DATASETS}) | {"background": "white"}
+    drawn = chart.to_dict() | {"background": "white"}
     if file.suffix == ".png":
         file.write_bytes(vl_convert.vegalite_to_png(drawn, scale=scale))
     else:
