@@ -1,7 +1,7 @@
 """Where a gap ends if training goes on: a line through the latest looks over the sum of learning rates.
 
 First order (README, "What is measured"): g moves by κ η per step, so over τ_s = Σ_{r<=s} η_r it is straight while κ
-keeps its value. What is left is η (T - s) at most where the learning rate does not rise again.
+keeps its value.
 """
 
 from __future__ import annotations

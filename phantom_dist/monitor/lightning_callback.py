@@ -60,6 +60,7 @@ class PhantomLightningCallback(Callback):  # type: ignore[misc]
             self.tokenizer,
             self.watch,
             optimizer=trainer.optimizers[0] if trainer.optimizers else None,
+            scheduler=self._scheduler(trainer),
             total_steps=int(total) if total != float("inf") else None,
             log=log,
             record=self.record,
@@ -86,6 +87,11 @@ class PhantomLightningCallback(Callback):  # type: ignore[misc]
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The monitor's state, from the checkpoint."""
         self._kept = state_dict or None
+
+    @staticmethod
+    def _scheduler(trainer: Any) -> Any:
+        """The scheduler that steps with the optimizer; None where there is none."""
+        return next((c.scheduler for c in trainer.lr_scheduler_configs if c.interval == "step"), None)
 
     def _language_model(self, module: Any) -> Any:
         if self.model is not None:

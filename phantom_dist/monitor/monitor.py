@@ -26,6 +26,7 @@ from phantom_dist.monitor.look import Reading, read
 from phantom_dist.monitor.pacing import Clock, Pacing
 from phantom_dist.monitor.rate import law_says
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry, readout_module
+from phantom_dist.monitor.schedule_ahead import ScheduleAhead
 from phantom_dist.monitor.settings import MonitorSettings
 from phantom_dist.monitor.undisturbed import undisturbed
 from phantom_dist.monitor.verdict import Course, Finding, Progress
@@ -58,6 +59,8 @@ class Monitor:
         tokenizer: its tokenizer.
         watch: a contexts file, contexts, or None for the near-synonyms that ship with the package.
         optimizer: where the learning rate is read from; without it give each step's to `step`, or leave it out.
+        scheduler: the learning rate's; where it is a `LambdaLR`, as transformers' are, its rest is known, else the rate
+            is taken to stay.
         total_steps: optimizer steps of the whole training; without it the monitor reckons with as many again.
         log: called with (values, step) at each look.
         record: a JSON-lines file that looks and warnings are appended to (`open_monitor_log` reads it).
@@ -78,6 +81,7 @@ class Monitor:
         watch: Watch = None,
         *,
         optimizer: Any = None,
+        scheduler: Any = None,
         total_steps: int | None = None,
         log: Log | None = None,
         record: str | os.PathLike[str] | None = None,
@@ -96,6 +100,7 @@ class Monitor:
         self.total_steps = total_steps
         self._active = _is_first() if active is None else active
         self._optimizer, self._log, self._record, self._on_warning = optimizer, log, record, on_warning
+        self._ahead = ScheduleAhead(scheduler, total_steps)
         self._courses: dict[str, Course] = {}
         self._step, self._tau, self._learning_rate, self._rising = 0, 0.0, self._rate_in_use() or 0.0, False
         if not self._active:
@@ -211,7 +216,10 @@ class Monitor:
                 with undisturbed(self.model):
                     readings = read(self.model, [w.tokens for w in self.watched], self._geometry)
                 self._publish(readings)
-            self._judge(readings)
+                found = self._judge(readings)
+            with self.pacing.working():
+                for watched, finding in found:
+                    self._warn(watched, finding)
         except Exception as error:
             self.stopped = f"{type(error).__name__}: {error}"
             logger.warning(
@@ -235,25 +243,25 @@ class Monitor:
             }
             self._log(values | {"phantom/cost_share": self.cost_share}, self._step)
 
-    def _judge(self, readings: list[Reading]) -> None:
+    def _judge(self, readings: list[Reading]) -> list[tuple[Watched, Finding]]:
         now = Progress(
             step=self._step,
             total=self.total_steps,
-            learning_rate=self._learning_rate,
             tau=self._tau,
+            left=self._tau if self.total_steps is None else self._ahead.left(self._step, self._learning_rate),
             rising=self._rising,
         )
-        for w, reading in zip(self.watched, readings, strict=True):
-            finding = self._courses[w.context.id].add(reading, now, self.settings)
-            if finding is not None:
-                with self.pacing.working():
-                    self._warn(w, finding)
+        found = [
+            (w, self._courses[w.context.id].add(reading, now, self.settings))
+            for w, reading in zip(self.watched, readings, strict=True)
+        ]
+        return [(w, finding) for w, finding in found if finding is not None]
 
     def _warn(self, watched: Watched, finding: Finding) -> None:
         law = None
         if finding.kind != "diverged" and self.total_steps is not None and self.pacing.affords(PROBE):
-            left = self.total_steps - self._step
-            law = law_says(self.model, self._optimizer, watched.tokens, self._learning_rate, left)
+            left = self._ahead.left(self._step, self._learning_rate)
+            law = law_says(self.model, self._optimizer, watched.tokens, left)
         failure = SilentFailure(watched=watched, finding=finding, learning_rate=self._learning_rate, law=law)
         self.warnings.append(failure)
         logger.warning("%s", failure.message)

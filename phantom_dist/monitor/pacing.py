@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,7 +28,7 @@ class Pacing:
         self.spent = 0.0
         self._clock = clock
         self._started = clock()
-        self._last_cost = 0.0
+        self._costs: deque[float] = deque(maxlen=3)
         self._last_step: int | None = None
 
     @property
@@ -48,8 +49,9 @@ class Pacing:
         return self.affords(2)
 
     def affords(self, looks: float) -> bool:
-        """Whether the budget has room for as much time as so many looks took."""
-        return self.spent + looks * self._last_cost <= self.budget * self.elapsed
+        """Whether the budget has room for so many looks like the dearest of the last three; one of 1 has always."""
+        cost = max(self._costs, default=0.0)
+        return self.budget >= 1 or self.spent + looks * cost <= self.budget * self.elapsed
 
     @contextmanager
     def looking(self, step: int) -> Iterator[None]:
@@ -57,7 +59,7 @@ class Pacing:
         with self.working():
             before = self._clock()
             yield
-            self._last_cost = self._clock() - before
+            self._costs.append(self._clock() - before)
         self._last_step, self.looks = step, self.looks + 1
 
     @contextmanager

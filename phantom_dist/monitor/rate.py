@@ -1,6 +1,6 @@
 """What the law says of the learning rate in use: Π = η T κ / |g| against the range of Π_c that was calibrated.
 
-κ is measured where training stands, T counts the steps that are left at the present rate, and g is the gap left:
+κ is measured where training stands, η T is the sum of the learning rates to come, and g is the gap that is left:
 to first order a training on this context alone would close it by its end at Π = 1. The law was calibrated on exactly
 that, one context and a constant rate from the untouched model; for batches of text it is an indication, no more. Our
 reconstruction, not the paper's. Cost: one forward and two backward passes of one prompt.
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phantom_dist.core.trial import Optimizer, Schedule, Tokens
+from phantom_dist.core.trial import Optimizer, Tokens
 from phantom_dist.instruments import kernel_rate, readout
 from phantom_dist.law.file import read_law
 from phantom_dist.monitor.look import last_logits
@@ -42,22 +42,22 @@ class LawSays:
     reason: str
 
 
-def law_says(model: Any, optimizer: Any, pair: Tokens, learning_rate: float, left: int) -> LawSays | None:
-    """The law's word on `left` more steps at this rate; None where it has none.
+def law_says(model: Any, optimizer: Any, pair: Tokens, left: float) -> LawSays | None:
+    """The law's word on steps whose learning rates add up to `left`; None where it has none.
 
     It has none for an optimizer that is neither SGD nor Adam's kind, for a class without calibration, at the last step.
     """
     settings = optimizer_settings(optimizer)
-    if settings is None or left < 1:
+    if settings is None or left <= 0:
         return None
     way = f"{_method(model)} {settings.name}"
     known = pi_c_range(way)
     if known is None:
         return None
     kappa, gap = _kappa(model, pair, settings)
-    steps = kernel_rate.effective_steps(left, Schedule(), settings)
+    built_up = 1 / (1 - settings.momentum)
     return LawSays(
-        pi=kernel_rate.dimensionless_rate(learning_rate, steps, kappa, gap),
+        pi=kernel_rate.dimensionless_rate(left, built_up, kappa, gap),
         pi_c=known,
         way=way,
         kappa=kappa,
@@ -116,7 +116,7 @@ def _kappa(model: Any, pair: Tokens, optimizer: Optimizer) -> tuple[float, float
         del slopes
         rises = _gradients(gap, parameters, keep=False)
     kappa = -sum(map(kernel_rate.inner_product, rises, directions))
-    return kappa, float(gap)
+    return kappa, gap.item()
 
 
 def _gradients(value: Tensor, parameters: list[Any], *, keep: bool) -> tuple[Tensor, ...]:

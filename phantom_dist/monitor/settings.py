@@ -2,7 +2,7 @@
 
 A silent failure is a forecast: the loss on the watched word has fallen, yet at its pace the gap will not be closed when
 training ends. The pace is the gap's slope over the sum of learning rates, so warm-up and decay don't look like a change
-of it. Every doubt is settled for the run: the future may be faster than the past, the learning rate may stay as high as
+of it. Every doubt is settled for the run: the future may be faster than the past, an unknown schedule stays as high as
 it is now, and noise counts as progress. A warning says that even so the right word does not overtake.
 """
 

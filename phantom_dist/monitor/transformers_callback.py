@@ -73,6 +73,7 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
             self._tokenizer(),
             watch,
             optimizer=kwargs.get("optimizer"),
+            scheduler=kwargs.get("lr_scheduler"),
             total_steps=state.max_steps,
             log=self._log,
             record=self.record or os.path.join(args.output_dir, RECORD),

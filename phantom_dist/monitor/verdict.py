@@ -22,20 +22,15 @@ Kind = Literal["kinematic", "structural", "diverged"]
 class Progress:
     """Where training is.
 
-    step: optimizer steps taken. total: how many there will be; None if unknown. learning_rate: of the next step.
-    tau: τ, the sum of learning rates so far. rising: the learning rate is still warming up.
+    step: optimizer steps taken. total: how many there will be; None if unknown. tau: τ, the sum of learning rates so
+    far. left: the sum of those to come; where nobody knows the end, as much again. rising: still warming up.
     """
 
     step: int
     total: int | None
-    learning_rate: float
     tau: float
+    left: float
     rising: bool
-
-    @property
-    def left(self) -> float:
-        """The largest τ that may yet come: the rest at this rate; where nobody knows the end, as much again."""
-        return self.tau if self.total is None else self.learning_rate * max(self.total - self.step, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +69,7 @@ class Course:
         self.readings.append(reading)
         if not _finite(reading):
             return self._say(self._finding("diverged", now, now.step, None))
-        if not all(map(_finite, self.readings)) or len(self.steps) < settings.fewest_looks:
+        if "diverged" in self.said or len(self.steps) < settings.fewest_looks:
             return None
         gaps = line(self.taus, [r.logit_gap for r in self.readings])
         self.agreeing = self.agreeing + 1 if self._lost(gaps, now, settings) else 0
