@@ -37,9 +37,15 @@ class Reading:
     drag: float
 
 
-def read(model: Any, pairs: Sequence[Tokens], geometry: ReadoutGeometry) -> list[Reading]:
-    """The readings of all pairs, in order; the model is in evaluation mode and takes no gradients."""
-    logits_kV = last_logits(model, [pair.prompt for pair in pairs])
+def read(
+    model: Any, pairs: Sequence[Tokens], geometry: ReadoutGeometry, logits_kV: Tensor | None = None
+) -> list[Reading]:
+    """The readings of all pairs, in order; the model is in evaluation mode and takes no gradients.
+
+    `logits_kV` where the model was asked already.
+    """
+    if logits_kV is None:
+        logits_kV = last_logits(model, [pair.prompt for pair in pairs])
     overlap_k, lever_kV = geometry.now()
     t_k = torch.tensor([pair.target for pair in pairs], device=logits_kV.device)
     c_k = torch.tensor([pair.competitor for pair in pairs], device=logits_kV.device)

@@ -14,11 +14,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.trial import Context, Tokens
@@ -68,7 +69,7 @@ class Monitor:
         settings: interval, budget and thresholds.
         state: `state_dict()` of the training that is resumed.
         active: whether this process looks; None: the first process of the default group.
-        clock: seconds; for tests.
+        clock: seconds, by which the budget is kept.
 
     Raises:
         InputError: a model, a watch list or a state that can't be used.
@@ -107,20 +108,17 @@ class Monitor:
             return
         every = settings.every or (10 if total_steps is None else max(1, total_steps // 50))
         self.pacing = Pacing(every, settings.budget, clock)
+        logits_kV = None
         with self.pacing.working():
             readout_module(self.model)
             if state is None:
-                contexts = contexts_of(watch)
-                with undisturbed(self.model):
-                    self.watched, self.refused = choose(self.model, tokenizer, contexts, settings.thresholds)
-                self._courses = {w.context.id: Course() for w in self.watched}
-                self._say_refused()
+                logits_kV = self._choose(tokenizer, contexts_of(watch))
             else:
                 self._restore(state)
             self._geometry = ReadoutGeometry(self.model, [w.tokens for w in self.watched])
             self._write([self._start_row()])
         if state is None:
-            self._look()
+            self._look(logits_kV)
 
     @property
     def cost_share(self) -> float:
@@ -180,6 +178,15 @@ class Monitor:
             ],
         }
 
+    def _choose(self, tokenizer: Any, contexts: Sequence[Context]) -> Tensor | None:
+        with undisturbed(self.model):
+            self.watched, self.refused, logits_kV = choose(
+                self.model, tokenizer, contexts, self.settings.thresholds
+            )
+        self._courses = {w.context.id: Course() for w in self.watched}
+        self._say_refused()
+        return logits_kV
+
     def _restore(self, state: Mapping[str, Any]) -> None:
         if state.get("version") != STATE:
             raise InputError(
@@ -197,6 +204,8 @@ class Monitor:
                 agreeing=entry["agreeing"],
                 said=set(entry["said"]),
             )
+        if self._last_look is not None:
+            self.pacing.resume(self._last_look)
 
     @property
     def _last_look(self) -> int | None:
@@ -206,7 +215,7 @@ class Monitor:
     def _looks_on(self) -> bool:
         return self.stopped is None and bool(self.watched)
 
-    def _look(self) -> None:
+    def _look(self, logits_kV: Tensor | None = None) -> None:
         """A look at this step. A failure in here must not end somebody's training: it ends the monitor."""
         if not self._looks_on():
             return
@@ -214,7 +223,7 @@ class Monitor:
             _wait(self.model)
             with self.pacing.looking(self._step):
                 with undisturbed(self.model):
-                    readings = read(self.model, [w.tokens for w in self.watched], self._geometry)
+                    readings = read(self.model, [w.tokens for w in self.watched], self._geometry, logits_kV)
                 self._publish(readings)
                 found = self._judge(readings)
             with self.pacing.working():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ class Pacing:
     """Decides which steps are looked at from what looking has cost so far.
 
     A look is due `every` steps after the last, if its cost and that of one more, kept back for the end of training,
-    fit into `budget` times all the time that has gone by. Where they don't, the interval grows by itself.
+    fit into `budget` times all the time that has gone by. Where they don't, the interval grows by itself; a look that
+    took longer than expected is paid off before the next.
 
     Args:
         every: steps between looks.
@@ -28,7 +30,7 @@ class Pacing:
         self.spent = 0.0
         self._clock = clock
         self._started = clock()
-        self._costs: deque[float] = deque(maxlen=3)
+        self._costs: deque[float] = deque(maxlen=5)
         self._last_step: int | None = None
 
     @property
@@ -49,9 +51,13 @@ class Pacing:
         return self.affords(2)
 
     def affords(self, looks: float) -> bool:
-        """Whether the budget has room for so many looks like the dearest of the last three; one of 1 has always."""
-        cost = max(self._costs, default=0.0)
+        """Whether the budget has room for so many looks, as dear as the last five's median; one of 1 has always."""
+        cost = statistics.median(self._costs) if self._costs else 0.0
         return self.budget >= 1 or self.spent + looks * cost <= self.budget * self.elapsed
+
+    def resume(self, last_step: int) -> None:
+        """The last look was at this step, before the training was resumed."""
+        self._last_step = last_step
 
     @contextmanager
     def looking(self, step: int) -> Iterator[None]:

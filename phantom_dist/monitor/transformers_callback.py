@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import Trainer, TrainerCallback
 from phantom_dist.core.errors import InputError
 from phantom_dist.monitor.candidates import find_contexts
 from phantom_dist.monitor.monitor import Monitor, unwrapped
+from phantom_dist.monitor.pacing import Clock
 from phantom_dist.monitor.settings import MonitorSettings
 from phantom_dist.monitor.warning import SilentFailure
 from phantom_dist.monitor.watch import Watch
@@ -36,6 +38,7 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
         record: the record's file; None: `phantom_monitor.jsonl` in the output directory.
         on_warning: called with each `SilentFailure`.
         settings: interval, budget and thresholds.
+        clock: seconds, by which the budget is kept.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
         record: str | os.PathLike[str] | None = None,
         on_warning: Callable[[SilentFailure], None] | None = None,
         settings: MonitorSettings = MonitorSettings(),  # noqa: B008 - frozen
+        clock: Clock = time.perf_counter,
     ) -> None:
         self.trainer = trainer
         self.watch = watch
@@ -54,6 +58,7 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
         self.record = record
         self.on_warning = on_warning
         self.settings = settings
+        self.clock = clock
         self.monitor: Monitor | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -81,6 +86,7 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
             settings=self.settings,
             state=kept,
             active=first,
+            clock=self.clock,
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

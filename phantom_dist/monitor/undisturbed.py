@@ -36,11 +36,16 @@ def undisturbed(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
     gpus = [device] if device.type == "cuda" else []
     try:
         for module, _ in flags:
-            module.training = False
+            _set(module, False)
         with torch.random.fork_rng(devices=gpus), torch.set_grad_enabled(gradients), cast:
             yield
     finally:
         for module, flag in flags:
-            module.training = flag
+            _set(module, flag)
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+def _set(module: nn.Module, training: bool) -> None:
+    """Past `Module.__setattr__`, which looks for parameters and modules first: there may be thousands of modules."""
+    object.__setattr__(module, "training", training)

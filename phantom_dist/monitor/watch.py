@@ -85,8 +85,8 @@ def _context(entry: Any, place: int) -> Context:
 @torch.no_grad()
 def choose(
     model: Any, tokenizer: Any, contexts: Sequence[Context], thresholds: Thresholds
-) -> tuple[list[Watched], dict[str, str]]:
-    """The contexts that can be watched on this model, in order, and why the others can't, by id."""
+) -> tuple[list[Watched], dict[str, str], Tensor | None]:
+    """The contexts that can be watched on this model, in order; why the others can't, by id; and the logits (k, V)."""
     refused: dict[str, str] = {}
     prompts: dict[str, tuple[tuple[int, ...], int]] = {}
     for context in contexts:
@@ -97,7 +97,7 @@ def choose(
             refused[context.id] = refusal.message
     readable = [context for context in contexts if context.id not in refused]
     if not readable:
-        return [], refused
+        return [], refused, None
     logits_kV = last_logits(model, [prompts[context.id][0] for context in readable])
     targets = sorted({prompts[context.id][1] for context in readable})
     rows_wV = centred_overlap_rows(model, targets)
@@ -109,7 +109,8 @@ def choose(
             watched.append(Watched(context=context, tokens=pair))
         except Refusal as refusal:
             refused[context.id] = refusal.message
-    return watched, refused
+    kept = [place for place, context in enumerate(readable) if context.id not in refused]
+    return watched, refused, logits_kV[kept]
 
 
 def centred_overlap_rows(model: Any, words: Sequence[int]) -> Tensor:

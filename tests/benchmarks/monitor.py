@@ -7,7 +7,10 @@ would not say. Seeds are run until there are enough failing and healthy runs.
 
 What a run is, is decided without the monitor: the model is asked before and after, one prompt at a time. Failing: the
 loss on a watched word fell and yet its rival is still preferred. Healthy: every watched word has overtaken. The rest,
-where a loss rose, is neither. The last line is one JSON object.
+where a loss rose, is neither.
+
+Everything runs in one thread and the budget is kept by its processor time, which is what the clock of a quiet machine
+would show. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -108,7 +111,7 @@ def recipe(seed: int) -> Recipe:
         if len(chosen) < 3 and context.target not in {c.target for c in chosen}:
             chosen.append(context)
     lora = source.random() < 0.4
-    rate = 10 ** source.uniform(-5.0, -3.2)
+    rate = 10 ** source.uniform(-4.8, -3.2)
     return Recipe(
         seed=seed,
         model=source.choice(zoo.names()),
@@ -116,8 +119,8 @@ def recipe(seed: int) -> Recipe:
         learning_rate=rate * (5 if lora else 1),
         schedule=source.choice(["linear", "cosine", "constant_with_warmup"]),
         warmup=source.choice([0.03, 0.1]),
-        steps=source.choice([200, 300, 400]),
-        batch=source.choice([8, 16]),
+        steps=source.choice([250, 300, 350]),
+        batch=16,
         share=source.choice([0.15, 0.3, 0.5]),
         contexts=tuple(chosen),
     )
@@ -202,7 +205,7 @@ def train(recipe: Recipe, settings: MonitorSettings = DEFAULT) -> Result:
             model=model, args=arguments, train_dataset=rows, data_collator=collate, processing_class=tokenizer
         )
         trainer.remove_callback(PrinterCallback)
-        callback = PhantomCallback(trainer, recipe.contexts, settings=settings)
+        callback = PhantomCallback(trainer, recipe.contexts, settings=settings, clock=time.process_time)
         trainer.add_callback(callback)
         with quiet():
             trainer.train()
