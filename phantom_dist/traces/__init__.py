@@ -16,6 +16,4 @@
 from phantom_dist.traces.run_directory import RunDirectory, directory_and_sweep
 from phantom_dist.traces.store import Store
 
-open_run = directory_and_sweep  # `reports` still calls it so
-
 __all__ = ["RunDirectory", "Store", "directory_and_sweep"]
