@@ -127,18 +127,16 @@ class Run:
         Raises:
             InputError: there is no such figure, or the run holds nothing that it could draw.
         """
-        from phantom_dist.reports import Rows, figures, read_run
-        from phantom_dist.reports.figures.chart import DATASETS, dataset
+        from phantom_dist.reports import figures, read_run
 
         if name not in figures.__all__:
             raise InputError(
                 f"figure {name!r}: there is no such figure.{did_you_mean(name, figures.__all__)}"
             )
-        rows = Rows.of([read_run(self.location)])
-        chart = getattr(figures, name)(rows)
+        chart = getattr(figures, name)(read_run(self.location))
         if chart is None:
             raise InputError(f"figure {name!r}: {self.location} holds nothing that it could draw")
-        return chart.properties(datasets={part: dataset(rows, part) for part in DATASETS})
+        return chart
 
     def __repr__(self) -> str:
         return f"<Run {self.location}>"
