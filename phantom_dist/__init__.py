@@ -9,7 +9,7 @@
 The map of the layers, top to bottom; imports only go down, and rows side by side don't know each other:
 
     cli
-    campaign | reports
+    campaign | reports | monitor
     refinement | scheduling
     law | engines
     traces | models | contexts | instruments
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from phantom_dist.campaign import cancel, fit, plan, predict, resume, run, status, submit
     from phantom_dist.machine import doctor
     from phantom_dist.reports import report
+    from phantom_dist.traces.monitor_log import open_monitor_log
 
 _WHERE = {
     "cancel": "phantom_dist.campaign",
     "doctor": "phantom_dist.machine",
     "fit": "phantom_dist.campaign",
+    "open_monitor_log": "phantom_dist.traces.monitor_log",
     "plan": "phantom_dist.campaign",
     "predict": "phantom_dist.campaign",
     "resume": "phantom_dist.campaign",
@@ -49,6 +51,7 @@ __all__ = [
     "cancel",
     "doctor",
     "fit",
+    "open_monitor_log",
     "plan",
     "predict",
     "report",

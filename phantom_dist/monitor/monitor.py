@@ -103,6 +103,7 @@ class Monitor:
         self._optimizer, self._log, self._record, self._on_warning = optimizer, log, record, on_warning
         self._ahead = ScheduleAhead(scheduler, total_steps)
         self._courses: dict[str, Course] = {}
+        self._over = False
         self._step, self._tau, self._learning_rate, self._rising = 0, 0.0, self._rate_in_use() or 0.0, False
         if not self._active:
             return
@@ -145,7 +146,10 @@ class Monitor:
         """The training is over: a last look if the last step had none and the budget has room, and the record's end."""
         if not self._active:
             return
-        if self._looks_on() and self._last_look != self._step and self.pacing.affords(1):
+        self._over = True
+        if self._looks_on() and self._last_look == self._step:
+            self._tell(self._judge())
+        elif self._looks_on() and self.pacing.affords(1):
             self._look()
         end = {"row": "end", "step": self._step, "looks": self.pacing.looks, "cost_share": self.cost_share}
         self._write([end])
@@ -226,9 +230,7 @@ class Monitor:
                     readings = read(self.model, [w.tokens for w in self.watched], self._geometry, logits_kV)
                 self._publish(readings)
                 found = self._judge(readings)
-            with self.pacing.working():
-                for watched, finding in found:
-                    self._warn(watched, finding)
+            self._tell(found)
         except Exception as error:
             self.stopped = f"{type(error).__name__}: {error}"
             logger.warning(
@@ -252,19 +254,30 @@ class Monitor:
             }
             self._log(values | {"phantom/cost_share": self.cost_share}, self._step)
 
-    def _judge(self, readings: list[Reading]) -> list[tuple[Watched, Finding]]:
+    def _judge(self, readings: list[Reading] | None = None) -> list[tuple[Watched, Finding]]:
+        """What is to be said of the latest readings, or again of the last ones now that training is over."""
         now = Progress(
             step=self._step,
             total=self.total_steps,
             tau=self._tau,
             left=self._tau if self.total_steps is None else self._ahead.left(self._step, self._learning_rate),
             rising=self._rising,
+            over=self._over or self._step == self.total_steps,
         )
-        found = [
-            (w, self._courses[w.context.id].add(reading, now, self.settings))
-            for w, reading in zip(self.watched, readings, strict=True)
-        ]
-        return [(w, finding) for w, finding in found if finding is not None]
+        found = []
+        for place, w in enumerate(self.watched):
+            course = self._courses[w.context.id]
+            found.append(
+                course.judge(now, self.settings)
+                if readings is None
+                else course.add(readings[place], now, self.settings)
+            )
+        return [(w, finding) for w, finding in zip(self.watched, found, strict=True) if finding is not None]
+
+    def _tell(self, found: list[tuple[Watched, Finding]]) -> None:
+        with self.pacing.working():
+            for watched, finding in found:
+                self._warn(watched, finding)
 
     def _warn(self, watched: Watched, finding: Finding) -> None:
         law = None

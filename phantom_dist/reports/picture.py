@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import vl_convert
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.reports.figures.chart import DATASETS, dataset, specification
+from phantom_dist.reports.figures.monitored import monitored
 from phantom_dist.reports.rows import Rows
+from phantom_dist.traces.monitor_log import MonitorRecord
 
 
 def picture(figure: Callable[[Rows], Any | None], rows: Rows, file: Path, *, scale: float = 2.0) -> None:
@@ -21,12 +23,28 @@ def picture(figure: Callable[[Rows], Any | None], rows: Rows, file: Path, *, sca
     Raises:
         InputError: another ending, or the rows hold nothing for this figure.
     """
-    if file.suffix not in (".png", ".svg"):
-        raise InputError(f"{file}: a picture ends in .png or .svg")
     chart = figure(rows)
     if chart is None:
         raise InputError(f"{file}: the runs hold nothing that {figure.__name__} could draw")
-    drawn = specification(chart, {name: dataset(rows, name) for name in DATASETS}) | {"background": "white"}
+    _draw(specification(chart, {name: dataset(rows, name) for name in DATASETS}), file, scale)
+
+
+def picture_of_monitored(records: Mapping[str, MonitorRecord], file: Path, *, scale: float = 2.0) -> None:
+    """Draw trainings that the monitor watched (`figures.monitored`) on white, as PNG or SVG by the file's ending.
+
+    Raises:
+        InputError: another ending, or the records hold no look.
+    """
+    chart = monitored(records)
+    if chart is None:
+        raise InputError(f"{file}: the records hold no look that could be drawn")
+    _draw(specification(chart, {}), file, scale)
+
+
+def _draw(chart: dict[str, Any], file: Path, scale: float) -> None:
+    if file.suffix not in (".png", ".svg"):
+        raise InputError(f"{file}: a picture ends in .png or .svg")
+    drawn = chart | {"background": "white"}
     if file.suffix == ".png":
         file.write_bytes(vl_convert.vegalite_to_png(drawn, scale=scale))
     else:
