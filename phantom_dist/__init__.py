@@ -13,7 +13,7 @@ The map of the layers, top to bottom; imports only go down, and rows side by sid
     cli
     notebook
     archive
-    campaign | reports
+    campaign | reports | monitor
     refinement | scheduling
     law | engines
     traces | models | contexts | instruments
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from phantom_dist.machine import doctor
     from phantom_dist.notebook import open_run
     from phantom_dist.reports import report
+    from phantom_dist.traces.monitor_log import open_monitor_log
 
 _WHERE = {
     "archive_pack": "phantom_dist.archive",
@@ -43,6 +44,7 @@ _WHERE = {
     "cancel": "phantom_dist.campaign",
     "doctor": "phantom_dist.machine",
     "fit": "phantom_dist.campaign",
+    "open_monitor_log": "phantom_dist.traces.monitor_log",
     "open_run": "phantom_dist.notebook",
     "plan": "phantom_dist.campaign",
     "predict": "phantom_dist.campaign",
@@ -60,6 +62,7 @@ __all__ = [
     "cancel",
     "doctor",
     "fit",
+    "open_monitor_log",
     "open_run",
     "plan",
     "predict",

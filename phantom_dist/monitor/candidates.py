@@ -21,6 +21,7 @@ from phantom_dist.core.trial import Context
 from phantom_dist.instruments.overlap import row_rms
 from phantom_dist.monitor.undisturbed import undisturbed
 from phantom_dist.monitor.watch import centred_overlap_rows
+from phantom_dist.monitor.wrappers import unwrapped
 
 LONGEST = 128
 """Tokens of a text that are searched."""
@@ -56,6 +57,7 @@ def find_contexts(
     Raises:
         InputError: a row that is neither a text nor has `input_ids` or `text`.
     """
+    model = unwrapped(model)
     with undisturbed(model):
         places = [
             place

@@ -18,14 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.trial import Context, Tokens
 from phantom_dist.monitor.look import Reading, read
 from phantom_dist.monitor.pacing import Clock, Pacing
-from phantom_dist.monitor.rate import law_says
+from phantom_dist.monitor.rate import LawSays, law_says
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry, readout_module
 from phantom_dist.monitor.schedule_ahead import ScheduleAhead
 from phantom_dist.monitor.settings import MonitorSettings
@@ -33,6 +32,7 @@ from phantom_dist.monitor.undisturbed import undisturbed
 from phantom_dist.monitor.verdict import Course, Finding, Progress
 from phantom_dist.monitor.warning import SilentFailure
 from phantom_dist.monitor.watch import Watch, Watched, choose, contexts_of
+from phantom_dist.monitor.wrappers import is_first_process, unwrapped, wait_for_kernels
 from phantom_dist.traces import monitor_log
 
 logger = logging.getLogger("phantom_dist.monitor")
@@ -99,10 +99,11 @@ class Monitor:
         self.warnings: list[SilentFailure] = []
         self.stopped: str | None = None
         self.total_steps = total_steps
-        self._active = _is_first() if active is None else active
+        self._active = is_first_process() if active is None else active
         self._optimizer, self._log, self._record, self._on_warning = optimizer, log, record, on_warning
         self._ahead = ScheduleAhead(scheduler, total_steps)
         self._courses: dict[str, Course] = {}
+        self._over = False
         self._step, self._tau, self._learning_rate, self._rising = 0, 0.0, self._rate_in_use() or 0.0, False
         if not self._active:
             return
@@ -118,7 +119,7 @@ class Monitor:
             self._geometry = ReadoutGeometry(self.model, [w.tokens for w in self.watched])
             self._write([self._start_row()])
         if state is None:
-            self._look(logits_kV)
+            self._guarded(lambda: self._look(logits_kV))
 
     @property
     def cost_share(self) -> float:
@@ -138,15 +139,14 @@ class Monitor:
         self._tau += used * (n - self._step)
         self._rising = ahead > self._learning_rate and self._step > 0
         self._step, self._learning_rate = n, ahead
-        if self._looks_on() and self.pacing.due(n):
-            self._look()
+        if self.pacing.due(n):
+            self._guarded(self._look)
 
     def finish(self) -> None:
         """The training is over: a last look if the last step had none and the budget has room, and the record's end."""
         if not self._active:
             return
-        if self._looks_on() and self._last_look != self._step and self.pacing.affords(1):
-            self._look()
+        self._guarded(self._last_look)
         end = {"row": "end", "step": self._step, "looks": self.pacing.looks, "cost_share": self.cost_share}
         self._write([end])
         if self._looks_on() and self.pacing.looks < self.settings.fewest_looks:
@@ -204,31 +204,23 @@ class Monitor:
                 agreeing=entry["agreeing"],
                 said=set(entry["said"]),
             )
-        if self._last_look is not None:
-            self.pacing.resume(self._last_look)
+        if self._looked_at is not None:
+            self.pacing.resume(self._looked_at)
 
     @property
-    def _last_look(self) -> int | None:
+    def _looked_at(self) -> int | None:
         courses = list(self._courses.values())
         return courses[0].steps[-1] if courses and courses[0].steps else None
 
     def _looks_on(self) -> bool:
         return self.stopped is None and bool(self.watched)
 
-    def _look(self, logits_kV: Tensor | None = None) -> None:
-        """A look at this step. A failure in here must not end somebody's training: it ends the monitor."""
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """A failure in here must not end somebody's training: it ends the monitor."""
         if not self._looks_on():
             return
         try:
-            _wait(self.model)
-            with self.pacing.looking(self._step):
-                with undisturbed(self.model):
-                    readings = read(self.model, [w.tokens for w in self.watched], self._geometry, logits_kV)
-                self._publish(readings)
-                found = self._judge(readings)
-            with self.pacing.working():
-                for watched, finding in found:
-                    self._warn(watched, finding)
+            action()
         except Exception as error:
             self.stopped = f"{type(error).__name__}: {error}"
             logger.warning(
@@ -237,6 +229,22 @@ class Monitor:
                 self.stopped,
                 exc_info=True,
             )
+
+    def _look(self, logits_kV: Tensor | None = None) -> None:
+        wait_for_kernels(self.model)
+        with self.pacing.looking(self._step):
+            with undisturbed(self.model):
+                readings = read(self.model, [w.tokens for w in self.watched], self._geometry, logits_kV)
+            self._publish(readings)
+            found = self._judge(readings)
+        self._tell(found)
+
+    def _last_look(self) -> None:
+        self._over = True
+        if self._looked_at == self._step:
+            self._tell(self._judge())
+        elif self.pacing.affords(1):
+            self._look()
 
     def _publish(self, readings: list[Reading]) -> None:
         at = {"step": self._step, "learning_rate": self._learning_rate, "cost_share": self.cost_share}
@@ -252,31 +260,50 @@ class Monitor:
             }
             self._log(values | {"phantom/cost_share": self.cost_share}, self._step)
 
-    def _judge(self, readings: list[Reading]) -> list[tuple[Watched, Finding]]:
+    def _judge(self, readings: list[Reading] | None = None) -> list[tuple[Watched, Finding]]:
+        """What is to be said of the latest readings, or again of the last ones now that training is over."""
         now = Progress(
             step=self._step,
             total=self.total_steps,
             tau=self._tau,
             left=self._tau if self.total_steps is None else self._ahead.left(self._step, self._learning_rate),
             rising=self._rising,
+            over=self._over or self._step == self.total_steps,
         )
-        found = [
-            (w, self._courses[w.context.id].add(reading, now, self.settings))
-            for w, reading in zip(self.watched, readings, strict=True)
-        ]
-        return [(w, finding) for w, finding in found if finding is not None]
+        found = []
+        for place, w in enumerate(self.watched):
+            course = self._courses[w.context.id]
+            found.append(
+                course.judge(now, self.settings)
+                if readings is None
+                else course.add(readings[place], now, self.settings)
+            )
+        return [(w, finding) for w, finding in zip(self.watched, found, strict=True) if finding is not None]
+
+    def _tell(self, found: list[tuple[Watched, Finding]]) -> None:
+        with self.pacing.working():
+            for watched, finding in found:
+                self._warn(watched, finding)
 
     def _warn(self, watched: Watched, finding: Finding) -> None:
-        law = None
-        if finding.kind != "diverged" and self.total_steps is not None and self.pacing.affords(PROBE):
-            left = self._ahead.left(self._step, self._learning_rate)
-            law = law_says(self.model, self._optimizer, watched.tokens, left)
+        law = None if finding.kind == "diverged" else self._ask_law(watched)
         failure = SilentFailure(watched=watched, finding=finding, learning_rate=self._learning_rate, law=law)
         self.warnings.append(failure)
         logger.warning("%s", failure.message)
         self._write([failure.row()])
         if self._on_warning is not None:
             self._on_warning(failure)
+
+    def _ask_law(self, watched: Watched) -> LawSays | None:
+        """The law's word where the budget has room for it; a warning must not fail for want of it."""
+        if self.total_steps is None or not self.pacing.affords(PROBE):
+            return None
+        left = self._ahead.left(self._step, self._learning_rate)
+        try:
+            return law_says(self.model, self._optimizer, watched.tokens, left)
+        except RuntimeError as error:  # gradients that don't fit beside the training's
+            logger.info("phantom_dist: the law was not asked: %s", error)
+            return None
 
     def _rate_in_use(self) -> float | None:
         groups = getattr(self._optimizer, "param_groups", None)
@@ -299,6 +326,7 @@ class Monitor:
             "row": "start",
             "format": monitor_log.FORMAT,
             "step": self._step,
+            "resumed": self._looked_at is not None,
             "total_steps": self.total_steps,
             "model": type(self.model).__name__,
             "contexts": [
@@ -318,24 +346,3 @@ class Monitor:
         except StoreError as error:
             self._record = None
             logger.warning("phantom_dist: the monitor goes on without its record: %s", error)
-
-
-def unwrapped(model: Any) -> Any:
-    """The model itself from under DDP's, torch.compile's and accelerate's wrappers."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, torch.nn.parallel.DistributedDataParallel):
-            inner = model.module
-        if inner is None:
-            return model
-        model = inner
-
-
-def _is_first() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-
-
-def _wait(model: Any) -> None:
-    """Kernels of the training step that are still running are not the monitor's time."""
-    if next(model.parameters()).device.type == "cuda":
-        torch.cuda.synchronize()

@@ -3,7 +3,8 @@
 A silent failure is a forecast: the loss on the watched word has fallen, yet at its pace the gap will not be closed when
 training ends. The pace is the gap's slope over the sum of learning rates, so warm-up and decay don't look like a change
 of it. Every doubt is settled for the run: the future may be faster than the past, an unknown schedule stays as high as
-it is now, and noise counts as progress. A warning says that even so the right word does not overtake.
+it is now, and noise counts as progress. A warning says that even so the right word does not overtake. When training is
+over there is nothing to forecast: a gap that is open then is told at once.
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ from transformers import Trainer, TrainerCallback
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.monitor.candidates import find_contexts
-from phantom_dist.monitor.monitor import Monitor, unwrapped
+from phantom_dist.monitor.monitor import Monitor
 from phantom_dist.monitor.pacing import Clock
 from phantom_dist.monitor.settings import MonitorSettings
 from phantom_dist.monitor.warning import SilentFailure
 from phantom_dist.monitor.watch import Watch
+from phantom_dist.monitor.wrappers import unwrapped
 
 STATE = "phantom_dist.monitor"
 """Where the trainer's state, and with it each checkpoint, keeps the monitor's."""

@@ -23,7 +23,8 @@ class Progress:
     """Where training is.
 
     step: optimizer steps taken. total: how many there will be; None if unknown. tau: τ, the sum of learning rates so
-    far. left: the sum of those to come; where nobody knows the end, as much again. rising: still warming up.
+    far. left: the sum of those to come; where nobody knows the end, as much again. rising: still warming up. over:
+    training has ended.
     """
 
     step: int
@@ -31,6 +32,7 @@ class Progress:
     tau: float
     left: float
     rising: bool
+    over: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,7 @@ class Finding:
     gap_end: float | None
     share: float | None
     overtook: int | None
+    over: bool
 
 
 @dataclass(slots=True)
@@ -67,13 +70,18 @@ class Course:
         self.steps.append(now.step)
         self.taus.append(now.tau)
         self.readings.append(reading)
-        if not _finite(reading):
+        return self.judge(now, settings)
+
+    def judge(self, now: Progress, settings: MonitorSettings) -> Finding | None:
+        """What is to be said of the looks so far; asked again when training turns out to be over."""
+        if not _finite(self.readings[-1]):
             return self._say(self._finding("diverged", now, now.step, None))
-        if "diverged" in self.said or len(self.steps) < settings.fewest_looks:
+        enough = settings.fewest_looks if not now.over else 2
+        if "diverged" in self.said or len(self.steps) < enough:
             return None
         gaps = line(self.taus, [r.logit_gap for r in self.readings])
         self.agreeing = self.agreeing + 1 if self._lost(gaps, now, settings) else 0
-        if self.agreeing < settings.streak:
+        if self.agreeing < (1 if now.over else settings.streak):
             return None
         down = self._down_since(settings.thresholds.structural_drag)
         if down is not None:
@@ -82,9 +90,11 @@ class Course:
 
     def _lost(self, gaps: Line, now: Progress, settings: MonitorSettings) -> bool:
         """Whether the loss fell and the gap stays open even if everything goes well from here."""
-        if now.rising or (now.total is not None and now.step < settings.judged_from * now.total):
-            return False
         if not self.readings[-1].loss <= (1 - settings.loss_fall) * self.readings[0].loss:
+            return False
+        if now.over:  # a fact, not a forecast
+            return self.readings[-1].logit_gap <= 0
+        if now.rising or (now.total is not None and now.step < settings.judged_from * now.total):
             return False
         best = gaps.at_best(now.left, settings.speed_up, settings.noise)
         return self.readings[-1].logit_gap <= 0 and best < 0
@@ -100,7 +110,8 @@ class Course:
 
     def _finding(self, kind: Kind, now: Progress, since: int, gaps: Line | None) -> Finding:
         first, last = self.readings[0], self.readings[-1]
-        end = None if gaps is None or now.total is None else gaps.ahead(now.left)
+        end = None if gaps is None else last.logit_gap if now.over else gaps.ahead(now.left)
+        end = None if now.total is None and not now.over else end
         share = None if end is None or first.logit_gap >= 0 else 1 - end / first.logit_gap
         overtook = next((s for s, r in zip(self.steps, self.readings, strict=True) if r.logit_gap > 0), None)
         return Finding(
@@ -112,6 +123,7 @@ class Course:
             gap_end=end,
             share=share if share is not None and share > 0 else None,
             overtook=overtook,
+            over=now.over,
         )
 
     def _say(self, finding: Finding) -> Finding | None:

@@ -55,6 +55,8 @@ class SilentFailure:
 
     def _pace(self) -> str:
         found = self.finding
+        if found.over:
+            return "" if found.share is None else f"Training closed {found.share:.0%} of the gap and is over."
         if found.gap_end is None:
             return "Even as many steps again at twice this pace would not close it."
         if found.share is None:

@@ -2,7 +2,7 @@
 
 | row | when | holds |
 |---|---|---|
-| `start` | once, and again after each resumption | format, versions, settings, contexts, refusals, steps planned |
+| `start` | as a training begins, and as it is resumed | format, versions, settings, contexts, refusals, steps planned |
 | `look` | each look, a row for each context | step, learning rate, cost so far, the quantities of `core.quantities` |
 | `warning` | a silent failure is seen | kind, step, since which step, the numbers, the message |
 | `end` | training ends | step, looks, cost |
@@ -55,7 +55,7 @@ def append(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> N
 
 
 def open_monitor_log(path: str | os.PathLike[str]) -> MonitorRecord:
-    """Read a record. Steps that were taken again after a resumption count once, as they were taken last.
+    """Read a record: its last training. Steps that were taken again after a resumption count as they were taken last.
 
     A last line that was cut off, by a training that was killed, is left out.
 
@@ -82,8 +82,9 @@ def open_monitor_log(path: str | os.PathLike[str]) -> MonitorRecord:
                 raise InputError(
                     f"{where}, line {number}: format {row['format']}; this version reads up to {FORMAT}"
                 )
+            if start is None or not row.get("resumed"):
+                start, rows = row, []  # another training that is kept in the same place
             rows = [old for old in rows if old["row"] != "end" and old["step"] <= row["step"]]
-            start = start or row
         elif start is None:
             raise InputError(f"{where}, line {number}: a monitor's record begins with a row `start`")
         else:

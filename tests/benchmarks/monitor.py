@@ -45,8 +45,12 @@ from phantom_dist.monitor import MonitorSettings, PhantomCallback
 CONTEXTS = Path(__file__).parents[2] / "sweeps" / "contexts" / "zoo.yaml"
 FAILING, HEALTHY = 10, 20
 DEFAULT = MonitorSettings()
-EVALUATION = 10_000
-"""The first seed of the trial; thresholds and this file were settled on seeds below it."""
+EVALUATION = 20_000
+"""The first seed of the trial; thresholds, rules and this file were settled on others.
+
+A first trial, on 10000 to 10018, caught 6 of 8 failing runs with no alarm in 11 healthy ones. It missed gaps that were
+nearly closed at the end, and led to the rule that an open gap is told when training is over.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

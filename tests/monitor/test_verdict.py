@@ -36,7 +36,12 @@ def run(gap, loss, drag=lambda x: 0.0, *, looks=20, total=200, rate=lambda x: 1.
         tau += rate(x) * total / looks if i else 0.0
         left = sum(rate((j + 0.5) / looks) for j in range(i, looks)) * total / looks
         now = Progress(
-            step=round(x * total), total=total, tau=tau, left=left, rising=rate(x) > before and i > 0
+            step=round(x * total),
+            total=total,
+            tau=tau,
+            left=left,
+            rising=rate(x) > before and i > 0,
+            over=i == looks,
         )
         before = rate(x)
         finding = course.add(reading(gap(x), loss(x), drag(x)), now, SETTINGS)
@@ -106,7 +111,7 @@ def test_warm_up_and_decay_are_no_change_of_pace():
 
 
 def test_nothing_is_said_while_the_learning_rate_rises_or_before_a_quarter():
-    assert run(lambda x: -4.0, falling, rate=lambda x: x + 0.01) == []
+    assert [f.step for f in run(lambda x: -4.0, falling, rate=lambda x: x + 0.01)] == [200]  # it is over
     (finding,) = run(lambda x: -4.0, falling, looks=40)
     assert finding.since == 50
 
@@ -132,3 +137,23 @@ def test_without_an_end_as_much_again_is_reckoned_with():
     assert finding is not None
     assert finding.gap_end is None
     assert finding.share is None
+
+
+def test_a_gap_that_is_open_at_the_end_is_told_however_near():
+    (finding,) = run(lambda x: -4 + 3.9 * x, falling)
+    assert finding.step == 200
+    assert finding.over
+    assert finding.gap_end == pytest.approx(-0.1)
+    assert run(lambda x: -4 + 3.9 * x, falling, looks=2)[0].over  # where the budget left no room for more
+
+
+def test_a_training_may_turn_out_to_be_over():
+    course, now = Course(), Progress(step=0, total=None, tau=0.0, left=0.0, rising=False)
+    assert course.add(reading(-4, 5), now, SETTINGS) is None
+    now = Progress(step=50, total=None, tau=50.0, left=50.0, rising=False)
+    assert course.add(reading(-1, 2), now, SETTINGS) is None
+    over = Progress(step=50, total=None, tau=50.0, left=0.0, rising=False, over=True)
+    finding = course.judge(over, SETTINGS)
+    assert finding.kind == "kinematic"
+    assert finding.share == pytest.approx(0.75)
+    assert course.judge(over, SETTINGS) is None

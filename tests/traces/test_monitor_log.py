@@ -31,9 +31,19 @@ def test_rows_come_back(tmp_path):
 def test_steps_that_were_taken_again_count_once(tmp_path):
     path = tmp_path / "r"
     append(path, [START, look(0), look(5, n=1), look(10, n=1), {"row": "end", "step": 10}])
-    append(path, [START | {"step": 5}, look(10, n=2)])
+    append(path, [START | {"step": 5, "resumed": True}, look(10, n=2)])
     record = open_monitor_log(path)
     assert [(row["step"], row.get("n")) for row in record.looks] == [(0, None), (5, 1), (10, 2)]
+    assert record.end is None
+
+
+def test_another_training_in_the_same_place_counts_alone(tmp_path):
+    path = tmp_path / "r"
+    append(path, [START, look(0), look(5), {"row": "end", "step": 5}])
+    append(path, [START | {"model": "other"}, look(0, n=2)])
+    record = open_monitor_log(path)
+    assert record.start["model"] == "other"
+    assert [row.get("n") for row in record.looks] == [2]
     assert record.end is None
 
 
