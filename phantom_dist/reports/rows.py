@@ -142,11 +142,19 @@ def _join(problems: Sequence[Row], trials: list[Row], naming: Naming) -> None:
 
 
 def _place(trials: Iterable[Row]) -> None:
-    """Find the bracket's two trials of every problem, and rank the others by their distance to η_c."""
+    """Find the bracket's two trials of every problem, and rank the others by their distance to η_c.
+
+    Where no η_c is known, the trials are ranked by how close to zero their gap ends.
+    """
     grouped: dict[int, list[Row]] = {}
+    unknown: dict[int, list[Row]] = {}
     for row in trials:
-        if row["ratio"] is not None and row["ratio"] > 0:
-            grouped.setdefault(row["number"], []).append(row)
+        if row["number"] is not None and row["ratio"] != 0:
+            (grouped if row["ratio"] is not None else unknown).setdefault(row["number"], []).append(row)
+    for rows in unknown.values():
+        rows.sort(key=lambda row: abs(row["gap_final"]) if _finite(row["gap_final"]) else math.inf)
+        for rank, row in enumerate(rows):
+            row["near"] = rank
     for rows in grouped.values():
         rows.sort(key=lambda row: abs(row["log_ratio"]))
         committed = Outcome.COMMITTED.value
