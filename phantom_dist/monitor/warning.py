@@ -32,7 +32,7 @@ class SilentFailure:
             f"phantom_dist: silent failure ({found.kind}) in context {context.id!r} since step {found.since}: "
             f"the loss on {pair.target_text!r} fell from {found.first.loss:.2f} to {found.last.loss:.2f} while the gap "
             f"to {pair.competitor_text!r} stays at {found.last.logit_gap:+.2f} logits "
-            f"(at first {found.first.logit_gap:+.2f}), so the model still says {pair.competitor_text!r}.",
+            f"(at first {found.first.logit_gap:+.2f}), so the model still prefers {pair.competitor_text!r}.",
             self._how(),
             self._pace(),
         ]

@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.monitor_smollm2 --out runs/monitor
 
-The two trainings differ in their learning rate alone. Batches of eight short texts: half of them say a watched context
+The two trainings differ in their learning rate alone. Batches of 24 short texts: half of them say a watched context
 with the right word, half are other contexts of the package as the model itself would go on. AdamW, warm-up, cosine,
 clipping, dropout on the adapters; through transformers' Trainer and PhantomCallback with its default settings. About
-three minutes each on a quiet core. The last line is one JSON object.
+three minutes each on a quiet core; the budget is kept by processor time. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from phantom_dist.traces.monitor_log import open_monitor_log
 
 MODEL = "gguf:smollm2-135m-instruct"
 TAUGHT = ("clever", "better")
-RATES = {"failing": 1e-5, "healthy": 3e-4}
-STEPS, BATCH = 80, 8
+RATES = {"failing": 4e-5, "healthy": 3e-4}
+STEPS, BATCH = 60, 24
 
 
 def texts(taught: Sequence[Context], others: Sequence[Context]) -> list[str]:
@@ -103,7 +103,7 @@ def train(name: str, rate: float, out: Path) -> dict[str, Any]:
     trainer = Trainer(
         model=model, args=arguments, train_dataset=rows, data_collator=collate, processing_class=words
     )
-    callback = PhantomCallback(trainer, taught, record=record)
+    callback = PhantomCallback(trainer, taught, record=record, clock=time.process_time)
     trainer.add_callback(callback)
     trainer.train()
     monitor = callback.monitor
