@@ -319,7 +319,6 @@ class Campaign:
         """
         self._workers = max(self._workers, len(self._executor.workers))
         if time.monotonic() - self._last_state >= HEARTBEAT_S:
-            self._memory.sample()
             self._write_state("running")
             if self._directory.cancelled:
                 raise KeyboardInterrupt
@@ -328,6 +327,7 @@ class Campaign:
     def _write_state(self, state: str) -> None:
         """Store the heartbeat, then tell the observer."""
         self._last_state = time.monotonic()
+        self._memory.sample()
         progress = self.progress()
         self._directory.write_state(
             {

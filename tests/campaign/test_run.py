@@ -547,6 +547,11 @@ def test_an_extension_plans_what_took_place(sweep, tmp_path):
     }
 
 
+def test_the_shortest_run_knows_its_memory(sweep, tmp_path):
+    sweep["learning_rates"] = [1e-3]
+    assert run(sweep, tmp_path)["peak_memory_bytes"] > 2**27, "torch alone takes more"
+
+
 def test_progress_adds_up(sweep, tmp_path, monkeypatch):
     monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
     seen = []
