@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from phantom_dist.traces.run_directory import trace_folder
+
+Observer = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is, and how much there is to do."""
 
 VERSION = 1
 """Version of the layout; the tables have their own (`core.quantities.SCHEMA_VERSION`)."""

@@ -19,13 +19,15 @@ Results of failure (`error`, `out_of_memory`) say nothing of the trial: any othe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
 from phantom_dist.archive.database import literal
+from phantom_dist.archive.layout import Observer
 from phantom_dist.archive.sources import Source, stream
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.outcome import Outcome
@@ -83,15 +85,22 @@ _PROBE_CONFLICTS = (
 """By column: when copies `a` and `b` of a row contradict each other there."""
 
 
-def load(connection: duckdb.DuckDBPyConnection, sources: Sequence[Source]) -> None:
+def load(connection: duckdb.DuckDBPyConnection, sources: Sequence[Source], observer: Observer) -> None:
     """Make the views `kept_trial` and `kept_probe`, and the table `loser`: the places of trials' copies that go.
 
     Raises:
         InputError: two results contradict each other; the message names trial, directories, column and values.
         StoreError: a run's file is damaged or foreign.
     """
+    files = sum(len(source.directory.files("trials")) for source in sources)
+    counted = itertools.count(1)
     for table in ("trial", "probe"):
-        incoming = stream(sources, f"{table}s")
+        watch: Callable[[int], None] = (
+            (lambda rows: observer("files of trials read", next(counted), files))
+            if table == "trial"
+            else lambda rows: None
+        )
+        incoming = stream(sources, f"{table}s", read=watch)
         connection.register("incoming", incoming)
         connection.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming")
         connection.unregister("incoming")

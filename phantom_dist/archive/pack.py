@@ -16,8 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from phantom_dist.archive import merge
 from phantom_dist.archive.about import DEFAULT_LICENCE, about, citation_text, licence_text
 from phantom_dist.archive.card import card
@@ -27,20 +25,26 @@ from phantom_dist.archive.croissant import croissant
 from phantom_dist.archive.database import database
 from phantom_dist.archive.facts import date_of, facts_of
 from phantom_dist.archive.figures import draw
-from phantom_dist.archive.layout import CARD, CHECKSUMS, CITATION, CRATE, CROISSANT, LICENCE, PROVENANCE
+from phantom_dist.archive.layout import (
+    CARD,
+    CHECKSUMS,
+    CITATION,
+    CRATE,
+    CROISSANT,
+    LICENCE,
+    PROVENANCE,
+    Observer,
+)
 from phantom_dist.archive.provenance import provenance
 from phantom_dist.archive.sources import Source, open_sources
 from phantom_dist.archive.staging import staged
-from phantom_dist.archive.tables import Observer, attach, write_tables
+from phantom_dist.archive.tables import attach, write_tables
 from phantom_dist.archive.verify import problems_of
 from phantom_dist.core.errors import StoreError
 from phantom_dist.law.file import read_law
 from phantom_dist.spec import to_yaml
 
 Row = dict[str, Any]
-
-PASSES = 3
-"""How often each trace row is handled: read, written, verified."""
 
 
 def archive_pack(
@@ -51,7 +55,7 @@ def archive_pack(
     authors: Sequence[str] = (),
     license: str = DEFAULT_LICENCE,
     laws: Sequence[str | os.PathLike[str]] = (),
-    observer: Observer = lambda done, total: None,
+    observer: Observer = lambda what, done, total: None,
 ) -> Row:
     """Pack one or many run directories into an archive.
 
@@ -62,7 +66,7 @@ def archive_pack(
         authors: "Family, Given" for a person, anything else for a group; none says that nobody was named.
         license: SPDX licence expression.
         laws: law files to include, beside `law.json` of the runs.
-        observer: told (done, total) of the work, counted in trace rows that are read, written and verified.
+        observer: told (what, done, total): files of trials, then trace rows.
 
     Returns:
         `archive` (its absolute path), `files`, `bytes`, `trials`, `rows` (of traces), `duplicates` (copies of trials
@@ -80,9 +84,12 @@ def archive_pack(
     with staged(out) as archive:
         work = archive / ".work"
         with database(work, "archive pack") as connection:
-            merge.load(connection, sources)
-            progress = _passes(connection, observer)
-            write_tables(connection, sources, archive, progress)
+            merge.load(connection, sources, observer)
+            rows = merge.trace_rows(connection)
+            # each is read once and written once
+            write_tables(
+                connection, sources, archive, _counted(observer, "trace rows read and written", 2 * rows)
+            )
             attach(connection, archive)
             sweeps = _write_sweeps(sources, archive)
             law_files = _write_laws(sources, given, archive)
@@ -104,7 +111,7 @@ def archive_pack(
         _write(archive, CROISSANT, _json(croissant(said, facts, sums, sizes)), sums, sizes)
         _write(archive, CRATE, _json(crate(said, origin, sums, sizes)), sums, sizes)
         write_sums(archive, sums)
-        wrong = problems_of(archive, progress, known_sums=sums)
+        wrong = problems_of(archive, _counted(observer, "trace rows verified", rows), known_sums=sums)
         if wrong:
             listed = "\n".join(f"  {entry['where']}: {entry['what']}" for entry in wrong)
             raise StoreError(f"archive pack: what the runs hold would make no sound archive:\n{listed}")
@@ -120,15 +127,14 @@ def archive_pack(
     }
 
 
-def _passes(connection: duckdb.DuckDBPyConnection, observer: Observer) -> Callable[[int], None]:
-    """From rows handled to the observer's (done, total); merging may leave some of the total undone."""
-    total = PASSES * merge.trace_rows(connection)
+def _counted(observer: Observer, what: str, total: int) -> Callable[[int], None]:
+    """Adds up what is done for the observer."""
     done = 0
 
-    def progress(rows: int) -> None:
+    def progress(more: int) -> None:
         nonlocal done
-        done += rows
-        observer(min(done, total), total)
+        done += more
+        observer(what, min(done, total), total)
 
     return progress
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import glob
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,12 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from phantom_dist.archive.database import literal
-from phantom_dist.archive.layout import TABLES, folder_of
+from phantom_dist.archive.layout import TABLES, belongs, everything, folder_of
 from phantom_dist.archive.parquet import write_sorted
 from phantom_dist.archive.sources import Source, models, stream
 from phantom_dist.traces import schema
-
-Observer = Callable[[int, int], None]
 
 SORTED_BY = {
     "trials": ("model", "context", "method", "optimizer", "steps", "problem", "learning_rate", "trial_id"),
@@ -78,32 +76,30 @@ def _write(
     write_sorted(archive, folder, watched(), SORTED_BY[table])
 
 
-def attach(connection: duckdb.DuckDBPyConnection, archive: Path, tables: Sequence[str] = TABLES) -> None:
+def attach(connection: duckdb.DuckDBPyConnection, archive: Path) -> None:
     """Make a view of each table: `trials`, `probes`, `traces`; the latter with the column `model`.
 
-    Files of a folder are read in the order of their names, so rows come as they were written.
+    Files of a folder are read in the order of their names, so rows come as they were written. Links are not followed.
     """
-    for table in tables:
-        files = sorted(str(path) for path in (archive / table).glob("**/*.parquet"))
-        model = ", model" if table == "traces" else ""
-        columns = ", ".join(schema.BY_TABLE[table].names) + model
+    names = [
+        name for name, entry in everything(archive) if entry.is_file(follow_symlinks=False) and belongs(name)
+    ]
+    for table in TABLES:
+        files = [
+            str(archive / name)
+            for name in names
+            if name.startswith(f"{table}/") and name.endswith(".parquet")
+        ]
         if files:
-            listed = ", ".join(map(literal, files))
-            source = f"read_parquet([{listed}], hive_partitioning = {table == 'traces'})"
+            listed = ", ".join(literal(glob.escape(file)) for file in files)
+            hive = "hive_partitioning = true, hive_types = {'model': VARCHAR}"
+            source = f"read_parquet([{listed}], {hive if table == 'traces' else 'hive_partitioning = false'})"
         else:
-            nulls = [f"NULL::{_sql_type(f.type)} AS {f.name}" for f in schema.BY_TABLE[table]]
-            nulls += ["NULL::VARCHAR AS model"] if model else []
-            source = f"(SELECT {', '.join(nulls)} LIMIT 0)"
-        connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}")
-
-
-def _sql_type(arrow_type: object) -> str:
-    names = {
-        "double": "DOUBLE",
-        "int32": "INTEGER",
-        "int64": "BIGINT",
-        "string": "VARCHAR",
-        "bool": "BOOLEAN",
-    }
-    element = re.fullmatch(r"list<\w+: (\w+)>", str(arrow_type))
-    return f"{names[element[1]]}[]" if element else names.get(str(arrow_type), "TIMESTAMPTZ")
+            source = f"no_{table}"
+            empty = schema.BY_TABLE[table].empty_table()
+            connection.register(
+                source,
+                empty.append_column("model", pa.array([], pa.string())) if table == "traces" else empty,
+            )
+        columns = ", ".join([*schema.BY_TABLE[table].names, *["model"] * (table == "traces")])
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {table} AS SELECT {columns} FROM {source}")

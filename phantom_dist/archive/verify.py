@@ -8,6 +8,7 @@ can't be read, or were changed, are not read. Everything is read as data; nothin
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -22,22 +23,33 @@ from phantom_dist.archive.database import database
 from phantom_dist.archive.facts import Facts, facts_of
 from phantom_dist.archive.files import check_files, check_schemas
 from phantom_dist.archive.identity import check_identities
-from phantom_dist.archive.layout import CARD, CHECKSUMS, CITATION, CRATE, CROISSANT, PROVENANCE, TABLES
+from phantom_dist.archive.layout import (
+    CARD,
+    CHECKSUMS,
+    CITATION,
+    CRATE,
+    CROISSANT,
+    PROVENANCE,
+    TABLES,
+    Observer,
+    belongs,
+    everything,
+)
 from phantom_dist.archive.rows import Problem, check_rows, problem
-from phantom_dist.archive.tables import Observer, attach
+from phantom_dist.archive.tables import attach
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.spec import SweepSpec
 from phantom_dist.traces.run_directory import model_of, trace_folder
 
 
 def archive_verify(
-    archive: str | os.PathLike[str], *, observer: Observer = lambda done, total: None
+    archive: str | os.PathLike[str], *, observer: Observer = lambda what, done, total: None
 ) -> dict[str, Any]:
     """Check an archive.
 
     Args:
         archive: its folder.
-        observer: told (done, total) trace rows.
+        observer: told (what, done, total): trace rows.
 
     Returns:
         `archive` (its absolute path), `files`, `trials`, `rows` (of traces) as found, and `problems`: a list of
@@ -63,12 +75,12 @@ def archive_verify(
     def progress(rows: int) -> None:
         nonlocal done
         done += rows
-        observer(done, total)
+        observer("trace rows verified", done, total)
 
     wrong = problems_of(folder, progress)
     return {
         "archive": str(folder.absolute()),
-        "files": sum(1 for _ in folder.rglob("*") if _.is_file()),
+        "files": sum(1 for _ in everything(folder)),
         "trials": _rows(folder, "trials"),
         "rows": total,
         "problems": wrong,
@@ -140,11 +152,10 @@ def _check_tables(
 
 
 def _rows(archive: Path, folder: str) -> int:
-    """Rows by the files' own footers; files that have none count nothing."""
+    """Rows below a folder by the files' own footers; what is no Parquet file of an archive counts nothing."""
     count = 0
-    for path in (archive / folder).rglob("*.parquet"):
-        try:
-            count += pq.read_metadata(path).num_rows
-        except (OSError, ValueError):
-            continue
+    for name, entry in everything(archive):
+        if name.startswith(f"{folder}/") and belongs(name) and entry.is_file(follow_symlinks=False):
+            with contextlib.suppress(OSError, ValueError):
+                count += pq.read_metadata(entry.path).num_rows
     return count

@@ -374,11 +374,10 @@ def archive_pack(
 ) -> None:
     """Make one archive of one or many runs: sorted Parquet, sweeps, laws, checksums, and documents that describe it."""
     from phantom_dist.archive import archive_pack as pack
-    from phantom_dist.cli.live import Countdown
+    from phantom_dist.cli.live import Phases
     from phantom_dist.cli.text import archive_text
 
     def work() -> dict[str, Any]:
-        view = Countdown("trace rows read, written and verified")
         return pack(
             directories,
             out,
@@ -386,7 +385,7 @@ def archive_pack(
             authors=author or [],
             license=license,
             laws=law or [],
-            observer=view,
+            observer=Phases(),
         )
 
     answer(work, archive_text, as_json=as_json)
@@ -399,11 +398,11 @@ def archive_verify(
 ) -> None:
     """Check an archive: files, checksums, rows, documents. Exit status 1 and the list if anything is wrong."""
     from phantom_dist.archive import archive_verify as verify
-    from phantom_dist.cli.live import Countdown
+    from phantom_dist.cli.live import Phases
     from phantom_dist.cli.text import verify_text
 
     answer(
-        lambda: verify(folder, observer=Countdown("trace rows verified")),
+        lambda: verify(folder, observer=Phases()),
         verify_text,
         as_json=as_json,
         failed="problems",

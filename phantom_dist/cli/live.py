@@ -65,6 +65,19 @@ class Countdown:
             print(f"{done} of {total} {self._what}, {duration(left)} left", file=sys.stderr, flush=True)
 
 
+class Phases:
+    """A countdown for each phase of a command's work, whose clock starts with the phase."""
+
+    def __init__(self) -> None:
+        self._what, self._countdown = "", Countdown("")
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """So many of a phase's things are done."""
+        if what != self._what:
+            self._what, self._countdown = what, Countdown(what)
+        self._countdown(done, total)
+
+
 def line(progress: Progress) -> str:
     """One line: trials done, by outcome, rate, time left."""
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(progress.outcomes.items())) or "none yet"

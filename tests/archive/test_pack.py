@@ -190,6 +190,7 @@ def test_a_damaged_run_is_a_store_error(runs: list[Path], tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
     write_run(tmp_path / "run", rows=30_000)
     out = tmp_path / "archive"
@@ -226,8 +227,8 @@ def test_two_that_pack_to_one_name(runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_a_look_up_reads_little(tmp_path: Path) -> None:
-    """Of 20 row groups a trial's traces touch one or two, and a model's trials are found by statistics."""
-    rows = write_run(tmp_path / "run", rows=1_300_000, contexts=2)
+    """Of 13 row groups a trial's traces touch one or two, and a model's trials are found by statistics."""
+    rows = write_run(tmp_path / "run", rows=800_000, contexts=2)
     reader = ds.dataset(sorted((tmp_path / "run/traces").rglob("*.parquet")), schema=schema.TRACES).to_table()
     ordered = reader.sort_by([("trial_id", "ascending"), ("step", "ascending")])
     assert write_sorted(tmp_path, "traces/model=x", ordered.to_batches(), ("trial_id", "step")) == rows
@@ -243,6 +244,6 @@ def test_a_look_up_reads_little(tmp_path: Path) -> None:
     touched = fragment.split_by_row_group(ds.field("trial_id") == wanted)
     assert 1 <= len(touched) <= 2
     size = sum(meta.row_group(group.id).total_byte_size for part in touched for group in part.row_groups)
-    assert size < 0.12 * sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+    assert size < 0.17 * sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
     found = ds.dataset(file).to_table(filter=ds.field("trial_id") == wanted)
     assert found["step"].to_pylist() == list(range(found.num_rows))

@@ -74,6 +74,10 @@ def link_a_file(archive: Path, rng: Random) -> None:
     path.symlink_to(moved)
 
 
+def put_a_pipe(archive: Path, rng: Random) -> None:
+    os.mkfifo(archive / rng.choice(["trials/0001.parquet", "sweeps/pipe.yaml", "LICENCE"]))
+
+
 def link_a_folder(archive: Path, rng: Random) -> None:
     folder = archive / rng.choice(["trials", "traces", "sweeps"])
     moved = archive.parent / "elsewhere"
@@ -368,14 +372,15 @@ DOCUMENTS = {
 }
 
 FILES = [
-    *[(flip_a_byte, seed) for seed in range(8)],
+    *[(flip_a_byte, seed) for seed in range(6)],
     *[(cut_a_file, seed) for seed in range(3)],
-    *[(remove_a_file, seed) for seed in range(4)],
-    *[(remove_a_file_and_its_checksum, seed) for seed in range(4)],
+    *[(remove_a_file, seed) for seed in range(2)],
+    *[(remove_a_file_and_its_checksum, seed) for seed in range(3)],
     *[(add_a_file, 0)],
     *[(add_a_foreign_file_with_checksum, seed) for seed in range(4)],
     *[(link_a_file, seed) for seed in range(2)],
     *[(link_a_folder, seed) for seed in range(3)],
+    *[(put_a_pipe, seed) for seed in range(2)],
     *[(name_a_file_outside, seed) for seed in range(4)],
     *[(swap_two_files, 0)],
     *[(damage, seed) for damage in (drop_a_column, add_a_column, narrow_a_column) for seed in range(2)],
@@ -409,8 +414,9 @@ def test_an_intact_archive_is_not_accused(packed: Path, runs: list[Path], tmp_pa
     outcomes = {row["outcome"] for row in pq.read_table(packed / "trials").to_pylist()}
     assert {"committed", "kinematic", "diverged", "relapsed", "refused_committed"} <= outcomes
     assert "non_finite" in pq.read_table(packed / "trials")["stopped_early"].to_pylist()
-    archive_pack([runs[2]], tmp_path / "refused only")
-    assert archive_verify(tmp_path / "refused only")["problems"] == []
+    # a name that a glob would read as another one
+    archive_pack([runs[2]], tmp_path / "refused [1] only")
+    assert archive_verify(tmp_path / "refused [1] only")["problems"] == []
 
 
 def test_a_large_synthetic_archive_is_not_accused(tmp_path: Path) -> None:
