@@ -4,14 +4,16 @@
     phantom_dist.plan("sweeps/quickstart.yaml")
     phantom_dist.run("sweeps/quickstart.yaml", out="runs/quickstart")
     phantom_dist.report(["runs/quickstart"], out="report.html")
+    phantom_dist.open_run("runs/quickstart").traces(as_="polars")
     phantom_dist.predict("gguf:smollm2-135m-instruct")
     phantom_dist.archive_pack(["runs/quickstart"], out="quickstart-archive")
 
 The map of the layers, top to bottom; imports only go down, and rows side by side don't know each other:
 
     cli
+    notebook
     archive
-    campaign | reports
+    campaign | reports | monitor
     refinement | scheduling
     law | engines
     traces | models | contexts | instruments
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from phantom_dist.archive import archive_pack, archive_verify
     from phantom_dist.campaign import cancel, fit, plan, predict, resume, run, status, submit
     from phantom_dist.machine import doctor
+    from phantom_dist.notebook import open_run
     from phantom_dist.reports import report
+    from phantom_dist.traces.monitor_log import open_monitor_log
 
 _WHERE = {
     "archive_pack": "phantom_dist.archive",
@@ -40,6 +44,8 @@ _WHERE = {
     "cancel": "phantom_dist.campaign",
     "doctor": "phantom_dist.machine",
     "fit": "phantom_dist.campaign",
+    "open_monitor_log": "phantom_dist.traces.monitor_log",
+    "open_run": "phantom_dist.notebook",
     "plan": "phantom_dist.campaign",
     "predict": "phantom_dist.campaign",
     "resume": "phantom_dist.campaign",
@@ -56,6 +62,8 @@ __all__ = [
     "cancel",
     "doctor",
     "fit",
+    "open_monitor_log",
+    "open_run",
     "plan",
     "predict",
     "report",

@@ -45,6 +45,7 @@ def doctor() -> Json:
         _cluster(),
         _open_ports(),
         _browser(),
+        *_plugins(),
     ]
     return {"ok": all(c["ok"] or not c["needed"] for c in checks), "checks": checks}
 
@@ -58,6 +59,29 @@ def _package(name: str, *, needed: bool = True, remedy: str = "") -> Json:
         return _check(name, True, importlib.metadata.version(name), needed=needed)
     except importlib.metadata.PackageNotFoundError:
         return _check(name, False, "not installed", needed=needed, remedy=remedy or f"pip install {name}")
+
+
+def _plugins() -> list[Json]:
+    """What other packages add, each loaded on trial."""
+    from phantom_dist.core import plugins
+    from phantom_dist.core.errors import InputError
+    from phantom_dist.engines.lanes.leaves import Leaf
+    from phantom_dist.instruments.outside import Instrument
+    from phantom_dist.models import ModelAdapter
+
+    kinds = {plugins.ADAPTERS: ModelAdapter, plugins.INSTRUMENTS: Instrument, plugins.LEAVES: Leaf}
+    checks = []
+    for group, kind in kinds.items():
+        for plugin in plugins.installed(group):
+            try:
+                plugins.named(group, plugin.name).load(kind)
+                remedy = ""
+            except InputError as error:
+                remedy = str(error)
+            found = f"{plugin.package} {plugin.version}" + (", can't be used" if remedy else "")
+            name = f"plug-in {plugin.name} ({group})"
+            checks.append(_check(name, not remedy, found, needed=False, remedy=remedy))
+    return checks
 
 
 def _processor() -> Json:

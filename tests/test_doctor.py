@@ -8,6 +8,8 @@ from phantom_dist.cli.text import doctor_text
 from phantom_dist.machine import doctor
 from tests.servers.ray_head import Head, ray_head
 
+pytestmark = pytest.mark.ray
+
 
 def warning(head: Head) -> str:
     """The lines about open ports that name a port of this head; there may be other clusters on the machine."""

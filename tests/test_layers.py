@@ -40,6 +40,7 @@ def test_the_contracts_hold() -> None:
         ("core/intruder.py", "import phantom_dist.spec", "imports only go down"),
         ("models/intruder.py", "import phantom_dist.traces", "imports only go down"),
         ("engines/intruder.py", "import phantom_dist.scheduling", "imports only go down"),
+        ("engines/intruder.py", "import phantom_dist.monitor", "imports only go down"),
         ("intruder.py", "", "imports only go down"),
         ("spec/intruder.py", "import torch", "core and spec speak without torch, Ray or Arrow"),
         ("scheduling/packing.py", "import torch", "scheduling decides without torch, Ray or Arrow"),

@@ -17,6 +17,8 @@ from phantom_dist.law.file import read_law
 from phantom_dist.spec import from_yaml
 from phantom_dist.traces import RunDirectory, Store
 
+pytestmark = pytest.mark.ray
+
 OUTSIDE = ["../x", "a/../../x", "/etc/x", "a//x", "..", ".", "", "a/./x", "x\0y", "../run-2/x"]
 
 

@@ -12,7 +12,9 @@ import pytest
 
 from phantom_dist.models.zoo import names
 from phantom_dist.spec import expand, load
-from phantom_dist.traces import open_run
+from phantom_dist.traces import directory_and_sweep
+
+pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,7 +61,7 @@ def test_every_problem_ends_in_a_bracket_or_a_reason(result):
 def test_no_trial_failed_and_every_step_is_there(result):
     assert result["state"] == "complete"
     assert result["trials"]["failed"] == 0
-    directory, _ = open_run(result["out"])
+    directory, _ = directory_and_sweep(result["out"])
     trials = directory.trials()
     steps = sum(taken + 1 for taken in trials["steps_taken"].to_pylist() if taken is not None)
     assert directory.traces().num_rows == steps
@@ -69,7 +71,7 @@ def test_no_trial_failed_and_every_step_is_there(result):
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 def test_lora_never_moves_the_readout(result):
-    directory, _ = open_run(result["out"])
+    directory, _ = directory_and_sweep(result["out"])
     lora = {r["trial_id"] for r in directory.trials().to_pylist() if r["method"] == "lora"}
     hashes: dict[str, set[str]] = {}
     for row in directory.traces(sorted(lora)).to_pylist():

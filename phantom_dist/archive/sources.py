@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.spec import SweepSpec
-from phantom_dist.traces import RunDirectory, open_run, schema
+from phantom_dist.traces import RunDirectory, directory_and_sweep, schema
 from phantom_dist.traces.run_directory import model_of
 
 PLACE = [pa.field("run", pa.int32()), pa.field("file", pa.string())]
@@ -38,7 +38,7 @@ def open_sources(directories: Sequence[str | os.PathLike[str]]) -> list[Source]:
         raise InputError("archive pack: name at least one run directory")
     sources: list[Source] = []
     for location in [os.fspath(directory) for directory in directories]:
-        directory, spec = open_run(location)
+        directory, spec = directory_and_sweep(location)
         if any(directory.store.root == other.directory.store.root for other in sources):
             raise InputError(f"archive pack: {location} is named twice")
         sources.append(Source(location=location, directory=directory, spec=spec))

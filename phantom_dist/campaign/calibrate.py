@@ -15,7 +15,7 @@ from phantom_dist.models import LoadedModel, load
 from phantom_dist.refinement.critical_rate import WHICH, critical_rates
 from phantom_dist.scheduling.worker import device_of
 from phantom_dist.spec import expand, tolerance_of
-from phantom_dist.traces import open_run
+from phantom_dist.traces import directory_and_sweep
 
 Row = dict[str, Any]
 Observer = Callable[[int, int], None]
@@ -48,7 +48,7 @@ def calibration_rows(
     rows: list[Row] = []
     wanted: dict[str, list[tuple[Row, Problem]]] = {}
     for location in directories:
-        directory, spec = open_run(location)
+        directory, spec = directory_and_sweep(location)
         problems: dict[str, Problem] = {problem.key: problem for problem in expand(spec)}
         probes = {row["problem"]: row for row in directory.probes().to_pylist()}
         for entry in critical_rates(probes.values(), directory.trials().to_pylist(), tolerance_of(spec)):

@@ -13,6 +13,7 @@ from phantom_dist.campaign.memory import share_of_memory, workers_here
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED, SingleEngine
 from phantom_dist.engines.rows import problem_row
+from phantom_dist.instruments import outside
 from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.refinement.search import EXPECTED_TRIALS
 from phantom_dist.scheduling.executor import Group
@@ -255,12 +256,13 @@ def plan(sweep: Any, *, engine: str = "auto") -> Plan:
         engine: what will train it; `auto` packs trials as lanes, and forms a group for a model that fits no worker.
 
     Raises:
-        InputError: the sweep is wrong, one of its models doesn't exist or can't be trained, or `deepspeed` was asked
-            for and isn't installed.
+        InputError: the sweep is wrong, one of its models doesn't exist or can't be trained, an instrument can't be
+            loaded, or `deepspeed` was asked for and isn't installed.
     """
     if engine == DEEPSPEED:
         check_deepspeed()
     spec = load(sweep)
+    outside.load(spec.instruments)  # what can't be measured is said before anything runs
     permissions = spec.execution
     models = {
         name: describe(

@@ -17,13 +17,14 @@ from phantom_dist.campaign.budget import Budget
 from phantom_dist.campaign.course import Campaign, Observer
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.status import status
+from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.engines import DEEPSPEED, ENGINES
 from phantom_dist.models import Permissions, resolve
 from phantom_dist.scheduling.executor import Executor, Group, WorkerSettings
 from phantom_dist.spec import extends, from_yaml, to_yaml
-from phantom_dist.traces import RunDirectory, Store, open_run
+from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.leases import Leases
 
@@ -99,7 +100,7 @@ def resume(out: str | os.PathLike[str], **how: Any) -> Row:
     Raises:
         InputError: there is no run in that directory; else as `run`.
     """
-    return run(open_run(out)[1], out, **how)
+    return run(directory_and_sweep(out)[1], out, **how)
 
 
 def cancel(out: str | os.PathLike[str]) -> Row:
@@ -114,7 +115,7 @@ def cancel(out: str | os.PathLike[str]) -> Row:
     now = status(out)
     if now["state"] != "running":
         raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
-    open_run(out)[0].cancel()
+    directory_and_sweep(out)[0].cancel()
     return now
 
 
@@ -179,6 +180,8 @@ def _executor(
         device=execution.device,
         threads=execution.threads,
         permissions=Permissions(pickle=execution.allow_pickle, remote_code=execution.trust_remote_code),
+        instruments=planned.spec.instruments,
+        plugins=plugins.used_by(planned.spec.models, planned.spec.instruments),
     )
     if executor == "inprocess":
         from phantom_dist.scheduling.inprocess import InProcessExecutor

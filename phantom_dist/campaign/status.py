@@ -9,7 +9,7 @@ from typing import Any
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.refinement.critical_rate import critical_rates
 from phantom_dist.spec import tolerance_of
-from phantom_dist.traces import open_run
+from phantom_dist.traces import directory_and_sweep
 from phantom_dist.traces.claim import alive
 
 Row = dict[str, Any]
@@ -22,7 +22,7 @@ def status(location: str | os.PathLike[str]) -> Row:
         InputError: there is no run in that directory.
         StoreError: one of its Parquet files is damaged or foreign.
     """
-    directory, spec = open_run(location)
+    directory, spec = directory_and_sweep(location)
     rows = directory.trials().to_pylist()
     state = directory.read_state()
     outcomes = Counter(row["outcome"] for row in rows)

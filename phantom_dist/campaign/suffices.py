@@ -12,7 +12,7 @@ from phantom_dist.instruments.bulk import bulk
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.refinement.critical_rate import critical_rates
 from phantom_dist.spec import tolerance_of
-from phantom_dist.traces import RunDirectory, open_run
+from phantom_dist.traces import RunDirectory, directory_and_sweep
 
 Row = dict[str, Any]
 
@@ -52,7 +52,7 @@ def lora_rows(
     statistics = {row["weights"]: row["bulk"] for row in known}
     rows: dict[tuple[Any, ...], Row] = {}
     for location in directories:
-        directory, spec = open_run(location)
+        directory, spec = directory_and_sweep(location)
         if tolerance_of(spec) is None:
             continue
         probes, trials = directory.probes().to_pylist(), directory.trials().to_pylist()

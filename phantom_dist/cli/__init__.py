@@ -3,6 +3,7 @@
 | file | what it holds |
 |---|---|
 | `commands` | the commands and their options |
+| `manual`, `complete` | what `--help` says beside the options; what the tab key offers |
 | `output` | the contract of stdout, stderr and exit status |
 | `live` | the live terminal view of a run |
 | `text` | results as text for people |

@@ -9,20 +9,31 @@ from typing import Annotated, Any
 
 import typer
 
+from phantom_dist.cli import complete
+from phantom_dist.cli.manual import LAW, MACHINE, MANUAL, RUNNING, SHOWING, examples
 from phantom_dist.cli.output import answer
 
 app = typer.Typer(
     name="phantom-dist",
     help="Sweeps that find the critical learning rate at which a fine-tuned language model learns the right word "
     "over its near-synonym.",
+    epilog=MANUAL,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="sweep file, e.g. sweeps/quickstart.yaml")]
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC", help="sweep file, e.g. sweeps/quickstart.yaml", autocompletion=complete.yaml_files
+    ),
+]
 Directory = Annotated[
-    str, typer.Argument(metavar="DIR", help="run directory: a local path, s3://… or gs://…")
+    str,
+    typer.Argument(
+        metavar="DIR", help="run directory: a local path, s3://… or gs://…", autocompletion=complete.folders
+    ),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="print one JSON object on stdout, everything else on stderr")
@@ -30,21 +41,34 @@ AsJson = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Ray cluster: local starts one here; auto or ray://HOST:10001 joins one", show_default="local"
+        help="Ray cluster: local starts one here; auto or ray://HOST:10001 joins one",
+        show_default="local",
+        autocompletion=complete.one_of("local", "auto", "ray://"),
     ),
 ]
 ExecutorName = Annotated[
-    str, typer.Option("--executor", help="ray, or inprocess: one worker in this process")
+    str,
+    typer.Option(
+        "--executor",
+        help="ray, or inprocess: one worker in this process",
+        autocompletion=complete.one_of("ray", "inprocess"),
+    ),
 ]
 EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
         help="auto: lanes, and groups for models too large for one worker; single, the reference; deepspeed",
+        autocompletion=complete.one_of("auto", "single", "lanes", "deepspeed"),
     ),
 ]
 Retry = Annotated[
-    str | None, typer.Option(help="failed: run again what ended in error or out_of_memory", metavar="failed")
+    str | None,
+    typer.Option(
+        help="failed: run again what ended in error or out_of_memory",
+        metavar="failed",
+        autocompletion=complete.one_of("failed"),
+    ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="number of workers", show_default="as many as fit")]
 MaxHours = Annotated[
@@ -56,16 +80,25 @@ MaxTrials = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel=RUNNING, epilog=examples("plan sweeps/quickstart.yaml"))
 def plan(spec: Spec, engine: EngineName = "auto", as_json: AsJson = False) -> None:
-    """Show what `run` would do: trials, batches, predicted time and memory. Nothing is written."""
+    """Show what `run` would do, without doing it.
+
+    Trials, batches, predicted time and memory. Nothing is written.
+    """
     from phantom_dist.campaign import plan as make_plan
     from phantom_dist.cli.text import plan_text
 
     answer(lambda: make_plan(spec, engine=engine).to_json(), plan_text, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=RUNNING,
+    epilog=examples(
+        "run sweeps/quickstart.yaml --out runs/quickstart",
+        "run sweeps/zoo.yaml --out s3://BUCKET/zoo --address ray://HEAD:10001",
+    ),
+)
 def run(
     spec: Spec,
     out: Annotated[
@@ -80,7 +113,10 @@ def run(
     max_trials: MaxTrials = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a sweep. On a directory of the same sweep it continues; more values on its axes extend it."""
+    """Run a sweep, or continue it.
+
+    On a directory of the same sweep it continues; more values on its axes extend it.
+    """
     from phantom_dist.campaign import run as run_sweep
 
     _watched(
@@ -100,7 +136,10 @@ def run(
     )
 
 
-@app.command()
+@app.command(
+    rich_help_panel=RUNNING,
+    epilog=examples("resume runs/quickstart", "resume runs/quickstart --retry failed"),
+)
 def resume(
     directory: Directory,
     address: Address = None,
@@ -112,7 +151,10 @@ def resume(
     max_trials: MaxTrials = None,
     as_json: AsJson = False,
 ) -> None:
-    """Continue an interrupted run. Nothing that is stored is run again."""
+    """Continue an interrupted run.
+
+    Nothing that is stored is run again.
+    """
     from phantom_dist.campaign import resume as resume_run
 
     _watched(
@@ -131,9 +173,12 @@ def resume(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=RUNNING, epilog=examples("cancel runs/quickstart"))
 def cancel(directory: Directory, as_json: AsJson = False) -> None:
-    """Stop a live run from another shell. What was stored is kept; `resume` continues."""
+    """Stop a live run from another shell or machine.
+
+    What was stored is kept; `resume` continues.
+    """
     from phantom_dist.campaign import cancel as cancel_run
 
     answer(
@@ -141,7 +186,10 @@ def cancel(directory: Directory, as_json: AsJson = False) -> None:
     )
 
 
-@app.command()
+@app.command(
+    rich_help_panel=RUNNING,
+    epilog=examples("submit sweeps/zoo.yaml --out s3://BUCKET/zoo --address http://HEAD:8265"),
+)
 def submit(
     spec: Spec,
     out: Annotated[
@@ -155,7 +203,10 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow the job to its end")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Run a sweep as a job of a Ray cluster and follow it. Sent again while it runs, it is followed again."""
+    """Run a sweep as a job of a Ray cluster, and follow it.
+
+    Sent again while it runs, it is followed again.
+    """
     from phantom_dist.campaign import submit as submit_sweep
     from phantom_dist.cli.text import submit_text
 
@@ -169,7 +220,9 @@ def submit(
     )
 
 
-@app.command()
+@app.command(
+    rich_help_panel=SHOWING, epilog=examples("status runs/quickstart", "status runs/quickstart --watch")
+)
 def status(
     directory: Directory,
     watch: Annotated[
@@ -193,7 +246,7 @@ def status(
     answer(work, lambda result: status_text(result | {"errors": result["failed"]}), as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=LAW, epilog=examples("fit runs/quickstart --out law.json"))
 def fit(
     out: Annotated[Path, typer.Option(metavar="law.json", help="the law file to write")],
     directories: Annotated[
@@ -211,7 +264,7 @@ def fit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the critical-rate law, from runs and from what ships with the package."""
+    """Fit the critical-rate law to runs, and to what ships."""
     from phantom_dist.campaign import fit as fit_to
     from phantom_dist.cli.live import Countdown
     from phantom_dist.cli.text import fit_text
@@ -223,24 +276,40 @@ def fit(
     answer(work, fit_text, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=LAW,
+    epilog=examples(
+        "predict --model zoo:gpt2-a --contexts sweeps/contexts/zoo.yaml",
+        "predict --model gguf:smollm2-135m-instruct --method lora --optimizer adamw --steps 32",
+    ),
+)
 def predict(
-    model: Annotated[str, typer.Option(help="model, as in a sweep")],
+    model: Annotated[str, typer.Option(help="model, as in a sweep", autocompletion=complete.models)],
     law: Annotated[
         Path | None, typer.Option(metavar="law.json", help="the law", show_default="the shipped one")
     ] = None,
     contexts: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="contexts file", show_default="near-synonyms that ship with the package"
+            metavar="FILE",
+            help="contexts file",
+            show_default="near-synonyms that ship with the package",
+            autocompletion=complete.yaml_files,
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help="full or lora")] = "full",
-    optimizer: Annotated[str, typer.Option(help="sgd or adamw")] = "sgd",
+    method: Annotated[
+        str, typer.Option(help="full or lora", autocompletion=complete.one_of("full", "lora"))
+    ] = "full",
+    optimizer: Annotated[
+        str, typer.Option(help="sgd or adamw", autocompletion=complete.one_of("sgd", "adamw"))
+    ] = "sgd",
     steps: Annotated[int, typer.Option(help="optimizer steps T")] = 8,
     as_json: AsJson = False,
 ) -> None:
-    """Predict critical learning rates with intervals, without a sweep: 4 trial-steps a context (T > 32: 5 or 6)."""
+    """Predict critical learning rates, with intervals.
+
+    It takes 4 trial-steps a context; for T > 32, 5 or 6.
+    """
     from phantom_dist.campaign import predict as predict_rates
     from phantom_dist.cli.live import Countdown
     from phantom_dist.cli.text import predict_text
@@ -254,15 +323,21 @@ def predict(
     answer(work, predict_text, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=SHOWING, epilog=examples("report runs/quickstart --out report.html"))
 def report(
     directories: Annotated[
-        list[str], typer.Argument(metavar="DIR…", help="run directories; several are compared")
+        list[str],
+        typer.Argument(
+            metavar="DIR…", help="run directories; several are compared", autocompletion=complete.folders
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="the page to write")] = Path("report.html"),
     as_json: AsJson = False,
 ) -> None:
-    """Write one self-contained HTML page with the critical rates and the figures."""
+    """Write one self-contained page of a run, or of several.
+
+    The critical rates and the figures, as HTML that needs no network.
+    """
     from phantom_dist.reports import report as write_report
 
     answer(
@@ -334,9 +409,12 @@ def archive_verify(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=MACHINE, epilog=examples("doctor"))
 def doctor(as_json: AsJson = False) -> None:
-    """Show what this machine and its cluster can run, what is missing and how to get it."""
+    """Show what this machine can run, and what is missing.
+
+    Packages, processors, memory, the cluster, plug-ins; and how to get what is missing.
+    """
     from phantom_dist.cli.text import doctor_text
     from phantom_dist.machine import doctor as examine
 

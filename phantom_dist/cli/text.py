@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from phantom_dist.cli.live import duration
+from phantom_dist.notebook import rates_table
 
 Json = dict[str, Any]
 
@@ -60,7 +61,8 @@ def status_text(result: Json) -> str:
         )
     lines += [f"{name}: {title}" for name, title in result["models"].items() if title != name]
     lines += [f"{count} trial(s) on the reference engine: {why}" for why, count in result["notes"].items()]
-    lines.append(_rates_table(result["critical_rates"]))
+    if result["critical_rates"]:
+        lines.append(_plain(rates_table(result["critical_rates"])))
     lines += [f"error: {e['model']} {e['context']}: {e['error']}" for e in result["errors"]]
     return "\n".join(lines).rstrip()
 
@@ -68,32 +70,6 @@ def status_text(result: Json) -> str:
 def submit_text(result: Json) -> str:
     """A run on a cluster, or the job that it is."""
     return status_text(result) if "state" in result else f"run {result['run']} is job {result['job']}"
-
-
-def _rates_table(rates: list[Json]) -> str:
-    if not rates:
-        return ""
-    table = Table(title="critical learning rates", box=None, title_justify="left")
-    for column in ("model", "context", "target / competitor", "method", "T"):
-        table.add_column(column)
-    for column in ("eta_c", "bracket", "Pi_c", "trials"):
-        table.add_column(column, justify="right")
-    for rate in rates:
-        method = f"{rate['method']} {rate['optimizer']}"
-        common = (
-            rate["model"],
-            rate["context"],
-            f"{rate['target']} /{rate['competitor']}",
-            method,
-            str(rate["steps"]),
-        )
-        if rate["eta_c"] is None:
-            table.add_row(*common, "none", rate["reason"], "", str(rate["trials_used"]))
-            continue
-        low, high = rate["bracket"]
-        width = f"{low:.5g} … {high:.5g} ({100 * (high / low - 1):.2g} %)"
-        table.add_row(*common, f"{rate['eta_c']:.5g}", width, f"{rate['pi_c']:.4g}", str(rate["trials_used"]))
-    return _plain(table)
 
 
 def fit_text(result: Json) -> str:

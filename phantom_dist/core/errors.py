@@ -13,8 +13,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from phantom_dist.core.outcome import Outcome
+if (
+    TYPE_CHECKING
+):  # every command reads the exit statuses here, and must not wait for pydantic to show its help
+    from phantom_dist.core.outcome import Outcome
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses of a command."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import ModelIdentity, Problem, Tokens, trial_id
@@ -105,6 +106,8 @@ class Measurement:
     embedding_drift: float
     gradient_norm: float | None
     readout_hash: str | None
+    outside: Mapping[str, float] = field(default_factory=dict)
+    """What other packages' instruments say, by column."""
 
     @property
     def finite(self) -> bool:

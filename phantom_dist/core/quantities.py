@@ -252,5 +252,21 @@ PLAN_COLUMNS: tuple[Quantity, ...] = (
 )
 """One row per planned trial, searches included."""
 
+CRITICAL_RATE_COLUMNS: tuple[Quantity, ...] = (
+    *(
+        q
+        for q in PROBLEM_COLUMNS
+        if q.name not in {"parameters", "weights", "beta1", "beta2", "epsilon", "warmup_steps"}
+    ),
+    _q("eta_c", "float64", "1", "η_c", "critical learning rate; null where there is none", 0),
+    _label("bracket", "the two tried learning rates on both sides of it", "list<float64>"),
+    _q("pi_c", "float64", "1", "Π_c", "dimensionless critical rate, eta_c T kappa / |g_0|"),
+    *(q for q in ORIGIN_COLUMNS if q.name in {"gap_0", "kappa"}),
+    _q("trials_used", "int32", "1", "", "trials that were trained for it", 0),
+    _q("trial_steps_used", "float64", "1", "", "their steps, with those of the probe", 0),
+    _label("reason", "why there is none; null where there is one"),
+)
+"""One row per problem that was probed; computed from `probes/` and `trials/`, not stored."""
+
 BY_NAME: dict[str, Quantity] = {q.name: q for q in (*TRACE_COLUMNS, *TRIAL_COLUMNS)}
 """Every quantity by its name; names mean the same in both tables."""

@@ -14,20 +14,23 @@
 | `forward` | the model's logits at the last position |
 """
 
+from collections.abc import Callable, Sequence
+
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.lanes import LanesEngine
 from phantom_dist.engines.single import SingleEngine
+from phantom_dist.instruments.outside import Named
 
-ENGINES: dict[str, type[Engine]] = {"single": SingleEngine, "lanes": LanesEngine}
+ENGINES: dict[str, Callable[[Sequence[Named]], Engine]] = {"single": SingleEngine, "lanes": LanesEngine}
 """Engines of one process by name; `auto` is the fastest that is exact for the trial at hand."""
 
 DEEPSPEED = "deepspeed"
 """The engine of a group of processes."""
 
 
-def engine_named(name: str) -> Engine:
-    """The engine of that name; `auto` chooses.
+def engine_named(name: str, outside: Sequence[Named] = ()) -> Engine:
+    """The engine of that name, with other packages' instruments; `auto` chooses.
 
     Raises:
         InputError: there is no such engine.
@@ -36,7 +39,7 @@ def engine_named(name: str) -> Engine:
         name = LanesEngine.name
     if name not in ENGINES:
         raise InputError(f"engine {name!r} doesn't exist.{did_you_mean(name, [*ENGINES, 'auto'])}")
-    return ENGINES[name]()
+    return ENGINES[name](outside)
 
 
 __all__ = ["DEEPSPEED", "ENGINES", "Engine", "LanesEngine", "SingleEngine", "engine_named"]

@@ -13,6 +13,7 @@ from phantom_dist.core.measurement import Measurement
 from phantom_dist.core.trial import Tokens
 from phantom_dist.engines.trainable import Trainable
 from phantom_dist.instruments import drag, drift, order_parameter, overlap, readout, shares, signal
+from phantom_dist.instruments.outside import Named, Readout
 
 CACHED_ENTRIES = 1 << 18
 """Lanes times words that are measured at a time: dozens of passes over float64 rows that stay in a cache (2 MiB)."""
@@ -74,10 +75,18 @@ class Recorder:
 
     Raises (at `measure`):
         RuntimeError: a readout matrix that must be frozen has changed its bytes.
+        InputError: an instrument of another package failed.
     """
 
-    def __init__(self, geometry: Geometry, tokens: Sequence[Tokens], device: torch.device) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        tokens: Sequence[Tokens],
+        device: torch.device,
+        outside: Sequence[Named] = (),
+    ) -> None:
         self._geometry = geometry
+        self._outside = outside
         self._pairs_L2 = torch.tensor([(t.target, t.competitor) for t in tokens], device=device)
         self._hash = geometry.hash() if geometry.frozen else None
         self._p_LV: Tensor | None = None
@@ -144,6 +153,18 @@ class Recorder:
         if step > 0:
             columns["readout_change"] = shares.readout_change(p_LV, now_LV, before_LV, lever_LV)
             columns["geometry_change"] = shares.geometry_change(p_LV, now_LV, before_LV, lever_LV)
+        for instrument in self._outside:
+            columns |= instrument.measure(
+                Readout(
+                    step=step,
+                    logits_LV=logits_LV,
+                    probabilities_LV=now_LV,
+                    lever_LV=lever_LV,
+                    target_L=t_L,
+                    competitor_L=c_L,
+                    overlap_L=overlap_L,
+                )
+            )
         p_LV.copy_(now_LV)
         before_LV.copy_(lever_LV)
         return columns
@@ -152,7 +173,8 @@ class Recorder:
         values = {"readout_change": None, "geometry_change": None, "gradient_norm": None} | values
         if not values.pop("finite"):
             values |= {"rank_target": None, "rank_competitor": None}
-        return Measurement(step=step, readout_hash=self._hash, **values)
+        outside = {q.name: values.pop(q.name) for instrument in self._outside for q in instrument.columns}
+        return Measurement(step=step, readout_hash=self._hash, outside=outside, **values)
 
     def _check_frozen(self, step: int) -> None:
         now = self._geometry.hash()

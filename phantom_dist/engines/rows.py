@@ -17,7 +17,7 @@ Row = dict[str, Any]
 MEASURED = ("gap_0", "kappa", "loss_0", "overlap_0", "centred_overlap", "synonym_floor")
 """Fields of an origin that are columns under the same name."""
 
-_OF_A_STEP = tuple(field.name for field in dataclasses.fields(Measurement))
+_OF_A_STEP = tuple(field.name for field in dataclasses.fields(Measurement) if field.name != "outside")
 
 
 def problem_row(problem: Problem) -> Row:
@@ -121,7 +121,9 @@ def trace_rows(result: TrialResult) -> list[Row]:
     """The rows of `traces/` for a result."""
     trial_id = result.trial.id
     return [
-        {"trial_id": trial_id} | {name: getattr(measurement, name) for name in _OF_A_STEP}
+        {"trial_id": trial_id}
+        | {name: getattr(measurement, name) for name in _OF_A_STEP}
+        | dict(measurement.outside)
         for measurement in result.trace
     ]
 

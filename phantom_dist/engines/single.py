@@ -19,6 +19,7 @@ from phantom_dist.engines.optimizers import torch_optimizer
 from phantom_dist.engines.recorder import Recorder, SoloGeometry, with_gradient_norm
 from phantom_dist.engines.trainable import readout_matrix, trainable
 from phantom_dist.instruments.kernel_rate import gradient_norm
+from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel
 
 
@@ -27,12 +28,15 @@ class SingleEngine:
 
     name = "single"
 
+    def __init__(self, outside: Sequence[Named] = ()) -> None:
+        self._outside = outside
+
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials in order, each from the untouched model; see `engine.Engine.run`."""
         for trial in trials:
             start = time.perf_counter()
             with out_of_memory_named():
-                trace, stopped_early = train(loaded, trial)
+                trace, stopped_early = train(loaded, trial, self._outside)
             yield TrialResult(
                 trial=trial,
                 trace=trace,
@@ -43,8 +47,13 @@ class SingleEngine:
             )
 
 
-def train(loaded: LoadedModel, trial: Trial) -> tuple[tuple[Measurement, ...], str | None]:
-    """Train one trial; its trace s = 0..T and, if it is shorter, why: `non_finite` (nothing can change after that)."""
+def train(
+    loaded: LoadedModel, trial: Trial, outside: Sequence[Named] = ()
+) -> tuple[tuple[Measurement, ...], str | None]:
+    """Train one trial; its trace s = 0..T and, if it is shorter, why: `non_finite` (nothing can change after that).
+
+    `outside`: other packages' instruments, which measure beside the own ones.
+    """
     problem, tokens = trial.problem, trial.origin.tokens
     assert tokens is not None
     assert trial.learning_rate is not None
@@ -52,7 +61,7 @@ def train(loaded: LoadedModel, trial: Trial) -> tuple[tuple[Measurement, ...], s
     factors = problem.schedule.factors(problem.steps)
     trace: list[Measurement] = []
     with trainable(loaded, problem) as ready:
-        recorder = Recorder(SoloGeometry(ready), [tokens], loaded.model.device)
+        recorder = Recorder(SoloGeometry(ready), [tokens], loaded.model.device, outside)
         optimizer = torch_optimizer(ready.parameters, problem.optimizer)
         for step in range(problem.steps + 1):
             with torch.set_grad_enabled(step < problem.steps):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
 from phantom_dist.models.builtin import BuiltIn
@@ -33,19 +36,29 @@ def describe(reference: str, *, allow_pickle: bool = False, trust_remote_code: b
     return adapter_for(reference).describe(reference, permissions)
 
 
+@functools.cache
+def _of_another_package(plugin: plugins.Plugin) -> ModelAdapter:
+    adapter: ModelAdapter = plugin.load(ModelAdapter)()
+    return adapter
+
+
 def adapter_for(reference: str) -> ModelAdapter:
     """The adapter that a reference belongs to.
 
     Raises:
-        InputError: the reference has none of the known forms.
+        InputError: the reference has none of the known forms, or a plug-in that claims it can't be loaded.
     """
     for adapter in ADAPTERS:
         if adapter.claims(reference):
             return adapter
     scheme, colon, _ = reference.partition(":")
     if colon:
+        added = [plugin.name for plugin in plugins.installed(plugins.ADAPTERS)]
+        if scheme in added:
+            return _of_another_package(plugins.named(plugins.ADAPTERS, scheme))
         raise InputError(
-            f"model {reference!r}: unknown kind {scheme + ':'!r}." + did_you_mean(scheme, ("zoo", "gguf"))
+            f"model {reference!r}: unknown kind {scheme + ':'!r}."
+            + did_you_mean(scheme, ("zoo", "gguf", *added))
         )
     raise InputError(
         f"model {reference!r}: not a model reference; allowed: {', '.join(a.form for a in ADAPTERS)}"

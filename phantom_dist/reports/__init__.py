@@ -6,9 +6,9 @@
 """
 
 from phantom_dist.reports.page import render, write
-from phantom_dist.reports.picture import picture
+from phantom_dist.reports.picture import picture, picture_of_monitored
 from phantom_dist.reports.read import read_run, report
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.run_tables import RunTables
 
-__all__ = ["Rows", "RunTables", "picture", "read_run", "render", "report", "write"]
+__all__ = ["Rows", "RunTables", "picture", "picture_of_monitored", "read_run", "render", "report", "write"]

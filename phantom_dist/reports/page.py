@@ -2,7 +2,7 @@
 
 Text that a user wrote (names, prompts, words) is untrusted: Jinja2 escapes it, JSON inside a script element
 has no `<`, expressions are interpreted instead of compiled, and a content security policy lets the browser
-run the page's own two scripts (by their hashes) and fetch nothing.
+run the page's own scripts (by their hashes) and fetch nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -22,23 +23,69 @@ import altair as alt
 import jinja2
 import vl_convert
 
-from phantom_dist.reports import figures, tables, verdict
-from phantom_dist.reports.figures.chart import DATASETS, dataset, specification
-from phantom_dist.reports.rows import UNDER, Row, Rows
+from phantom_dist.core.quantities import BY_NAME
+from phantom_dist.reports import comparison, figures, tables, verdict
+from phantom_dist.reports.alternatives import alternative
+from phantom_dist.reports.figures.chart import MANY_LINES, Figure, source
+from phantom_dist.reports.held import held
+from phantom_dist.reports.rows import AROUND, OVER, UNDER, Row, Rows
 from phantom_dist.reports.run_tables import RunTables
+from phantom_dist.reports.sample import MOST_STEPS
+from phantom_dist.reports.theme import styles
 
-_FIGURES = {
-    "silent-failure": figures.silent_failure,
-    "every-failure": figures.every_failure,
-    "phase-map": figures.phase_map,
-    "jumps": figures.jumps,
-    "shares-in-sum": figures.shares_in_sum,
-    "shares-by-step": figures.shares_by_step,
-    "first-order": figures.first_order,
-    "collapse": figures.collapse,
-    "predicted": figures.predicted,
-    "residuals": figures.residuals,
+
+@dataclass(frozen=True)
+class Placed:
+    """A figure on the page: how it is drawn, and how where more than `limit` different `by` would be drawn."""
+
+    draw: Figure
+    many: Figure | None = None
+    dataset: str = ""
+    by: str = ""
+    limit: int = 0
+
+
+MANY_FAILURES = 150
+"""From this many failures on their lines give way to bands."""
+MANY_PROBLEMS = 400
+"""From this many problems on clouds of marks give way to boxes and quartiles."""
+MOST_LINES = 3000
+"""Lines of the table of critical rates that a page holds."""
+SCRIPTS = ("store", "words", "figures", "player", "picks", "start")
+"""The page's own script, part by part."""
+
+FIGURES = {
+    "rates-compared": Placed(
+        figures.rates_compared, figures.rates_compared_many, "compared", "line", MANY_LINES
+    ),
+    "side-by-side": Placed(figures.side_by_side, figures.side_by_side_many, "trials", "pair", MANY_LINES),
+    "silent-failure": Placed(figures.silent_failure),
+    "player": Placed(figures.player),
+    "every-failure": Placed(
+        figures.every_failure, figures.every_failure_many, "failures", "trial_id", MANY_FAILURES
+    ),
+    "phase-map": Placed(figures.phase_map, figures.phase_shares, "trials", "line", MANY_LINES),
+    "jumps": Placed(figures.jumps),
+    "shares-in-sum": Placed(figures.shares_in_sum, figures.shares_in_sum_many, "trials", "line", MANY_LINES),
+    "shares-by-step": Placed(figures.shares_by_step),
+    "first-order": Placed(figures.first_order, figures.first_order_many, "problems", "line", MANY_LINES),
+    "collapse": Placed(figures.collapse, figures.collapse_many, "trials", "number", MANY_PROBLEMS),
+    "predicted": Placed(figures.predicted),
+    "residuals": Placed(figures.residuals, figures.residuals_many, "predictions", "number", MANY_PROBLEMS),
 }
+"""The figures by their names on the page, in order."""
+
+MANY = {
+    "rates-compared": "These are many problems: a mark is one of them, and each line holds all of a way of training.",
+    "side-by-side": "These are many problems: each box counts the trials of a range of learning rates that ended so.",
+    "every-failure": "These are many failures: the line is their median, the bands their middle half and nine tenths.",
+    "phase-map": "These are many problems: each box counts the trials of a range of η/η_c that ended so.",
+    "shares-in-sum": "These are many problems: each mark is a last failure, geometry’s part over readout’s.",
+    "first-order": "These are many problems: on the right, each line holds all of a way of training.",
+    "collapse": "These are many trials: the deeper a box, the more of them lie in it.",
+    "residuals": "These are many rates: in each range of a group, the mark is their median, the bar their middle half.",
+}
+"""What a reader must know where a figure draws many."""
 
 
 def write(runs: Sequence[RunTables], file: Path) -> None:
@@ -58,31 +105,58 @@ def write(runs: Sequence[RunTables], file: Path) -> None:
 def render(runs: Sequence[RunTables]) -> str:
     """The page as text."""
     rows = Rows.of(runs)
-    charts = {name: figure(rows) for name, figure in _FIGURES.items()}
-    specs = {name: _specification(chart) for name, chart in charts.items() if chart is not None}
-    data = {
-        "specs": specs,
-        "datasets": {name: _packed(dataset(rows, name), DATASETS[name]) for name in DATASETS},
+    specs = {
+        name: spec for name, placed in FIGURES.items() if (spec := _specifications(placed, rows)) is not None
     }
-    scripts = {"vega": _vega(), "draw": _part("draw.js")}
+    data = {
+        "figures": specs,
+        "tables": held(rows),
+        "opening": rows.opening,
+        "around": AROUND,
+        "under": UNDER,
+        "over": OVER,
+        "symbols": {
+            name: BY_NAME[name].symbol for name in ("order_parameter", "signal", "drag", "logit_gap")
+        },
+    }
+    scripts = {"vega": _vega(), "page": "\n".join(_part(f"script/{name}.js") for name in SCRIPTS)}
     return _template().render(
         **_words(runs, rows),
         drawn=set(specs),
-        style=_part("style.css"),
+        many={name: MANY[name] for name, spec in specs.items() if "many" in spec},
+        zoomable={name for name, spec in specs.items() if '"bind": "scales"' in json.dumps(spec)},
+        most_steps=MOST_STEPS,
+        alternatives={name: alternative(name, rows) for name in specs},
+        style=styles() + "\n" + _part("style.css"),
         data=_json(data),
         scripts=scripts,
         script_hashes=[_sha256(text) for text in scripts.values()],
     )
 
 
+def _specifications(placed: Placed, rows: Rows) -> dict[str, Any] | None:
+    """The bare Vega-Lite specifications of a figure; the page's script gives them their rows."""
+    chart = placed.draw.bare(rows)
+    if chart is None:
+        return None
+    found: dict[str, Any] = {"few": _specification(chart)}
+    if (
+        placed.many is not None
+        and len({row[placed.by] for row in source(rows, placed.dataset)}) > placed.limit
+    ):
+        found |= {"many": _specification(placed.many.bare(rows)), "of": placed.dataset, "by": placed.by}
+        found |= {"limit": placed.limit}
+    return found
+
+
 def _specification(chart: Any) -> dict[str, Any]:
-    """The chart's Vega-Lite specification; the page's script adds the datasets, which figures share."""
-    return {key: value for key, value in specification(chart, {}).items() if key != "$schema"}
-
-
-def _packed(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
-    """A table with its column names written once."""
-    return {"columns": names, "rows": [[row[name] for name in names] for row in rows]}
+    """Without what the page has once for all figures, and without Vega's controls in place of which it has its own."""
+    # Altair's own check of each part takes longer than all the rest; the tests draw every figure.
+    spec = {key: value for key, value in chart.to_dict(validate=False).items() if key != "$schema"}
+    for param in spec.get("params", []):
+        if param.get("bind") != "scales":
+            param.pop("bind", None)
+    return spec
 
 
 def _json(value: Any) -> str:
@@ -125,6 +199,8 @@ def _words(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
     return {
         "title": ", ".join(run.name for run in runs),
         "rows": rows,
+        "compared": _compared(runs, rows) if rows.several_runs else None,
+        "most_lines": MOST_LINES,
         "models": [
             (model, titles.get(model, "")) for model in _distinct([*rows.problems, *everything], "model")
         ],
@@ -145,6 +221,26 @@ def _words(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
         "number": tables.number,
         "conditions": _conditions(runs, everything),
     }
+
+
+def _compared(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
+    """What the comparison of several runs says."""
+    pairs = comparison.compared(rows)
+    changes = sorted(pairs, key=lambda row: -abs(row.get("log_change") or 0))
+    return {
+        "runs": [run.name for run in runs],
+        "differences": comparison.differences(rows),
+        "pairs": pairs,
+        "lines": [tables.compared_line(row) for row in changes[:MOST_COMPARED]],
+        "agreements": comparison.agreements(pairs),
+        "outcomes": comparison.outcomes_by_run(rows),
+        "changed": comparison.changed_outcomes(rows),
+        "twins": comparison.twins(rows),
+    }
+
+
+MOST_COMPARED = 200
+"""Lines of each table that compares runs; the figures show all."""
 
 
 def _distinct(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import vl_convert
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.reports.figures.chart import DATASETS, dataset, specification
+from phantom_dist.reports.figures.monitored import monitored
 from phantom_dist.reports.rows import Rows
+from phantom_dist.traces.monitor_log import MonitorRecord
 
 
 def picture(figure: Callable[[Rows], Any | None], rows: Rows, file: Path, *, scale: float = 2.0) -> None:
     """Draw a function of `reports.figures` on white, as PNG or SVG by the file's ending.
 
-    A selector keeps the problem at which it opens. `scale` multiplies a PNG's 72 pixels per inch.
+    A figure about one problem shows the first with a silent failure. `scale` multiplies a PNG's 72 pixels per inch.
 
     Raises:
         InputError: another ending, or the rows hold nothing for this figure.
     """
-    if file.suffix not in (".png", ".svg"):
-        raise InputError(f"{file}: a picture ends in .png or .svg")
     chart = figure(rows)
     if chart is None:
         raise InputError(f"{file}: the runs hold nothing that {figure.__name__} could draw")
-    drawn = specification(chart, {name: dataset(rows, name) for name in DATASETS}) | {"background": "white"}
+    _draw(chart, file, scale)
+
+
+def picture_of_monitored(records: Mapping[str, MonitorRecord], file: Path, *, scale: float = 2.0) -> None:
+    """Draw trainings that the monitor watched (`figures.monitored`) on white, as PNG or SVG by the file's ending.
+
+    Raises:
+        InputError: another ending, or the records hold no look.
+    """
+    chart = monitored(records)
+    if chart is None:
+        raise InputError(f"{file}: the records hold no look that could be drawn")
+    _draw(chart, file, scale)
+
+
+def _draw(chart: Any, file: Path, scale: float) -> None:
+    if file.suffix not in (".png", ".svg"):
+        raise InputError(f"{file}: a picture ends in .png or .svg")
+    drawn = chart.to_dict() | {"background": "white"}
     if file.suffix == ".png":
         file.write_bytes(vl_convert.vegalite_to_png(drawn, scale=scale))
     else:

@@ -17,7 +17,7 @@ from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.verdict import frozen, jumps, verdict
 from phantom_dist.spec import tolerance_of
-from phantom_dist.traces import open_run
+from phantom_dist.traces import directory_and_sweep
 
 
 def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
 
 def read_run(location: str | os.PathLike[str]) -> RunTables:
     """What the report needs of one run directory."""
-    directory, spec = open_run(location)
+    directory, spec = directory_and_sweep(location)
     trials, probes = directory.trials(), directory.probes().to_pylist()
     rates = critical_rates(probes, trials.to_pylist(), tolerance_of(spec))
     law, name = law_of(location)

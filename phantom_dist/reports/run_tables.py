@@ -21,8 +21,8 @@ class Table(Protocol):
     def to_pylist(self) -> list[dict[str, Any]]:
         """The rows as dictionaries; nulls are None."""
 
-    def select(self, columns: Sequence[str]) -> Table:
-        """The same rows with these columns only."""
+    def column(self, name: str) -> Any:
+        """One column, with `to_pylist` and `to_numpy` (nulls are NaN)."""
 
 
 @dataclass(frozen=True, kw_only=True)

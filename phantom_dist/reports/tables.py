@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.reports.predictions import CALIBRATED, HELD_OUT, NEW
 from phantom_dist.reports.rows import Row, Rows
 
 
@@ -48,6 +49,7 @@ class CriticalRate:
     kappa: str
     trials_used: str
     reason: str
+    number: int
 
 
 def critical_rates(rows: Rows, prompts: Mapping[str, str]) -> list[CriticalRate]:
@@ -72,10 +74,46 @@ def _line(row: Row, prompts: Mapping[str, str]) -> CriticalRate:
         pi_c=number(row.get("pi_c")),
         gap_0=number(row.get("gap_0")),
         kappa=number(row.get("kappa")),
+        number=row["number"],
         trials_used=str(row["trials_used"]) if row.get("trials_used") is not None else "–",
         reason=""
         if row.get("eta_c") is not None
         else str(row.get("reason") or "no reason was stored").replace("_", " "),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedLine:
+    """A problem in a later run beside the same in the first, as text; a `reason` stands in for a rate."""
+
+    run: str
+    line: str
+    way: str
+    first: str
+    later: str
+    change: str
+    agreement: str
+
+
+def compared_line(row: Row) -> ComparedLine:
+    """A line of the comparison's table, from a row of `comparison.compared`."""
+
+    def rate(value: float | None, reason: Any) -> str:
+        return (
+            number(value)
+            if value is not None
+            else f"none: {reason or 'no reason was stored'}".replace("_", " ")
+        )
+
+    change = row["change"]
+    return ComparedLine(
+        run=row["run"],
+        line=row["line"],
+        way=row["way"],
+        first=rate(row["reference_rate"], row["reference_reason"]),
+        later=rate(row.get("eta_c"), row.get("reason")),
+        change="–" if change is None else f"{'+' if change >= 1 else '−'}{percent(abs(change - 1))}",
+        agreement=row["agreement"],
     )
 
 
@@ -123,6 +161,13 @@ class Predicted:
     law: str
 
 
+_KNOWN = {
+    HELD_OUT: "predicted with their architecture left out",
+    CALIBRATED: "of a model that is in the calibration",
+    NEW: "of a model that is not in the calibration",
+}
+
+
 def law(rows: Rows) -> dict[str, Predicted]:
     """|measured / predicted - 1| for each way of training, and how many intervals hold the measured rate."""
     said: dict[str, list[Row]] = {}
@@ -137,7 +182,7 @@ def law(rows: Rows) -> dict[str, Predicted]:
             errors=errors,
             inside=sum(row["inside"] == "inside its interval" for row in some),
             intervals=sum(row["low_ratio"] is not None for row in some),
-            known=", ".join(f"{count} {known}" for known, count in counts.items()),
+            known=", ".join(f"{count} {_KNOWN[known]}" for known, count in counts.items()),
             law=", ".join(dict.fromkeys(row["law"] for row in some)),
         )
     return found
@@ -145,11 +190,10 @@ def law(rows: Rows) -> dict[str, Predicted]:
 
 def geometry(rows: Rows) -> Spread | None:
     """Σ_s |geometry| / Σ_s (|geometry| + |readout|) of every trial under full fine-tuning."""
-    sums: dict[tuple[str, str, str], tuple[float, float]] = {}
-    for row in rows.changes:
-        parts = (row["geometry_change"], row["readout_change"])
-        if row["method"] == "full" and all(part is not None and math.isfinite(part) for part in parts):
-            key = (row["run"], row["trial_id"], row["label"])
-            moved, whole = sums.get(key, (0.0, 0.0))
-            sums[key] = (moved + abs(parts[0]), whole + abs(parts[0]) + abs(parts[1]))
-    return _spread([(moved / whole, label) for (_, _, label), (moved, whole) in sums.items() if whole])
+    return _spread(
+        [
+            (row["geometry_part"], row["label"])
+            for row in rows.trials
+            if row["method"] == "full" and row["geometry_part"] is not None
+        ]
+    )

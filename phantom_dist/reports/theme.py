@@ -1,8 +1,12 @@
-"""How the figures look: colours and shapes by outcome, axis titles, one Vega-Lite configuration.
+"""How page and figures look: a palette for light and for dark, shapes and dashes by outcome, a Vega-Lite configuration.
 
-Colours are those of Okabe and Ito, which people with the common colour-vision deficiencies can tell apart;
-outcomes differ in shape as well. Ink is `currentColor`, so the page's text colour, light or dark, reaches
-into the SVG.
+Five colours in two versions carry all meaning. In each version any two of them lie at least 15 apart in CIEDE2000, for
+eyes with all cones and under simulated protanopia, deuteranopia and tritanopia, and each has a contrast of at least
+3 : 1 against the figure's ground (WCAG 2.2, 1.4.11); text has 4.5 : 1 (1.4.3): `tests/reports/test_colours.py`.
+Colour never stands alone: outcomes differ in shape and dash as well, and legends, axes and tooltips name them.
+
+Figures are drawn in the light version; on the page each of its colours is replaced where the theme is dark. Ink is
+`currentColor`, so the page's text colour reaches into the SVG.
 """
 
 from __future__ import annotations
@@ -15,31 +19,63 @@ import altair as alt
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.quantities import BY_NAME
 
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
-BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8A8F98"
+BLUE, ORANGE, MAROON, LILAC, SAGE = "#1c4fa8", "#e8590c", "#73061a", "#ad76f2", "#6f9488"
+DARK = {BLUE: "#5cb8f5", ORANGE: "#f0b429", MAROON: "#cc3f55", LILAC: "#f3e3ff", SAGE: "#6f7787"}
+"""Every colour of the palette, with what stands for it on dark ground."""
+
+PAGE = {
+    "ink": ("#1b1f24", "#e4e8ec"),
+    "soft": ("#59636e", "#9aa5b1"),
+    "paper": ("#ffffff", "#14171b"),
+    "card": ("#ffffff", "#1a1e23"),
+    "line": ("#d5dae0", "#333a42"),
+    "tint": ("#f4f6f8", "#1f242a"),
+    "accent": ("#1c4fa8", "#5cb8f5"),
+    "edge": ("#7d8792", "#76818d"),
+}
+"""The page's own colours, light and dark: text, quiet text, ground, figures' ground, rules, fields, accent, edges."""
+
 INK = "currentColor"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
 
-OUTCOMES: dict[Outcome, tuple[str, str]] = {
-    Outcome.COMMITTED: (BLUE, "circle"),
-    Outcome.KINEMATIC: (ORANGE, "square"),
-    Outcome.STRUCTURAL: (VERMILLION, "triangle-down"),
-    Outcome.RELAPSED: (PURPLE, "diamond"),
-    Outcome.DIVERGED: (GREY, "cross"),
+OUTCOMES: dict[Outcome, tuple[str, str, list[int]]] = {
+    Outcome.COMMITTED: (BLUE, "circle", [1, 0]),
+    Outcome.KINEMATIC: (ORANGE, "square", [6, 2]),
+    Outcome.STRUCTURAL: (MAROON, "triangle-down", [2, 2]),
+    Outcome.RELAPSED: (LILAC, "diamond", [8, 2, 2, 2]),
+    Outcome.DIVERGED: (SAGE, "cross", [12, 4]),
 }
-"""Colour and shape of every outcome that comes from training."""
+"""Colour, shape and dash of every outcome that comes from training."""
 
-WAYS = (GREEN, VERMILLION, BLUE, PURPLE, ORANGE, SKY, GREY)
-"""Colours of ways of training, in order of appearance."""
+WAYS = (BLUE, ORANGE, SAGE, MAROON, LILAC)
+"""Colours of ways of training (or models), in order of appearance."""
+SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-right")
+"""Shapes beside them; five and seven have no common divisor, so a pair comes again after 35."""
 
-
-def way_scale(ways: Sequence[str]) -> alt.Scale:
-    """The colour scale over ways of training (or models), in order; colours come round again where they are many."""
-    return alt.Scale(domain=list(ways), range=[WAYS[i % len(WAYS)] for i in range(len(ways))])
-
-
-PARTS = {"readout": SKY, "geometry": VERMILLION}
+PARTS = {"readout": BLUE, "geometry": ORANGE}
 """Colours of the two parts of a change of the order parameter."""
+
+WORDS = {"target": BLUE, "competitor": ORANGE, "all other tokens": SAGE}
+"""Colours of the parts of the predicted distribution."""
+
+
+def styles() -> str:
+    """The colours as CSS: the page's as variables, the figures' as rules for what Vega draws."""
+    variables = "".join(f" --{name}: light-dark({light}, {dark});" for name, (light, dark) in PAGE.items())
+    rules = [
+        f'.plot svg [{what}="{light}" i] {{ {what}: light-dark({light}, {dark}); }}'
+        for light, dark in DARK.items()
+        for what in ("fill", "stroke")
+    ]
+    return "\n".join([f":root {{{variables} }}", *rules])
+
+
+def way_scales(ways: Sequence[str]) -> tuple[alt.Scale, alt.Scale]:
+    """The scales of colour and shape over ways of training (or models), in order."""
+    return (
+        alt.Scale(domain=list(ways), range=[WAYS[i % len(WAYS)] for i in range(len(ways))]),
+        alt.Scale(domain=list(ways), range=[SHAPES[i % len(SHAPES)] for i in range(len(ways))]),
+    )
 
 
 def axis_title(name: str) -> str:
@@ -53,6 +89,12 @@ def outcome_scale(present: set[str], channel: int) -> alt.Scale:
     """The scale for colour (channel 0) or shape (1) over the outcomes that occur, in a fixed order."""
     shown = [o for o in OUTCOMES if o.value in present]
     return alt.Scale(domain=[o.value for o in shown], range=[OUTCOMES[o][channel] for o in shown])
+
+
+def outcome_dash() -> alt.StrokeDashValue:
+    """The dash of a line by its trial's outcome; conditions, for a scale of its own would spoil the legend's marks."""
+    tests = [{"test": f"datum.outcome === '{o.value}'", "value": dash} for o, (*_, dash) in OUTCOMES.items()]
+    return alt.StrokeDashValue([1, 0], condition=tests)
 
 
 def config() -> dict[str, Any]:

@@ -62,18 +62,12 @@ def _jumps(trials: list[Row]) -> Jumps:
 
 def frozen(rows: Rows) -> Frozen:
     """LoRA trials whose readout hash is the same at every step, and their steps of no geometry change."""
-    hashes: dict[tuple[str, str], set[str | None]] = {}
-    changes = []
-    for row in rows.changes:
-        if row["method"] == "lora":
-            hashes.setdefault((row["run"], row["trial_id"]), set()).add(row.get("readout_hash"))
-            if row["step"] > 0:
-                changes.append(row["geometry_change"])
+    trials = [row for row in rows.trials if row["method"] == "lora" and row["steps_measured"]]
     return Frozen(
-        trials=len(hashes),
-        identical=sum(len(found) == 1 and None not in found for found in hashes.values()),
-        steps=len(changes),
-        exact=sum(change == 0 for change in changes),
+        trials=len(trials),
+        identical=sum(row["readout_frozen"] for row in trials),
+        steps=sum(row["steps_measured"] for row in trials),
+        exact=sum(row["steps_exact"] for row in trials),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.measurement import Origin
+from phantom_dist.core.plugins import Plugin
 from phantom_dist.models import Permissions
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.tasks import Task
@@ -31,6 +32,7 @@ class WorkerSettings:
 
     `threads`: CPU threads of its process; `device`: `auto`, `cpu` or `cuda`; `driver`: who gives the leases
     (`traces.leases`). With a `group` each worker is one, and the settings are those of each of its ranks.
+    `instruments`: of other packages, by name; `plugins`: what of other packages a worker must have.
     """
 
     location: str
@@ -40,6 +42,8 @@ class WorkerSettings:
     threads: int = 1
     permissions: Permissions = Permissions()
     group: Group | None = None
+    instruments: tuple[str, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

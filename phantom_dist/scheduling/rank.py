@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -32,7 +33,6 @@ class Rank(Worker):
         self._group, self._rank = settings.group, rank
         self._listening: socket.socket | None = None
         self._ranks: Ranks | None = None
-        self._sharded = DeepSpeedEngine()
         self._held: ShardedModel | None = None
 
     def listen(self, address: str) -> int:
@@ -58,6 +58,10 @@ class Rank(Worker):
 
     def pulse(self) -> None:
         """Answer: this process is alive. Called beside a task that runs."""
+
+    @functools.cached_property
+    def _sharded(self) -> DeepSpeedEngine:
+        return DeepSpeedEngine(self._outside)
 
     @property
     def _stores(self) -> bool:

@@ -14,12 +14,16 @@ from typing import Any
 
 import torch
 
+from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.measurement import Origin, Trial, TrialResult
+from phantom_dist.core.quantities import Quantity
 from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines import Engine, engine_named, probe, rows
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path import probe_path
+from phantom_dist.instruments import outside
+from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
@@ -51,9 +55,10 @@ class Worker:
 
         Raises:
             OutOfMemory: the task doesn't fit; nothing of it is stored.
-            InputError: the model can't be used at all.
+            InputError: the model can't be used at all, or a plug-in is missing or fails.
             StoreError: the results can't be stored, for one because the lease is over.
         """
+        _ = self._equipped
         directory = self._directory.under(lease_name(self._settings.driver, lease))
         with out_of_memory_named():
             if isinstance(task, ProbeTask):
@@ -77,7 +82,8 @@ class Worker:
         results = self._results(task.trials)
         if not self._stores:
             return ()
-        return store_results(directory, task, results, self._circumstances(task.id, attempt))
+        columns = outside.columns_of(self._outside)
+        return store_results(directory, task, results, self._circumstances(task.id, attempt), columns)
 
     # -- what a rank of a group does in its own way -------------------------------------------------------------------
 
@@ -105,8 +111,19 @@ class Worker:
     # -- one process's model and engine -------------------------------------------------------------------------------
 
     @functools.cached_property
+    def _equipped(self) -> bool:
+        """Looked up once, for it takes as long as a batch."""
+        plugins.check_here(self._settings.plugins)
+        return True
+
+    @functools.cached_property
+    def _outside(self) -> tuple[Named, ...]:
+        """Other packages' instruments that the sweep lists."""
+        return outside.load(self._settings.instruments)
+
+    @functools.cached_property
     def _engine(self) -> Engine:
-        return engine_named(self._settings.engine)
+        return engine_named(self._settings.engine, self._outside)
 
     def _model(self, problem: Problem) -> LoadedModel:
         key = (problem.model, problem.precision)
@@ -126,16 +143,25 @@ class Worker:
         return self._warm[key]
 
     def _circumstances(self, batch: str, attempt: int) -> Row:
-        return circumstances(batch, attempt) | {
-            "device": _device_kind(self._device),
-            "threads": self._settings.threads,
-        }
+        added = sorted({f"{plugin.package} {plugin.version}" for plugin in self._settings.plugins})
+        return (
+            circumstances(batch, attempt)
+            | {
+                "device": _device_kind(self._device),
+                "threads": self._settings.threads,
+            }
+            | ({"versions": ", ".join([_versions(), *added])} if added else {})
+        )
 
 
 def store_results(
-    directory: RunDirectory, task: TrainTask, results: list[TrialResult], circumstances: Row
+    directory: RunDirectory,
+    task: TrainTask,
+    results: list[TrialResult],
+    circumstances: Row,
+    columns: Sequence[Quantity] = (),
 ) -> tuple[Row, ...]:
-    """Store a batch whole: traces, then trials; the trial rows as stored."""
+    """Store a batch whole: traces, with further `columns` of other packages, then trials; the trial rows as stored."""
     trials = tuple(
         rows.trial_row(result)
         | circumstances
@@ -143,7 +169,7 @@ def store_results(
         for result in results
     )
     traces = [row for result in results for row in rows.trace_rows(result)]
-    directory.write_batch(task.id, trials, {task.model: traces} if traces else {})
+    directory.write_batch(task.id, trials, {task.model: traces} if traces else {}, columns)
     return trials
 
 

@@ -75,6 +75,7 @@ def _settings(spec: SweepSpec) -> dict[str, object]:
     return {
         "name": spec.name,
         "learning_rates": search,
+        "instruments": ", ".join(spec.instruments) or "none",
         **{f"thresholds.{key}": value for key, value in spec.thresholds.model_dump().items()},
         "execution.threads": spec.execution.threads,
         "execution.device": spec.execution.device,

@@ -56,6 +56,8 @@ PrecisionAxis: TypeAlias = Annotated[
     AfterValidator(unique),
 ]
 
+InstrumentList: TypeAlias = Annotated[tuple[Name, ...], BeforeValidator(as_axis), AfterValidator(unique)]
+
 
 def _ids_once(contexts: Sequence[Context]) -> Sequence[Context]:
     ids = [context.id for context in contexts]
@@ -170,6 +172,9 @@ class SweepSpec(Strict):
     precision: PrecisionAxis = Field(default=("float32",), description="arithmetic of model and optimizer")
     schedule: ScheduleAxis = Field(
         default=(ScheduleEntry.model_validate({"constant": {}}),), description="constant, linear, cosine"
+    )
+    instruments: InstrumentList = Field(
+        default=(), description="what other packages measure beside the built-in quantities, by name"
     )
     thresholds: Thresholds = Field(
         default=Thresholds(), description="what counts as which outcome; stored with results"

@@ -20,21 +20,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from phantom_dist.core.errors import InputError, StoreError
-from phantom_dist.core.quantities import SCHEMA_VERSION
+from phantom_dist.core.errors import InputError, StoreError, did_you_mean
+from phantom_dist.core.quantities import SCHEMA_VERSION, Quantity
 from phantom_dist.spec import SweepSpec, from_yaml
-from phantom_dist.traces import schema
+from phantom_dist.traces import migrations, schema
 from phantom_dist.traces.store import Store
 
 Row = dict[str, Any]
 
+_SCHEMAS = schema.BY_TABLE | {"traces": schema.TRACES.append(pa.field("model", pa.string()))}
+_BY_MODEL = ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri")
 _CANCEL = ".cancel"
 
 
@@ -105,8 +108,10 @@ class RunDirectory:
     def _doubled(self) -> list[str]:
         """Names of batches whose trials all stand in another batch; of two equal ones the first by name stays."""
         members: dict[str, set[str]] = {}
-        files = self._read(self.store.names("trials"), schema.TRIALS, columns=["trial_id", "__filename"])
-        for row in files.to_pylist():
+        with self._foreign_named():
+            files = self._files(self.store.names("trials"), schema.TRIALS)
+            rows = files.to_table(columns=["trial_id", "__filename"]).to_pylist() if files.files else []
+        for row in rows:
             members.setdefault(batch_of(row["__filename"]), set()).add(row["trial_id"])
         found: dict[str, str] = {}
         doubled = []
@@ -137,24 +142,41 @@ class RunDirectory:
         """Store the origins of a batch of problems."""
         self.store.put(f"probes/{batch}.parquet", schema.to_parquet(rows, schema.PROBES))
 
-    def write_batch(self, batch: str, trials: Sequence[Row], traces: Mapping[str, Sequence[Row]]) -> None:
+    def write_batch(
+        self,
+        batch: str,
+        trials: Sequence[Row],
+        traces: Mapping[str, Sequence[Row]],
+        outside: Sequence[Quantity] = (),
+    ) -> None:
         """Store a batch: its traces by model, then its trials, which make it visible.
+
+        `outside`: the columns that other packages add to the traces.
 
         Raises:
             StoreError: nothing of the batch is visible then.
         """
         for model, rows in traces.items():
-            self.store.put(_trace_file(batch, model), schema.to_parquet(rows, schema.TRACES))
+            self.store.put(
+                _trace_file(batch, model),
+                schema.to_parquet(rows, schema.with_columns(schema.TRACES, outside)),
+            )
         self.store.put(f"trials/{batch}.parquet", schema.to_parquet(trials, schema.TRIALS))
 
     # -- readers ----------------------------------------------------------------------------------------------------
 
+    @property
+    def sweeps_of_archive(self) -> list[str]:
+        """Names of the sweep files where this is an archive of runs, with the same tables; empty in a run directory."""
+        return [name for name in self.store.names("sweeps") if name.endswith(".yaml")]
+
     def files(self, table: str) -> list[str]:
         """The names of the files of `probes`, `trials` or `traces`; of traces those whose batch has trials."""
-        if table != "traces":
-            return self.store.names(table)
+        names = self.store.names(table)
+        if table != "traces" or self.sweeps_of_archive:  # which has no halves of batches
+            return names
         whole = {batch_of(name) for name in self.store.names("trials")}
-        return [name for name in self.store.names("traces") if batch_of(name) in whole]
+        return [name for name in names if batch_of(name) in whole]
 
     def file(self, name: str) -> pa.Table:
         """The rows of one of these files, in its table's schema.
@@ -162,50 +184,85 @@ class RunDirectory:
         Raises:
             StoreError: it is damaged or foreign.
         """
-        return self._read([name], schema.BY_TABLE[name.split("/", 1)[0]])
+        with self._foreign_named():
+            return self._dataset([name], schema.BY_TABLE[name.split("/", 1)[0]]).to_table()
 
     def trials(self) -> pa.Table:
         """One row per finished trial; empty if there are none."""
-        return self._read(self.files("trials"), schema.TRIALS)
+        return self._read("trials")
 
     def probes(self) -> pa.Table:
         """One row per probed problem; empty if there are none."""
-        return self._read(self.files("probes"), schema.PROBES)
+        return self._read("probes")
 
     def traces(self, trial_ids: Sequence[str] | None = None) -> pa.Table:
-        """One row per trial and step, with the column `model`; batches without trials are left out."""
-        with_model = schema.TRACES.append(pa.field("model", pa.string()))
-        wanted = None if trial_ids is None else ds.field("trial_id").isin(pa.array(trial_ids, pa.string()))
-        by_model = ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri")
-        return self._read(self.files("traces"), with_model, wanted, by_model)
+        """One row per trial and step, with the column `model`; batches without trials are left out.
 
-    def _read(
-        self,
-        names: Sequence[str],
-        table_schema: pa.Schema,
-        wanted: ds.Expression | None = None,
-        partitioning: ds.Partitioning | None = None,
-        columns: list[str] | None = None,
-    ) -> pa.Table:
-        if not names:
-            return table_schema.empty_table()
+
+        Columns that other packages' instruments measured come last (`NAME.COLUMN`); null where a batch lacks them.
+        """
+        wanted = None if trial_ids is None else ds.field("trial_id").isin(pa.array(trial_ids, pa.string()))
+        return self._read("traces", wanted)
+
+    def dataset(self, table: str) -> ds.Dataset:
+        """A table that is read in parts, as they are asked for; here only what each file says of itself is read.
+
+        Files of an older schema version are the exception: they are read and migrated at once.
+
+        Raises:
+            InputError: there is no such table.
+            StoreError: a file is damaged, foreign, or of a newer version.
+        """
+        if table not in _SCHEMAS:
+            raise InputError(f"table {table!r}: there is no such table.{did_you_mean(table, _SCHEMAS)}")
+        with self._foreign_named():
+            return self._dataset(self.files(table), _SCHEMAS[table])
+
+    def _read(self, table: str, wanted: ds.Expression | None = None) -> pa.Table:
+        dataset = self.dataset(table)
+        with self._foreign_named():
+            return dataset.to_table(filter=wanted)
+
+    def _dataset(self, names: Sequence[str], table_schema: pa.Schema) -> ds.Dataset:
+        files = self._files(names, table_schema)
+        old: dict[int, list[str]] = {}
+        outside: dict[str, pa.Field] = {}
+        for fragment in files.get_fragments():
+            version = _checked_version(fragment, table_schema)
+            outside |= {field.name: field for field in fragment.physical_schema if "." in field.name}
+            if version < SCHEMA_VERSION:
+                old.setdefault(version, []).append(fragment.path.removeprefix(f"{self.store.root}/"))
+        for _, field in sorted(outside.items()):
+            table_schema = table_schema.append(field)
+        if not old:
+            return files.replace_schema(table_schema) if outside else files
+        current = sorted(set(names).difference(*old.values()))
+        parts = [self._files(current, table_schema)] if current else []
+        for version, of_version in sorted(old.items()):
+            stored = self._files(of_version, None).to_table()
+            parts.append(ds.dataset(migrations.migrated(stored, version, table_schema)))
+        return ds.dataset(parts)
+
+    def _files(self, names: Sequence[str], table_schema: pa.Schema | None) -> ds.FileSystemDataset:
+        """Files as one dataset; without a schema, with that of the first."""
+        return ds.dataset(
+            [self.store.path(name) for name in names],
+            filesystem=self.store.filesystem,
+            schema=table_schema,
+            format="parquet",
+            partitioning=_BY_MODEL if names and names[0].startswith("traces/") else None,
+            partition_base_dir=self.store.path("traces"),
+        )
+
+    @contextmanager
+    def _foreign_named(self) -> Iterator[None]:
         try:
-            dataset = ds.dataset(
-                [self.store.path(name) for name in names],
-                filesystem=self.store.filesystem,
-                schema=table_schema,
-                format="parquet",
-                partitioning=partitioning,
-                partition_base_dir=self.store.path("traces"),
-            )
-            for fragment in dataset.get_fragments():
-                _check_is_ours(fragment, table_schema)
-            return dataset.to_table(columns=columns, filter=wanted)
+            yield
         except (pa.ArrowInvalid, OSError) as error:
             raise StoreError(f"{self.store.location}: a damaged or foreign Parquet file: {error}") from error
 
 
-def open_run(location: str | os.PathLike[str]) -> tuple[RunDirectory, SweepSpec]:
+def directory_and_sweep(location: str | os.PathLike[str]) -> tuple[RunDirectory, SweepSpec]:
     """A run directory and the sweep that it belongs to.
 
     Raises:
@@ -220,15 +277,15 @@ def open_run(location: str | os.PathLike[str]) -> tuple[RunDirectory, SweepSpec]
     return directory, from_yaml(text, source=f"{location}/sweep.yaml")
 
 
-def _check_is_ours(fragment: ds.Fragment, table_schema: pa.Schema) -> None:
-    """A file of another schema would be cast or padded with nulls in silence."""
-    found = fragment.physical_schema.metadata or {}
-    if int(found.get(b"schema_version", 0)) > SCHEMA_VERSION:
+def _checked_version(fragment: ds.Fragment, table_schema: pa.Schema) -> int:
+    """The schema version of a file of ours; another file would be cast or padded with nulls in silence."""
+    found, table = fragment.physical_schema.metadata or {}, table_schema.metadata[b"table"]
+    if found.get(b"table") != table:
+        raise pa.ArrowInvalid(f"{fragment.path} is no file of the table {table.decode()}")
+    version = int(found.get(b"schema_version", 0))
+    if version > SCHEMA_VERSION:
         raise pa.ArrowInvalid(f"{fragment.path} was written by a newer phantom_dist; update to read it")
-    if found.get(b"table") != table_schema.metadata[b"table"]:
-        raise pa.ArrowInvalid(
-            f"{fragment.path} is no file of the table {table_schema.metadata[b'table'].decode()}"
-        )
+    return version
 
 
 def trace_folder(model: str) -> str:

@@ -39,6 +39,13 @@ def schema_of(table: str, columns: Iterable[Quantity]) -> pa.Schema:
     )
 
 
+def with_columns(schema: pa.Schema, columns: Iterable[Quantity]) -> pa.Schema:
+    """The schema with further columns behind its own."""
+    for q in columns:
+        schema = schema.append(pa.field(q.name, _ARROW[q.type], metadata=_describe(q)))
+    return schema
+
+
 def _describe(quantity: Quantity) -> dict[str, str]:
     return {
         "unit": quantity.unit,

@@ -19,7 +19,7 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.law.file import read_law
 from phantom_dist.refinement.critical_rate import WHICH
 from phantom_dist.spec import load_contexts
-from phantom_dist.traces import open_run
+from phantom_dist.traces import directory_and_sweep
 
 ROOT = Path(__file__).parents[2]
 CONTEXTS = {c.id: c for c in load_contexts(ROOT / "sweeps/contexts/zoo.yaml")}
@@ -41,7 +41,7 @@ def directory(tmp_path_factory):
 
 
 def test_a_path_that_the_run_probed_is_not_probed_again(directory, law_file, tmp_path):
-    spec = open_run(directory)[1].model_dump(mode="json", exclude_none=True)
+    spec = directory_and_sweep(directory)[1].model_dump(mode="json", exclude_none=True)
     spec["learning_rates"]["critical"]["start"] = "law"
     phantom_dist.run(spec, tmp_path / "run", executor="inprocess")
     seen = []
@@ -193,7 +193,7 @@ def test_a_committed_trial_whose_drag_fell_is_structural(tmp_path):
         "thresholds": {"structural_drag": 1e-9},
     }
     phantom_dist.run(sweep, tmp_path / "drag", executor="inprocess")
-    directory = open_run(tmp_path / "drag")[0]
+    directory = directory_and_sweep(tmp_path / "drag")[0]
     (committed,) = [
         r
         for r in directory.trials().to_pylist()

@@ -13,7 +13,7 @@ import phantom_dist
 from phantom_dist.campaign import course
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.scheduling import worker
-from phantom_dist.traces import RunDirectory, Store, open_run
+from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.digest import results_digest
 
@@ -48,7 +48,7 @@ def test_every_critical_rate_is_bracketed_by_two_stored_trials(sweep, tmp_path):
 
 def test_the_directory_holds_what_the_contract_names(sweep, tmp_path):
     run(sweep, tmp_path)
-    directory, spec = open_run(tmp_path)
+    directory, spec = directory_and_sweep(tmp_path)
     assert spec.name == "small"
     trials, traces = directory.trials(), directory.traces()
     steps = {r["trial_id"]: r["steps_taken"] for r in trials.to_pylist()}
@@ -63,7 +63,7 @@ def test_the_directory_holds_what_the_contract_names(sweep, tmp_path):
 
 def test_the_plan_keeps_what_was_predicted_beside_what_was_used(sweep, tmp_path):
     run(sweep, tmp_path)
-    directory, _ = open_run(tmp_path)
+    directory, _ = directory_and_sweep(tmp_path)
     used = {(r["problem"], r["learning_rate"]): r for r in rows(tmp_path)}
     for row in pq.read_table(directory.store.path("plan.parquet")).to_pylist():
         trial = used[row["problem"], row["learning_rate"]]
@@ -290,7 +290,7 @@ def test_a_search_starts_where_it_is_told_to(sweep, tmp_path, start):
     sweep["learning_rates"] = {"critical": {"tolerance": 0.01, "start": start}}
     sweep["steps"] = [8]
     result = run(sweep, tmp_path)
-    probes = open_run(tmp_path)[0].probes().to_pylist()
+    probes = directory_and_sweep(tmp_path)[0].probes().to_pylist()
     assert all((row["path_rates"] is not None) == (start == "law") for row in probes)
     for entry in result["critical_rates"]:
         steps = 8 * entry["trials_used"] + (4 if start == "law" else 2)
@@ -558,6 +558,27 @@ def test_progress_adds_up(sweep, tmp_path, monkeypatch):
     assert all(low < high for low, high in (s.bracket for s in last.searches))
 
 
+def test_what_is_kept_between_heartbeats_is_what_the_rows_say(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
+    kept_progress, compared = course.Campaign.progress, []
+
+    def progress(self):
+        kept = kept_progress(self)
+        self._shown.clear()
+        fresh = kept_progress(self)
+        assert kept.searches == fresh.searches
+        assert kept.outcomes == Counter(row["outcome"] for rows in self._rows.values() for row in rows)
+        compared.append(kept.done)
+        return kept
+
+    monkeypatch.setattr(course.Campaign, "progress", progress)
+    with pytest.raises(KeyboardInterrupt):
+        run(sweep, tmp_path, observer=Interrupt(4))
+    phantom_dist.resume(tmp_path, executor="inprocess")
+    assert len(set(compared)) > 3
+
+
+@pytest.mark.ray
 @pytest.mark.slow
 def test_ray_gives_the_same_results_with_one_worker_and_two(sweep, tmp_path):
     run(sweep, tmp_path / "inprocess")

@@ -12,9 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.chaos.hosts import Hosts
+from tests.chaos.object_store import run_in_store
 from tests.chaos.partition import cut_off
 from tests.chaos.storm import Storm, Toll
 from tests.chaos.sweep import Verdict, judge, run_here, sweep
@@ -22,6 +24,9 @@ from tests.chaos.writes import forked, kill_writes, on_full_disk, with_clock
 
 IN_PROCESS_SHARE = 0.2
 """Of the kills, those in a run without Ray, which hit every step of a write in turn."""
+
+STORE_SHARE = 0.05
+"""Of the kills, those of a driver whose directory is in an object store that fails now and then."""
 
 KILLS_OF_A_RUN = 10
 
@@ -68,6 +73,23 @@ class Chaos:
         if full == 0 or after != 0:
             raise RuntimeError(f"on the full disk a run ended with status {full}, afterwards with {after}")
         self._judge("a full disk", disk)
+
+    def object_store(self, kills: int) -> None:
+        """A driver killed inside uploads to a store that fails now and then, where an S3 server can be installed."""
+        folder = self._folder / "store"
+        folder.mkdir()
+        try:
+            steps, said = run_in_store(folder, kills, self._seed)
+        except pytest.skip.Exception as skipped:
+            self._skipped += 1
+            self.say(f"SKIPPED: an object store: {skipped}")
+            return
+        self._scenarios += 1
+        self._kills += steps.total()
+        self._in_writes += steps.total()
+        self._judge(
+            f"an object store with faults {said['faults']} in {said['requests']} requests", folder / "run"
+        )
 
     def storms(self, kills: int) -> None:
         """Runs on Ray, until there were so many kills."""
@@ -128,6 +150,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         chaos = Chaos(Path(folder), seed)
         chaos.in_process(int(IN_PROCESS_SHARE * kills))
+        chaos.object_store(int(STORE_SHARE * kills))
         chaos.hosts()
         chaos.storms(kills)
         print(json.dumps(chaos.summary()), flush=True)

@@ -13,7 +13,7 @@ from tests.chaos.partition import cut_off
 from tests.chaos.storm import Storm
 from tests.chaos.sweep import WHOLE, judge, sweep
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.ray
+
 SWEEP = Path(__file__).parents[2] / "sweeps/quickstart.yaml"
 
 

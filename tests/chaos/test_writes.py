@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.chaos.object_store import run_in_store
 from tests.chaos.sweep import WHOLE, judge, run_here
 from tests.chaos.writes import STEPS, kill_writes, on_full_disk, with_clock
 
@@ -24,4 +27,12 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_where_there_is_room(undisturbe
     full, after = on_full_disk(run_here, tmp_path / "run", room=300_000)
     assert full != 0
     assert after == 0
+    assert judge(tmp_path / "run", undisturbed) == WHOLE
+
+
+@pytest.mark.slow
+def test_kills_inside_uploads_to_an_object_store_that_fails_now_and_then(undisturbed, tmp_path):
+    kills, said = run_in_store(tmp_path, 4, seed=0)
+    assert kills.total() == 4
+    assert sum(said["faults"].values()) >= 0.05 * said["requests"], said
     assert judge(tmp_path / "run", undisturbed) == WHOLE

@@ -16,6 +16,8 @@ import phantom_dist
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[2]
 SWEEP = """
 name: small

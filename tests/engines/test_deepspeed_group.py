@@ -10,9 +10,11 @@ import dataclasses
 import math
 
 import pytest
+from torch import Tensor
 
 from phantom_dist.core.measurement import Measurement, Origin, Trial, TrialResult
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.quantities import Quantity
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.deepspeed_group import DeepSpeedEngine, Ranks, load_sharded
@@ -21,6 +23,7 @@ from phantom_dist.engines.deepspeed_group.ranks import interface_towards
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.rows import trial_row
 from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.instruments.outside import Instrument, Named, Readout
 from phantom_dist.models import Permissions, load
 from phantom_dist.models.zoo import names
 
@@ -92,6 +95,29 @@ def on_another_way(ranks: Ranks, stage: int, loaded_for: Problem, asked: Problem
     finally:
         model.zero.close()
     return ""
+
+
+class LogOdds(Instrument):
+    """An instrument of another package: ln p_t − ln p_c."""
+
+    columns = (Quantity(name="log_odds", type="float64", description="ln p_t - ln p_c"),)
+
+    def measure(self, readout: Readout) -> dict[str, Tensor]:
+        logs_LV = readout.probabilities_LV.log()
+        pair = [logs_LV.gather(1, ids[:, None])[:, 0] for ids in (readout.target_L, readout.competitor_L)]
+        return {"log_odds": pair[0] - pair[1]}
+
+
+OUTSIDE = (Named("mylab", LogOdds()),)
+
+
+def measured_outside(ranks: Ranks, asked: Problem, trials: list[Trial]) -> list[float]:
+    model = load_sharded(asked, 3, ranks, Permissions())
+    try:
+        (result,) = DeepSpeedEngine(OUTSIDE).run(model, trials)
+        return [measurement.outside["mylab.log_odds"] for measurement in result.trace]
+    finally:
+        model.zero.close()
 
 
 # -- the reference ---------------------------------------------------------------------------------------------------
@@ -212,6 +238,13 @@ def test_the_readout_matrix_is_read_without_gathering_it(three, way):
         same_origin(got_origin, origin)
         for a, b in zip(got.trace, expected.trace, strict=True):
             same_reading(a, b)
+
+
+def test_instruments_of_other_packages_measure_on_a_group_too(pair):
+    _, (expected, _) = reference("gpt2-a", "sgd")
+    gaps = [measurement.logit_gap for measurement in expected.trace]
+    for got in pair.call(measured_outside, expected.trial.problem, [expected.trial]):
+        assert got == pytest.approx(gaps, abs=GAP)
 
 
 def test_a_pair_that_cannot_be_trained_is_refused_as_the_reference_refuses_it(pair):

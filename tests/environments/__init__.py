@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "environments"
@@ -23,13 +24,19 @@ def python_of(name: str) -> Path:
     pins = HERE / f"{name}.txt"
     folder = BUILD / f"{name}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
     python, complete = folder / "bin" / "python", folder / ".complete"
-    if not complete.exists():
-        try:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, capture_output=True)
-            install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", pins]
-            subprocess.run(install, check=True, capture_output=True, text=True, timeout=500)
-        except (subprocess.SubprocessError, OSError) as error:
-            reason = getattr(error, "stderr", None) or str(error)
-            pytest.skip(f"the environment {name} can't be installed here: {str(reason).strip()[-300:]}")
-        complete.touch()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # tests run side by side
+        if not complete.exists():
+            try:
+                _install(folder, pins)
+            except (subprocess.SubprocessError, OSError) as error:
+                reason = getattr(error, "stderr", None) or str(error)
+                pytest.skip(f"the environment {name} can't be installed here: {str(reason).strip()[-300:]}")
+            complete.touch()
     return python
+
+
+def _install(folder: Path, pins: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, capture_output=True)
+    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--requirement"]
+    subprocess.run([*install, pins], check=True, capture_output=True, text=True, timeout=500)

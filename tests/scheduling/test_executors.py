@@ -17,6 +17,8 @@ from phantom_dist.scheduling.tasks import probe_task
 
 from .conformance import ExecutorConformance, next_event, problem
 
+pytestmark = pytest.mark.ray
+
 
 class TestInProcess(ExecutorConformance):
     @staticmethod

@@ -15,6 +15,8 @@ from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
 from tests.servers.ports import free_ports
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[2]
 SWEEP = """
 name: joined

@@ -19,6 +19,8 @@ from tests.benchmarks.peers.training import final_gap
 
 from .conformance import problem
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.mark.slow
 def test_both_sides_run_every_trial_once(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ from .conformance import CONTEXTS, next_event, problem, with_prompt
 
 planning = sys.modules["phantom_dist.campaign.plan"]  # the name stands for the function
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 TIMEOUT_S = 8.0
 """Of the group, for a stuck rank."""

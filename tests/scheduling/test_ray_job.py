@@ -19,6 +19,8 @@ from tests.servers.ports import free_ports
 from tests.servers.ray_head import Head, ray_head
 from tests.servers.s3 import CREDENTIALS, failing, s3_server
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[2]
 SWEEP = """
 name: sent

@@ -123,7 +123,7 @@ def test_every_default_is_written_and_contexts_are_inlined() -> None:
         "seeds:\n- 0\n"
         "precision:\n- float32\n"
         "schedule:\n- constant:\n    warmup_steps: 0\n"
-        "thresholds:\n  structural_drag: 0.01\n  jump_size: 0.1\n  jump_share_of_range: 0.5\n"
+        "instruments: []\nthresholds:\n  structural_drag: 0.01\n  jump_size: 0.1\n  jump_share_of_range: 0.5\n"
         f"  synonym_floor_rms: {Thresholds().synonym_floor_rms}\n"
         "execution:\n  threads: 1\n  device: auto\n"
         "  group:\n    ranks: auto\n    stage: auto\n    timeout: 30.0\n"
@@ -179,6 +179,11 @@ def test_more_values_extend_a_run(old: str, new: str) -> None:
         ("seeds: [0]", "schedule: [cosine]", "schedule: the directory has constant; the sweep does not"),
         ("seeds: [0]", "seeds: [1, 0]", "seeds: the directory begins with 0, the sweep with 1"),
         ("seeds: [0]", "name: other", "name: sweep in the directory, other in the sweep"),
+        (
+            "seeds: [0]",
+            "instruments: mylab",
+            "instruments: none in the directory, mylab in the sweep",
+        ),
         (
             "seeds: [0]",
             "thresholds: {jump_size: 0.2}",

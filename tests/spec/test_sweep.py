@@ -238,8 +238,9 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         ),
         (
             "seed: 0",
-            "seed: unknown key. Did you mean 'seeds'? Allowed: contexts, execution, learning_rates, methods, "
-            "models, name, optimizers, precision, schedule, seeds, steps, thresholds.",
+            "seed: unknown key. Did you mean 'seeds'? Allowed: contexts, execution, "
+            "instruments, learning_rates, methods, models, name, optimizers, precision, schedule, seeds, steps, "
+            "thresholds.",
         ),
     ],
 )

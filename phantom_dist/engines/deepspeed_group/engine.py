@@ -17,6 +17,7 @@ from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.probe import Refused, read_context, with_kappa, with_pair
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.instruments import kernel_rate, readout
+from phantom_dist.instruments.outside import Named
 
 
 class DeepSpeedEngine:
@@ -25,12 +26,15 @@ class DeepSpeedEngine:
     The column `engine` has ZeRO's stage beside the name.
     """
 
+    def __init__(self, outside: Sequence[Named] = ()) -> None:
+        self._outside = outside
+
     def run(self, model: ShardedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials in order, each from the untouched weights; see `engine.Engine.run`."""
         for trial in trials:
             start = time.perf_counter()
             with out_of_memory_named():
-                trace, stopped_early = _train(model, trial)
+                trace, stopped_early = _train(model, trial, self._outside)
             yield TrialResult(
                 trial=trial,
                 trace=trace,
@@ -50,13 +54,15 @@ class DeepSpeedEngine:
             return refused.origin
 
 
-def _train(model: ShardedModel, trial: Trial) -> tuple[tuple[Measurement, ...], str | None]:
+def _train(
+    model: ShardedModel, trial: Trial, outside: Sequence[Named]
+) -> tuple[tuple[Measurement, ...], str | None]:
     problem, tokens, zero = trial.problem, trial.origin.tokens, model.zero
     assert tokens is not None
     assert trial.learning_rate is not None
     _check_way(model, problem)
     zero.reset(problem.optimizer)
-    recorder = Recorder(model.readout, [tokens], model.whole.model.device)
+    recorder = Recorder(model.readout, [tokens], model.whole.model.device, outside)
     target = torch.tensor(tokens.target, device=model.whole.model.device)
     factors = problem.schedule.factors(problem.steps)
     trace: list[Measurement] = []

@@ -13,6 +13,7 @@ from phantom_dist.engines.lanes.training import train
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import readout_matrix
+from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel
 
 
@@ -21,25 +22,28 @@ class LanesEngine:
 
     name = "lanes"
 
+    def __init__(self, outside: Sequence[Named] = ()) -> None:
+        self._outside = outside
+
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials together as far as they are trained in the same way; see `engine.Engine.run`."""
         together: dict[object, list[Trial]] = {}
         for trial in trials:
             together.setdefault(trial.problem.training, []).append(trial)
         for members in together.values():
-            yield from _run(loaded, members)
+            yield from _run(loaded, members, self._outside)
 
 
-def _run(loaded: LoadedModel, trials: list[Trial]) -> Iterator[TrialResult]:
+def _run(loaded: LoadedModel, trials: list[Trial], outside: Sequence[Named]) -> Iterator[TrialResult]:
     if not fusion_pays(trials[0].problem, loaded.identity.parameters, len(trials)):
-        yield from SingleEngine().run(loaded, trials)
+        yield from SingleEngine(outside).run(loaded, trials)
         return
     start = time.perf_counter()
     try:
         with out_of_memory_named():
-            lanes = train(loaded, trials)
+            lanes = train(loaded, trials, outside=outside)
     except NotFusable as reason:
-        for result in SingleEngine().run(loaded, trials):
+        for result in SingleEngine(outside).run(loaded, trials):
             yield dataclasses.replace(result, note=str(reason))
         return
     share = (time.perf_counter() - start) / len(lanes)

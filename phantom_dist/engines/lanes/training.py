@@ -14,6 +14,7 @@ from phantom_dist.engines.lanes.fuse import fused, last_logits, padded
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.lanes.kinds import lanes_for
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
+from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel
 
 
@@ -48,11 +49,14 @@ class Lane:
         return self.trial.learning_rate * problem.schedule.factors(problem.steps)[len(self.trace) - 1]
 
 
-def train(loaded: LoadedModel, trials: Sequence[Trial], kind: str | None = None) -> list[Lane]:
+def train(
+    loaded: LoadedModel, trials: Sequence[Trial], kind: str | None = None, outside: Sequence[Named] = ()
+) -> list[Lane]:
     """Train trials together that are trained in the same way, as lanes of a kind; None for the one that suits them.
 
     Lanes of one context (under LoRA, of one seed as well) start as one row: at step 0 they have the same weights, and
-    so the same gradient, whatever their learning rates. A lane that ends leaves the batch.
+    so the same gradient, whatever their learning rates. A lane that ends leaves the batch. `outside` as in the
+    reference engine.
 
     Raises:
         NotFusable: the model has a leaf that is unknown here; nothing was trained.
@@ -67,7 +71,7 @@ def train(loaded: LoadedModel, trials: Sequence[Trial], kind: str | None = None)
     lanes = lanes_for(loaded, [row[0].trial.problem for row in rows], shape, kind)
     everyone = [lane for row in rows for lane in row]
     with fused(loaded.model, lanes) as readout:
-        recorder = Recorder(lanes.geometry(), tokens, device)
+        recorder = Recorder(lanes.geometry(), tokens, device, outside)
         for step in range(steps + 1):
             lanes.begin_step(step, learns=step < steps)
             with torch.set_grad_enabled(step < steps):

@@ -1,48 +1,119 @@
-"""What the figures share: named datasets that are inlined once, the selector, the finished chart."""
+"""What the figures share: datasets by name, the figure as a function of a run, the selected problem.
+
+A figure's function builds a chart over named datasets. Called from outside it gets them as its data, so that a notebook
+shows it; the page takes the bare chart and holds each dataset once for all figures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
+from phantom_dist.reports.comparison import compared
 from phantom_dist.reports.predictions import GROUPS
-from phantom_dist.reports.rows import UNDER, Row, Rows, columns
-from phantom_dist.reports.theme import config
+from phantom_dist.reports.rows import AROUND, UNDER, Row, Rows, columns
+from phantom_dist.reports.run_tables import RunTables
+from phantom_dist.reports.theme import INK, axis_title, config
+
+_WHO = ("run", "model", "pair", "line", "way", "method", "number")
+_STEP = (
+    *_WHO, "trial_id", "learning_rate", "ratio", "place", "near", "outcome", "step", "progress", "loss",
+    "logit_gap", "p_target", "p_competitor", "rest", "order_parameter", "signal", "drag", "readout_change",
+    "geometry_change", "relative_loss", "relative_gap",
+)  # fmt: skip
 
 DATASETS: dict[str, tuple[str, ...]] = {
-    "problems": (
-        "run", "model", "pair", "line", "way", "method", "eta_c", "first_order_rate", "pi_c", "gap_0",
-        "kappa", "trials_used",
-    ),
+    "problems": (*_WHO, "eta_c", "first_order_rate", "pi_c", "gap_0", "kappa", "trials_used"),
     "trials": (
-        "run", "model", "pair", "line", "way", "method", "learning_rate", "ratio", "log_ratio", "outcome",
-        "silent", "gap_0", "gap_final", "relative_final_gap", "loss_final", "pi",
-        "jump_step", "jump_size", "jump_readout_share",
+        *_WHO, "learning_rate", "ratio", "log_ratio", "outcome", "silent", "place", "near", "gap_0", "gap_final",
+        "relative_final_gap", "loss_final", "pi", "jump_step", "jump_size", "jump_readout_share", "readout_sum",
+        "geometry_sum",
     ),
     "predictions": (
-        "run", "model", "pair", "line", "way", "eta_c", "predicted", "found_ratio", "residual", "low_ratio",
-        "high_ratio", "inside", "known", *GROUPS,
+        *_WHO, "eta_c", "predicted", "found_ratio", "residual", "low_ratio", "high_ratio", "inside", "known", *GROUPS,
     ),
-    "steps": (
-        "run", "model", "pair", "line", "way", "method", "number", "trial_id", "learning_rate", "ratio",
-        "place", "labelled", "outcome", "step", "progress", "loss", "logit_gap", "order_parameter", "signal", "drag",
-        "readout_change", "geometry_change", "relative_loss", "relative_gap",
+    "compared": (
+        "run", "model", "pair", "line", "way", "number", "eta_c", "reference_rate", "change", "low_change",
+        "high_change", "agreement",
     ),
+    "failures": _STEP,
+    "detail": _STEP,
+    "played": _STEP,
 }  # fmt: skip
-"""The columns of every dataset that the figures may name; nothing else enters the page."""
+"""The columns of every dataset that a figure may name.
+
+`failures`: steps of the last failing trial under each η_c; `detail`: steps of one problem's trials around η_c;
+`played`: steps of one trial.
+"""
 
 
-def dataset(rows: Rows, name: str) -> list[Row]:
-    """The rows of a named dataset as JSON can hold them."""
-    source = {
-        "problems": rows.found,
-        "trials": rows.trials,
-        "steps": rows.steps,
-        "predictions": rows.predictions,
-    }[name]
-    return columns(source, *DATASETS[name])
+def dataset(rows: Rows, name: str, *, number: int | None = None, trial_id: str | None = None) -> list[Row]:
+    """The rows of a named dataset as JSON can hold them; arguments as those of `source`."""
+    return columns(source(rows, name, number=number, trial_id=trial_id), *DATASETS[name])
+
+
+def source(rows: Rows, name: str, *, number: int | None = None, trial_id: str | None = None) -> Sequence[Row]:
+    """The rows behind a named dataset.
+
+    Args:
+        rows: the page's.
+        name: one of `DATASETS`.
+        number: the problem of `detail`; by default `rows.opening`.
+        trial_id: the trial of `played`; by default the last failure under that problem's η_c.
+    """
+    if name == "failures":
+        return [row for row in rows.steps if row["place"] == UNDER]
+    if name in ("detail", "played"):
+        number = rows.opening if number is None else number
+        if name == "played" and trial_id is not None:
+            return [row for row in rows.steps if row["trial_id"] == trial_id]
+        steps = [row for row in rows.steps if row["number"] == number]
+        if name == "detail":
+            return [row for row in steps if row["near"] is not None and row["near"] < AROUND]
+        first = min(steps, key=lambda row: (row["place"] != UNDER, row["near"] or 0), default=None)
+        return [row for row in steps if first is not None and row["trial_id"] == first["trial_id"]]
+    if name == "compared":
+        return compared(rows)
+    return {"problems": rows.found, "trials": rows.trials, "predictions": rows.predictions}[name]
+
+
+class Figure:
+    """A function of `reports.figures`: from a run to an Altair chart that holds its data, or None without data."""
+
+    def __init__(self, draw: Callable[[Rows], Any | None]) -> None:
+        self.bare = draw
+        functools.update_wrapper(self, draw)
+
+    def __call__(
+        self,
+        runs: Rows | RunTables | Sequence[RunTables],
+        *,
+        number: int | None = None,
+        trial_id: str | None = None,
+    ) -> Any | None:
+        """The chart; `number` picks the problem of a figure about one (its row in the table of critical rates, from
+        0), `trial_id` the trial that `player` plays.
+        """
+        rows = runs if isinstance(runs, Rows) else Rows.of(runs)
+        chart = self.bare(rows)
+        if chart is None:
+            return None
+        held = {name: dataset(rows, name, number=number, trial_id=trial_id) for name in used(chart.to_dict())}
+        return chart.properties(datasets=held)
+
+
+def used(specification: Any) -> set[str]:
+    """Names of the shared datasets that a specification reads."""
+    if isinstance(specification, Mapping):
+        data = specification.get("data")
+        here = {data["name"]} & DATASETS.keys() if isinstance(data, Mapping) and "name" in data else set()
+        return here.union(*map(used, specification.values()))
+    if isinstance(specification, list):
+        return set().union(*map(used, specification))
+    return set()
 
 
 def named(name: str) -> Any:
@@ -51,44 +122,62 @@ def named(name: str) -> Any:
 
 
 def finished(chart: Any) -> Any:
-    """The chart with the shared configuration; its datasets are named, `specification` adds them."""
+    """The chart with the shared configuration."""
     return chart.properties(config=config())
-
-
-def specification(chart: Any, datasets: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """The chart's Vega-Lite specification with these rows as its named datasets.
-
-    The rows don't pass through Altair, which would check and copy each of them.
-    """
-    made: dict[str, Any] = chart.to_dict()
-    return made | {"datasets": made.get("datasets", {}) | dict(datasets)}
-
-
-def selector(rows: Rows, name: str, label: str) -> Any:
-    """A list of the problems that are drawn step by step; it opens at the first with a silent failure."""
-    drawn = [row for row in rows.problems if row["drawn"]]
-    silent = {row["number"] for row in rows.trials if row["place"] == UNDER and row.get("silent")}
-    first = next((row for row in drawn if row["number"] in silent), drawn[0])
-    choice = alt.binding_select(
-        options=[row["number"] for row in drawn], labels=[row["label"] for row in drawn], name=label
-    )
-    return alt.param(name=name, bind=choice, value=first["number"])
 
 
 def tooltip(*fields: str) -> list[Any]:
     """A tooltip of these columns, by their own names; numbers with four significant digits."""
-    words = {"run", "model", "pair", "line", "way", "outcome", "place", "part", "inside", "known"}
+    words = {
+        "run", "model", "pair", "line", "way", "outcome", "place", "part", "inside", "known", "word", "agreement",
+    }  # fmt: skip
     return [
         alt.Tooltip(f"{field}:N") if field in words else alt.Tooltip(f"{field}:Q", format=".4~g")
         for field in fields
     ]
 
 
+def zoom(*channels: str) -> Any:
+    """Zoom by the wheel with Ctrl held (without it the wheel scrolls the page) and move by dragging; twice: reset."""
+    return alt.selection_interval(
+        name="zoom", bind="scales", encodings=list(channels), zoom="wheel![event.ctrlKey]"
+    )
+
+
+def zero_line() -> Any:
+    """The horizontal line at 0."""
+    return (
+        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
+        .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
+        .encode(y="zero:Q")
+    )
+
+
+def step_axis() -> Any:
+    """The horizontal axis of optimizer steps: whole numbers, thinned out where they are many."""
+    axis = alt.Axis(tickMinStep=1, format="d", grid=False, labelOverlap=True)
+    return alt.X("step:Q", title=axis_title("step"), axis=axis, scale=alt.Scale(nice=False))
+
+
+def in_order() -> Any:
+    """The order of lines of marks: that of the table of critical rates."""
+    return alt.EncodingSortField(field="number", op="min", order="ascending")
+
+
+MANY_LINES = 60
+"""From this many lines on a figure with a line for each problem gives way to one over all."""
+
+
 def lines_of(rows: Rows) -> list[str]:
-    """The horizontal lines of marks, in the order of the table of critical rates."""
+    """The horizontal lines of marks."""
     return list(dict.fromkeys(row["line"] for row in (*rows.problems, *rows.trials)))
 
 
 def line_height(rows: Rows) -> Any:
     """The height of a line: closer together where there are many."""
-    return alt.Step(24 if len(lines_of(rows)) <= 40 else 14)
+    return alt.Step(24 if len(lines_of(rows)) <= 40 else 16)
+
+
+def ways_of(rows: Rows) -> list[str]:
+    """The ways of training, in order of appearance."""
+    return list(dict.fromkeys(row["way"] for row in (*rows.problems, *rows.trials)))

@@ -2,66 +2,110 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import finished, named, tooltip
+from phantom_dist.reports.figures.chart import Figure, finished, named, tooltip, zero_line
 from phantom_dist.reports.rows import Rows
-from phantom_dist.reports.theme import INK, way_scale
+from phantom_dist.reports.theme import BLUE, way_scales
 
 NEAR = (0.25, 4.0)
 """Multiples of the crossing that are drawn: beyond them lies the catapult region."""
-
 
 HIGHEST = 1.05
 """Final gap in units of the initial one that is drawn."""
 
 
+_PANELS = {"pi": "Π = η T κ / |g_0|", "ratio": "learning rate η / η_c"}
+
+
+@Figure
 def collapse(rows: Rows) -> Any | None:
     """g_T / |g_0| of every trial over Π (first order's unit) and over η / η_c (the measured one)."""
-    drawn = [row for row in rows.trials if row.get("relative_final_gap") is not None and row.get("ratio")]
-    if not drawn:
+    return _panels(rows, _marks)
+
+
+@Figure
+def collapse_many(rows: Rows) -> Any | None:
+    """The same for many trials: how many lie in each box, by its depth of colour."""
+    return _panels(rows, _boxes)
+
+
+def _panels(rows: Rows, layer: Any) -> Any | None:
+    if not any(row.get("relative_final_gap") is not None and row.get("ratio") for row in rows.trials):
         return None
+    panels = [
+        alt.layer(zero_line(), layer(rows, field, title)).properties(width=320, height=300)
+        for field, title in _PANELS.items()
+    ]
+    return finished(alt.hconcat(*panels))
+
+
+def _near(field: str) -> Any:
+    low, high = NEAR
+    return alt.Chart(named("trials")).transform_filter(
+        f"datum.{field} >= {low} && datum.{field} <= {high} && abs(datum.relative_final_gap) <= {HIGHEST}"
+    )
+
+
+def _x(name: str, title: str) -> Any:
+    return alt.X(
+        f"{name}:Q",
+        title=title,
+        scale=alt.Scale(type="log", domain=list(NEAR), nice=False),
+        axis=alt.Axis(values=[0.25, 0.5, 1, 2, 4], format="~g", grid=True),
+    )
+
+
+def _y(name: str) -> Any:
+    return alt.Y(f"{name}:Q", title="final gap g_T / |g_0|")
+
+
+def _marks(rows: Rows, field: str, title: str) -> Any:
     what = "model" if rows.several_models else "way"
-    values = list(dict.fromkeys(row[what] for row in drawn))
-    colour = alt.Color(
-        f"{what}:N",
-        title="model" if rows.several_models else "way of training",
-        scale=way_scale(values),
-        legend=alt.Legend(columns=5, symbolLimit=40),
-    )
-    gap = alt.Y(
-        "relative_final_gap:Q",
-        title="final gap g_T / |g_0|",
-        scale=alt.Scale(domain=[-HIGHEST, HIGHEST], nice=False),
-    )
-    zero = (
-        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
-        .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
-        .encode(y="zero:Q")
-    )
-
-    def over(field: str, title: str) -> Any:
-        low, high = NEAR
-        points = (
-            alt.Chart(named("trials"))
-            .transform_filter(
-                f"datum.{field} >= {low} && datum.{field} <= {high} && abs(datum.relative_final_gap) <= {HIGHEST}"
-            )
-            .mark_point(filled=True, size=22, opacity=0.5)
-            .encode(
-                x=alt.X(
-                    f"{field}:Q",
-                    title=title,
-                    scale=alt.Scale(type="log", domain=[low, high], nice=False),
-                    axis=alt.Axis(values=[0.25, 0.5, 1, 2, 4], format="~g", grid=True),
-                ),
-                y=gap,
-                color=colour,
-                tooltip=tooltip("pair", "way", "model", "learning_rate", "pi", "ratio", "gap_final"),
-            )
+    colours, shapes = way_scales(list(dict.fromkeys(row[what] for row in rows.trials)))
+    words = "model" if rows.several_models else "way of training"
+    return (
+        _near(field)
+        .mark_point(filled=True, size=26, opacity=0.6)
+        .encode(
+            x=_x(field, title),
+            y=_y("relative_final_gap"),
+            color=alt.Color(
+                f"{what}:N", title=words, scale=colours, legend=alt.Legend(columns=5, symbolLimit=40)
+            ),
+            shape=alt.Shape(f"{what}:N", title=words, scale=shapes),
+            tooltip=tooltip("pair", "way", "model", "learning_rate", "pi", "ratio", "gap_final"),
         )
-        return alt.layer(zero, points).properties(width=320, height=300)
+    )
 
-    return finished(alt.hconcat(over("pi", "Π = η T κ / |g_0|"), over("ratio", "learning rate η / η_c")))
+
+def _boxes(rows: Rows, field: str, title: str) -> Any:
+    wide, tall = math.log(NEAR[1] / NEAR[0]) / 40, 2 * HIGHEST / 35
+    return (
+        _near(field)
+        .transform_calculate(
+            i=f"floor(log(datum.{field}) / {wide:.6f})", j=f"floor(datum.relative_final_gap / {tall:.6f})"
+        )
+        .transform_aggregate(trials="count()", groupby=["i", "j"])
+        .transform_calculate(
+            left=f"exp(datum.i * {wide:.6f})",
+            right=f"exp((datum.i + 1) * {wide:.6f})",
+            low=f"datum.j * {tall:.6f}",
+            high=f"(datum.j + 1) * {tall:.6f}",
+        )
+        .mark_rect(clip=True)
+        .encode(
+            x=_x("left", title),
+            x2="right:Q",
+            y=_y("low"),
+            y2="high:Q",
+            color=alt.value(BLUE),
+            opacity=alt.Opacity(
+                "trials:Q", scale=alt.Scale(type="log", range=[0.15, 1]), legend=alt.Legend(title="trials")
+            ),
+            tooltip=tooltip("trials", "left", "right", "low", "high"),
+        )
+    )

@@ -7,13 +7,25 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import finished, line_height, lines_of, named, tooltip
+from phantom_dist.reports.figures.chart import Figure, finished, in_order, line_height, named, tooltip, zoom
 from phantom_dist.reports.rows import Rows
-from phantom_dist.reports.theme import INK, way_scale
+from phantom_dist.reports.theme import INK, way_scales
 
 
+@Figure
 def first_order(rows: Rows) -> Any | None:
     """η_c over |g_0|/(T κ) with the line of identity, and Π_c = η_c T κ/|g_0| for each context."""
+    line = alt.Y("line:N", title=None, sort=in_order(), axis=alt.Axis(grid=True))
+    return _both(rows, line, line_height(rows))
+
+
+@Figure
+def first_order_many(rows: Rows) -> Any | None:
+    """The same with one line for each way of training: for sweeps of many problems."""
+    return _both(rows, alt.Y("way:N", title=None, axis=alt.Axis(grid=True)), alt.Step(34))
+
+
+def _both(rows: Rows, line: Any, height: Any) -> Any | None:
     found = [row for row in rows.found if row.get("first_order_rate")]
     if not found:
         return None
@@ -21,15 +33,14 @@ def first_order(rows: Rows) -> Any | None:
     low, high = min(rates) / 1.5, max(rates) * 1.5
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
     ways = list(dict.fromkeys(row["way"] for row in found))
+    colours, shapes = way_scales(ways)
     colour = alt.Color(
         "way:N",
         title="way of training",
-        scale=way_scale(ways),
+        scale=colours,
     )
     shape = (
-        alt.Shape("run:N")
-        if rows.several_runs
-        else alt.Shape("way:N", title="way of training", scale=alt.Scale(domain=ways))
+        alt.Shape("run:N") if rows.several_runs else alt.Shape("way:N", title="way of training", scale=shapes)
     )
     tip = tooltip("pair", "way", "model", "eta_c", "first_order_rate", "pi_c", "gap_0", "kappa")
     axis = alt.Axis(format=".0e", values=decades(low, high), grid=True)
@@ -54,7 +65,7 @@ def first_order(rows: Rows) -> Any | None:
         .mark_point(filled=True, size=70, opacity=0.85)
         .encode(
             x=alt.X("pi_c:Q", title="Π_c = η_c T κ / |g_0|", scale=alt.Scale(zero=False, padding=14)),
-            y=alt.Y("line:N", title=None, sort=lines_of(rows), axis=alt.Axis(grid=True)),
+            y=line,
             color=colour,
             shape=shape,
             tooltip=tip,
@@ -65,8 +76,8 @@ def first_order(rows: Rows) -> Any | None:
         .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
         .encode(x="one:Q")
     )
-    left = alt.layer(identity, measured).properties(width=320, height=320)
-    right = alt.layer(one, strip).properties(width=330, height=line_height(rows))
+    left = alt.layer(identity, measured.add_params(zoom("x", "y"))).properties(width=320, height=320)
+    right = alt.layer(one, strip).properties(width=330, height=height)
     return finished(alt.hconcat(left, right))
 
 

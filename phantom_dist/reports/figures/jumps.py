@@ -7,11 +7,12 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import finished, named, tooltip
+from phantom_dist.reports.figures.chart import Figure, finished, named, tooltip, zoom
 from phantom_dist.reports.rows import Row, Rows, plain
 from phantom_dist.reports.theme import INK, axis_title, outcome_scale
 
 
+@Figure
 def jumps(rows: Rows) -> Any | None:
     """Size of every trial's largest jump over the readout's share of it, full fine-tuning beside LoRA."""
     jumped = [
@@ -46,7 +47,7 @@ def jumps(rows: Rows) -> Any | None:
         .encode(x=alt.XDatum(1, scale=shares))
     )
     grid = (
-        alt.layer(rule, points, data=named("trials"))
+        alt.layer(rule, points.add_params(zoom("x", "y")), data=named("trials"))
         .transform_filter("isValid(datum.jump_size)")
         .properties(width=400, height=230)
         .facet(column=alt.Column("method:N", title=None))

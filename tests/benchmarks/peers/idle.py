@@ -23,7 +23,7 @@ from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.engines import ENGINES
 from phantom_dist.models import LoadedModel
 from phantom_dist.spec import load_contexts
-from phantom_dist.traces import open_run
+from phantom_dist.traces import directory_and_sweep
 from tests.benchmarks.peers.rate import Rate, rate_of
 
 BATCH = 48
@@ -81,7 +81,7 @@ def ours(engine: type[IdleEngine], trials: int, out: Path) -> Rate:
     began = time.time()
     phantom_dist.run(SWEEP | {"steps": list(range(1, trials // BATCH + 1))}, out, engine=engine.name)
     took = time.time() - began
-    rows = open_run(out)[0].trials().to_pylist()
+    rows = directory_and_sweep(out)[0].trials().to_pylist()
     if max(Counter(row["batch"] for row in rows).values()) > BATCH or {r["engine"] for r in rows} != {
         engine.name
     }:

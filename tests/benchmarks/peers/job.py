@@ -23,7 +23,7 @@ import torch
 
 from phantom_dist.law.groups import first_order_rate
 from phantom_dist.spec import tolerance_of
-from phantom_dist.traces import open_run
+from phantom_dist.traces import directory_and_sweep
 from tests.benchmarks.peers.local_ray import local_ray
 from tests.benchmarks.peers.searches import SEARCHES, ManySearches
 from tests.benchmarks.peers.training import QUICKSTART, FinalGap, quickstart
@@ -72,7 +72,7 @@ def ours(out: Path) -> Job:
 
 def intervals(run: Path) -> Starts:
     """Where Tune's searches start: Π between 1/4 and 4, from a run's probes."""
-    rows = open_run(run)[0].probes().to_pylist()
+    rows = directory_and_sweep(run)[0].probes().to_pylist()
     return {row["problem"]: (first_order_rate(row) / 4, first_order_rate(row) * 4) for row in rows}
 
 

@@ -1,0 +1,37 @@
+"""What `--help` says beside the options: groups of commands, examples, exit statuses, environment variables."""
+
+from __future__ import annotations
+
+RUNNING = "Run a sweep"
+LAW = "Predict without a sweep"
+SHOWING = "Show results"
+MACHINE = "This machine"
+
+MANUAL = """\
+From a question to its answer:
+$ phantom-dist plan sweeps/quickstart.yaml
+$ phantom-dist run sweeps/quickstart.yaml --out runs/quickstart
+$ phantom-dist report runs/quickstart --out report.html
+
+Exit status:
+  0  done, whatever the trials' outcomes, refusals included
+  1  done, but some trials ended in an error; or results can't be stored
+  2  the input is wrong: one message says where, and what is allowed
+130  interrupted; what was stored is kept
+
+With --json stdout is one JSON object; everything else goes to stderr.
+
+Environment:
+RAY_ADDRESS         the Ray cluster to join, where --address names none
+RAY_AUTH_TOKEN      its token
+PHANTOM_DIST_CACHE  where converted models are kept (~/.cache/phantom_dist)
+HF_HOME, HF_TOKEN   as the Hugging Face hub has them
+AWS_…, GOOGLE_…     credentials of object stores, as their makers have them\
+"""
+
+
+def examples(*calls: str) -> str:
+    """The examples under a command's options; `tests/docs` runs them."""
+    return "\n".join(
+        ["Examples:" if len(calls) > 1 else "Example:", *(f"$ phantom-dist {call}" for call in calls)]
+    )

@@ -1,0 +1,133 @@
+"""Candidates for the watch list in the training data itself.
+
+They are the places where the strongest rival of the next word is a near-synonym of it: their centred overlap reaches
+the floor of `contexts.near_synonym`, and the model prefers the rival. There a silent failure can happen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from phantom_dist.contexts import rival_test, synonym_floor, tokenise
+from phantom_dist.core.errors import InputError, Refusal
+from phantom_dist.core.outcome import Thresholds
+from phantom_dist.core.trial import Context
+from phantom_dist.instruments.overlap import row_rms
+from phantom_dist.monitor.undisturbed import undisturbed
+from phantom_dist.monitor.watch import centred_overlap_rows
+from phantom_dist.monitor.wrappers import unwrapped
+
+LONGEST = 128
+"""Tokens of a text that are searched."""
+
+ROWS = 64
+"""Words whose overlap rows are held at a time."""
+
+Text = str | Mapping[str, Any]
+"""A text, or a row of a data set with `input_ids` or `text`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    prompt: tuple[int, ...]
+    target: int
+    rival: int
+    gap: float
+
+
+def find_contexts(
+    model: Any,
+    tokenizer: Any,
+    texts: Iterable[Text],
+    *,
+    limit: int = 10,
+    sample: int = 64,
+    thresholds: Thresholds = Thresholds(),  # noqa: B008 - frozen
+) -> list[Context]:
+    """Contexts worth watching in the first `sample` texts, at most `limit` of them, one for each pair of words.
+
+    Pairs that occur most often come first, then those whose rival is least ahead. Nothing of the model changes.
+
+    Raises:
+        InputError: a row that is neither a text nor has `input_ids` or `text`.
+    """
+    model = unwrapped(model)
+    with undisturbed(model):
+        places = [
+            place
+            for text in islice(texts, sample)
+            for place in _rivalled(model, _ids(tokenizer, text)[:LONGEST])
+        ]
+        near = _near_synonyms(model, places, thresholds)
+    pairs: dict[tuple[int, int], list[_Place]] = {}
+    for place in near:
+        pairs.setdefault((place.target, place.rival), []).append(place)
+    found: list[Context] = []
+    for group in sorted(pairs.values(), key=lambda g: (-len(g), -max(p.gap for p in g))):
+        context = next(filter(None, (_context(tokenizer, place) for place in group)), None)
+        if context is not None:
+            found.append(context)
+        if len(found) == limit:
+            break
+    return found
+
+
+def _rivalled(model: Any, ids: list[int]) -> list[_Place]:
+    """The places of one text where another word is ahead of the next one."""
+    if len(ids) < 2:
+        return []
+    device = next(model.parameters()).device
+    logits_LV = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, :-1].float()
+    targets_L = torch.tensor(ids[1:], device=device)
+    own_L = logits_LV.gather(1, targets_L[:, None])[:, 0]
+    best_L, rivals_L = logits_LV.scatter(1, targets_L[:, None], -torch.inf).max(dim=1)
+    return [
+        _Place(prompt=tuple(ids[: i + 1]), target=ids[i + 1], rival=rival, gap=gap)
+        for i, (rival, gap) in enumerate(zip(rivals_L.tolist(), (own_L - best_L).tolist(), strict=True))
+        if gap < 0
+    ]
+
+
+def _near_synonyms(model: Any, places: list[_Place], thresholds: Thresholds) -> list[_Place]:
+    words = sorted({place.target for place in places})
+    kept: list[_Place] = []
+    for start in range(0, len(words), ROWS):
+        some = words[start : start + ROWS]
+        rows_wV = dict(zip(some, centred_overlap_rows(model, some), strict=True))
+        floors = {w: synonym_floor(row_rms(row_V, w), thresholds) for w, row_V in rows_wV.items()}
+        kept += [p for p in places if p.target in rows_wV and rows_wV[p.target][p.rival] >= floors[p.target]]
+    return kept
+
+
+def _context(tokenizer: Any, place: _Place) -> Context | None:
+    """The place as a context in words, if the tokenizer reads those words as the same tokens."""
+    text = tokenizer.decode(list(place.prompt), skip_special_tokens=True)
+    target, rival = tokenizer.decode([place.target]), tokenizer.decode([place.rival])
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.strip()}-{rival.strip()}").strip("-")
+    if not (text and target.strip() and rival.strip() and name):
+        return None
+    context = Context(id=name, text=text, target=target, competitor=rival)
+    try:
+        pair = tokenise(tokenizer, context)
+    except Refusal:
+        return None
+    admitted = rival_test(tokenizer, context)(place.rival)
+    return context if admitted and (pair.target, pair.competitor) == (place.target, place.rival) else None
+
+
+def _ids(tokenizer: Any, text: Text) -> list[int]:
+    if isinstance(text, str):
+        return list(tokenizer.encode(text))
+    if isinstance(text, Mapping) and "input_ids" in text:
+        return [int(token) for token in text["input_ids"]]
+    if isinstance(text, Mapping) and isinstance(text.get("text"), str):
+        return list(tokenizer.encode(text["text"]))
+    raise InputError(
+        f"texts: a {type(text).__name__} is no text; allowed: strings, or rows with `input_ids` or `text`"
+    )

@@ -1,0 +1,96 @@
+"""One look: all watched contexts in one forward pass, and the instruments on what comes out.
+
+Prompts are padded on the right and read at their own last position, whatever the tokenizer pads with or where: under a
+causal mask no position sees what follows it, so the padding's token doesn't matter either.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phantom_dist.core.trial import Tokens
+from phantom_dist.instruments import drag, order_parameter, readout, signal
+from phantom_dist.monitor.readout_geometry import ReadoutGeometry
+
+ENTRIES = 1 << 26
+"""Logits that one pass may return (256 MiB of float32); a longer watch list is looked at in several passes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What a look says of one context; names, units and ranges as in `core.quantities`."""
+
+    loss: float
+    logit_gap: float
+    p_target: float
+    p_competitor: float
+    rank_target: int
+    overlap: float
+    order_parameter: float
+    signal: float
+    drag: float
+
+
+def read(
+    model: Any, pairs: Sequence[Tokens], geometry: ReadoutGeometry, logits_kV: Tensor | None = None
+) -> list[Reading]:
+    """The readings of all pairs, in order; the model is in evaluation mode and takes no gradients.
+
+    `logits_kV` where the model was asked already.
+    """
+    if logits_kV is None:
+        logits_kV = last_logits(model, [pair.prompt for pair in pairs])
+    overlap_k, lever_kV = geometry.now()
+    t_k = torch.tensor([pair.target for pair in pairs], device=logits_kV.device)
+    c_k = torch.tensor([pair.competitor for pair in pairs], device=logits_kV.device)
+    p_kV = readout.probabilities(logits_kV)
+    p_t_k, p_c_k = readout.at(p_kV, t_k), readout.at(p_kV, c_k)
+    columns: dict[str, Tensor] = {
+        "loss": readout.cross_entropy(logits_kV, t_k),
+        "logit_gap": readout.logit_gap(logits_kV, t_k, c_k),
+        "p_target": p_t_k,
+        "p_competitor": p_c_k,
+        "rank_target": readout.rank(logits_kV, t_k),
+        "overlap": overlap_k,
+        "order_parameter": order_parameter.order_parameter(p_kV, lever_kV),
+        "signal": signal.signal(p_t_k, p_c_k, overlap_k),
+        "drag": drag.drag(p_kV, lever_kV, t_k, c_k),
+    }
+    values = {name: column.tolist() for name, column in columns.items()}
+    return [Reading(**{name: column[k] for name, column in values.items()}) for k in range(len(pairs))]
+
+
+def last_logits(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
+    """Logits after each whole prompt; shape (k, V), float32, differentiable where gradients are on."""
+    vocabulary, longest = model.config.get_text_config().vocab_size, max(map(len, prompts))
+    some = max(1, ENTRIES // (vocabulary * longest))
+    parts = [prompts[start : start + some] for start in range(0, len(prompts), some)]
+    return torch.cat([_one_pass(model, part) for part in parts])
+
+
+def _one_pass(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
+    device = next(model.parameters()).device
+    ids_kL = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.int64)
+    mask_kL = torch.zeros_like(ids_kL)
+    for row, prompt in enumerate(prompts):
+        ids_kL[row, : len(prompt)] = torch.tensor(prompt)
+        mask_kL[row, : len(prompt)] = 1
+    ends = [len(prompt) - 1 for prompt in prompts]
+    kept = sorted(set(ends))
+    keep = {"logits_to_keep": torch.tensor(kept, device=device)} if _keeps_logits(model) else {}
+    inputs = {"input_ids": ids_kL.to(device), "attention_mask": mask_kL.to(device)}
+    logits_kLV: Tensor = model(**inputs, use_cache=False, **keep).logits
+    columns = [kept.index(end) for end in ends] if keep else ends
+    return logits_kLV[range(len(prompts)), columns].float()
+
+
+def _keeps_logits(model: Any) -> bool:
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # mixed precision wraps `forward` on the instance; its class still says what it takes
+    return "logits_to_keep" in inspect.signature(type(base).forward).parameters

@@ -1,0 +1,348 @@
+"""The monitor: watched contexts are looked at while somebody trains it, and a silent failure is told once.
+
+The callbacks for transformers and Lightning are shells around it; in a loop of one's own it is used as it is:
+
+    monitor = Monitor(model, tokenizer, watch="contexts.yaml", optimizer=optimizer, total_steps=1000)
+    for n, batch in enumerate(batches, start=1):
+        ...                       # forward, backward, optimizer.step()
+        monitor.step(n)
+    monitor.finish()
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.trial import Context, Tokens
+from phantom_dist.monitor.look import Reading, read
+from phantom_dist.monitor.pacing import Clock, Pacing
+from phantom_dist.monitor.rate import LawSays, law_says
+from phantom_dist.monitor.readout_geometry import ReadoutGeometry, readout_module
+from phantom_dist.monitor.schedule_ahead import ScheduleAhead
+from phantom_dist.monitor.settings import MonitorSettings
+from phantom_dist.monitor.undisturbed import undisturbed
+from phantom_dist.monitor.verdict import Course, Finding, Progress
+from phantom_dist.monitor.warning import SilentFailure
+from phantom_dist.monitor.watch import Watch, Watched, choose, contexts_of
+from phantom_dist.monitor.wrappers import is_first_process, unwrapped, wait_for_kernels
+from phantom_dist.traces import monitor_log
+
+logger = logging.getLogger("phantom_dist.monitor")
+
+Log = Callable[[dict[str, float], int], None]
+
+LOGGED = ("loss", "logit_gap", "signal", "drag", "order_parameter")
+"""Logged of each context as `phantom/<context>/<quantity>`; names, symbols and units in `core.quantities`."""
+
+STATE = 1
+"""Version of the state that a checkpoint keeps."""
+
+PROBE = 4.0
+"""A measurement of κ is expected to take as long as so many looks: two backward passes, but one context."""
+
+
+class Monitor:
+    """Looks at a model's watched contexts during its training and changes nothing in it.
+
+    The first look is taken here, so the model must be untouched, or `state` must come from a checkpoint of the same
+    training. In distributed training the first process looks and the others' monitors do nothing.
+
+    Args:
+        model: a causal language model of transformers, also wrapped by peft, DDP or torch.compile.
+        tokenizer: its tokenizer.
+        watch: a contexts file, contexts, or None for the near-synonyms that ship with the package.
+        optimizer: where the learning rate is read from; without it give each step's to `step`, or leave it out.
+        scheduler: the learning rate's; where it is a `LambdaLR`, as transformers' are, its rest is known, else the rate
+            is taken to stay.
+        total_steps: optimizer steps of the whole training; without it the monitor reckons with as many again.
+        log: called with (values, step) at each look.
+        record: a JSON-lines file that looks and warnings are appended to (`open_monitor_log` reads it).
+        on_warning: called with each `SilentFailure`, after it was logged as a warning of `phantom_dist.monitor`.
+        settings: interval, budget and thresholds.
+        state: `state_dict()` of the training that is resumed.
+        active: whether this process looks; None: the first process of the default group.
+        clock: seconds, by which the budget is kept.
+
+    Raises:
+        InputError: a model, a watch list or a state that can't be used.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        watch: Watch = None,
+        *,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        total_steps: int | None = None,
+        log: Log | None = None,
+        record: str | os.PathLike[str] | None = None,
+        on_warning: Callable[[SilentFailure], None] | None = None,
+        settings: MonitorSettings = MonitorSettings(),  # noqa: B008 - frozen
+        state: Mapping[str, Any] | None = None,
+        active: bool | None = None,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        self.model = unwrapped(model)
+        self.settings = settings
+        self.watched: list[Watched] = []
+        self.refused: dict[str, str] = {}
+        self.warnings: list[SilentFailure] = []
+        self.stopped: str | None = None
+        self.total_steps = total_steps
+        self._active = is_first_process() if active is None else active
+        self._optimizer, self._log, self._record, self._on_warning = optimizer, log, record, on_warning
+        self._ahead = ScheduleAhead(scheduler, total_steps)
+        self._courses: dict[str, Course] = {}
+        self._over = False
+        self._step, self._tau, self._learning_rate, self._rising = 0, 0.0, self._rate_in_use() or 0.0, False
+        if not self._active:
+            return
+        every = settings.every or (10 if total_steps is None else max(1, total_steps // 50))
+        self.pacing = Pacing(every, settings.budget, clock)
+        logits_kV = None
+        with self.pacing.working():
+            readout_module(self.model)
+            if state is None:
+                logits_kV = self._choose(tokenizer, contexts_of(watch))
+            else:
+                self._restore(state)
+            self._geometry = ReadoutGeometry(self.model, [w.tokens for w in self.watched])
+            self._write([self._start_row()])
+        if state is None:
+            self._guarded(lambda: self._look(logits_kV))
+
+    @property
+    def cost_share(self) -> float:
+        """The monitor's time so far as a share of the time since it began."""
+        return self.pacing.share if self._active else 0.0
+
+    def step(self, n: int, learning_rate: float | None = None) -> None:
+        """Told after each optimizer step: `n` steps are taken; `learning_rate` where no optimizer was given.
+
+        Steps may be left out; a step that was told before is ignored.
+        """
+        if not self._active or n <= self._step:
+            return
+        ahead = self._rate_in_use() if learning_rate is None else learning_rate
+        ahead = 1.0 if ahead is None else ahead  # nobody knows it: τ counts steps
+        used = self._learning_rate if learning_rate is None and self._optimizer is not None else ahead
+        self._tau += used * (n - self._step)
+        self._rising = ahead > self._learning_rate and self._step > 0
+        self._step, self._learning_rate = n, ahead
+        if self.pacing.due(n):
+            self._guarded(self._look)
+
+    def finish(self) -> None:
+        """The training is over: a last look if the last step had none and the budget has room, and the record's end."""
+        if not self._active:
+            return
+        self._guarded(self._last_look)
+        end = {"row": "end", "step": self._step, "looks": self.pacing.looks, "cost_share": self.cost_share}
+        self._write([end])
+        if self._looks_on() and self.pacing.looks < self.settings.fewest_looks:
+            logger.warning(
+                "phantom_dist: only %d looks fitted into %.3g of the time of this training, too few to judge it; "
+                "allow more by MonitorSettings(budget=...)",
+                self.pacing.looks,
+                self.settings.budget,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep, as JSON can hold it: contexts, all looks, and what was said of them."""
+        return {
+            "version": STATE,
+            "step": self._step,
+            "tau": self._tau,
+            "learning_rate": self._learning_rate,
+            "contexts": [
+                {
+                    "context": w.context.model_dump(),
+                    "tokens": w.tokens.model_dump(mode="json"),
+                    "steps": (course := self._courses[w.context.id]).steps,
+                    "taus": course.taus,
+                    "readings": [asdict(reading) for reading in course.readings],
+                    "agreeing": course.agreeing,
+                    "said": sorted(course.said),
+                }
+                for w in self.watched
+            ],
+        }
+
+    def _choose(self, tokenizer: Any, contexts: Sequence[Context]) -> Tensor | None:
+        with undisturbed(self.model):
+            self.watched, self.refused, logits_kV = choose(
+                self.model, tokenizer, contexts, self.settings.thresholds
+            )
+        self._courses = {w.context.id: Course() for w in self.watched}
+        self._say_refused()
+        return logits_kV
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if state.get("version") != STATE:
+            raise InputError(
+                f"monitor: state of version {state.get('version')!r}; this version reads {STATE}"
+            )
+        self._step, self._tau = state["step"], state["tau"]
+        self._learning_rate = state["learning_rate"]
+        for entry in state["contexts"]:
+            context = Context(**entry["context"])
+            self.watched.append(Watched(context=context, tokens=Tokens(**entry["tokens"])))
+            self._courses[context.id] = Course(
+                steps=list(entry["steps"]),
+                taus=list(entry["taus"]),
+                readings=[Reading(**reading) for reading in entry["readings"]],
+                agreeing=entry["agreeing"],
+                said=set(entry["said"]),
+            )
+        if self._looked_at is not None:
+            self.pacing.resume(self._looked_at)
+
+    @property
+    def _looked_at(self) -> int | None:
+        courses = list(self._courses.values())
+        return courses[0].steps[-1] if courses and courses[0].steps else None
+
+    def _looks_on(self) -> bool:
+        return self.stopped is None and bool(self.watched)
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """A failure in here must not end somebody's training: it ends the monitor."""
+        if not self._looks_on():
+            return
+        try:
+            action()
+        except Exception as error:
+            self.stopped = f"{type(error).__name__}: {error}"
+            logger.warning(
+                "phantom_dist: the monitor stops at step %d, training goes on: %s",
+                self._step,
+                self.stopped,
+                exc_info=True,
+            )
+
+    def _look(self, logits_kV: Tensor | None = None) -> None:
+        wait_for_kernels(self.model)
+        with self.pacing.looking(self._step):
+            with undisturbed(self.model):
+                readings = read(self.model, [w.tokens for w in self.watched], self._geometry, logits_kV)
+            self._publish(readings)
+            found = self._judge(readings)
+        self._tell(found)
+
+    def _last_look(self) -> None:
+        self._over = True
+        if self._looked_at == self._step:
+            self._tell(self._judge())
+        elif self.pacing.affords(1):
+            self._look()
+
+    def _publish(self, readings: list[Reading]) -> None:
+        at = {"step": self._step, "learning_rate": self._learning_rate, "cost_share": self.cost_share}
+        self._write(
+            {"row": "look", "context": w.context.id, **at, **asdict(reading)}
+            for w, reading in zip(self.watched, readings, strict=True)
+        )
+        if self._log is not None:
+            values = {
+                f"phantom/{w.context.id}/{name}": getattr(reading, name)
+                for w, reading in zip(self.watched, readings, strict=True)
+                for name in LOGGED
+            }
+            self._log(values | {"phantom/cost_share": self.cost_share}, self._step)
+
+    def _judge(self, readings: list[Reading] | None = None) -> list[tuple[Watched, Finding]]:
+        """What is to be said of the latest readings, or again of the last ones now that training is over."""
+        now = Progress(
+            step=self._step,
+            total=self.total_steps,
+            tau=self._tau,
+            left=self._tau if self.total_steps is None else self._ahead.left(self._step, self._learning_rate),
+            rising=self._rising,
+            over=self._over or self._step == self.total_steps,
+        )
+        found = []
+        for place, w in enumerate(self.watched):
+            course = self._courses[w.context.id]
+            found.append(
+                course.judge(now, self.settings)
+                if readings is None
+                else course.add(readings[place], now, self.settings)
+            )
+        return [(w, finding) for w, finding in zip(self.watched, found, strict=True) if finding is not None]
+
+    def _tell(self, found: list[tuple[Watched, Finding]]) -> None:
+        with self.pacing.working():
+            for watched, finding in found:
+                self._warn(watched, finding)
+
+    def _warn(self, watched: Watched, finding: Finding) -> None:
+        law = None if finding.kind == "diverged" else self._ask_law(watched)
+        failure = SilentFailure(watched=watched, finding=finding, learning_rate=self._learning_rate, law=law)
+        self.warnings.append(failure)
+        logger.warning("%s", failure.message)
+        self._write([failure.row()])
+        if self._on_warning is not None:
+            self._on_warning(failure)
+
+    def _ask_law(self, watched: Watched) -> LawSays | None:
+        """The law's word where the budget has room for it; a warning must not fail for want of it."""
+        if self.total_steps is None or not self.pacing.affords(PROBE):
+            return None
+        left = self._ahead.left(self._step, self._learning_rate)
+        try:
+            return law_says(self.model, self._optimizer, watched.tokens, left)
+        except RuntimeError as error:  # gradients that don't fit beside the training's
+            logger.info("phantom_dist: the law was not asked: %s", error)
+            return None
+
+    def _rate_in_use(self) -> float | None:
+        groups = getattr(self._optimizer, "param_groups", None)
+        return max(float(group["lr"]) for group in groups) if groups else None
+
+    def _say_refused(self) -> None:
+        if self.refused:
+            reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.refused.items())
+            logger.warning(
+                "phantom_dist: %d of %d contexts can't be watched on this model:%s",
+                len(self.refused),
+                len(self.refused) + len(self.watched),
+                reasons,
+            )
+        if not self.watched:
+            logger.warning("phantom_dist: nothing is left to watch")
+
+    def _start_row(self) -> dict[str, Any]:
+        return {
+            "row": "start",
+            "format": monitor_log.FORMAT,
+            "step": self._step,
+            "resumed": self._looked_at is not None,
+            "total_steps": self.total_steps,
+            "model": type(self.model).__name__,
+            "contexts": [
+                w.context.model_dump()
+                | {"target": w.tokens.target_text, "competitor": w.tokens.competitor_text}
+                for w in self.watched
+            ],
+            "refused": self.refused,
+            "settings": self.settings.model_dump(),
+        }
+
+    def _write(self, rows: Any) -> None:
+        if self._record is None:
+            return
+        try:
+            monitor_log.append(self._record, rows)
+        except StoreError as error:
+            self._record = None
+            logger.warning("phantom_dist: the monitor goes on without its record: %s", error)

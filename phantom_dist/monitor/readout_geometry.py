@@ -1,0 +1,87 @@
+"""What the instruments need of the readout matrix E (V x d) of a model that somebody else trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phantom_dist.core.errors import InputError
+from phantom_dist.core.trial import Tokens
+from phantom_dist.instruments import order_parameter, overlap
+
+
+class ReadoutGeometry:
+    """Overlaps S_tc (k,) and levers M (k, V), float64, of the watched pairs; measured once where E is frozen.
+
+    Raises:
+        InputError: the model has no readout matrix that can be read here.
+    """
+
+    def __init__(self, model: Any, pairs: Sequence[Tokens]) -> None:
+        self._readout = readout_module(model)
+        self._pairs = pairs
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """True where nothing trains that E is made of."""
+        return not any(parameter.requires_grad for parameter in self._readout.parameters())
+
+    @torch.no_grad()
+    def now(self) -> tuple[Tensor, Tensor]:
+        """S_tc (k,) and M (k, V) of the matrix as it is now."""
+        if self._kept is not None and self.frozen:
+            return self._kept
+        words = sorted({token for pair in self._pairs for token in (pair.target, pair.competitor)})
+        place = {token: i for i, token in enumerate(words)}
+        rows_wV = overlap.overlap_rows(effective_matrix(self._readout), tuple(words))
+        targets = [place[pair.target] for pair in self._pairs]
+        competitors = [place[pair.competitor] for pair in self._pairs]
+        overlap_k = rows_wV[targets, [pair.competitor for pair in self._pairs]]
+        lever_kV = order_parameter.lever(torch.stack([rows_wV[targets], rows_wV[competitors]], dim=1))
+        self._kept = (overlap_k, lever_kV) if self.frozen else None
+        return overlap_k, lever_kV
+
+
+def readout_module(model: Any) -> Any:
+    """The module that turns hidden states into logits.
+
+    Raises:
+        InputError: there is none, or its weights are sharded or quantised.
+    """
+    module = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if module is None:
+        raise InputError(
+            f"monitor: {type(model).__name__} has no output embedding (`get_output_embeddings`); "
+            "allowed: causal language models of transformers, with or without peft"
+        )
+    weight = effective_matrix(module)
+    if weight.ndim != 2 or not weight.numel() or type(weight).__name__ == "DTensor":
+        raise InputError(
+            "monitor: the readout matrix is sharded over processes (FSDP or ZeRO-3), so one of them can't look alone; "
+            "allowed: whole copies, as with DDP or ZeRO-1 and 2"
+        )
+    if not weight.is_floating_point():
+        raise InputError(
+            f"monitor: the readout matrix is quantised ({weight.dtype}); allowed: floating point"
+        )
+    return module
+
+
+@torch.no_grad()
+def effective_matrix(module: Any) -> Tensor:
+    """E (V x d) as the logits see it: a copy that peft trains, or the base's plus its adapters' share."""
+    copies = getattr(module, "modules_to_save", None)
+    if copies is not None:
+        return effective_matrix(copies[module.active_adapters[0]])
+    if not hasattr(module, "get_delta_weight") or module.disable_adapters or module.merged:
+        weight: Tensor = getattr(module, "base_layer", module).weight
+        return weight
+    total: Tensor = module.base_layer.weight
+    for adapter in module.active_adapters:
+        if adapter in module.lora_A:
+            total = total + module.get_delta_weight(adapter)
+    return total

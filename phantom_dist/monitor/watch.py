@@ -1,0 +1,151 @@
+"""What is watched: contexts from a file, a list or the package, turned into tokens and checked against the model.
+
+The checks are those of a sweep (`contexts`): single tokens, near-synonyms for this model, and a rival that it prefers.
+A pair that fails one is left out with its reason; the others are watched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from phantom_dist import contexts as near_synonyms
+from phantom_dist.contexts import (
+    AUTO,
+    check_pair,
+    choose_competitor,
+    load_contexts,
+    prompt_and_target,
+    rival_test,
+    synonym_floor,
+    tokenise,
+)
+from phantom_dist.core.errors import InputError, Refusal
+from phantom_dist.core.outcome import Outcome, Thresholds
+from phantom_dist.core.trial import Context, Tokens
+from phantom_dist.instruments.overlap import overlap_rows, row_rms
+from phantom_dist.monitor.look import last_logits
+from phantom_dist.monitor.readout_geometry import effective_matrix, readout_module
+
+Watch = str | os.PathLike[str] | Sequence[Context | Mapping[str, str]] | None
+"""A contexts file, contexts (or mappings in the file's form), or None: the near-synonyms that ship with the package."""
+
+SHIPPED = Path(near_synonyms.__file__).parent / "near_synonyms.yaml"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """One context that is watched, as this model reads it."""
+
+    context: Context
+    tokens: Tokens
+
+
+def contexts_of(watch: Watch) -> tuple[Context, ...]:
+    """The contexts of a watch list.
+
+    Raises:
+        InputError: a file that can't be read, an entry of another form, or an id that comes twice.
+    """
+    if watch is None or isinstance(watch, str | os.PathLike):
+        return tuple(load_contexts(SHIPPED if watch is None else Path(watch)))
+    found = tuple(_context(entry, place) for place, entry in enumerate(watch))
+    twice = [name for name, count in Counter(context.id for context in found).items() if count > 1]
+    if twice:
+        raise InputError(f"watch: the id {twice[0]!r} stands for several contexts; ids must be unique")
+    return found
+
+
+def _context(entry: Any, place: int) -> Context:
+    if isinstance(entry, Context):
+        return entry
+    if not isinstance(entry, Mapping):
+        raise InputError(
+            f"watch[{place}]: {entry!r} is no context; allowed: phantom_dist contexts, or mappings with "
+            "id, text, target and competitor"
+        )
+    try:
+        return Context(**entry)
+    except (ValidationError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"watch[{place}]{f'.{key}' if key else ''}: {first['msg']}; a context has id, text, target, competitor"
+        ) from None
+
+
+@torch.no_grad()
+def choose(
+    model: Any, tokenizer: Any, contexts: Sequence[Context], thresholds: Thresholds
+) -> tuple[list[Watched], dict[str, str], Tensor | None]:
+    """The contexts that can be watched on this model, in order; why the others can't, by id; and the logits (k, V)."""
+    refused: dict[str, str] = {}
+    prompts: dict[str, tuple[tuple[int, ...], int]] = {}
+    for context in contexts:
+        try:
+            prompts[context.id] = prompt_and_target(tokenizer, context)
+            _check_length(model, prompts[context.id][0])
+        except Refusal as refusal:
+            refused[context.id] = refusal.message
+    readable = [context for context in contexts if context.id not in refused]
+    if not readable:
+        return [], refused, None
+    logits_kV = last_logits(model, [prompts[context.id][0] for context in readable])
+    targets = sorted({prompts[context.id][1] for context in readable})
+    rows_wV = centred_overlap_rows(model, targets)
+    watched: list[Watched] = []
+    for context, logits_V in zip(readable, logits_kV, strict=True):
+        target = prompts[context.id][1]
+        try:
+            pair = _pair(tokenizer, context, target, logits_V, rows_wV[targets.index(target)], thresholds)
+            watched.append(Watched(context=context, tokens=pair))
+        except Refusal as refusal:
+            refused[context.id] = refusal.message
+    kept = [place for place, context in enumerate(readable) if context.id not in refused]
+    return watched, refused, logits_kV[kept]
+
+
+def centred_overlap_rows(model: Any, words: Sequence[int]) -> Tensor:
+    """Overlaps of some words after the mean row is subtracted from E; shape (len(words), V), float64."""
+    matrix_Vd = effective_matrix(readout_module(model)).float()
+    return overlap_rows(matrix_Vd - matrix_Vd.mean(dim=0), tuple(words))
+
+
+def _pair(
+    tokenizer: Any,
+    context: Context,
+    target: int,
+    logits_V: Tensor,
+    centred_V: Tensor,
+    thresholds: Thresholds,
+) -> Tokens:
+    floor = synonym_floor(row_rms(centred_V, target), thresholds)
+    rival = None
+    if context.competitor == AUTO:
+        rival = choose_competitor(logits_V, centred_V, floor, target, rival_test(tokenizer, context))
+    pair = tokenise(tokenizer, context, rival)
+    check_pair(
+        gap_0=float(logits_V[pair.target] - logits_V[pair.competitor]),
+        centred_overlap=float(centred_V[pair.competitor]),
+        floor=floor,
+        target=pair.target_text,
+        competitor=pair.competitor_text,
+    )
+    return pair
+
+
+def _check_length(model: Any, prompt: Sequence[int]) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and len(prompt) > limit:
+        raise Refusal(
+            Outcome.REFUSED_TOKENS,
+            f"the prompt is {len(prompt)} tokens long, the model reads at most {limit}",
+        )

@@ -1,0 +1,179 @@
+"""A run or an archive to look at: its tables in the form one works with, its critical rates, its figures.
+
+    run = phantom_dist.open_run("runs/quickstart")
+    run                                             # in a notebook: where it stands, and its critical rates
+    run.trials(as_="pandas")
+    run.traces(as_="polars").filter(...).collect()  # reads no more than that needs
+    run.figure("phase_map")
+
+Nothing is kept here: every call reads the files as they are then, so a live run can be watched.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from phantom_dist.campaign import status
+from phantom_dist.core.errors import InputError, did_you_mean
+from phantom_dist.refinement.critical_rate import critical_rates
+from phantom_dist.spec import from_yaml, tolerance_of
+from phantom_dist.traces import RunDirectory, Store
+from phantom_dist.traces.formats import Format, critical_rates_dataset, read_as
+
+Row = dict[str, Any]
+
+
+def open_run(location: str | os.PathLike[str]) -> Run:
+    """A run directory, live or finished, or an archive of runs; a local path or an object-store URI.
+
+    Raises:
+        InputError: there is neither.
+    """
+    directory = RunDirectory(Store(location))
+    if directory.read_sweep() is None and not directory.sweeps_of_archive:
+        raise InputError(
+            f"{location}: no run directory (it holds no sweep.yaml) and no archive (it holds no sweeps/). "
+            "Start a run with `phantom-dist run`."
+        )
+    return Run(directory)
+
+
+class Run:
+    """One run, or an archive of some; made by `open_run`.
+
+    `as_` chooses the form of a table: `arrow` (a `pyarrow.Table`), `polars` (a `LazyFrame`, which reads nothing until
+    it is collected) or `pandas`. Units and meanings of the columns are in the Arrow fields' metadata.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+        self.location = directory.store.location
+
+    # -- tables -----------------------------------------------------------------------------------------------------
+
+    def dataset(self, table: str) -> Any:
+        """The table `trials`, `probes` or `traces` as a `pyarrow.dataset.Dataset`: read in parts, as asked for.
+
+        Raises:
+            InputError: there is no such table.
+            StoreError: a file is damaged or foreign.
+        """
+        return self._directory.dataset(table)
+
+    def trials(self, *, as_: Format = "arrow") -> Any:
+        """One row per finished trial."""
+        return read_as(as_, self.dataset("trials"))
+
+    def probes(self, *, as_: Format = "arrow") -> Any:
+        """One row per problem: what was measured before any training."""
+        return read_as(as_, self.dataset("probes"))
+
+    def traces(
+        self,
+        *,
+        model: str | Sequence[str] | None = None,
+        trial_ids: str | Sequence[str] | None = None,
+        as_: Format = "arrow",
+    ) -> Any:
+        """One row per trial and step, of these models and trials; None for all. Other models' files are not read."""
+        return read_as(as_, self.dataset("traces"), model=model, trial_id=trial_ids)
+
+    def critical_rates(self, *, as_: Format = "arrow") -> Any:
+        """One row per critical rate that was asked for; where there is none, `reason` says why."""
+        return read_as(as_, critical_rates_dataset(self.status()["critical_rates"]))
+
+    # -- where it stands --------------------------------------------------------------------------------------------
+
+    def status(self) -> Row:
+        """The object of `phantom_dist.status`; of an archive: `run`, `state`, `trials`, `outcomes`, `critical_rates`.
+
+        An archive of several sweeps takes the widest of their tolerances for a bracket to count.
+        """
+        sweeps = self._directory.sweeps_of_archive
+        if not sweeps:
+            return status(self.location)
+        specs = [from_yaml(self._directory.store.get(name).decode(), source=name) for name in sweeps]
+        tolerances = [tolerance_of(spec) for spec in specs]
+        widest = None if None in tolerances else max(t for t in tolerances if t is not None)
+        rows = self._directory.trials().to_pylist()
+        return {
+            "run": ", ".join(spec.name for spec in specs),
+            "state": "archived",
+            "trials": {
+                "total": len(rows),
+                "done": len(rows),
+                "failed": sum(row["outcome"] == "error" for row in rows),
+            },
+            "outcomes": dict(sorted(Counter(row["outcome"] for row in rows).items())),
+            "critical_rates": critical_rates(self._directory.probes().to_pylist(), rows, widest),
+        }
+
+    # -- to look at -------------------------------------------------------------------------------------------------
+
+    def figure(self, name: str) -> Any:
+        """A figure of the report as an Altair chart: it shows itself in a notebook, and `save` writes it.
+
+        Args:
+            name: of a function in `phantom_dist.reports.figures`, such as `phase_map` or `silent_failure`.
+
+        Raises:
+            InputError: there is no such figure, or the run holds nothing that it could draw.
+        """
+        from phantom_dist.reports import figures, read_run
+
+        if name not in figures.__all__:
+            raise InputError(
+                f"figure {name!r}: there is no such figure.{did_you_mean(name, figures.__all__)}"
+            )
+        chart = getattr(figures, name)(read_run(self.location))
+        if chart is None:
+            raise InputError(f"figure {name!r}: {self.location} holds nothing that it could draw")
+        return chart
+
+    def __repr__(self) -> str:
+        return f"<Run {self.location}>"
+
+    def __rich__(self) -> Group:
+        now = self.status()
+        trials = now["trials"]
+        outcomes = ", ".join(f"{count} {name}" for name, count in now["outcomes"].items()) or "none"
+        head = f"{now['run']}: {now['state']}, {trials['done']} of {trials['total']} trials ({outcomes})"
+        rates = now["critical_rates"]
+        return Group(Text(head), *([rates_table(rates)] if rates else []))
+
+    def _repr_html_(self) -> str:
+        console = Console(record=True, width=180, file=io.StringIO(), force_jupyter=False, highlight=False)
+        console.print(self)
+        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def rates_table(rates: Sequence[Row]) -> Table:
+    """Critical rates, as `status` lists them, for people."""
+    table = Table(title="critical learning rates", box=None, title_justify="left")
+    for column in ("model", "context", "target / competitor", "method", "T"):
+        table.add_column(column)
+    for column in ("eta_c", "bracket", "Pi_c", "trials"):
+        table.add_column(column, justify="right")
+    for rate in rates:
+        common = (
+            rate["model"],
+            rate["context"],
+            f"{rate['target']} /{rate['competitor']}",
+            f"{rate['method']} {rate['optimizer']}",
+            str(rate["steps"]),
+        )
+        if rate["eta_c"] is None:
+            table.add_row(*common, "none", rate["reason"], "", str(rate["trials_used"]))
+            continue
+        low, high = rate["bracket"]
+        width = f"{low:.5g} … {high:.5g} ({100 * (high / low - 1):.2g} %)"
+        table.add_row(*common, f"{rate['eta_c']:.5g}", width, f"{rate['pi_c']:.4g}", str(rate["trials_used"]))
+    return table

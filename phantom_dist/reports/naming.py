@@ -1,0 +1,71 @@
+"""How rows are called on a page: only what differs between them is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+
+SETTINGS = (
+    "momentum",
+    "weight_decay",
+    "schedule",
+    "warmup_steps",
+    "lora_rank",
+    "lora_alpha",
+    "lora_targets",
+    "steps",
+    "seed",
+    "precision",
+)
+"""Settings of a way of training."""
+
+
+def setting(row: Mapping[str, Any], name: str) -> Any:
+    """A setting in one form: a list as words with commas, an absent number as 0, a schedule by its name."""
+    value = row.get(name)
+    if isinstance(value, Mapping):
+        value = value.get("name")
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return 0 if value is None and name in ("momentum", "weight_decay", "warmup_steps") else value
+
+
+def varying(rows: Sequence[Row]) -> list[str]:
+    """The settings in which rows of the same method and optimizer differ.
+
+    Adapters' targets have other names in other architectures, so these count only where one model has several.
+    """
+
+    def differs(name: str) -> bool:
+        values: dict[tuple[Any, ...], set[Any]] = {}
+        for row in rows:
+            if name in row:
+                way = (row["method"], row["optimizer"], row["model"] if name == "lora_targets" else None)
+                values.setdefault(way, set()).add(setting(row, name))
+        return any(len(found) > 1 for found in values.values())
+
+    return [name for name in SETTINGS if differs(name)]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How rows are called on this page: only what differs between them is said."""
+
+    varying: Sequence[str]
+    several_models: bool
+    several_runs: bool
+
+    def of(self, row: Row) -> Row:
+        """The row with `pair`, `way`, `line` (pair, model and run) and `label` (way as well)."""
+        settings = [
+            f"{n.replace('_', ' ')} {setting(row, n)}" for n in self.varying if row.get(n) is not None
+        ]
+        words = [(row.get(name) or "?").strip() for name in ("target", "competitor")]
+        pair = f"{row['context']}: {' / '.join(words)}"
+        way = ", ".join([f"{row['method']} {row['optimizer']}", *settings])
+        where = [row["model"]] * self.several_models + [f"run {row['run']}"] * self.several_runs
+        names = {"line": [pair, *where], "label": [pair, way, *where]}
+        return row | {"pair": pair, "way": way} | {name: " · ".join(parts) for name, parts in names.items()}

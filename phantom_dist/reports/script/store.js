@@ -1,0 +1,104 @@
+"use strict";
+// What goes wrong is kept where a test can see it.
+const root = document.documentElement;
+const record = (what) => {
+  root.dataset.errors = (root.dataset.errors ? root.dataset.errors + "\n" : "") + what;
+};
+window.addEventListener("error", (event) => record(event.message));
+window.addEventListener("unhandledrejection", (event) => record(String(event.reason)));
+
+// The page's tables: unpacked once (the form is described in pack.py), filtered by what the reader picked.
+const page = JSON.parse(document.getElementById("page-data").textContent);
+
+const KINDS = { u8: [Uint8Array, 0xff], u16: [Uint16Array, 0xffff], f32: [Float32Array, NaN] };
+
+function unpackColumn({ kind, bytes, words }) {
+  const text = atob(bytes);
+  const raw = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) raw[i] = text.charCodeAt(i);
+  const [type, none] = KINDS[kind];
+  return Array.from(new type(raw.buffer), (value) =>
+    value === none || Number.isNaN(value) ? null : words ? words[value] : value,
+  );
+}
+
+const unpackColumns = ({ columns }) =>
+  Object.fromEntries(Object.entries(columns).map(([name, packed]) => [name, unpackColumn(packed)]));
+
+function unpack(table) {
+  const columns = Object.entries(unpackColumns(table));
+  return Array.from({ length: table.length }, (_, i) => {
+    const row = {};
+    for (const [name, values] of columns) row[name] = values[i];
+    return row;
+  });
+}
+
+const over = (value, scale) => (value === null || !scale ? null : value / scale);
+
+const store = (() => {
+  const { problems, trials, predictions, compared } = Object.fromEntries(
+    ["problems", "trials", "predictions", "compared"].map((name) => [name, unpack(page.tables[name])]),
+  );
+  trials.forEach((row, i) => {
+    row.trial_id = i;
+    row.log_ratio = row.ratio ? Math.log(row.ratio) : null;
+    row.relative_final_gap = over(row.gap_final, Math.abs(row.gap_0));
+  });
+
+  // A trial's steps stand together, so where they begin and end says it all; rows are made when they are asked for.
+  const columns = unpackColumns(page.tables.steps);
+  const found = new Map();
+  columns.trial.forEach((trial, i) => {
+    if (found.has(trial)) found.get(trial)[1] = i + 1;
+    else found.set(trial, [i, i + 1]);
+  });
+  const carried = ["run", "model", "pair", "line", "way", "method", "number", "trial_id", "learning_rate", "ratio", "place", "near", "outcome"];
+  const measured = Object.keys(columns).filter((name) => name !== "trial");
+
+  function stepsOf(trial) {
+    if (!found.has(trial)) return [];
+    const of = trials[trial];
+    const row = (i) => {
+      const step = {};
+      for (const name of carried) step[name] = of[name];
+      for (const name of measured) step[name] = columns[name][i];
+      step.order_parameter = step.signal === null || step.drag === null ? null : step.signal + step.drag;
+      step.rest = step.p_target === null || step.p_competitor === null ? null : 1 - step.p_target - step.p_competitor;
+      step.progress = step.step / of.steps;
+      step.relative_loss = over(step.loss, of.loss_0);
+      step.relative_gap = over(step.logit_gap, Math.abs(of.gap_0));
+      return step;
+    };
+    const [start, end] = found.get(trial);
+    return Array.from({ length: end - start }, (_, i) => row(start + i));
+  }
+  return { problems, trials, predictions, compared, stepsOf, hasSteps: (trial) => found.has(trial) };
+})();
+
+const AXES = ["run", "model", "pair", "way"];
+
+// What is shown: null is everything. `problem` is the one shown in detail, `trial` the one that is played.
+const state = { run: null, model: null, pair: null, way: null, problem: page.opening, trial: null };
+
+const picked = (row, but = "") =>
+  AXES.every((name) => name === but || state[name] === null || row[name] === state[name]);
+
+const DATASETS = {
+  problems: () => store.problems.filter((row) => row.eta_c !== null && picked(row)),
+  trials: () => store.trials.filter((row) => picked(row)),
+  predictions: () => store.predictions.filter((row) => picked(row)),
+  compared: () => store.compared.filter((row) => picked(row, "run")),
+  failures: () =>
+    store.trials
+      .filter((row) => row.place === page.under && picked(row))
+      .flatMap((row) => store.stepsOf(row.trial_id)),
+  detail: () =>
+    store.trials
+      .filter((row) => row.number === state.problem && row.near !== null && row.near < page.around)
+      .flatMap((row) => store.stepsOf(row.trial_id)),
+  played: () => store.stepsOf(state.trial),
+};
+
+// Vega marks the rows that it is given, so each view gets its own.
+const rowsOf = (name) => DATASETS[name]().map((row) => ({ ...row }));

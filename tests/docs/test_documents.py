@@ -1,0 +1,140 @@
+"""README and tutorial are run: every block in order; and every command that stands within a sentence exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+
+import pytest
+from typer.main import get_command
+
+from phantom_dist.cli.commands import app
+from phantom_dist.core.errors import InputError
+from phantom_dist.spec import from_yaml, load_contexts
+from tests.docs.snippets import (
+    NOT_RUN_HERE,
+    ROOT,
+    Block,
+    as_run_here,
+    blocks,
+    reason_not_to_run,
+    run,
+    run_python,
+    shown,
+    workplace,
+)
+
+DOCUMENTS = ("README.md", "sweeps/TUTORIAL.md")
+RUN_OR_READ = {"console", "sh", "python", "yaml", "text"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_block_is_run(document, tmp_path):
+    folder = workplace(tmp_path / "checkout")
+    ran, left = [], []
+    output = ""
+    for block in blocks(document):
+        where = f"{block.document}:{block.line}"
+        assert block.language in RUN_OR_READ, f"{where}: a block without a language that is run or read"
+        match block.language:
+            case "console" | "sh":
+                for command in block.commands:
+                    reason = reason_not_to_run(command) or not_here_yet(command)
+                    if reason:
+                        left.append(f"{where}: {command}: {reason}")
+                        continue
+                    for here in as_run_here(command):
+                        output = run(here, folder)
+                        ran.append(f"{where}: {here}")
+            case "python":
+                run_python(block.text, folder)
+                ran.append(f"{where}: Python")
+            case "yaml":
+                read_yaml(block, folder)
+                ran.append(f"{where}: YAML")
+            case "text" if document != "README.md":  # there they are of a larger model
+                assert shown(block.text, output) == [], where
+    print(f"\n{document}: {len(ran)} run")
+    print(f"{document}: {len(left)} not run here", *left, sep="\n  ")
+    assert len(ran) >= 5
+
+
+def not_here_yet(command: str) -> str | None:
+    """A documented command that this version has not; other commands are run, whatever they are."""
+    words = shlex.split(command)
+    missing = words[:2] == ["phantom-dist", "archive"] and "archive" not in get_command(app).commands
+    return "this version has no such command" if missing else None
+
+
+def read_yaml(block: Block, folder) -> None:
+    """A block whose first line names a file becomes that file; one that doesn't must be a sweep or contexts."""
+    name = re.match(r"# ([\w./-]+\.yaml)\n", block.text)
+    if name:
+        (folder / name[1]).write_text(block.text)
+    elif block.text.startswith("- "):
+        (folder / "contexts.yaml").write_text(block.text)
+        assert load_contexts(folder / "contexts.yaml")
+    else:
+        assert from_yaml(block.text, folder=ROOT / "sweeps").methods
+
+
+def test_what_is_not_run_is_still_written_somewhere():
+    """A reason that no command needs any more is taken out."""
+    commands = [
+        c for d in DOCUMENTS for b in blocks(d) if b.language in ("console", "sh") for c in b.commands
+    ]
+    assert [start for start in NOT_RUN_HERE if not any(c.startswith(start) for c in commands)] == []
+
+
+def inline(prefix: str) -> list[str]:
+    """Commands in the running text and the tables of all documents."""
+    names = (*DOCUMENTS, "CONTRIBUTING.md", "SECURITY.md")
+    text = "\n".join(
+        re.sub(r"^```.*?^```$", "", (ROOT / n).read_text(), flags=re.DOTALL | re.M) for n in names
+    )
+    return sorted({" ".join(found.split()) for found in re.findall(rf"`({prefix}[^`]*)`", text)})
+
+
+@pytest.mark.parametrize("command", inline("phantom-dist "))
+def test_commands_within_sentences_have_these_options(command):
+    words = command.replace("[", " ").replace("]", " ").replace("|", " ").split()[1:]
+    commands = get_command(app).commands
+    if words[0].startswith("--"):  # of the program itself
+        assert words[0] in run("phantom-dist --help", ROOT)
+        return
+    if words[0] == "archive" and words[0] not in commands:
+        pytest.skip("this version has no such command")
+    command = commands[words[0]]
+    command = getattr(command, "commands", {}).get(words[1] if len(words) > 1 else "", command)
+    options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    assert {word for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("command", inline("make "))
+def test_targets_within_sentences_exist(command):
+    subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", inline(r"(?:\.venv/bin/)?python -m "))
+def test_modules_within_sentences_exist(command):
+    words = shlex.split(command)
+    module = words[words.index("-m") + 1]
+    assert importlib.util.find_spec(module)
+    assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
+
+
+def test_a_wrong_number_in_a_shown_table_would_be_noticed():
+    output = " zoo  shame  0.00063359  2\n zoo  rage  none  0\n"
+    assert shown("zoo shame 0.00064 2", output) == []
+    assert shown("zoo shame 0.0007 2", output) == ["zoo shame 0.0007 2"]
+    assert shown("zoo rage none", output) == ["zoo rage none"]
+
+
+def test_a_broken_command_would_be_noticed(tmp_path):
+    with pytest.raises(AssertionError, match="exit status 2"):
+        run("phantom-dist plan x.yaml --jsn", tmp_path)
+    with pytest.raises(InputError):
+        read_yaml(Block("x", 1, "yaml", "models: 3\n"), tmp_path)

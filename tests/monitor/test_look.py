@@ -1,0 +1,112 @@
+"""A look reads what the reference engine's instruments read, whatever the architecture, padding and adapters."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from phantom_dist.contexts import load_contexts
+from phantom_dist.core.errors import InputError
+from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.recorder import Recorder, SoloGeometry
+from phantom_dist.engines.trainable import Trainable, readout_matrix
+from phantom_dist.models import zoo
+from phantom_dist.monitor import Monitor, MonitorSettings, look, readout_geometry
+from phantom_dist.monitor.look import read
+from phantom_dist.monitor.readout_geometry import ReadoutGeometry
+from phantom_dist.monitor.undisturbed import undisturbed
+
+from . import loop
+
+EVERY_STEP = MonitorSettings(every=1, budget=1.0)
+
+
+def watched(model, tokenizer):
+    return Monitor(model, tokenizer, load_contexts(loop.CONTEXTS), settings=EVERY_STEP).watched
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_readings_are_the_reference_engines(name):
+    model, tokenizer = loop.fresh(name)
+    pairs = [w.tokens for w in watched(model, tokenizer)]
+    assert len({len(pair.prompt) for pair in pairs}) > 1  # so some are padded
+    with undisturbed(model):
+        readings = read(model, pairs, ReadoutGeometry(model, pairs))
+    model.eval()
+    matrix = readout_matrix(model)
+    ready = Trainable(
+        model=model, parameters=(), readout_Vd=matrix, initial_readout_Vd=matrix, readout_frozen=False
+    )
+    for pair, reading in zip(pairs, readings, strict=True):
+        recorder = Recorder(SoloGeometry(ready), [pair], model.device)
+        (expected,) = recorder.measure(0, last_logits(model, pair.prompt).detach()[None])
+        for key, value in asdict(reading).items():
+            assert value == pytest.approx(getattr(expected, key), abs=2e-5), key
+        assert reading.order_parameter == pytest.approx(reading.signal + reading.drag, abs=1e-12)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pad", [True, False])
+def test_the_tokenizers_padding_does_not_matter(side, pad):
+    model, tokenizer = loop.fresh("llama-a")
+    expected = watched(model, tokenizer)
+    tokenizer.padding_side = side
+    if not pad:
+        tokenizer.pad_token = None
+    monitor = Monitor(model, tokenizer, load_contexts(loop.CONTEXTS), settings=EVERY_STEP)
+    assert monitor.watched == expected
+    assert tokenizer.padding_side == side
+    assert (tokenizer.pad_token is not None) == pad
+
+
+def test_a_long_list_is_looked_at_in_parts(monkeypatch):
+    model, tokenizer = loop.fresh("llama-a")
+    pairs = [w.tokens for w in watched(model, tokenizer)]
+    with undisturbed(model):
+        whole = read(model, pairs, ReadoutGeometry(model, pairs))
+        monkeypatch.setattr(look, "ENTRIES", 3 * model.config.vocab_size * max(len(p.prompt) for p in pairs))
+        parts = read(model, pairs, ReadoutGeometry(model, pairs))
+    assert [r.logit_gap for r in parts] == pytest.approx([r.logit_gap for r in whole], abs=1e-5)
+
+
+def test_overlaps_are_measured_once_where_the_readout_is_frozen(monkeypatch):
+    counted = []
+    real = readout_geometry.overlap.overlap_rows
+    monkeypatch.setattr(readout_geometry.overlap, "overlap_rows", lambda *a: (counted.append(1), real(*a))[1])
+    for lora, expected in ((True, 1), (False, 3)):
+        model, tokenizer = loop.fresh("llama-a", lora=lora)
+        pairs = [w.tokens for w in watched(model, tokenizer)]
+        geometry = ReadoutGeometry(model, pairs)
+        assert geometry.frozen == lora
+        counted.clear()
+        for _ in range(3):
+            geometry.now()
+        assert len(counted) == expected
+
+
+@pytest.mark.parametrize("how", ["adapter", "copy"])
+def test_a_readout_that_peft_trains_is_read_as_the_logits_see_it(how):
+    settings = {"targets": ["lm_head", "q_proj"]} if how == "adapter" else {"modules_to_save": ["lm_head"]}
+    model, tokenizer = loop.fresh("llama-b", lora=True, **settings)
+    assert not ReadoutGeometry(model, []).frozen
+    loop.train(model, tokenizer, steps=3, learning_rate=1e-2, taught=loop.contexts("guilt"))
+    model.eval()
+    states = []
+    model.get_output_embeddings().register_forward_hook(
+        lambda module, inputs, output: states.append(inputs[0])
+    )
+    with torch.no_grad():
+        logits = model(**loop.encode(tokenizer, ["the king was"])).logits
+    matrix = readout_geometry.effective_matrix(readout_geometry.readout_module(model))
+    assert torch.allclose(states[0] @ matrix.T, logits, atol=1e-4)
+
+
+def test_models_that_cannot_be_read_are_refused():
+    model, tokenizer = loop.fresh("gpt2-a")
+    with pytest.raises(InputError, match="no output embedding"):
+        Monitor(torch.nn.Linear(2, 2), tokenizer)
+    model.lm_head.weight = torch.nn.Parameter(torch.empty(0))
+    with pytest.raises(InputError, match="sharded"):
+        Monitor(model, tokenizer)

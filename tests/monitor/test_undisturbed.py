@@ -1,0 +1,109 @@
+"""A training with the monitor ends at the same weights, bit for bit, as one without it."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from phantom_dist.monitor import Monitor, MonitorSettings
+from phantom_dist.monitor.rate import law_says
+from phantom_dist.monitor.undisturbed import undisturbed
+
+from . import loop
+
+EVERY_STEP = MonitorSettings(every=1, budget=1.0)
+WATCHED = loop.contexts("guilt", "rage", "clever")
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "training"),
+    [
+        ("gpt2-a", {}, {}),  # tied, dropout
+        ("phi-a", {}, {"accumulate": 2}),  # untied
+        ("opt-a", {"lora": True}, {}),  # draws random numbers of its own
+        ("llama-a", {}, {"autocast": True}),
+        ("gpt2-a", {"lora": True}, {"autocast": True, "accumulate": 2}),
+    ],
+)
+def test_weights_are_bit_identical(name, settings, training):
+    ends = []
+    for monitored in (False, True):
+        model, tokenizer = loop.fresh(name, **settings)
+        optimizer = loop.adamw(model, 1e-3)
+        monitor = None
+        if monitored:
+            monitor = Monitor(
+                model, tokenizer, WATCHED, optimizer=optimizer, total_steps=8, settings=EVERY_STEP
+            )
+
+        def after(n, monitor=monitor, model=model, optimizer=optimizer):
+            if monitor:
+                monitor.step(n)
+                law_says(monitor.model, optimizer, monitor.watched[0].tokens, 0.01)
+
+        loop.train(
+            model,
+            tokenizer,
+            steps=8,
+            learning_rate=1e-3,
+            taught=WATCHED,
+            optimizer=optimizer,
+            after=after,
+            **training,
+        )
+        if monitor:
+            assert monitor.stopped is None
+            assert monitor.pacing.looks == 9
+        ends.append(weights(model))
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_modes_gradients_and_generators_are_as_before():
+    model, tokenizer = loop.fresh("gpt2-a")
+    frozen = model.transformer.h[0]
+    frozen.eval()
+    next(frozen.parameters()).requires_grad_(False)
+    model(**loop.encode(tokenizer, loop.texts(4, WATCHED))).loss.backward()
+    flags = [m.training for m in model.modules()]
+    wanted = [p.requires_grad for p in model.parameters()]
+    gradients = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    before = (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state())
+    optimizer = loop.adamw(model, 1e-3)
+    monitor = Monitor(model, tokenizer, WATCHED, optimizer=optimizer, total_steps=9, settings=EVERY_STEP)
+    monitor.step(1)
+    assert law_says(model, optimizer, monitor.watched[0].tokens, 0.01) is not None
+    assert [m.training for m in model.modules()] == flags
+    assert [p.requires_grad for p in model.parameters()] == wanted
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        assert (parameter.grad is None) if gradient is None else torch.equal(parameter.grad, gradient)
+    assert random.getstate() == before[0]
+    assert (np.random.get_state()[1] == before[1]).all()
+    assert torch.equal(torch.get_rng_state(), before[2])
+    assert torch.is_grad_enabled()
+
+
+def test_everything_comes_back_after_an_error_too():
+    model, _ = loop.fresh("gpt2-a")
+    with pytest.raises(ZeroDivisionError), undisturbed(model):
+        _ = 1 / 0
+    assert model.training
+    assert torch.is_grad_enabled()
+
+
+def test_a_look_inside_an_autocast_region_leaves_no_casts_without_gradient():
+    """torch keeps cast weights until the outermost region ends; those of a pass without gradients carry none."""
+    model, tokenizer = loop.fresh("llama-a")
+    monitor = Monitor(model, tokenizer, WATCHED, settings=EVERY_STEP)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        monitor.step(1)
+        model(**loop.encode(tokenizer, loop.texts(4, WATCHED))).loss.backward()
+    assert monitor.stopped is None
+    assert monitor.pacing.looks == 2
+    assert all(p.grad is not None for p in model.parameters())
