@@ -1,7 +1,7 @@
-"""A run directory of any size, made by a seeded generator: for the page's size and time (`tests/benchmarks/page.py`).
+"""A run directory of any size, made by a seeded generator: for the page's size and time (`benchmarks/page.py`).
 
-Its trials satisfy what real ones do: Φ = σ + δ, probabilities within [0, 1], the changes' two parts add up, a bracket of
-1 % around each critical rate. Their gap follows g(s) = g_0 + |g_0| (η/η_c) (s/T)^a: plausible, and nobody's measurement.
+Its trials satisfy what real ones do: Φ = σ + δ, probabilities within [0, 1], changes whose two parts add up, a bracket of
+1 % around each critical rate. The gap follows g(s) = g_0 + |g_0| (η/η_c) (s/T)^a: plausible, and nobody's measurement.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from datetime import UTC, datetime
-from itertools import count, product
+from itertools import count, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def _ended(trial_id: str, problem: Row, ratio: float, trace: list[Row], diverged
         else "structural" if sank
         else "kinematic"
     )  # fmt: skip
-    sizes = [abs(b["order_parameter"] - a["order_parameter"]) for a, b in zip(trace, trace[1:], strict=False)]
+    sizes = [abs(b["order_parameter"] - a["order_parameter"]) for a, b in pairwise(trace)]
     span = max(r["order_parameter"] for r in trace) - min(r["order_parameter"] for r in trace)
     jump = max(range(len(sizes)), key=sizes.__getitem__)
     jumped = sizes[jump] >= 0.1 and sizes[jump] >= span / 2

@@ -23,9 +23,11 @@ from phantom_dist.reports.verdict import Frozen, Jumps, frozen, verdict
 from phantom_dist.traces import schema
 
 from .conftest import TRACES, table
+from .packed import data_of, rows_of
 
 FIGURES = {
     "silent-failure",
+    "player",
     "every-failure",
     "phase-map",
     "jumps",
@@ -67,18 +69,6 @@ class Elements(HTMLParser):
         return {attributes["data-figure"] for _, attributes in self.tags if "data-figure" in attributes}
 
 
-def data_of(page: str) -> dict[str, Any]:
-    """The page's JSON; NaN and Infinity, which browsers refuse, are refused here too."""
-    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
-
-    data: dict[str, Any] = json.loads(found[1], parse_constant=refuse)
-    return data
-
-
 @pytest.fixture(scope="module")
 def page(tiny_run: RunTables) -> str:
     return reports.render([tiny_run])
@@ -86,7 +76,7 @@ def page(tiny_run: RunTables) -> str:
 
 def test_every_section_and_figure_is_there(page: str) -> None:
     elements = Elements(page)
-    assert elements.figures() == FIGURES == set(data_of(page)["specs"])
+    assert elements.figures() == FIGURES == set(data_of(page)["figures"])
     for heading in ("Critical learning rates", "The silent failure", "Phase map", "How it was measured"):
         assert heading in elements.text
     assert "arXiv 2606.07559" in elements.text
@@ -94,17 +84,39 @@ def test_every_section_and_figure_is_there(page: str) -> None:
     assert "near-synonym mechanism only" in elements.text
 
 
-def test_figures_have_captions_and_labels(page: str) -> None:
+def test_every_figure_has_a_caption_a_name_and_its_numbers_in_words(page: str, tiny_run: RunTables) -> None:
     elements = Elements(page)
     assert sum(tag == "figure" for tag, _ in elements.tags) == len(FIGURES)
     assert sum(tag == "figcaption" for tag, _ in elements.tags) == len(FIGURES)
-    assert all(attributes.get("aria-label") for _, attributes in elements.tags if "data-figure" in attributes)
+    ids = {attributes["id"] for _, attributes in elements.tags if "id" in attributes}
+    for _, attributes in elements.tags:
+        if "data-figure" in attributes:
+            assert attributes["role"] == "img"
+            assert {attributes["aria-labelledby"], attributes["aria-describedby"]} <= ids
+    rows = reports.Rows.of([tiny_run])
+    values = sorted(row["pi_c"] for row in rows.found)
+    low, high = (reports.tables.number(value, 3) for value in (values[0], values[-1]))
+    assert f"Π_c: {low} to {high}" in elements.text
+
+
+def test_headings_go_down_one_level_at_a_time_and_tables_have_captions_and_scopes(page: str) -> None:
+    elements = Elements(page)
+    levels = [int(tag[1]) for tag, _ in elements.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    tags = [tag for tag, _ in elements.tags]
+    assert tags.count("table") == tags.count("caption") > 0
+    assert all(attributes.get("scope") in ("col", "row") for tag, attributes in elements.tags if tag == "th")
+    assert {"header", "main", "footer", "section"} <= set(tags)
+    assert dict(elements.tags)["html"] == {"lang": "en"}
 
 
 def test_nothing_is_loaded_from_anywhere(page: str) -> None:
-    loading = {"src", "href", "srcset", "data", "poster", "action", "background"}
+    loading = {"src", "srcset", "data", "poster", "action", "background"}
     for tag, attributes in Elements(page).tags:
         assert not loading & attributes.keys(), f"<{tag}> loads {attributes}"
+        assert (attributes.get("href") or "#").startswith("#"), f"<{tag}> leads to {attributes}"
         assert tag not in ("link", "iframe", "object", "embed")
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
     assert style is not None
@@ -234,7 +246,7 @@ def test_places_are_the_bracket(tiny_run: RunTables) -> None:
 
 
 def test_axis_titles_are_the_columns_words(page: str) -> None:
-    specs = json.dumps(data_of(page)["specs"], ensure_ascii=False)
+    specs = json.dumps(data_of(page)["figures"], ensure_ascii=False)
     for title in ("loss L (nat)", "logit gap g (logit)", "signal σ", "drag δ", "step s"):
         assert f'"{title}"' in specs
 
@@ -265,12 +277,7 @@ def test_user_text_stays_text(tiny_run: RunTables) -> None:
     assert not any(tag == "img" for tag, _ in elements.tags)
     assert elements.figures() == FIGURES
     assert html.escape(HOSTILE, quote=False)[:30] in page
-    assert HOSTILE.strip() in {row["run"] for row in _unpacked(data_of(page), "trials")}
-
-
-def _unpacked(data: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    packed = data["datasets"][name]
-    return [dict(zip(packed["columns"], row, strict=True)) for row in packed["rows"]]
+    assert HOSTILE.strip() in {row["run"] for row in rows_of(data_of(page), "trials")}
 
 
 def test_non_finite_values_become_null(tiny_run: RunTables) -> None:
@@ -282,7 +289,7 @@ def test_non_finite_values_become_null(tiny_run: RunTables) -> None:
         row | {"loss_final": float("inf"), "jump_size": float("nan")} for row in tiny_run.trials.to_pylist()
     ]
     run = replace(tiny_run, traces=table(traces, TRACES), trials=table(trials, schema.TRIALS))
-    steps = _unpacked(data_of(reports.render([run])), "steps")
+    steps = rows_of(data_of(reports.render([run])), "steps")
     assert steps
     assert all((row["loss"] is None) == (row["step"] >= 5) for row in steps)
 
@@ -310,12 +317,12 @@ def test_a_run_without_anything_has_a_page() -> None:
 def test_a_grid_without_critical_rates_shows_its_phase_map_over_the_rate(tiny_run: RunTables) -> None:
     page = reports.render([replace(tiny_run, critical_rates=[], predictions=[])])
     assert Elements(page).figures() == {"phase-map", "jumps"}
-    assert '"learning rate η"' in json.dumps(data_of(page)["specs"]["phase-map"], ensure_ascii=False)
+    assert '"learning rate η"' in json.dumps(data_of(page)["figures"]["phase-map"], ensure_ascii=False)
 
 
 def test_several_runs_are_told_apart(tiny_run: RunTables) -> None:
     page = reports.render([tiny_run, replace(tiny_run, name="second")])
-    rows = _unpacked(data_of(page), "problems")
+    rows = rows_of(data_of(page), "problems")
     assert {row["run"] for row in rows} == {"tiny", "second"}
     assert len({row["line"] for row in rows}) == 2 * len({row["pair"] for row in rows})
     assert '<th scope="col">run</th>' in page
@@ -361,12 +368,3 @@ def test_a_picture_says_what_it_cannot_draw(tmp_path: Path, tiny_run: RunTables)
 def test_tables_with_more_columns_are_welcome(tiny_run: RunTables) -> None:
     more = tiny_run.trials.append_column("later", pa.nulls(tiny_run.trials.num_rows))
     reports.render([replace(tiny_run, trials=more)])
-
-
-def test_written_ratios_keep_their_distance_and_name_the_last_failure(tiny_run: RunTables) -> None:
-    steps = reports.Rows.of([tiny_run]).steps
-    for number in {row["number"] for row in steps}:
-        written = {row["ratio"]: row["place"] for row in steps if row["number"] == number and row["labelled"]}
-        assert "just under η_c" in written.values()
-        ratios = sorted(written)
-        assert all(high / low > 1.08 for low, high in pairwise(ratios))

@@ -27,6 +27,7 @@ class PlottedFigure {
       return vega;
     };
     const result = await vegaEmbed(this.element, this.specs[variant], {
+      logLevel: 1, // errors: that a choice leaves an axis without values is none
       mode: "vega-lite", renderer: "svg", ast: true, actions: false, tooltip: { theme: "page" }, patch: fill,
     });
     this.view = result.view;
