@@ -38,8 +38,8 @@ def _silent_failure(rows: Rows) -> str:
 
 def _player(rows: Rows) -> str:
     return (
-        "A triangle with a corner each for the target, the competitor and all other tokens, in which a point moves from step "
-        "to step; bars of the three probabilities; lines of the order parameter, its signal and drag, and of the logit gap. "
+        "A triangle with a corner each for the target, the competitor and all other tokens, in which a point moves "
+        "from step to step; bars of the three probabilities; lines of the order parameter, signal, drag and logit gap. "
         "The sentence above it says the same numbers for the step that is shown."
     )
 
@@ -107,8 +107,8 @@ def _collapse(rows: Rows) -> str:
     drawn = [row for row in rows.trials if row["ratio"] and _finite(row["relative_final_gap"])]
     right = sum((row["relative_final_gap"] > 0) == (row["ratio"] > 1) for row in drawn)
     return (
-        f"Of {_count(drawn, 'trial')}, {right} end with a gap over zero exactly where their rate is over η_c; the others "
-        "lie beyond the region in which the gap still closes with the rate."
+        f"Of {_count(drawn, 'trial')}, {right} end with a gap over zero exactly where their rate is over η_c; the "
+        "others lie beyond the region in which the gap still closes with the rate."
         if right < len(drawn)
         else f"All {_count(drawn, 'trial')} end with a gap over zero exactly where their rate is over η_c."
     )
@@ -132,13 +132,17 @@ def _rates_compared(rows: Rows) -> str:
     pairs = compared(rows)
     changes = [row["change"] for row in pairs if row["change"] is not None]
     said = ", ".join(f"{count} {name}" for name, count in agreements(pairs).items())
-    return f"{_count(pairs, 'problem')} of later runs matched with the first: {said}; η_c is {_range(changes)} times the first run's."
+    return (
+        f"{_count(pairs, 'problem')} of later runs matched with the first: {said}; "
+        f"η_c is {_range(changes)} times the first run's."
+    )
 
 
 def _side_by_side(rows: Rows) -> str:
     runs = dict.fromkeys(row["run"] for row in rows.trials)
     counts = [f"{run}: {_outcomes([r for r in rows.trials if r['run'] == run])}" for run in runs]
-    return f"{'; '.join(counts)}. {len(changed_outcomes(rows))} of {twins(rows)} trials with a twin in the first run ended otherwise."
+    changed = f"{len(changed_outcomes(rows))} of {twins(rows)}"
+    return f"{'; '.join(counts)}. {changed} trials with a twin in the first run ended otherwise."
 
 
 _WORDS: dict[str, Callable[[Rows], str]] = {

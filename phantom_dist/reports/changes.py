@@ -16,7 +16,7 @@ def changes(traces: Table, trials: Mapping[str, Row]) -> None:
     """Add to every trial, found by its id, the sums over its steps.
 
     `readout_sum`, `geometry_sum`: the two parts of Φ_T − Φ_0. `geometry_part`: Σ|geometry| / Σ(|geometry| + |readout|),
-    None where Φ did not move. `steps_measured`: steps that have a geometry part; `steps_exact`: those where it is exactly 0.
+    None where Φ did not move. `steps_measured`: steps after the first row; `steps_exact`: those of no geometry part.
     `readout_frozen`: whether the readout's hash is stored and the same at every step.
     """
     place = {trial: i for i, trial in enumerate(trials)}

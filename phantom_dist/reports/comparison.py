@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.reports.naming import SETTINGS, setting
-
-Row = dict[str, Any]
+from phantom_dist.reports.rows import Row, Rows
 
 _KEYS = ("model", "context", "target", "competitor", "method", "optimizer", *SETTINGS)
 _ALSO = (
@@ -49,7 +48,7 @@ class Difference:
         return self.values.get(run, "")
 
 
-def differences(rows: Any) -> list[Difference]:
+def differences(rows: Rows) -> list[Difference]:
     """The settings, thresholds and circumstances in which the runs differ."""
     across = _across(rows)
     found = []
@@ -65,7 +64,7 @@ def differences(rows: Any) -> list[Difference]:
     return found
 
 
-def compared(rows: Any) -> list[Row]:
+def compared(rows: Rows) -> list[Row]:
     """One row for each problem that a later run shares with the first, in the order of the sweep.
 
     Added are `reference_rate` (η_c in the first run), `change` = η_c / reference_rate, `low_change` and `high_change`
@@ -102,7 +101,7 @@ def _pair(row: Row, base: Row) -> Row:
     }
 
 
-def changed_outcomes(rows: Any) -> list[Row]:
+def changed_outcomes(rows: Rows) -> list[Row]:
     """Trials of later runs whose twin in the first, with the same settings and learning rate, ended otherwise."""
     across, reference = _across(rows), _first(rows)
     every = [*rows.trials, *rows.others]
@@ -115,7 +114,7 @@ def changed_outcomes(rows: Any) -> list[Row]:
     return found
 
 
-def twins(rows: Any) -> int:
+def twins(rows: Rows) -> int:
     """How many trials of later runs have a twin in the first."""
     across, reference = _across(rows), _first(rows)
     every = [*rows.trials, *rows.others]
@@ -129,7 +128,7 @@ def agreements(pairs: Iterable[Row]) -> dict[str, int]:
     return {name: counts[name] for name in (_WITHIN, _APART, _UNKNOWN, "found in no run") if counts[name]}
 
 
-def outcomes_by_run(rows: Any) -> dict[str, dict[str, int]]:
+def outcomes_by_run(rows: Rows) -> dict[str, dict[str, int]]:
     """Outcome -> run -> how many trials ended so."""
     counts: dict[str, dict[str, int]] = {}
     runs = _runs(rows)
@@ -138,15 +137,15 @@ def outcomes_by_run(rows: Any) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _runs(rows: Any) -> list[str]:
+def _runs(rows: Rows) -> list[str]:
     return list(dict.fromkeys(row["run"] for row in (*rows.problems, *rows.trials, *rows.others)))
 
 
-def _first(rows: Any) -> str:
+def _first(rows: Rows) -> str:
     return _runs(rows)[0] if _runs(rows) else ""
 
 
-def _values(rows: Any, name: str) -> dict[str, set[Any]]:
+def _values(rows: Rows, name: str) -> dict[str, set[Any]]:
     """Run -> the values of a setting; all but the models themselves over the models that every run has, if any."""
     every = [*rows.trials, *rows.others]
     models = [{row["model"] for row in every if row["run"] == run} for run in _runs(rows)]
@@ -159,7 +158,7 @@ def _values(rows: Any, name: str) -> dict[str, set[Any]]:
     return values
 
 
-def _across(rows: Any) -> set[str]:
+def _across(rows: Rows) -> set[str]:
     """The keys that hold one value throughout each run and differ between runs."""
     names = set()
     for name in ("model", "method", "optimizer", *SETTINGS):

@@ -76,9 +76,9 @@ FIGURES = {
 """The figures by their names on the page, in order."""
 
 MANY = {
-    "rates-compared": "These are many problems: a mark is still one of them, but each line holds all of a way of training.",
+    "rates-compared": "These are many problems: a mark is one of them, and each line holds all of a way of training.",
     "side-by-side": "These are many problems: each box counts the trials of a range of learning rates that ended so.",
-    "every-failure": "These are many failures: the line is their median, the bands hold the middle half and nine tenths.",
+    "every-failure": "These are many failures: the line is their median, the bands their middle half and nine tenths.",
     "phase-map": "These are many problems: each box counts the trials of a range of η/η_c that ended so.",
     "shares-in-sum": "These are many problems: each mark is a last failure, geometry’s part over readout’s.",
     "first-order": "These are many problems: on the right, each line holds all of a way of training.",

@@ -44,8 +44,8 @@ class Rows:
     `problems`: one row per critical rate asked for, found or not. `trials`: all trials that were trained;
     their `ratio` is None where there is no η_c. `predictions`: one row per critical rate that the law predicts, with
     measured over predicted (`found_ratio`), the interval in the same unit, and the law's groups. `steps`: the trace
-    rows of the trials that `sample` chose, `sampled` of them. `opening`: number of the problem at which details open, the
-    first with a silent failure just under η_c. `others`: trials without training (refused, failed).
+    rows of the trials that `sample` chose, `sampled` of them. `opening`: number of the problem at which details open,
+    the first with a silent failure just under η_c. `others`: trials without training (refused, failed).
     """
 
     problems: list[Row]
@@ -152,9 +152,9 @@ def _place(trials: Iterable[Row]) -> None:
         committed = Outcome.COMMITTED.value
         under = next((r for r in rows if r["ratio"] <= 1 and r["outcome"] != committed), None)
         over = next((r for r in rows if r["ratio"] >= 1 and r["outcome"] == committed), None)
-        for row, place in ((under, UNDER), (over, OVER)):
-            if row is not None:
-                row["place"] = place
+        for found, place in ((under, UNDER), (over, OVER)):
+            if found is not None:
+                found["place"] = place
         rows.sort(key=lambda row: (UNDER, OVER, OTHER).index(row["place"]))
         for rank, row in enumerate(rows):
             row["near"] = rank

@@ -1,8 +1,8 @@
-"""How page and figures look: one palette for light and for dark, shapes and dashes by outcome, one Vega-Lite configuration.
+"""How page and figures look: a palette for light and for dark, shapes and dashes by outcome, a Vega-Lite configuration.
 
 Five colours in two versions carry all meaning. In each version any two of them lie at least 15 apart in CIEDE2000, for
-eyes with all cones and under simulated protanopia, deuteranopia and tritanopia, and each has a contrast of at least 3 : 1
-against the figure's ground (WCAG 2.2, 1.4.11); text has 4.5 : 1 (1.4.3). `tests/reports/test_colours.py` measures it.
+eyes with all cones and under simulated protanopia, deuteranopia and tritanopia, and each has a contrast of at least
+3 : 1 against the figure's ground (WCAG 2.2, 1.4.11); text has 4.5 : 1 (1.4.3): `tests/reports/test_colours.py`.
 Colour never stands alone: outcomes differ in shape and dash as well, and legends, axes and tooltips name them.
 
 Figures are drawn in the light version; on the page each of its colours is replaced where the theme is dark. Ink is
@@ -33,7 +33,7 @@ PAGE = {
     "accent": ("#1c4fa8", "#5cb8f5"),
     "edge": ("#7d8792", "#76818d"),
 }
-"""The page's own colours, light and dark: text, quiet text, ground, figures' ground, rules, fields, accent, controls."""
+"""The page's own colours, light and dark: text, quiet text, ground, figures' ground, rules, fields, accent, edges."""
 
 INK = "currentColor"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"

@@ -1,7 +1,7 @@
 """How large the page of a large sweep is and how fast it opens (`python -m tests.benchmarks.page [TRIALS]`).
 
-Makes a seeded run directory, writes its page, and opens it in headless Chromium, each time in a new profile: time to the
-first figure (the page can be read and used from then on) and until all are drawn. The last line is one JSON object.
+Makes a seeded run directory, writes its page, and opens it in headless Chromium, each time in a new profile: time to
+the first figure (the page can be read and used from then on) and until all are drawn. The last line is one JSON object.
 """
 
 from __future__ import annotations

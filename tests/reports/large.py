@@ -1,6 +1,6 @@
 """A run directory of any size, made by a seeded generator: for the page's size and time (`benchmarks/page.py`).
 
-Its trials satisfy what real ones do: Φ = σ + δ, probabilities within [0, 1], changes whose two parts add up, a bracket of
+Its trials satisfy what real ones do: Φ = σ + δ, probabilities within [0, 1], changes whose parts add up, a bracket of
 1 % around each critical rate. The gap follows g(s) = g_0 + |g_0| (η/η_c) (s/T)^a: plausible, and nobody's measurement.
 """
 

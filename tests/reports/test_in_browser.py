@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,20 +191,23 @@ def test_zooming_by_keyboard_changes_the_axis_and_reset_brings_it_back(page: Ope
     def axis() -> list[str]:
         found: list[str] = page.tab.locator(
             '[data-figure="phase-map"] .role-axis-label text'
-        ).all_inner_texts()
+        ).all_text_contents()
         return found
 
-    def press(key: str, what: str) -> list[str]:
+    def press(key: str, what: str, wanted: Callable[[list[str]], bool]) -> list[str]:
         page.tab.focus(f'figure:has([data-figure="phase-map"]) [data-do="{what}"]')
         page.tab.keyboard.press(key)
-        page.tab.wait_for_timeout(300)
+        for _ in range(100):
+            if wanted(axis()):
+                break
+            page.tab.wait_for_timeout(50)
+        assert wanted(axis())
         return axis()
 
     whole = axis()
-    near = press("Enter", "zoom-in")
-    assert near != whole
-    assert press("ArrowRight", "zoom-in") != near
-    assert press("Enter", "reset") == whole
+    near = press("Enter", "zoom-in", lambda shown: shown != whole)
+    press("ArrowRight", "zoom-in", lambda shown: shown != near)
+    press("Enter", "reset", lambda shown: shown == whole)
 
 
 def test_the_tab_key_reaches_every_control(page: Opened) -> None:

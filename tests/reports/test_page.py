@@ -14,15 +14,18 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import vl_convert
 
 from phantom_dist import reports
 from phantom_dist.core.errors import InputError
 from phantom_dist.law.file import read_law
-from phantom_dist.reports import RunTables
+from phantom_dist.reports import RunTables, read_run
+from phantom_dist.reports.sample import MOST_STEPS
 from phantom_dist.reports.verdict import Frozen, Jumps, frozen, verdict
 from phantom_dist.traces import schema
 
 from .conftest import TRACES, table
+from .large import write_large_run
 from .packed import data_of, rows_of
 
 FIGURES = {
@@ -368,3 +371,33 @@ def test_a_picture_says_what_it_cannot_draw(tmp_path: Path, tiny_run: RunTables)
 def test_tables_with_more_columns_are_welcome(tiny_run: RunTables) -> None:
     more = tiny_run.trials.append_column("later", pa.nulls(tiny_run.trials.num_rows))
     reports.render([replace(tiny_run, trials=more)])
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_make_a_page_under_five_megabytes(tmp_path: Path) -> None:
+    write_large_run(tmp_path / "run", 10_000)
+    run = read_run(tmp_path / "run")
+    page = reports.render([run])
+    assert len(page.encode()) < 5_000_000
+    data = data_of(page)
+    trials, steps = rows_of(data, "trials"), rows_of(data, "steps")
+    assert len(trials) == 10_000
+    held = {row["trial"] for row in steps}
+    assert 0 < len(steps) <= MOST_STEPS
+    assert all(sum(row["trial"] == i for row in steps) == trials[i]["steps"] + 1 for i in sorted(held)[:20])
+    assert f"The page holds the steps of {len(held)} of 10000 trained trials" in Elements(page).text
+    assert {"many", "few"} <= data["figures"]["phase-map"].keys()
+
+
+def test_a_figure_called_from_outside_holds_its_own_data(tiny_run: RunTables) -> None:
+    number = tiny_run.critical_rates[4]
+    chart = reports.figures.silent_failure(tiny_run, number=4).to_dict()
+    assert set(chart["datasets"]) >= {"detail"}
+    assert {row["number"] for row in chart["datasets"]["detail"]} == {4}
+    assert {row["pair"].split(":")[0] for row in chart["datasets"]["detail"]} == {number["context"]}
+    trial = reports.Rows.of(tiny_run).steps[-1]["trial_id"]
+    played = reports.figures.player(tiny_run, trial_id=trial).to_dict()["datasets"]["played"]
+    assert {row["trial_id"] for row in played} == {trial}
+    for name in reports.figures.__all__:
+        chart = getattr(reports.figures, name)([tiny_run, replace(tiny_run, name="second")])
+        assert vl_convert.vegalite_to_svg(chart.to_dict()).startswith("<svg"), name

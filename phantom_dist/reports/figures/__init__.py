@@ -1,5 +1,5 @@
-"""One figure a file: each function takes a run (`RunTables`, several of them, or `Rows`) and returns an Altair chart that
-holds its data, or None without data. A name ending in `_many` is the same figure for sweeps of many problems.
+"""One figure a file: each function takes a run (`RunTables`, several of them, or `Rows`) and returns an Altair chart
+that holds its data, or None without data. A name ending in `_many` is the same figure for sweeps of many problems.
 """
 
 from phantom_dist.reports.figures.collapse import collapse, collapse_many

@@ -36,8 +36,8 @@ DATASETS: dict[str, tuple[str, ...]] = {
         *_WHO, "eta_c", "predicted", "found_ratio", "residual", "low_ratio", "high_ratio", "inside", "known", *GROUPS,
     ),
     "compared": (
-        "run", "model", "pair", "line", "way", "number", "eta_c", "reference_rate", "change", "low_change", "high_change",
-        "agreement",
+        "run", "model", "pair", "line", "way", "number", "eta_c", "reference_rate", "change", "low_change",
+        "high_change", "agreement",
     ),
     "failures": _STEP,
     "detail": _STEP,
@@ -75,12 +75,9 @@ def source(rows: Rows, name: str, *, number: int | None = None, trial_id: str | 
             return [row for row in steps if row["near"] is not None and row["near"] < AROUND]
         first = min(steps, key=lambda row: (row["place"] != UNDER, row["near"] or 0), default=None)
         return [row for row in steps if first is not None and row["trial_id"] == first["trial_id"]]
-    return {
-        "problems": lambda: rows.found,
-        "trials": lambda: rows.trials,
-        "predictions": lambda: rows.predictions,
-        "compared": lambda: compared(rows),
-    }[name]()
+    if name == "compared":
+        return compared(rows)
+    return {"problems": rows.found, "trials": rows.trials, "predictions": rows.predictions}[name]
 
 
 class Figure:

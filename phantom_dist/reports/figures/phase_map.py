@@ -56,7 +56,7 @@ def phase_map(rows: Rows) -> Any | None:
 
 @Figure
 def phase_shares(rows: Rows) -> Any | None:
-    """The same for sweeps of many problems: a line for each outcome, how many trials ended so within a range of η/η_c."""
+    """The same for many problems: a line for each outcome, how many trials ended so within a range of η/η_c."""
     if not rows.trials:
         return None
     located = _located(rows)

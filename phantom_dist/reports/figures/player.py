@@ -20,7 +20,7 @@ _PARTS = {"order_parameter": BLUE, "signal": ORANGE, "drag": MAROON}
 
 @Figure
 def player(rows: Rows) -> Any | None:
-    """The distribution as a point in a triangle and as bars; Φ, signal, drag and gap beside it; a slider for the step."""
+    """The distribution in a triangle and as bars; Φ, signal, drag and gap beside it; a slider for the step."""
     if rows.opening is None:
         return None
     longest = max(row["step"] for row in rows.steps)
@@ -37,7 +37,7 @@ def player(rows: Rows) -> Any | None:
 
 
 def _triangle() -> Any:
-    """Corners: all probability on the target, on the competitor, on all other tokens. Left of the middle the target leads."""
+    """Corners: all probability on the target, the competitor, all other tokens. Left of the middle the target leads."""
     corners = [
         {"x": 0.0, "y": 0.0, "i": 0, "word": "target", "align": "left"},
         {"x": 1.0, "y": 0.0, "i": 1, "word": "competitor", "align": "right"},
@@ -82,7 +82,7 @@ def _bars() -> Any:
         .transform_filter(_HERE)
         .transform_fold(["p_target", "p_competitor", "rest"], as_=["column", "p"])
         .transform_calculate(
-            word=f"datum.column === 'p_target' ? '{names[0]}' : datum.column === 'p_competitor' ? '{names[1]}' : '{names[2]}'"
+            word=f"{{p_target: '{names[0]}', p_competitor: '{names[1]}', rest: '{names[2]}'}}[datum.column]"
         )
     )
     x = alt.X("p:Q", title="probability", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=3))

@@ -59,7 +59,7 @@ def _panel(rows: Rows, name: str) -> Any:
 
 
 def _ends(name: str) -> Any:
-    """The ratio η/η_c at the end of a line: always of the last failure, of the others where no other one is in the way."""
+    """The ratio η/η_c at the end of a line: of the last failure, and of others where there is room."""
     apart = "0.06 * (datum.highest - datum.lowest)"
     return (
         alt.Chart(named("detail"))

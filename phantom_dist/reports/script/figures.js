@@ -4,6 +4,9 @@ class PlottedFigure {
     this.element = element;
     this.name = element.dataset.figure;
     this.specs = page.figures[this.name];
+    // Vega puts names of its own on what it draws into; the figure has better ones, and its numbers in words.
+    this.mount = element.appendChild(document.createElement("div"));
+    this.mount.setAttribute("aria-hidden", "true");
     this.view = null;
     this.reads = new Set();
     const tools = element.closest("figure").querySelector(".tools");
@@ -26,7 +29,7 @@ class PlottedFigure {
       for (const data of vega.data) if (this.reads.has(data.name)) data.values = rowsOf(data.name);
       return vega;
     };
-    const result = await vegaEmbed(this.element, this.specs[variant], {
+    const result = await vegaEmbed(this.mount, this.specs[variant], {
       logLevel: 1, // errors: that a choice leaves an axis without values is none
       mode: "vega-lite", renderer: "svg", ast: true, actions: false, tooltip: { theme: "page" }, patch: fill,
     });
@@ -75,9 +78,9 @@ class PlottedFigure {
   }
 
   send(type, dx = 0, dy = 0, more = {}) {
-    // Panels come after the frames around them, and only a panel is as large as its marks' region.
-    const panel = [...this.element.querySelectorAll("g.mark-group.role-scope path.background")].pop()
-      ?? this.element.querySelector("g.mark-group path.background");
+    const groups = [...this.mount.querySelectorAll("g.mark-group.role-scope, g.mark-group.root")].filter((group) => !group.closest(".role-legend"));
+    const panels = groups.map((group) => group.querySelector("path.background")).filter((one) => one?.getBoundingClientRect().width > 0);
+    const panel = panels[0];
     if (!panel) return;
     const box = panel.getBoundingClientRect();
     const at = { clientX: box.x + box.width / 2 + dx, clientY: box.y + box.height / 2 + dy, bubbles: true, cancelable: true, view: window };
