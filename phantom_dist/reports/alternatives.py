@@ -26,7 +26,7 @@ def _silent_failure(rows: Rows) -> str:
     number_ = rows.opening
     near = [r for r in rows.trials if r["number"] == number_ and r["near"] is not None and r["near"] < AROUND]
     under = next((r for r in near if r["place"] == UNDER), None)
-    said = f"At first for {near[0]['label']}: lines of {_count(near, 'trial')} over the steps."
+    said = f"For {near[0]['label']}: lines of {_count(near, 'trial')} over the steps."
     if under is None:
         return said
     return (
@@ -94,7 +94,7 @@ def _shares_by_step(rows: Rows) -> str:
         f"{row['place']}, readout {number(row['readout_sum'], 3)} and geometry {number(row['geometry_sum'], 3)} in sum"
         for row in bracket
     ]
-    return f"At first for {bracket[0]['label']}: {'; '.join(parts)}." if bracket else "No bracket is drawn."
+    return f"For {bracket[0]['label']}: {'; '.join(parts)}." if bracket else "No bracket is drawn."
 
 
 def _first_order(rows: Rows) -> str:

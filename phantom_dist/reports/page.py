@@ -28,7 +28,7 @@ from phantom_dist.reports import comparison, figures, tables, verdict
 from phantom_dist.reports.alternatives import alternative
 from phantom_dist.reports.figures.chart import MANY_LINES, Figure, source
 from phantom_dist.reports.held import held
-from phantom_dist.reports.rows import AROUND, UNDER, Row, Rows
+from phantom_dist.reports.rows import AROUND, OVER, UNDER, Row, Rows
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.sample import MOST_STEPS
 from phantom_dist.reports.theme import styles
@@ -51,7 +51,7 @@ MANY_PROBLEMS = 400
 """From this many problems on clouds of marks give way to boxes and quartiles."""
 MOST_LINES = 3000
 """Lines of the table of critical rates that a page holds."""
-SCRIPTS = ("store", "figures", "player", "picks", "start")
+SCRIPTS = ("store", "words", "figures", "player", "picks", "start")
 """The page's own script, part by part."""
 
 FIGURES = {
@@ -114,6 +114,7 @@ def render(runs: Sequence[RunTables]) -> str:
         "opening": rows.opening,
         "around": AROUND,
         "under": UNDER,
+        "over": OVER,
         "symbols": {
             name: BY_NAME[name].symbol for name in ("order_parameter", "signal", "drag", "logit_gap")
         },

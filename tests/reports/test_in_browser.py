@@ -116,6 +116,10 @@ def test_picking_filters_every_figure_the_table_and_the_details(page: Opened, ti
     assert page.tab.locator("#pick-problem option").all_inner_texts() == [
         text for text in page.tab.locator("#pick-problem option").all_inner_texts() if "lora" in text
     ]
+    words = page.tab.inner_text("#silent-failure-words")
+    assert words.startswith("In words: For ")
+    assert "lora adamw" in words
+    assert "not only of what is picked" in page.tab.inner_text("#phase-map-words")
     page.tab.evaluate("delete document.documentElement.dataset.ready")
     page.tab.click("#pick-all")
     page.settled()
@@ -187,24 +191,22 @@ def test_who_wants_less_motion_gets_no_play_button(browser: Browser, file: Path)
     assert page.tab.inner_text("#player-now").startswith("Step 1 of 8: ")
 
 
-def test_zooming_by_keyboard_changes_the_axis_and_reset_brings_it_back(page: Opened) -> None:
-    def axis() -> list[str]:
-        found: list[str] = page.tab.locator(
-            '[data-figure="phase-map"] .role-axis-label text'
-        ).all_text_contents()
-        return found
+def test_zooming_by_keyboard_moves_the_marks_and_reset_brings_them_back(page: Opened) -> None:
+    def marks() -> list[str | None]:
+        found = page.tab.locator('[data-figure="phase-map"] .mark-symbol.role-mark path').all()
+        return [mark.get_attribute("transform") for mark in found]
 
-    def press(key: str, what: str, wanted: Callable[[list[str]], bool]) -> list[str]:
+    def press(key: str, what: str, wanted: Callable[[list[str | None]], bool]) -> list[str | None]:
         page.tab.focus(f'figure:has([data-figure="phase-map"]) [data-do="{what}"]')
         page.tab.keyboard.press(key)
         for _ in range(100):
-            if wanted(axis()):
+            if wanted(marks()):
                 break
             page.tab.wait_for_timeout(50)
-        assert wanted(axis())
-        return axis()
+        assert wanted(marks())
+        return marks()
 
-    whole = axis()
+    whole = marks()
     near = press("Enter", "zoom-in", lambda shown: shown != whole)
     press("ArrowRight", "zoom-in", lambda shown: shown != near)
     press("Enter", "reset", lambda shown: shown == whole)

@@ -49,6 +49,7 @@ class PlottedFigure {
 
   mark() {
     const empty = [...this.reads].every((name) => this.view.data(name).length === 0);
+    sayInWords(this.name);
     this.element.dataset.empty = empty;
     this.element.dataset.drawn = "true";
     this.element.dataset.variant = this.drawn;

@@ -1,7 +1,6 @@
 // The reader's choices: which run, model, context and way of training everything shows, which problem and trial the details.
-const AXES = ["run", "model", "pair", "way"];
 const select = (id) => document.getElementById(id);
-const rate = (value) => (value === null ? "unknown" : Number(value.toPrecision(4)).toString().replace("e-", "e−"));
+const rate = (value) => (value === null ? "unknown" : value < 1e-2 ? value.toExponential(3).replace("e-", "e−") : Number(value.toPrecision(4)).toString());
 
 function options(element, entries, value) {
   element.replaceChildren(...entries.map(([key, text]) => new Option(text, key, false, key === value)));

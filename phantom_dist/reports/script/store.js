@@ -76,11 +76,13 @@ const store = (() => {
   return { problems, trials, predictions, compared, stepsOf, hasSteps: (trial) => found.has(trial) };
 })();
 
+const AXES = ["run", "model", "pair", "way"];
+
 // What is shown: null is everything. `problem` is the one shown in detail, `trial` the one that is played.
 const state = { run: null, model: null, pair: null, way: null, problem: page.opening, trial: null };
 
 const picked = (row, but = "") =>
-  ["run", "model", "pair", "way"].every((name) => name === but || state[name] === null || row[name] === state[name]);
+  AXES.every((name) => name === but || state[name] === null || row[name] === state[name]);
 
 const DATASETS = {
   problems: () => store.problems.filter((row) => row.eta_c !== null && picked(row)),
