@@ -12,7 +12,7 @@ Every row keeps the columns' names. Added are
 | `ratio` | η / η_c |
 | `relative_final_gap` | g_T in units of its initial size |
 | `place` | whether it is the last failing trial under η_c or the first committed one over it |
-| `near` | its rank among its problem's trials by distance to η_c, the bracket's two first; from 0 |
+| `near` | its rank among its problem's trials by distance to η_c (without one: by η), the bracket's two first; from 0 |
 | `readout_sum`, `geometry_sum` | the two parts of Φ_T − Φ_0 (see `changes`) |
 """
 
@@ -142,11 +142,18 @@ def _join(problems: Sequence[Row], trials: list[Row], naming: Naming) -> None:
 
 
 def _place(trials: Iterable[Row]) -> None:
-    """Find the bracket's two trials of every problem, and rank the others by their distance to η_c."""
+    """Find the bracket's two trials of every problem, and rank the others by their distance to η_c.
+
+    Where there is no η_c they are ranked by their rate, the smallest first.
+    """
     grouped: dict[int, list[Row]] = {}
+    unlocated: dict[int, list[Row]] = {}
     for row in trials:
-        if row["ratio"] is not None and row["ratio"] > 0:
-            grouped.setdefault(row["number"], []).append(row)
+        if row["number"] is not None:
+            (grouped if row["ratio"] else unlocated).setdefault(row["number"], []).append(row)
+    for rows in unlocated.values():
+        for rank, row in enumerate(sorted(rows, key=lambda row: row["learning_rate"] or 0)):
+            row["near"] = rank
     for rows in grouped.values():
         rows.sort(key=lambda row: abs(row["log_ratio"]))
         committed = Outcome.COMMITTED.value

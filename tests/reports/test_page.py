@@ -323,6 +323,19 @@ def test_a_grid_without_critical_rates_shows_its_phase_map_over_the_rate(tiny_ru
     assert '"learning rate η"' in json.dumps(data_of(page)["figures"]["phase-map"], ensure_ascii=False)
 
 
+def test_a_grid_that_crosses_nothing_still_shows_its_trials_step_by_step(tiny_run: RunTables) -> None:
+    lost = {"eta_c": None, "bracket": None, "pi_c": None, "reason": "no_crossing_among_the_learning_rates"}
+    rates = [dict(record) | lost for record in tiny_run.critical_rates]
+    page = reports.render([replace(tiny_run, critical_rates=rates, predictions=[])])
+    assert Elements(page).figures() == {"silent-failure", "player", "phase-map", "jumps"}
+    assert "of 0 critical rates" not in Elements(page).text
+    first = [
+        row for row in reports.Rows.of(replace(tiny_run, critical_rates=rates)).trials if row["number"] == 0
+    ]
+    first.sort(key=lambda row: row["learning_rate"])
+    assert [row["near"] for row in first] == list(range(len(first)))
+
+
 def test_several_runs_are_told_apart(tiny_run: RunTables) -> None:
     page = reports.render([tiny_run, replace(tiny_run, name="second")])
     rows = rows_of(data_of(page), "problems")

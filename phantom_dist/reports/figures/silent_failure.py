@@ -74,7 +74,10 @@ def _ends(name: str) -> Any:
             f"isValid(datum.named) || (datum.{name} - datum.below >= {apart} || !isValid(datum.below)) "
             f"&& (!isValid(datum.failure) || abs(datum.{name} - datum.failure) >= {apart})"
         )
-        .transform_calculate(words="format(datum.ratio, '.3~r') + ' η_c'")
+        .transform_calculate(
+            words="isValid(datum.ratio) ? format(datum.ratio, '.3~r') + ' η_c' "
+            ": 'η = ' + format(datum.learning_rate, '.2~e')"
+        )
         .mark_text(align="left", dx=7, fontSize=10.5, color=INK)
         .encode(x="step:Q", y=f"{name}:Q", text="words:N")
     )
