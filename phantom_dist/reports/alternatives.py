@@ -48,8 +48,10 @@ def _every_failure(rows: Rows) -> str:
     last: dict[str, Row] = {row["trial_id"]: row for row in rows.steps if row["place"] == UNDER}
     losses = [r["relative_loss"] for r in last.values() if _finite(r["relative_loss"])]
     gaps = [r["relative_gap"] for r in last.values() if _finite(r["relative_gap"])]
+    every = sum(row["place"] == UNDER for row in rows.trials)
+    held = "" if len(last) == every else f" of {every}, those whose steps the page holds,"
     return (
-        f"In {_count(list(last), 'failing trial')} the loss ends at {_range(losses)} of its start, and the gap at "
+        f"In {_count(list(last), 'failing trial')}{held} the loss ends at {_range(losses)} of its start, the gap at "
         f"{_range(gaps)} of its initial size, where 0 would be the crossing."
     )
 

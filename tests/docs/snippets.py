@@ -42,6 +42,7 @@ NOT_RUN_HERE = {
     "pip install 'skypilot": "its own environment; tests/clusters/test_skypilot.py parses the file there",
     "export RAY_AUTH_TOKEN=$(python": "for SkyPilot's cloud",
     "sky launch": "no cloud account",
+    "from phantom_dist.monitor": "it needs a training of its own; tests/monitor/test_readme.py runs it in one",
     "phantom-dist submit": "no cluster's head here; tests/scheduling/test_ray_job.py submits to a real one",
 }
 

@@ -414,3 +414,18 @@ def test_a_figure_called_from_outside_holds_its_own_data(tiny_run: RunTables) ->
     for name in reports.figures.__all__:
         chart = getattr(reports.figures, name)([tiny_run, replace(tiny_run, name="second")])
         assert vl_convert.vegalite_to_svg(chart.to_dict()).startswith("<svg"), name
+
+
+def test_binned_residuals_are_those_of_their_own_group(tiny_run: RunTables) -> None:
+    """Vega-Lite bins for all panels of a figure at once: of one name, all panels would show the last group."""
+    svg = vl_convert.vegalite_to_svg(reports.figures.residuals_many(tiny_run).to_dict())
+    points = re.findall(
+        r'aria-label="(\w+): ([-−.\d]+)[^"]*" role="graphics-symbol" aria-roledescription="point"', svg
+    )
+    groups: dict[str, set[str]] = {}
+    for group, value in points:
+        groups.setdefault(group, set()).add(value)
+    assert {"gap", "bend", "overlap", "odds"} <= groups.keys()
+    assert len({frozenset(values) for values in groups.values()}) == len(groups)
+    low, high = (f(abs(p["gap"]) for p in tiny_run.predictions) for f in (min, max))
+    assert all(low - 0.5 <= float(value) <= high + 0.5 for value in groups["gap"])

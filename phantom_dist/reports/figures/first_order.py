@@ -38,6 +38,7 @@ def _both(rows: Rows, line: Any, height: Any) -> Any | None:
         "way:N",
         title="way of training",
         scale=colours,
+        legend=alt.Legend(columns=4),
     )
     shape = (
         alt.Shape("run:N") if rows.several_runs else alt.Shape("way:N", title="way of training", scale=shapes)

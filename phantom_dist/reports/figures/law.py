@@ -110,16 +110,18 @@ def _marks(rows: Rows, name: str) -> list[Any]:
 
 
 def _quartiles(rows: Rows, name: str) -> list[Any]:
+    # Vega-Lite bins for all panels at once, so each needs names of its own.
+    low, high, middle = (f"{end}_of_{name}" for end in ("low", "high", "middle"))
     base = (
         alt.Chart()
-        .transform_bin(as_=["low", "high"], field=name, bin=alt.Bin(maxbins=14))
-        .transform_calculate(middle="(datum.low + datum.high) / 2")
+        .transform_bin(as_=[low, high], field=name, bin=alt.Bin(maxbins=14))
+        .transform_calculate(**{middle: f"(datum.{low} + datum.{high}) / 2"})
         .transform_aggregate(
-            q1="q1(residual)", q2="median(residual)", q3="q3(residual)", n="count()", groupby=["middle"]
+            q1="q1(residual)", q2="median(residual)", q3="q3(residual)", n="count()", groupby=[middle]
         )
     )
-    x = alt.X("middle:Q", title=name, scale=alt.Scale(zero=False, padding=8))
-    tip = tooltip("middle", "q1", "q2", "q3", "n")
+    x = alt.X(f"{middle}:Q", title=name, scale=alt.Scale(zero=False, padding=8))
+    tip = tooltip(middle, "q1", "q2", "q3", "n")
     y = alt.Y("q1:Q", title=_RESIDUAL, axis=alt.Axis(tickCount=5))
     return [
         base.mark_rule(color=INK, opacity=0.5, strokeWidth=3, tooltip=None).encode(x=x, y=y, y2="q3:Q"),

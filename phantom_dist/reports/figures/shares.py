@@ -77,7 +77,7 @@ def shares_in_sum_many(rows: Rows) -> Any | None:
         .encode(
             x=alt.X("readout_sum:Q", title="readout's part of Φ_T − Φ_0"),
             y=alt.Y("geometry_sum:Q", title="geometry's part"),
-            color=alt.Color("way:N", title="way of training", scale=colours),
+            color=alt.Color("way:N", title="way of training", scale=colours, legend=alt.Legend(columns=4)),
             shape=alt.Shape("way:N", title="way of training", scale=shapes),
             tooltip=tooltip("pair", "way", "model", "readout_sum", "geometry_sum", "ratio"),
         )
