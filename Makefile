@@ -7,10 +7,10 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test check chaos bench-lanes bench-law bench-peers calibration format schema zoo clean
+.PHONY: help setup quickstart test check chaos bench-lanes bench-law bench-monitor bench-peers calibration format schema zoo clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## make .venv and install the package with its development tools
 
@@ -36,6 +36,9 @@ chaos: $(INSTALLED) ## kill and stop everything 300 times; nothing may be lost: 
 
 bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted to: eight minutes
 	$(BIN)/python -m tests.benchmarks.law
+
+bench-monitor: $(INSTALLED) ## silent failures that the monitor catches, and false alarms: ten minutes
+	$(BIN)/python -m tests.benchmarks.monitor
 
 bench-peers: $(INSTALLED) ## trials per second and a real job beside Ray Tune: half an hour
 	$(BIN)/python -m tests.benchmarks.peers

@@ -1,4 +1,4 @@
-"""The monitor's settings and thresholds, with the argument for each; fixed before they were tried on any run.
+"""The monitor's settings and thresholds, with the argument for each; none was fitted to a run.
 
 A silent failure is a forecast: the loss on the watched word has fallen, yet at its pace the gap will not be closed when
 training ends. The pace is the gap's slope over the sum of learning rates, so warm-up and decay don't look like a change
@@ -42,7 +42,9 @@ class MonitorSettings(BaseModel):
         default=0.05, ge=0, lt=1, description="share of its first value by which the loss must have fallen"
     )
     # Half-way to the crossing the gap's rate was 0.77 to 2.7 times that of the start in the pilot under AdamW (0.68
-    # to 1.24 under SGD). What is left of a training is compared with the half before, so twice the pace is ample.
+    # to 1.24 under SGD). What is left of a training is compared with the half before, so twice the pace is ample where
+    # the pace is steady. Under LoRA it is not: one factor grows from zero. So the growth from the first half of τ to
+    # the second is granted once more on top (`forecast.Line.growth`).
     speed_up: float = Field(
         default=2.0, ge=1, description="how many times as fast as lately the gap may yet close"
     )

@@ -15,13 +15,14 @@ from phantom_dist.traces.monitor_log import MonitorRecord
 
 
 def picture(figure: Callable[[Rows], Any | None], rows: Rows, file: Path, *, scale: float = 2.0) -> None:
-    """Draw a function of `reports.figures` on white, as PNG or SVG by the file's ending.
+    """Draw a function of `reports.figures` on white, as PNG, SVG or HTML by the file's ending.
 
     A figure about one problem shows the first with a silent failure. `scale` multiplies a PNG's 72 pixels per inch.
 
     Raises:
         InputError: another ending, or the rows hold nothing for this figure.
     """
+    _check_ending(file)
     chart = figure(rows)
     if chart is None:
         raise InputError(f"{file}: the runs hold nothing that {figure.__name__} could draw")
@@ -29,11 +30,12 @@ def picture(figure: Callable[[Rows], Any | None], rows: Rows, file: Path, *, sca
 
 
 def picture_of_monitored(records: Mapping[str, MonitorRecord], file: Path, *, scale: float = 2.0) -> None:
-    """Draw trainings that the monitor watched (`figures.monitored`) on white, as PNG or SVG by the file's ending.
+    """Draw trainings that the monitor watched (`figures.monitored`) on white, as PNG, SVG or HTML by the file's ending.
 
     Raises:
         InputError: another ending, or the records hold no look.
     """
+    _check_ending(file)
     chart = monitored(records)
     if chart is None:
         raise InputError(f"{file}: the records hold no look that could be drawn")
@@ -41,10 +43,15 @@ def picture_of_monitored(records: Mapping[str, MonitorRecord], file: Path, *, sc
 
 
 def _draw(chart: Any, file: Path, scale: float) -> None:
-    if file.suffix not in (".png", ".svg"):
-        raise InputError(f"{file}: a picture ends in .png or .svg")
     drawn = chart.to_dict() | {"background": "white"}
     if file.suffix == ".png":
         file.write_bytes(vl_convert.vegalite_to_png(drawn, scale=scale))
+    elif file.suffix == ".html":  # self-contained: the scripts are inlined
+        file.write_text(vl_convert.vegalite_to_html(drawn, bundle=True), encoding="utf-8")
     else:
         file.write_text(vl_convert.vegalite_to_svg(drawn), encoding="utf-8")
+
+
+def _check_ending(file: Path) -> None:
+    if file.suffix not in (".png", ".svg", ".html"):
+        raise InputError(f"{file}: a picture ends in .png or .svg, or in .html for one to hover over")

@@ -45,11 +45,13 @@ from phantom_dist.monitor import MonitorSettings, PhantomCallback
 CONTEXTS = Path(__file__).parents[2] / "sweeps" / "contexts" / "zoo.yaml"
 FAILING, HEALTHY = 10, 20
 DEFAULT = MonitorSettings()
-EVALUATION = 20_000
+EVALUATION = 30_000
 """The first seed of the trial; thresholds, rules and this file were settled on others.
 
-A first trial, on 10000 to 10018, caught 6 of 8 failing runs with no alarm in 11 healthy ones. It missed gaps that were
-nearly closed at the end, and led to the rule that an open gap is told when training is over.
+Earlier trials count as design. 10000 to 10018: 6 of 8 failing runs caught, no alarm in 11 healthy ones; gaps that were
+nearly closed at the end were missed, hence the rule that an open gap is told when training is over. 20000 to 20029: 10
+of 10 caught, one alarm in 20, a LoRA whose pace grew severalfold; hence `forecast.Line.growth`, which was settled on
+seeds 400 to 506.
 """
 
 

@@ -218,6 +218,7 @@ def test_a_rate_can_be_told_or_left_out():
         assert monitor.state_dict()["contexts"][0]["steps"] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_in_distributed_training_the_first_process_looks(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

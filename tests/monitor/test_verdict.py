@@ -59,7 +59,10 @@ def test_a_line_has_the_slope_and_scatter_of_its_points():
     assert (exact.value, exact.slope, exact.looks) == (5.0, 1.0, 5)
     assert exact.scatter == pytest.approx(0)
     assert exact.ahead(3) == 8.0
-    assert exact.at_best(3, speed_up=2, noise=2) == 11.0
+    assert exact.at_best(3, speed_up=2, noise=2) == pytest.approx(5 + 2 * 4 * 3)
+    assert exact.growth == 4.0  # it fell at first
+    assert line(range(9), [0, 1, 2, 3, 4, 5, 6, 7, 8]).growth == pytest.approx(1.0)
+    assert line(range(9), [x * x for x in range(9)]).growth == pytest.approx(3.0)
     assert line([0, 1, 2, 3], [0, 2, 0, 2]).scatter > 0.9
     assert line([1, 1, 1, 1], [3, 3, 3, 3]).slope == 0.0  # a learning rate of 0
 
@@ -90,6 +93,7 @@ def test_both_kinds_are_told_once_each():
         (lambda x: -4 + 6 * x, falling),  # overtakes
         (lambda x: -4 + 4.2 * x, falling),  # overtakes just before the end
         (lambda x: -4 + 5 * x * x, falling),  # gets faster
+        (lambda x: -6 + 6.5 / (1 + math.exp(10 * (0.5 - x))), falling),  # and much faster, as LoRA may
         (lambda x: -4.0, lambda x: 5 + x),  # the loss rises: it is no silent failure
         (lambda x: -4.0, lambda x: 5 - 0.1 * x),  # it hardly falls
     ],

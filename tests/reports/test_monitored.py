@@ -36,11 +36,11 @@ def test_every_training_has_its_column_and_warnings_their_rule():
     drawn = json.dumps(chart.to_dict())
     assert "failing" in drawn
     assert "healthy" in drawn
-    assert "warned: a: kinematic" in drawn
+    assert '["warned", "a: kinematic"]' in drawn
     assert [str(column).count("words") > 0 for column in columns] == [True, False] * 4  # hover or label
 
 
-@pytest.mark.parametrize("ending", ["png", "svg"])
+@pytest.mark.parametrize("ending", ["png", "svg", "html"])
 def test_it_becomes_a_picture(tmp_path: Path, ending: str):
     file = tmp_path / f"figure.{ending}"
     reports.picture_of_monitored({"failing": record(True)}, file)

@@ -72,8 +72,16 @@ def _warned(record: MonitorRecord, *, label: bool) -> Any:
     told: dict[int, list[str]] = {}
     for row in record.warnings:
         told.setdefault(row["step"], []).append(f"{row['context']}: {row['kind']}")
-    values = [{"step": step, "words": "warned: " + ", ".join(words)} for step, words in told.items()]
-    base = alt.Chart(alt.InlineData(values=values)).encode(x="step:Q")
-    rule = base.mark_rule(color=MAROON, strokeWidth=1.6).encode(tooltip="words:N")
-    words = base.mark_text(align="left", dx=5, y=10, color=INK, fontSize=11).encode(text="words:N")
-    return alt.layer(rule, words) if label else rule
+    last = max(row["step"] for row in record.looks)
+    layers = []
+    for step, words in told.items():
+        values = alt.InlineData(values=[{"step": step, "words": ["warned", *words]}])
+        base = alt.Chart(values).encode(x="step:Q")
+        layers.append(base.mark_rule(color=MAROON, strokeWidth=1.6).encode(tooltip="words:N"))
+        if label:
+            late = step > last / 2  # the words stand where there is room
+            text = base.mark_text(
+                align="right" if late else "left", dx=-5 if late else 5, y=8, color=INK, fontSize=11
+            )
+            layers.append(text.encode(text="words:N"))
+    return alt.layer(*layers)
