@@ -9,6 +9,7 @@ import pytest
 
 from phantom_dist import reports
 from phantom_dist.core.errors import InputError
+from phantom_dist.reports.figures.monitored import monitored
 from phantom_dist.traces.monitor_log import MonitorRecord
 
 
@@ -31,7 +32,7 @@ def record(warned: bool, looks: int = 6) -> MonitorRecord:
 
 
 def test_every_training_has_its_column_and_warnings_their_rule():
-    chart = reports.figures.monitored({"failing": record(True), "healthy": record(False)})
+    chart = monitored({"failing": record(True), "healthy": record(False)})
     columns = [column for row in chart.to_dict()["vconcat"] for column in row["hconcat"]]
     drawn = json.dumps(chart.to_dict())
     assert "failing" in drawn
