@@ -42,7 +42,7 @@ from phantom_dist.archive.tables import attach, write_tables
 from phantom_dist.archive.verify import problems_of
 from phantom_dist.core.errors import StoreError
 from phantom_dist.law.file import read_law
-from phantom_dist.spec import to_yaml
+from phantom_dist.spec import SweepSpec, to_yaml
 
 Row = dict[str, Any]
 
@@ -123,7 +123,7 @@ def archive_pack(
         "trials": facts["rows"]["trials"],
         "rows": facts["rows"]["traces"],
         "duplicates": origin["merged"]["duplicates"],
-        "notices": _notices(facts, said.authors),
+        "notices": _notices(facts, said.authors, specs),
     }
 
 
@@ -194,10 +194,13 @@ def _law_bytes(path: str | os.PathLike[str]) -> bytes:
     return Path(path).read_bytes()
 
 
-def _notices(facts: Row, authors: Sequence[str]) -> list[str]:
+def _notices(facts: Row, authors: Sequence[str], specs: Sequence[SweepSpec]) -> list[str]:
     """What a person may want to change before others see it."""
     local = sorted({m["model"] for m in facts["models"] if m["model"].startswith(("/", "~"))})
     found = [f"the model reference {model!r} shows where it lay on your machine" for model in local]
+    outside = sorted({name for spec in specs for name in spec.instruments})
+    if outside:
+        found.append(f"columns of other packages' instruments are left out ({', '.join(outside)})")
     if not authors:
         found.append("no author is named; --author 'Family, Given' does")
     return found

@@ -71,6 +71,8 @@ def stream(
         StoreError: a file is damaged or foreign.
     """
 
+    columns = schema.BY_TABLE[table]
+
     def batches() -> Iterator[pa.RecordBatch]:
         for number, source in enumerate(sources):
             for name in source.directory.files(table):
@@ -79,11 +81,11 @@ def stream(
                     only is not None and place not in only
                 ):
                     continue
-                rows = source.directory.file(name)
+                # what other packages' instruments measured stays behind
+                rows = source.directory.file(name).select(columns.names)
                 for field, value in zip(PLACE, place, strict=True):
                     rows = rows.append_column(field, pa.repeat(pa.scalar(value, field.type), rows.num_rows))
                 yield from rows.to_batches()
                 read(rows.num_rows)
 
-    columns = schema.BY_TABLE[table]
     return pa.RecordBatchReader.from_batches(pa.schema([*columns, *PLACE], columns.metadata), batches())
