@@ -24,8 +24,8 @@ from rich.text import Text
 from phantom_dist.campaign import status
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.refinement.critical_rate import critical_rates
-from phantom_dist.spec import from_yaml, tolerance_of
-from phantom_dist.traces import RunDirectory, Store
+from phantom_dist.spec import widest_tolerance
+from phantom_dist.traces import RunDirectory, Store, directory_and_sweeps
 from phantom_dist.traces.formats import Format, critical_rates_dataset, read_as
 
 Row = dict[str, Any]
@@ -38,11 +38,8 @@ def open_run(location: str | os.PathLike[str]) -> Run:
         InputError: there is neither.
     """
     directory = RunDirectory(Store(location))
-    if directory.read_sweep() is None and not directory.sweeps_of_archive:
-        raise InputError(
-            f"{location}: no run directory (it holds no sweep.yaml) and no archive (it holds no sweeps/). "
-            "Start a run with `phantom-dist run`."
-        )
+    if directory.read_sweep() is None:
+        directory, _ = directory_and_sweeps(location)
     return Run(directory)
 
 
@@ -97,12 +94,9 @@ class Run:
 
         An archive of several sweeps takes the widest of their tolerances for a bracket to count.
         """
-        sweeps = self._directory.sweeps_of_archive
-        if not sweeps:
+        if not self._directory.sweeps_of_archive:
             return status(self.location)
-        specs = [from_yaml(self._directory.store.get(name).decode(), source=name) for name in sweeps]
-        tolerances = [tolerance_of(spec) for spec in specs]
-        widest = None if None in tolerances else max(t for t in tolerances if t is not None)
+        _, specs = directory_and_sweeps(self.location)
         rows = self._directory.trials().to_pylist()
         return {
             "run": ", ".join(spec.name for spec in specs),
@@ -113,7 +107,9 @@ class Run:
                 "failed": sum(row["outcome"] == "error" for row in rows),
             },
             "outcomes": dict(sorted(Counter(row["outcome"] for row in rows).items())),
-            "critical_rates": critical_rates(self._directory.probes().to_pylist(), rows, widest),
+            "critical_rates": critical_rates(
+                self._directory.probes().to_pylist(), rows, widest_tolerance(specs)
+            ),
         }
 
     # -- to look at -------------------------------------------------------------------------------------------------

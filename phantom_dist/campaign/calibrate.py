@@ -14,8 +14,8 @@ from phantom_dist.engines.rows import probe_row
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.refinement.critical_rate import WHICH, critical_rates
 from phantom_dist.scheduling.worker import device_of
-from phantom_dist.spec import expand, tolerance_of
-from phantom_dist.traces import directory_and_sweep
+from phantom_dist.spec import expand, widest_tolerance
+from phantom_dist.traces import directory_and_sweeps
 
 Row = dict[str, Any]
 Observer = Callable[[int, int], None]
@@ -37,7 +37,7 @@ def calibration_rows(
     A path that the run didn't probe is probed now, which needs its model.
 
     Args:
-        directories: run directories.
+        directories: run directories and archives.
         known: problems (their keys) that are calibrated already; they are left out.
         observer: told (done, total) after each path.
 
@@ -48,10 +48,10 @@ def calibration_rows(
     rows: list[Row] = []
     wanted: dict[str, list[tuple[Row, Problem]]] = {}
     for location in directories:
-        directory, spec = directory_and_sweep(location)
-        problems: dict[str, Problem] = {problem.key: problem for problem in expand(spec)}
+        directory, specs = directory_and_sweeps(location)
+        problems: dict[str, Problem] = {problem.key: problem for spec in specs for problem in expand(spec)}
         probes = {row["problem"]: row for row in directory.probes().to_pylist()}
-        for entry in critical_rates(probes.values(), directory.trials().to_pylist(), tolerance_of(spec)):
+        for entry in critical_rates(probes.values(), directory.trials().to_pylist(), widest_tolerance(specs)):
             key = entry["problem"]
             if entry["eta_c"] is None:
                 dropped[entry["reason"]] += 1

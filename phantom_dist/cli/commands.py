@@ -251,7 +251,9 @@ def fit(
     out: Annotated[Path, typer.Option(metavar="law.json", help="the law file to write")],
     directories: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DIR…]", help="run directories whose critical rates join the calibration"),
+        typer.Argument(
+            metavar="[DIR…]", help="run directories or archives whose critical rates join the calibration"
+        ),
     ] = None,
     prior: Annotated[
         Path | None,
@@ -328,7 +330,9 @@ def report(
     directories: Annotated[
         list[str],
         typer.Argument(
-            metavar="DIR…", help="run directories; several are compared", autocompletion=complete.folders
+            metavar="DIR…",
+            help="run directories or archives; several are compared",
+            autocompletion=complete.folders,
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="the page to write")] = Path("report.html"),

@@ -16,12 +16,12 @@ from phantom_dist.reports.predictions import law_of, predictions
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.verdict import frozen, jumps, verdict
-from phantom_dist.spec import tolerance_of
-from phantom_dist.traces import directory_and_sweep
+from phantom_dist.spec import widest_tolerance
+from phantom_dist.traces import directory_and_sweeps
 
 
 def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> dict[str, Any]:
-    """Write the page of one or several runs, finished or not; several are compared.
+    """Write the page of one or several runs, finished or not, or archives; several are compared.
 
     Returns:
         `file` (its absolute path), `bytes` (its size), `runs` (their names), `verdict` (on the jumps), `critical_rates`
@@ -51,13 +51,14 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
 
 
 def read_run(location: str | os.PathLike[str]) -> RunTables:
-    """What the report needs of one run directory."""
-    directory, spec = directory_and_sweep(location)
+    """What the report needs of one run directory, or of an archive, whose sweeps are taken together."""
+    directory, specs = directory_and_sweeps(location)
     trials, probes = directory.trials(), directory.probes().to_pylist()
-    rates = critical_rates(probes, trials.to_pylist(), tolerance_of(spec))
+    tolerance = widest_tolerance(specs)
+    rates = critical_rates(probes, trials.to_pylist(), tolerance)
     law, name = law_of(location)
     return RunTables(
-        name=spec.name,
+        name=", ".join(spec.name for spec in specs),
         trials=trials,
         traces=directory.traces(),
         critical_rates=rates,
@@ -65,8 +66,8 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
         law=name,
         lora=None if law.lora_classes is None else law.lora_classes.verdict,
         titles=directory.read_state().get("models", {}),
-        prompts={context.id: context.text for context in spec.contexts},
-        tolerance=tolerance_of(spec),
+        prompts={context.id: context.text for spec in specs for context in spec.contexts},
+        tolerance=tolerance,
     )
 
 

@@ -13,7 +13,7 @@
 | `digest` | one number for all results of a run |
 """
 
-from phantom_dist.traces.run_directory import RunDirectory, directory_and_sweep
+from phantom_dist.traces.run_directory import RunDirectory, directory_and_sweep, directory_and_sweeps
 from phantom_dist.traces.store import Store
 
-__all__ = ["RunDirectory", "Store", "directory_and_sweep"]
+__all__ = ["RunDirectory", "Store", "directory_and_sweep", "directory_and_sweeps"]

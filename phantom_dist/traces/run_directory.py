@@ -277,6 +277,25 @@ def directory_and_sweep(location: str | os.PathLike[str]) -> tuple[RunDirectory,
     return directory, from_yaml(text, source=f"{location}/sweep.yaml")
 
 
+def directory_and_sweeps(location: str | os.PathLike[str]) -> tuple[RunDirectory, tuple[SweepSpec, ...]]:
+    """A run directory and its sweep, or an archive of runs, which has the same tables, and all of its sweeps.
+
+    Raises:
+        InputError: there is neither.
+    """
+    directory = RunDirectory(Store(location))
+    if directory.read_sweep() is not None:
+        return directory, (directory_and_sweep(location)[1],)
+    names = directory.sweeps_of_archive
+    if not names:
+        raise InputError(
+            f"{location}: no run directory (it holds no sweep.yaml) and no archive (it holds no sweeps/). "
+            "Start a run with `phantom-dist run`."
+        )
+    texts = {name: directory.store.get(name).decode() for name in names}
+    return directory, tuple(from_yaml(text, source=f"{location}/{name}") for name, text in texts.items())
+
+
 def _checked_version(fragment: ds.Fragment, table_schema: pa.Schema) -> int:
     """The schema version of a file of ours; another file would be cast or padded with nulls in silence."""
     found, table = fragment.physical_schema.metadata or {}, table_schema.metadata[b"table"]

@@ -1,0 +1,42 @@
+"""What reads runs reads an archive as well: the page, the law's calibration, and whether LoRA suffices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import phantom_dist
+from phantom_dist.campaign.calibrate import calibration_rows
+from phantom_dist.campaign.suffices import lora_rows
+from phantom_dist.reports import read_run
+
+
+@pytest.fixture(scope="module")
+def one(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of searches alone, as an archive."""
+    out = tmp_path_factory.mktemp("archives") / "one"
+    phantom_dist.archive_pack(runs[:1], out)
+    return out
+
+
+def test_the_page_shows_the_same_critical_rates(runs: list[Path], one: Path, tmp_path: Path) -> None:
+    found = phantom_dist.report([one], tmp_path / "archive.html")
+    same = phantom_dist.report(runs[:1], tmp_path / "run.html")
+    assert found | {"file": ""} == same | {"file": "", "bytes": found["bytes"]}
+    assert found["critical_rates"] == 6
+    key = "problem"
+    rates = [sorted(read_run(place).critical_rates, key=lambda r: r[key]) for place in (one, runs[0])]
+    assert rates[0] == rates[1]
+
+
+def test_all_sweeps_of_an_archive_stand_on_one_page(packed: Path, tmp_path: Path) -> None:
+    assert phantom_dist.report([packed], tmp_path / "page.html")["runs"] == ["refused, tiny, wild"]
+
+
+def test_a_law_is_fitted_to_the_same_rows(runs: list[Path], one: Path) -> None:
+    (of_archive, dropped), (of_run, _) = (calibration_rows([place]) for place in (one, runs[0]))
+    assert sorted(of_archive, key=str) == sorted(of_run, key=str)
+    assert len(of_run) == 6
+    assert not dropped
+    assert lora_rows([one]) == lora_rows(runs[:1]) != []
