@@ -20,7 +20,7 @@ quickstart: $(INSTALLED) ## find critical learning rates of a real language mode
 	@echo "The report: $(CURDIR)/runs/quickstart/report.html"
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest
 
 check: $(INSTALLED) ## linters, types, import contracts
 	$(BIN)/ruff check .

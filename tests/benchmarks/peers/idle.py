@@ -42,6 +42,9 @@ class IdleEngine:
     name = "no-op"
     seconds = 0.0
 
+    def __init__(self, outside: Sequence[object] = ()) -> None:
+        """Other packages' instruments measure nothing here."""
+
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """One result per trial, in order; see `engine.Engine.run`."""
         for trial in trials:
