@@ -32,7 +32,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from phantom_dist.archive import archive_pack, archive_verify
-    from phantom_dist.campaign import cancel, fit, plan, predict, resume, run, status, submit
+    from phantom_dist.campaign.fit import fit
+    from phantom_dist.campaign.plan import plan
+    from phantom_dist.campaign.predict import predict
+    from phantom_dist.campaign.run import cancel, resume, run
+    from phantom_dist.campaign.status import status
+    from phantom_dist.campaign.submit import submit
     from phantom_dist.machine import doctor
     from phantom_dist.notebook import open_run
     from phantom_dist.reports import report
@@ -41,17 +46,17 @@ if TYPE_CHECKING:
 _WHERE = {
     "archive_pack": "phantom_dist.archive",
     "archive_verify": "phantom_dist.archive",
-    "cancel": "phantom_dist.campaign",
+    "cancel": "phantom_dist.campaign.run",
     "doctor": "phantom_dist.machine",
-    "fit": "phantom_dist.campaign",
+    "fit": "phantom_dist.campaign.fit",
     "open_monitor_log": "phantom_dist.traces.monitor_log",
     "open_run": "phantom_dist.notebook",
-    "plan": "phantom_dist.campaign",
-    "predict": "phantom_dist.campaign",
-    "resume": "phantom_dist.campaign",
-    "run": "phantom_dist.campaign",
-    "status": "phantom_dist.campaign",
-    "submit": "phantom_dist.campaign",
+    "plan": "phantom_dist.campaign.plan",
+    "predict": "phantom_dist.campaign.predict",
+    "resume": "phantom_dist.campaign.run",
+    "run": "phantom_dist.campaign.run",
+    "status": "phantom_dist.campaign.status",
+    "submit": "phantom_dist.campaign.submit",
     "report": "phantom_dist.reports",
 }
 

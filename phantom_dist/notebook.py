@@ -21,7 +21,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from phantom_dist.campaign import status
+from phantom_dist.campaign.status import status
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.refinement.critical_rate import critical_rates
 from phantom_dist.spec import widest_tolerance

@@ -14,14 +14,6 @@
 | `calibrate` | rows that a law is fitted to: what runs measured, with the path probed for it |
 | `fit`, `predict` | a law from runs; critical rates from a law, without a sweep |
 | `status` | the JSON object of a run directory, live or dead |
+
+Nothing is imported here: `status` needs no torch, and shall not wait for what `run` does.
 """
-
-from phantom_dist.campaign.fit import fit
-from phantom_dist.campaign.plan import Plan, plan
-from phantom_dist.campaign.predict import predict
-from phantom_dist.campaign.progress import Progress
-from phantom_dist.campaign.run import cancel, resume, run
-from phantom_dist.campaign.status import status
-from phantom_dist.campaign.submit import submit
-
-__all__ = ["Plan", "Progress", "cancel", "fit", "plan", "predict", "resume", "run", "status", "submit"]

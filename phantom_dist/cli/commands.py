@@ -86,7 +86,7 @@ def plan(spec: Spec, engine: EngineName = "auto", as_json: AsJson = False) -> No
 
     Trials, batches, predicted time and memory. Nothing is written.
     """
-    from phantom_dist.campaign import plan as make_plan
+    from phantom_dist.campaign.plan import plan as make_plan
     from phantom_dist.cli.text import plan_text
 
     answer(lambda: make_plan(spec, engine=engine).to_json(), plan_text, as_json=as_json)
@@ -117,7 +117,7 @@ def run(
 
     On a directory of the same sweep it continues; more values on its axes extend it.
     """
-    from phantom_dist.campaign import run as run_sweep
+    from phantom_dist.campaign.run import run as run_sweep
 
     _watched(
         lambda view: run_sweep(
@@ -155,7 +155,7 @@ def resume(
 
     Nothing that is stored is run again.
     """
-    from phantom_dist.campaign import resume as resume_run
+    from phantom_dist.campaign.run import resume as resume_run
 
     _watched(
         lambda view: resume_run(
@@ -179,7 +179,7 @@ def cancel(directory: Directory, as_json: AsJson = False) -> None:
 
     What was stored is kept; `resume` continues.
     """
-    from phantom_dist.campaign import cancel as cancel_run
+    from phantom_dist.campaign.run import cancel as cancel_run
 
     answer(
         lambda: cancel_run(directory), lambda result: f"run {result['run']}: asked to stop", as_json=as_json
@@ -207,7 +207,7 @@ def submit(
 
     Sent again while it runs, it is followed again.
     """
-    from phantom_dist.campaign import submit as submit_sweep
+    from phantom_dist.campaign.submit import submit as submit_sweep
     from phantom_dist.cli.text import submit_text
 
     def show(text: str) -> None:
@@ -231,7 +231,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show the progress and the results of a run, live or dead."""
-    from phantom_dist.campaign import status as status_of
+    from phantom_dist.campaign.status import status as status_of
     from phantom_dist.cli.text import status_text
 
     def work() -> dict[str, Any]:
@@ -267,7 +267,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit the critical-rate law to runs, and to what ships."""
-    from phantom_dist.campaign import fit as fit_to
+    from phantom_dist.campaign.fit import fit as fit_to
     from phantom_dist.cli.live import Countdown
     from phantom_dist.cli.text import fit_text
 
@@ -312,7 +312,7 @@ def predict(
 
     It takes 4 trial-steps a context; for T > 32, 5 or 6.
     """
-    from phantom_dist.campaign import predict as predict_rates
+    from phantom_dist.campaign.predict import predict as predict_rates
     from phantom_dist.cli.live import Countdown
     from phantom_dist.cli.text import predict_text
 

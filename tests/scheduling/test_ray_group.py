@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 
 import psutil
@@ -12,7 +11,7 @@ import pytest
 import ray
 
 import phantom_dist
-import phantom_dist.campaign
+from phantom_dist.campaign import plan as planning
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
@@ -26,8 +25,6 @@ from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.leases import Leases
 
 from .conformance import CONTEXTS, next_event, problem, with_prompt
-
-planning = sys.modules["phantom_dist.campaign.plan"]  # the name stands for the function
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
