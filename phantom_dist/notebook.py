@@ -23,8 +23,7 @@ from rich.text import Text
 
 from phantom_dist.campaign.status import status
 from phantom_dist.core.errors import InputError, did_you_mean
-from phantom_dist.refinement.critical_rate import critical_rates
-from phantom_dist.spec import widest_tolerance
+from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweeps
 from phantom_dist.traces.formats import Format, critical_rates_dataset, read_as
 
@@ -92,7 +91,7 @@ class Run:
     def status(self) -> Row:
         """The object of `phantom_dist.status`; of an archive: `run`, `state`, `trials`, `outcomes`, `critical_rates`.
 
-        An archive of several sweeps takes the widest of their tolerances for a bracket to count.
+        In an archive of several sweeps each problem goes by its own sweep's tolerance.
         """
         if not self._directory.sweeps_of_archive:
             return status(self.location)
@@ -107,9 +106,7 @@ class Run:
                 "failed": sum(row["outcome"] == "error" for row in rows),
             },
             "outcomes": dict(sorted(Counter(row["outcome"] for row in rows).items())),
-            "critical_rates": critical_rates(
-                self._directory.probes().to_pylist(), rows, widest_tolerance(specs)
-            ),
+            "critical_rates": critical_rates_of(specs, self._directory.probes().to_pylist(), rows),
         }
 
     # -- to look at -------------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import duckdb
 
-from phantom_dist.refinement.critical_rate import critical_rates
+from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.reports import Rows, RunTables, figures, picture
-from phantom_dist.spec import SweepSpec, expand, tolerance_of
+from phantom_dist.spec import SweepSpec
 
 TRIALS, STEPS = 1_000, 50_000
 """Problems are drawn until they have so many trials, or so many trace rows."""
@@ -60,12 +60,7 @@ def _rows(
     connection.execute("CREATE OR REPLACE TEMP TABLE drawn_trials AS SELECT unnest($1) AS trial_id", [chosen])
     steps = "FROM traces SEMI JOIN drawn_trials USING (trial_id) ORDER BY trial_id, step"
     traces = connection.sql(steps).to_arrow_table()
-    rates, left = [], probes.to_pylist()
-    for spec in specs:
-        keys = {problem.key for problem in expand(spec)}
-        mine = [row for row in left if row["problem"] in keys]
-        left = [row for row in left if row["problem"] not in keys]
-        rates += critical_rates(mine, trials.to_pylist(), tolerance_of(spec))
+    rates = critical_rates_of(specs, probes.to_pylist(), trials.to_pylist())
     tables = RunTables(name=name, trials=trials, traces=traces, critical_rates=rates)
     count, every = (
         connection.execute(f"SELECT count(DISTINCT problem) FROM {table}").fetchall()[0][0]

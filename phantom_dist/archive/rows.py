@@ -57,8 +57,10 @@ def _broken(
 
 
 def _between(connection: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
-    joined = f"(FROM trials t LEFT JOIN summary s ON t.trial_id = s.trial_id WHERE outcome {TRAINED})"
-    joined = joined.replace("(FROM", "(SELECT t.*, s.* EXCLUDE (trial_id) FROM", 1)
+    joined = (
+        "(SELECT t.*, s.* EXCLUDE (trial_id) FROM trials t LEFT JOIN summary s ON t.trial_id = s.trial_id "
+        f"WHERE outcome {TRAINED})"
+    )
     yield from _broken(connection, "trials beside traces", joined, invariants.JOINED, "trial_id")
     for where, what, query in (
         (
@@ -89,7 +91,7 @@ def _between(connection: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
         ),
     ):
         found = connection.execute(
-            f"SELECT count(*), min(coalesce(#1, '?')) FROM ({query})".replace("#1", "columns(*)")
+            f"SELECT count(*), min(coalesce(columns(*), '?')) FROM ({query})"
         ).fetchall()[0]
         if found[0]:
             yield problem(where, f"{what}: {found[0]}; the first: {found[1]}")

@@ -12,9 +12,9 @@ from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.rows import probe_row
 from phantom_dist.models import LoadedModel, load
-from phantom_dist.refinement.critical_rate import WHICH, critical_rates
+from phantom_dist.refinement.critical_rate import WHICH, critical_rates_of
 from phantom_dist.scheduling.worker import device_of
-from phantom_dist.spec import expand, widest_tolerance
+from phantom_dist.spec import expand
 from phantom_dist.traces import directory_and_sweeps
 
 Row = dict[str, Any]
@@ -51,7 +51,7 @@ def calibration_rows(
         directory, specs = directory_and_sweeps(location)
         problems: dict[str, Problem] = {problem.key: problem for spec in specs for problem in expand(spec)}
         probes = {row["problem"]: row for row in directory.probes().to_pylist()}
-        for entry in critical_rates(probes.values(), directory.trials().to_pylist(), widest_tolerance(specs)):
+        for entry in critical_rates_of(specs, list(probes.values()), directory.trials().to_pylist()):
             key = entry["problem"]
             if entry["eta_c"] is None:
                 dropped[entry["reason"]] += 1

@@ -277,9 +277,8 @@ class Campaign:
     def progress(self) -> Progress:
         """A snapshot for the observer."""
         for key, problem in self._problems.items():
-            if (
-                key not in self._shown
-            ):  # every heartbeat asks, and a search that looks at its rows takes 0.2 ms
+            # Every heartbeat asks, and a search that looks at its rows takes 0.2 ms.
+            if key not in self._shown:
                 self._shown[key] = self._search_progress(key, problem)
         searches = tuple(map(self._shown.__getitem__, self._problems))
         done, expected = sum(s.trials for s in searches), sum(s.expected for s in searches)
@@ -354,9 +353,8 @@ class Campaign:
             stored = self._rows[planned["problem"]]
             if self._plan.tolerance is None:
                 stored = [row for row in stored if row["learning_rate"] == planned["learning_rate"]]
-            share = 1 / max(
-                1, round(planned["predicted_trial_steps"] / planned["steps"])
-            )  # of a search's trials
+            # A trial's share of what was predicted for its whole search.
+            share = 1 / max(1, round(planned["predicted_trial_steps"] / planned["steps"]))
             took_place = [
                 planned
                 | {name: row[name] for name in ("learning_rate", "batch", "wall_time", "process_bytes")}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_dist.campaign.suffices import bulk_of
+from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
 from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines.path import probe_path
@@ -122,8 +123,7 @@ def _answer(row: Row) -> Row:
 
 def _contexts(model: str, contexts: str | os.PathLike[str] | Sequence[Context] | None) -> Sequence[Context]:
     if contexts is None:
-        name = "zoo.yaml" if model.startswith("zoo:") else "near_synonyms.yaml"
-        return load_contexts(Path(__file__).parents[1] / "contexts" / name)
+        return load_contexts(SHIPPED_FOR_ZOO if model.startswith("zoo:") else SHIPPED)
     if isinstance(contexts, str | os.PathLike):
         return load_contexts(Path(contexts))
     return contexts

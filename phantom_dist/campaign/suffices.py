@@ -10,8 +10,8 @@ from typing import Any
 from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.instruments.bulk import bulk
 from phantom_dist.models import LoadedModel, load
-from phantom_dist.refinement.critical_rate import critical_rates
-from phantom_dist.spec import widest_tolerance
+from phantom_dist.refinement.critical_rate import critical_rates_of
+from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import RunDirectory, directory_and_sweeps
 
 Row = dict[str, Any]
@@ -52,13 +52,13 @@ def lora_rows(
     statistics = {row["weights"]: row["bulk"] for row in known}
     rows: dict[tuple[Any, ...], Row] = {}
     for location in directories:
-        directory, specs = directory_and_sweeps(location)
-        tolerance = widest_tolerance(specs)
-        if tolerance is None:
+        directory, every = directory_and_sweeps(location)
+        specs = [spec for spec in every if tolerance_of(spec) is not None]
+        if not specs:
             continue
         probes, trials = directory.probes().to_pylist(), directory.trials().to_pylist()
         weights = {probe["problem"]: probe["weights"] for probe in probes}
-        entries = [e for e in critical_rates(probes, trials, tolerance) if e["method"] == "lora"]
+        entries = [e for e in critical_rates_of(specs, probes, trials) if e["method"] == "lora"]
         entries = [e for e in entries if e["kappa"] is not None and e["reason"] != UNFINISHED]
         structural = _structural(directory, entries, trials)
         for entry in entries:

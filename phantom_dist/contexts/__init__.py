@@ -3,12 +3,22 @@
 The file's format belongs to `spec`, which also takes contexts inline.
 """
 
+from pathlib import Path
+
 from phantom_dist.contexts.near_synonym import check_pair, choose_competitor, synonym_floor
 from phantom_dist.contexts.tokens import AUTO, Tokenizer, prompt_and_target, rival_test, tokenise
 from phantom_dist.spec import load_contexts
 
+SHIPPED = Path(__file__).parent / "near_synonyms.yaml"
+"""The near-synonyms that ship for real models."""
+
+SHIPPED_FOR_ZOO = Path(__file__).parent / "zoo.yaml"
+"""Those for the built-in models."""
+
 __all__ = [
     "AUTO",
+    "SHIPPED",
+    "SHIPPED_FOR_ZOO",
     "Tokenizer",
     "check_pair",
     "choose_competitor",

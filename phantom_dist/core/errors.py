@@ -15,9 +15,8 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-if (
-    TYPE_CHECKING
-):  # every command reads the exit statuses here, and must not wait for pydantic to show its help
+# Every command reads the exit statuses here, and must not wait for pydantic to show its help.
+if TYPE_CHECKING:
     from phantom_dist.core.outcome import Outcome
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130

@@ -17,9 +17,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from phantom_dist import contexts as near_synonyms
 from phantom_dist.contexts import (
     AUTO,
+    SHIPPED,
     check_pair,
     choose_competitor,
     load_contexts,
@@ -37,8 +37,6 @@ from phantom_dist.monitor.readout_geometry import effective_matrix, readout_modu
 
 Watch = str | os.PathLike[str] | Sequence[Context | Mapping[str, str]] | None
 """A contexts file, contexts (or mappings in the file's form), or None: the near-synonyms that ship with the package."""
-
-SHIPPED = Path(near_synonyms.__file__).parent / "near_synonyms.yaml"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from phantom_dist.core.measurement import Origin
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.refinement.curve import Curve, Point, curve
 from phantom_dist.refinement.root_search import NoRoot, bracket, next_step
+from phantom_dist.spec import SweepSpec, expand, tolerance_of
 
 Row = dict[str, Any]
 
@@ -41,7 +42,27 @@ def critical_rates(probes: Iterable[Row], trials: Iterable[Row], tolerance: floa
     for row in trials:
         by_problem.setdefault(row["problem"], []).append(row)
     entries = [_entry(probe, by_problem.get(probe["problem"], []), tolerance) for probe in probes]
-    return sorted(entries, key=lambda e: tuple(str(e[key]) for key in WHICH))
+    return sorted(entries, key=_order)
+
+
+def critical_rates_of(specs: Sequence[SweepSpec], probes: Iterable[Row], trials: Sequence[Row]) -> list[Row]:
+    """Those of one or more sweeps that are stored together, each problem by its own sweep's tolerance.
+
+    A problem of several sweeps, or of none, goes by the first that asks for it, or the first of all.
+    """
+    asked: dict[str, float | None] = {}
+    for spec in specs:
+        for problem in expand(spec):
+            asked.setdefault(problem.key, tolerance_of(spec))
+    apart: dict[float | None, list[Row]] = {}
+    for probe in probes:
+        apart.setdefault(asked.get(probe["problem"], tolerance_of(specs[0])), []).append(probe)
+    entries = [e for tolerance, some in apart.items() for e in critical_rates(some, trials, tolerance)]
+    return sorted(entries, key=_order)
+
+
+def _order(entry: Row) -> tuple[str, ...]:
+    return tuple(str(entry[key]) for key in WHICH)
 
 
 def _entry(probe: Row, trials: Sequence[Row], tolerance: float | None) -> Row:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.refinement.critical_rate import critical_rates
+from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.reports.page import write
 from phantom_dist.reports.predictions import law_of, predictions
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.verdict import frozen, jumps, verdict
-from phantom_dist.spec import widest_tolerance
+from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import directory_and_sweeps
 
 
@@ -54,8 +54,7 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
     """What the report needs of one run directory, or of an archive, whose sweeps are taken together."""
     directory, specs = directory_and_sweeps(location)
     trials, probes = directory.trials(), directory.probes().to_pylist()
-    tolerance = widest_tolerance(specs)
-    rates = critical_rates(probes, trials.to_pylist(), tolerance)
+    rates = critical_rates_of(specs, probes, trials.to_pylist())
     law, name = law_of(location)
     return RunTables(
         name=", ".join(spec.name for spec in specs),
@@ -67,7 +66,7 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
         lora=None if law.lora_classes is None else law.lora_classes.verdict,
         titles=directory.read_state().get("models", {}),
         prompts={context.id: context.text for spec in specs for context in spec.contexts},
-        tolerance=tolerance,
+        tolerance=max((t for t in map(tolerance_of, specs) if t is not None), default=None),
     )
 
 

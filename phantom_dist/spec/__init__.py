@@ -6,7 +6,7 @@ Read `sweep` first, then the axes: `methods`, `optimizers`, `rates`, `schedules`
 errors name the line.
 """
 
-from phantom_dist.spec.expand import expand, learning_rates_of, tolerance_of, widest_tolerance
+from phantom_dist.spec.expand import expand, learning_rates_of, tolerance_of
 from phantom_dist.spec.json_schema import json_schema
 from phantom_dist.spec.load import from_yaml, load
 from phantom_dist.spec.normalise import extends, to_yaml
@@ -26,5 +26,4 @@ __all__ = [
     "load_contexts",
     "to_yaml",
     "tolerance_of",
-    "widest_tolerance",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 
 from phantom_dist.core.trial import Optimizer, Problem
@@ -60,9 +60,3 @@ def tolerance_of(spec: SweepSpec) -> float | None:
     """The largest relative width of a bracket that ends a search; None for given learning rates."""
     rates = learning_rates_of(spec)
     return rates.tolerance if isinstance(rates, Critical) else None
-
-
-def widest_tolerance(specs: Sequence[SweepSpec]) -> float | None:
-    """The tolerance of sweeps that are taken together: the largest, or None where one has given learning rates."""
-    tolerances = [tolerance_of(spec) for spec in specs]
-    return None if None in tolerances else max(t for t in tolerances if t is not None)

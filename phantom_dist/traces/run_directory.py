@@ -284,15 +284,15 @@ def directory_and_sweeps(location: str | os.PathLike[str]) -> tuple[RunDirectory
         InputError: there is neither.
     """
     directory = RunDirectory(Store(location))
-    if directory.read_sweep() is not None:
-        return directory, (directory_and_sweep(location)[1],)
-    names = directory.sweeps_of_archive
-    if not names:
+    text = directory.read_sweep()
+    texts = {name: directory.store.get(name).decode() for name in directory.sweeps_of_archive if text is None}
+    if text is not None:
+        texts["sweep.yaml"] = text
+    if not texts:
         raise InputError(
             f"{location}: no run directory (it holds no sweep.yaml) and no archive (it holds no sweeps/). "
             "Start a run with `phantom-dist run`."
         )
-    texts = {name: directory.store.get(name).decode() for name in names}
     return directory, tuple(from_yaml(text, source=f"{location}/{name}") for name, text in texts.items())
 
 

@@ -40,3 +40,12 @@ def test_a_law_is_fitted_to_the_same_rows(runs: list[Path], one: Path) -> None:
     assert len(of_run) == 6
     assert not dropped
     assert lora_rows([one]) == lora_rows(runs[:1]) != []
+
+
+def test_every_problem_of_an_archive_goes_by_its_own_sweep(runs: list[Path], packed: Path) -> None:
+    found = {entry["problem"]: entry for entry in phantom_dist.open_run(packed).status()["critical_rates"]}
+    searched = phantom_dist.status(runs[0])["critical_rates"]
+    assert len(searched) == 6
+    for entry in searched:
+        assert found[entry["problem"]]["eta_c"] == entry["eta_c"]
+        assert found[entry["problem"]]["bracket"] == entry["bracket"]

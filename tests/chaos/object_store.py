@@ -20,7 +20,7 @@ import torch
 
 from phantom_dist.traces import Store
 from tests.chaos.sweep import run_here
-from tests.chaos.writes import forked
+from tests.chaos.writes import killed_and_resumed
 from tests.servers.s3 import CREDENTIALS, failing, s3_server
 
 STEPS = ("start", "half", "end")
@@ -95,22 +95,9 @@ def main() -> None:
     """Kill and resume the run until it is through; print the kills by step as JSON."""
     uri, kills, seed, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     torch.set_num_threads(1)  # before the first fork: a thread pool doesn't survive one
-    draw, seen, told = random.Random(seed), Counter[str](), folder / "step"
-    while True:
-        moment = draw.randint(1, MOST_STEPS) if seen.total() < kills else 0
-
-        def attempt(moment: int = moment) -> None:
-            if moment:
-                dies_at(moment, told)
-            run_here(uri)
-
-        status = forked(attempt)
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-            seen[told.read_text()] += 1
-        elif status == 0:
-            break
-        else:
-            raise SystemExit(f"the run ended with wait status {status}, not by the kill")
+    seen = killed_and_resumed(
+        lambda: run_here(uri), dies_at, folder / "step", random.Random(seed), kills, MOST_STEPS
+    )
     print(json.dumps(seen))
 
 

@@ -7,6 +7,7 @@ it to the disk, rename it, flush the folder, remove it. Each attempt is a fork o
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import random
 import shutil
@@ -113,6 +114,48 @@ def dies_at(number: int, told: Path, may: Callable[[Path], bool] = lambda path: 
     intercept_writes(written, opened=lambda path: step("open", path))
 
 
+def killed_and_resumed(
+    run: Callable[[], None],
+    arm: Callable[[int, Path], None],
+    told: Path,
+    draw: random.Random,
+    kills: int,
+    most: int,
+) -> Counter[str]:
+    """One run, killed inside its writes and resumed until it is through.
+
+    Args:
+        run: starts or continues it, in this process.
+        arm: as `dies_at`.
+        told: the file that says in which step a process died.
+        draw: of the moments.
+        kills: at most so many; fewer where the run is through before.
+        most: a process dies within so many steps.
+
+    Returns:
+        kills by the step that they happened in.
+
+    Raises:
+        RuntimeError: the run ended in another way.
+    """
+    seen = Counter[str]()
+    while True:
+        moment = draw.randint(1, most) if seen.total() < kills else 0
+
+        def attempt(moment: int = moment) -> None:
+            if moment:
+                arm(moment, told)
+            run()
+
+        status = forked(attempt)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            seen[told.read_text()] += 1
+        elif status == 0:
+            return seen
+        else:
+            raise RuntimeError(f"a run ended with wait status {status}, not by the kill")
+
+
 def kill_writes(
     run: Callable[[Path], None], folder: Path, kills: int, seed: int, each: Callable[[Path], None]
 ) -> Counter[str]:
@@ -121,7 +164,7 @@ def kill_writes(
     Args:
         run: starts or continues a run in a directory, in this process.
         folder: for directories.
-        kills: at least so many.
+        kills: so many.
         seed: of the moments.
         each: told of each directory once its run is through.
 
@@ -131,25 +174,12 @@ def kill_writes(
     Raises:
         RuntimeError: a run ended in another way.
     """
-    draw, seen, told, number = random.Random(seed), Counter[str](), folder / "step", 0
+    draw, seen, number = random.Random(seed), Counter[str](), 0
     while seen.total() < kills:
         number += 1
         out = folder / f"writes-{number}"
-        while True:
-            moment = draw.randint(1, MOST_STEPS) if seen.total() < kills else 0
-
-            def attempt(moment: int = moment, out: Path = out) -> None:
-                if moment:
-                    dies_at(moment, told)
-                run(out)
-
-            status = forked(attempt)
-            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-                seen[told.read_text()] += 1
-            elif status == 0:
-                break
-            else:
-                raise RuntimeError(f"a run ended with wait status {status}, not by the kill")
+        here = functools.partial(run, out)
+        seen += killed_and_resumed(here, dies_at, folder / "step", draw, kills - seen.total(), MOST_STEPS)
         each(out)
         shutil.rmtree(out)
     return seen
