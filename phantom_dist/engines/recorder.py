@@ -18,6 +18,9 @@ from phantom_dist.instruments.outside import Named, Readout
 CACHED_ENTRIES = 1 << 18
 """Lanes times words that are measured at a time: dozens of passes over float64 rows that stay in a cache (2 MiB)."""
 
+GPU_ENTRIES = 1 << 24
+"""The same on a GPU, where each pass is a kernel whose launch takes longer than so few entries: 128 MiB a row."""
+
 
 class Geometry(Protocol):
     """What the instruments read of every lane's readout matrix E (V x d), as it is now."""
@@ -50,6 +53,7 @@ class SoloGeometry:
     def __init__(self, trainable: Trainable) -> None:
         self._trainable = trainable
         self.frozen = trainable.readout_frozen
+        self._hash = drift.ReadoutHash(trainable.readout_Vd)
 
     def look(self, pairs_L2: Tensor) -> None:
         """One lane shares nothing."""
@@ -64,7 +68,7 @@ class SoloGeometry:
 
     def hash(self) -> str:
         """See `Geometry`."""
-        return drift.readout_hash(self._trainable.readout_Vd)
+        return self._hash()
 
 
 class Recorder:
@@ -106,7 +110,7 @@ class Recorder:
             before_LV = self._p_LV = torch.full_like(self._lever_LV, torch.nan)
         else:
             before_LV = self._p_LV
-        some = max(1, CACHED_ENTRIES // logits_LV.shape[1])
+        some = max(1, (GPU_ENTRIES if logits_LV.is_cuda else CACHED_ENTRIES) // logits_LV.shape[1])
         parts = [slice(start, start + some) for start in range(0, len(logits_LV), some)]
         columns = [self._columns(step, logits_LV[lanes], before_LV[lanes], lanes) for lanes in parts]
         values: dict[str, Sequence[Any]] = {

@@ -27,3 +27,32 @@ def readout_hash(readout_Vd: Tensor) -> str:
     """
     contiguous = readout_Vd.detach().contiguous().cpu()
     return xxhash.xxh3_128_hexdigest(contiguous.view(torch.uint8).numpy().data)
+
+
+class ReadoutHash:
+    """`readout_hash` of a matrix that is asked for again and again.
+
+    Args:
+        readout_Vd: the matrix; what is done to it later is seen.
+        compares: keep a copy, and hash only where the bytes differ from it; None for yes on a GPU. There two readings
+            of E take a hundredth of the time in which it goes to the CPU to be hashed.
+    """
+
+    def __init__(self, readout_Vd: Tensor, *, compares: bool | None = None) -> None:
+        self._readout_Vd = readout_Vd.detach()
+        self._compares = self._readout_Vd.is_cuda if compares is None else compares
+        self._hashed_Vd: Tensor | None = None
+        self._hash = ""
+
+    def __call__(self) -> str:
+        """The hash of the matrix as it is now."""
+        if self._hashed_Vd is None or not _same_bytes(self._hashed_Vd, self._readout_Vd):
+            self._hash = readout_hash(self._readout_Vd)
+            self._hashed_Vd = self._readout_Vd.clone() if self._compares else None
+        return self._hash
+
+
+def _same_bytes(a_Vd: Tensor, b_Vd: Tensor) -> bool:
+    """As whole numbers: 0 and -0 differ, and a NaN is equal to itself."""
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[a_Vd.itemsize]
+    return torch.equal(a_Vd.view(whole), b_Vd.view(whole))

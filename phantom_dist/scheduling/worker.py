@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import resource
 import socket
@@ -45,6 +46,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what makes cuBLAS repeatable
         self._settings = settings
         self._device = device_of(settings.device)
         self._directory = RunDirectory(Store(settings.location))

@@ -1,18 +1,24 @@
-"""Real models of the zoo with one context, on one thread."""
+"""Real models of the zoo with one context, on one thread.
+
+The suites of this folder run on a GPU as well: `PHANTOM_DIST_TEST_DEVICE=cuda pytest tests/engines`.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from phantom_dist import models
 from phantom_dist.core.measurement import Origin
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
 from phantom_dist.engines.probe import probe
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.models import LoadedModel
 from phantom_dist.spec import load_contexts
 
+DEVICE = os.environ.get("PHANTOM_DIST_TEST_DEVICE", "cpu")
 CONTEXTS = {c.id: c for c in load_contexts(Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml")}
 CONTEXT = next(iter(CONTEXTS.values()))
 
@@ -21,8 +27,16 @@ CONTEXT = next(iter(CONTEXTS.values()))
 def one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    if DEVICE == "cuda":  # what a worker sets
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.set_num_threads(before)
+
+
+def load(model: str, **more) -> LoadedModel:
+    """A model on the device that is tested."""
+    return models.load(model, device=DEVICE, **more)
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,14 @@ def gaps(loaded, problem, tokens, learning_rate) -> list[float]:
         optimizer = torch.optim.SGD(trained, lr=learning_rate, momentum=problem.optimizer.momentum)
     else:
         optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=problem.optimizer.weight_decay)
-    ids = torch.tensor([tokens.prompt])
+    ids = torch.tensor([tokens.prompt], device=model.device)
+    target = torch.tensor(tokens.target, device=model.device)
     result = []
     for step in range(problem.steps + 1):
         logits = model(input_ids=ids).logits[0, -1]
         result.append(float(logits[tokens.target] - logits[tokens.competitor]))
         if step < problem.steps:
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(logits, torch.tensor(tokens.target)).backward()
+            torch.nn.functional.cross_entropy(logits, target).backward()
             optimizer.step()
     return result

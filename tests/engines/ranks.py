@@ -12,9 +12,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from .conftest import DEVICE
+
 TESTS = str(Path(__file__).parents[1])
 LOOPBACK = "127.0.0.1"
 ANSWER_S = 240
+
+
+def ranks_here(asked: int) -> int:
+    """Ranks that this machine has devices for: nccl takes no two on one GPU."""
+    return asked if DEVICE == "cpu" else min(asked, torch.cuda.device_count())
 
 
 class RankProcesses:
@@ -57,13 +66,12 @@ class RankProcesses:
 
 
 def _serve(pipe: Connection, rank: int, count: int, port: int, listening: socket.socket | None) -> None:
-    import torch
-
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(rank)  # as Ray gives every rank its own
     from phantom_dist.engines.deepspeed_group import Ranks
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    device = torch.device("cpu")
+    device = torch.device(DEVICE)
     ranks = Ranks(
         rank=rank,
         count=count,

@@ -24,11 +24,11 @@ from phantom_dist.engines.probe import probe
 from phantom_dist.engines.rows import trial_row
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.instruments.outside import Instrument, Named, Readout
-from phantom_dist.models import Permissions, load
+from phantom_dist.models import Permissions
 from phantom_dist.models.zoo import names
 
-from .conftest import CONTEXT, problem
-from .ranks import RankProcesses
+from .conftest import CONTEXT, load, problem
+from .ranks import RankProcesses, ranks_here
 
 pytestmark = pytest.mark.slow
 
@@ -49,14 +49,14 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def pair():
-    processes = RankProcesses(2)
+    processes = RankProcesses(ranks_here(2))
     yield processes
     processes.close()
 
 
 @pytest.fixture(scope="module")
 def three():
-    processes = RankProcesses(3)
+    processes = RankProcesses(ranks_here(3))
     yield processes
     processes.close()
 

@@ -1,4 +1,4 @@
-"""The memory model against resident memory, measured in processes of their own."""
+"""The memory model against resident memory (a GPU's: allocated memory), measured in processes of their own."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import json, sys, threading, time
 import psutil, torch
 from phantom_dist.core.measurement import Trial
 from phantom_dist.engines.lanes.engine import LanesEngine
-from tests.engines.conftest import CONTEXTS, problem
+from tests.engines.conftest import CONTEXTS, DEVICE, load, problem
 from phantom_dist.engines.probe import probe
 from phantom_dist.campaign import cost
-from phantom_dist.models import describe, load
+from phantom_dist.models import describe
 
 torch.set_num_threads(1)
 model, method, optimizer = sys.argv[1:]
@@ -25,6 +25,13 @@ asked = problem(method, optimizer, context=list(CONTEXTS.values())[0], steps=8).
 origin = probe(loaded, asked)
 trials = [Trial(origin=origin, learning_rate=1e-4 * (lane + 1)) for lane in range(48)]
 list(LanesEngine().run(loaded, trials[:1]))
+if DEVICE == "cuda":
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    list(LanesEngine().run(loaded, trials))
+    peak = torch.cuda.max_memory_allocated()
+    print(json.dumps([(peak - before) / 48, cost._lane_bytes(asked, describe(model))]))
+    sys.exit()
 process, peak, done = psutil.Process(), 0, False
 def sample():
     global peak

@@ -23,10 +23,10 @@ from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.rows import trial_row
 from phantom_dist.instruments.kernel_rate import effective_steps
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.models import LoadedModel
 from phantom_dist.models.zoo import names
 
-from .conftest import CONTEXTS, problem
+from .conftest import CONTEXTS, load, problem
 
 WAYS = {
     "dual": ("full", "sgd", {}),
@@ -70,7 +70,7 @@ def perturbed():
             with torch.no_grad():
                 for parameter in moved.model.parameters():
                     flat = parameter.view(-1)
-                    flat[first::2] = torch.nextafter(flat[first::2], torch.tensor(towards))
+                    flat[first::2] = torch.nextafter(flat[first::2], flat.new_tensor(towards))
             answers.append({r.trial.id: r for r in SingleEngine().run(moved, trials)})
         return answers
 
@@ -152,10 +152,10 @@ def test_every_row_keeps_the_theorys_identities(loaded, way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_leaves_the_model_bit_for_bit_as_it_was(loaded, way):
-    before = {n: p.detach().numpy().tobytes() for n, p in loaded.model.named_parameters()}
+    before = {n: p.detach().cpu().numpy().tobytes() for n, p in loaded.model.named_parameters()}
     modules = {n: type(m) for n, m in loaded.model.named_modules()}
     list(LanesEngine().run(loaded, trials_of(loaded, "zoo:gpt2-a", way)))
-    assert {n: p.detach().numpy().tobytes() for n, p in loaded.model.named_parameters()} == before
+    assert {n: p.detach().cpu().numpy().tobytes() for n, p in loaded.model.named_parameters()} == before
     assert {n: type(m) for n, m in loaded.model.named_modules()} == modules
     assert all(p.requires_grad and p.grad is None for p in loaded.model.parameters())
 

@@ -11,9 +11,8 @@ from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.lanes import leaves
 from phantom_dist.engines.lanes.kind import FullLanes
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
-from phantom_dist.models import load
 
-from .conftest import origin_of
+from .conftest import load, origin_of
 
 
 class Doubled(nn.Module):

@@ -8,9 +8,13 @@ import torch
 from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.engines.memory import out_of_memory_named
 
+from .conftest import DEVICE
+
 
 @pytest.mark.parametrize(
-    "allocate", [lambda: torch.empty(10**14), lambda: bytearray(10**17)], ids=["torch", "python"]
+    "allocate",
+    [lambda: torch.empty(10**14, device=DEVICE), lambda: bytearray(10**17)],
+    ids=["torch", "python"],
 )
 def test_a_failed_allocation_has_one_name(allocate):
     with pytest.raises(OutOfMemory), out_of_memory_named():

@@ -58,7 +58,7 @@ def test_the_measured_gap_is_the_models_own(loaded, text):
         loaded,
         problem(context=Context(id="x", text=text, target=CONTEXT.target, competitor=CONTEXT.competitor)),
     )
-    ids = torch.tensor([loaded.tokenizer.encode(text)])
+    ids = torch.tensor([loaded.tokenizer.encode(text)], device=loaded.model.device)
     logits_V = loaded.model(input_ids=ids).logits[0, -1]
     t, c = origin.tokens.target, origin.tokens.competitor
     assert origin.gap_0 == pytest.approx(float(logits_V[t] - logits_V[c]), abs=1e-5)

@@ -18,11 +18,10 @@ from phantom_dist.engines import SingleEngine, engine_named
 from phantom_dist.engines.rows import origin_from_row, probe_row, trace_rows, trial_row
 from phantom_dist.engines.trainable import lora_targets
 from phantom_dist.instruments.kernel_rate import effective_steps
-from phantom_dist.models import load
 from phantom_dist.models.zoo import names
 
 from . import plain
-from .conftest import origin_of, problem
+from .conftest import load, origin_of, problem
 
 WAYS = [
     ("full", "sgd", {}),
@@ -43,7 +42,7 @@ def run(loaded, origin, *rates):
 
 
 def bits(model) -> dict[str, bytes]:
-    return {name: p.detach().numpy().tobytes() for name, p in model.named_parameters()}
+    return {name: p.detach().cpu().numpy().tobytes() for name, p in model.named_parameters()}
 
 
 @pytest.mark.parametrize(("method", "optimizer", "more"), WAYS, ids=str)

@@ -197,5 +197,16 @@ def test_readout_hash_sees_every_single_bit(index):
     assert drift.readout_hash(readout_Vd) != before
 
 
+@given(st.integers(0, V * D - 1), st.booleans(), st.sampled_from([0.0, -0.0, math.nan, 1.0]))
+@settings(max_examples=40)
+def test_a_hash_that_is_asked_for_again_is_the_hash_of_the_bytes_there_are(index, compares, value):
+    readout_Vd = torch.zeros(V, D)
+    asked = drift.ReadoutHash(readout_Vd, compares=compares)
+    for change in (None, value, None, 0.0):
+        if change is not None:
+            readout_Vd.view(-1)[index] = change
+        assert asked() == drift.readout_hash(readout_Vd)
+
+
 def test_readout_hash_works_in_bfloat16():
     assert len(drift.readout_hash(torch.ones(3, 2, dtype=torch.bfloat16))) == 32

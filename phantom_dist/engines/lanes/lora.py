@@ -41,6 +41,7 @@ class FrozenGeometry:
 
     def __init__(self, readout_Vd: nn.Parameter) -> None:
         self._readout_Vd = readout_Vd
+        self._hash = drift.ReadoutHash(readout_Vd)
 
     def look(self, pairs_L2: Tensor) -> None:
         """Nothing changes."""
@@ -56,7 +57,7 @@ class FrozenGeometry:
 
     def hash(self) -> str:
         """See `recorder.Geometry`."""
-        return drift.readout_hash(self._readout_Vd)
+        return self._hash()
 
 
 @final
