@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import time
@@ -33,6 +34,9 @@ KINDS = (
 STOPPED_S = 8.0
 """How long a stopped process stands still before it comes back."""
 
+RECOVERY_S = STOPPED_S + 30.0
+"""How long the head or a node may need, from then on, until a new driver can join."""
+
 HANGS_S = 60.0
 """A driver that has stored nothing for so long is killed and the run resumed, as a user would."""
 
@@ -63,6 +67,7 @@ class Storm:
         self._cluster = Cluster(folder, armed.environment(self._told, self._runs, seed), nodes)
         self._draw = random.Random(seed)
         self._next: list[str] = []
+        self._struck = -math.inf
         self.toll = Toll()
 
     def through(self, name: str, kills: int, say: Callable[[str], None]) -> Path:
@@ -97,7 +102,8 @@ class Storm:
 
     def _weather(self, driver: psutil.Popen, out: Path, kills: int, say: Callable[[str], None]) -> bool:
         """What befalls one driver; True if its run is through, False if it has to be resumed."""
-        unhurt, seen, since = True, -1, time.monotonic()
+        # One that starts while the head or a node is still down may not get to Ray at all.
+        unhurt, seen, since = time.monotonic() - self._struck > RECOVERY_S, -1, time.monotonic()
         pause = self._draw.uniform(1.0, 6.0)
         while True:
             with suppress(psutil.TimeoutExpired):
@@ -125,6 +131,8 @@ class Storm:
                 kind = self._strike(driver)
                 if kind is not None:
                     unhurt = unhurt and kind.startswith(("worker", "node", "driver stopped"))
+                    if kind.startswith(("head", "node")):
+                        self._struck = time.monotonic()
                     self.toll.kinds[kind] += 1
                     say(f"{kind} ({self.toll.kills})")
 
