@@ -12,7 +12,7 @@ from phantom_dist.engines.lanes import leaves
 from phantom_dist.engines.lanes.kind import FullLanes
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
 
-from .conftest import load, origin_of
+from .conftest import DEVICE, load, origin_of
 
 
 class Doubled(nn.Module):
@@ -45,7 +45,7 @@ class DoubledLeaf(Leaf):
 def strange():
     """gpt2-a with a module of its own in it."""
     loaded = load("zoo:gpt2-a")
-    loaded.model.transformer.drop = Doubled(loaded.model.config.n_embd)
+    loaded.model.transformer.drop = Doubled(loaded.model.config.n_embd).to(DEVICE)
     return loaded
 
 
