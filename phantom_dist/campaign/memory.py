@@ -11,6 +11,11 @@ SHARE = 0.8
 """Of the memory that is there, what workers may plan with; the rest is for the system, the driver and Ray."""
 
 
+def uses_gpu(device: str) -> bool:
+    """Whether a worker that is started here for a device (`auto`, `cpu` or `cuda`) trains on a GPU."""
+    return device != "cpu" and torch.cuda.is_available()
+
+
 def share_of_memory(device: str, threads: int) -> float:
     """Bytes for each worker: of the first GPU where there is one, else of this machine for one worker of many.
 
@@ -18,14 +23,14 @@ def share_of_memory(device: str, threads: int) -> float:
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of a worker; as many workers as fit the CPUs share the machine.
     """
-    if device != "cpu" and torch.cuda.is_available():
+    if uses_gpu(device):
         return SHARE * torch.cuda.get_device_properties(0).total_memory
     return SHARE * psutil.virtual_memory().total / workers_here(device, threads)
 
 
 def workers_here(device: str, threads: int) -> int:
     """How many workers this machine has room for: one for each GPU where there is one, else as many as fit the CPUs."""
-    if device != "cpu" and torch.cuda.is_available():
+    if uses_gpu(device):
         return torch.cuda.device_count()
     return max(1, (psutil.cpu_count() or 1) // threads)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from phantom_dist.campaign import cost
 from phantom_dist.campaign.grouping import check_deepspeed, fits_worker, groups, has_deepspeed
-from phantom_dist.campaign.memory import share_of_memory, workers_here
+from phantom_dist.campaign.memory import share_of_memory, uses_gpu, workers_here
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED, SingleEngine
 from phantom_dist.engines.rows import problem_row
@@ -27,8 +27,8 @@ Row = dict[str, Any]
 class Plan:
     """A sweep's problems, what is known of its models, and what it will take. Nothing has been run or written.
 
-    `worker_memory` (bytes) is what a worker may take; it decides how many lanes share a batch, and which models are
-    trained by groups of ranks. There can be at most `workers` ranks.
+    `worker_memory` (bytes) is what a worker may take, of a GPU where `on_gpu`; both decide how many lanes share a
+    batch, and memory which models are trained by groups of ranks. There can be at most `workers` ranks.
     """
 
     spec: SweepSpec
@@ -37,6 +37,7 @@ class Plan:
     engine: str
     worker_memory: float
     workers: int
+    on_gpu: bool = False
 
     @property
     def may_need_groups(self) -> bool:
@@ -130,6 +131,7 @@ class Plan:
             "engine": self.engine,
             "worker_memory_bytes": self.worker_memory,
             "workers_for_groups": self.workers,
+            "on_gpu": self.on_gpu,
         }
 
     def packed_as(self, packing: Row | None) -> Plan:
@@ -140,6 +142,7 @@ class Plan:
             self,
             worker_memory=packing["worker_memory_bytes"],
             workers=packing.get("workers_for_groups", self.workers),
+            on_gpu=packing.get("on_gpu", False),
         )
 
     def lanes(self, problem: Problem) -> int:
@@ -147,12 +150,12 @@ class Plan:
         if self.engine == SingleEngine.name or self.group_of(problem) is not None:
             return single_trials(problem, self.parameters(problem)) if self.learning_rates else 1
         fit = cost.lanes_that_fit(problem, self.models[problem.model], self.worker_memory)
-        return min(fit, most_lanes(problem, self.parameters(problem)))
+        return min(fit, most_lanes(problem, self.parameters(problem), on_gpu=self.on_gpu))
 
     @functools.cached_property
     def cohorts(self) -> tuple[Cohort, ...]:
         """What is trained together."""
-        return tuple(cohorts(self.problems, self.learning_rates, self.lanes))
+        return tuple(cohorts(self.problems, self.learning_rates, self.lanes, on_gpu=self.on_gpu))
 
     def rows(self) -> list[Row]:
         """The rows of `plan.parquet`: one per given learning rate, or one per search before its first round."""
@@ -277,4 +280,5 @@ def plan(sweep: Any, *, engine: str = "auto") -> Plan:
         engine=engine,
         worker_memory=share_of_memory(permissions.device, permissions.threads),
         workers=workers_here(permissions.device, permissions.threads),
+        on_gpu=uses_gpu(permissions.device),
     )

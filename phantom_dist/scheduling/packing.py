@@ -20,13 +20,17 @@ BATCH_WORK = 1e10
 """Target size of a task of single trials or probes in parameters x tokens x steps: 135 M x 9 x 8."""
 
 LANES = 48
-"""Lanes of a batch whatever its model's size: more gain little on SmolLM2, and cost more where a worker dies."""
+"""Lanes of a batch whatever its model's size: more gain little on SmolLM2, and cost more where a worker dies. On a CPU;
+on a GPU a batch of `MAX_LANES` takes hardly longer (SmolLM2, H200: a step of 48 dual lanes 134 ms, of 192 155 ms)."""
 
 MAX_LANES = 192
 """Lanes of a batch of small models, whose steps are mostly overhead: 1.3 times as fast as 48 on the zoo."""
 
 MAX_SEARCHES = 16
 """Largest cohort of searches: one cohort keeps one worker busy, and from here on more lanes gain little on a CPU."""
+
+GPU_SEARCHES = 64
+"""The same on a GPU, where a round of so many takes as long as one of 16."""
 
 MAX_PROBES = 8
 """Problems of one model that are probed in one task."""
@@ -56,7 +60,11 @@ class Cohort:
 
 
 def cohorts(
-    problems: Iterable[Problem], learning_rates: Sequence[float], lanes: Callable[[Problem], int]
+    problems: Iterable[Problem],
+    learning_rates: Sequence[float],
+    lanes: Callable[[Problem], int],
+    *,
+    on_gpu: bool = False,
 ) -> Iterator[Cohort]:
     """All cohorts of a plan.
 
@@ -64,15 +72,17 @@ def cohorts(
         problems: in the order of the plan.
         learning_rates: given ones; empty for a search.
         lanes: how many trials of a problem fit into one batch.
+        on_gpu: whether they are trained on GPUs.
     """
     alike: dict[object, list[tuple[Problem, float | None]]] = {}
     rates: Sequence[float | None] = learning_rates or (None,)
     for problem in problems:
         alike.setdefault(problem.training, []).extend((problem, rate) for rate in rates)
+    searches = GPU_SEARCHES if on_gpu else MAX_SEARCHES
     for members in alike.values():
         # The longest prompt's room decides: all lanes are padded to it.
         room = max(1, min(lanes(problem) for problem, _ in members))
-        most = min(MAX_LANES if learning_rates else MAX_SEARCHES, room)
+        most = min(MAX_LANES if learning_rates else searches, room)
         size = math.ceil(len(members) / math.ceil(len(members) / most))
         for start in range(0, len(members), size):
             yield Cohort(tuple(members[start : start + size]), lanes=room)
@@ -88,8 +98,10 @@ def tokens(problem: Problem) -> int:
     return len(problem.context.text.split()) + 1
 
 
-def most_lanes(problem: Problem, parameters: int) -> int:
+def most_lanes(problem: Problem, parameters: int, *, on_gpu: bool = False) -> int:
     """How many trials of a problem share a batch at most, were memory no matter."""
+    if on_gpu:
+        return MAX_LANES
     return max(LANES, min(MAX_LANES, int(LANES * BATCH_WORK // work(problem, parameters))))
 
 

@@ -166,6 +166,16 @@ def test_a_run_that_continues_keeps_its_groups(monkeypatch):
     assert elsewhere.packed_as(planned.packing).workers == planned.workers
 
 
+def test_a_run_that_began_on_a_gpu_keeps_its_batches(monkeypatch):
+    here = plan(SWEEP)
+    monkeypatch.setattr(planning, "uses_gpu", lambda device: True)
+    gpu = plan(SWEEP)
+    assert (here.on_gpu, here.packed_as(gpu.packing).on_gpu) == (False, True)
+    assert [c.batch for c in here.packed_as(gpu.packing).cohorts] == [c.batch for c in gpu.cohorts]
+    before = {k: v for k, v in gpu.packing.items() if k != "on_gpu"}
+    assert not here.packed_as(before).on_gpu, "a run of before there were GPUs"
+
+
 def test_one_process_is_no_group(tmp_path):
     with pytest.raises(InputError, match="--engine deepspeed needs several processes: --executor ray"):
         phantom_dist.run(SWEEP, tmp_path, executor="inprocess", engine="deepspeed")

@@ -67,6 +67,13 @@ def test_cohorts_are_as_equal_as_can_be():
     assert [len(c.members) for c in cohorts(searches[:1], [0.1] * 50, lambda p: 48)] == [25, 25]
 
 
+def test_a_gpu_takes_larger_batches_whatever_the_models_size():
+    searches = [problem(context=f"c{i}") for i in range(65)]
+    assert [len(c.members) for c in cohorts(searches, (), lambda p: 192, on_gpu=True)] == [33, 32]
+    assert [len(c.members) for c in cohorts(searches, (), lambda p: 20, on_gpu=True)] == [17, 17, 17, 14]
+    assert most_lanes(problem(), 10**9, on_gpu=True) == MAX_LANES
+
+
 def test_the_longest_prompt_decides_how_many_fit():
     searches = [problem(context="short"), problem(context="long"), problem(context="other")]
     packed = cohorts(searches, (), lambda p: 1 if p.context.id == "long" else 16)
