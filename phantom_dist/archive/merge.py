@@ -147,14 +147,15 @@ def _copies(connection: duckdb.DuckDBPyConnection, table: str, key: Sequence[str
     )
 
 
-def trace_rows(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many trace rows all copies have.
+def trace_rows(connection: duckdb.DuckDBPyConnection, model: str | None = None) -> int:
+    """How many trace rows all copies have, or those of one model.
 
     Raises:
         InputError: there are no trials at all.
     """
     trials, rows = connection.execute(
-        "SELECT count(*), coalesce(sum(steps_taken + 1), 0)::BIGINT FROM trial"
+        "SELECT count(*), coalesce(sum(steps_taken + 1) FILTER ($1 IS NULL OR model = $1), 0)::BIGINT FROM trial",
+        [model],
     ).fetchall()[0]
     if not trials:
         raise InputError("archive pack: the runs hold no finished trials yet")

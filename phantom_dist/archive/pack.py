@@ -87,9 +87,8 @@ def archive_pack(
             merge.load(connection, sources, observer)
             rows = merge.trace_rows(connection)
             # each is read once and written once
-            write_tables(
-                connection, sources, archive, _counted(observer, "trace rows read and written", 2 * rows)
-            )
+            progress = _counted(observer, "trace rows read and written", 2 * rows)
+            write_tables(connection, sources, archive, work, progress)
             attach(connection, archive)
             sweeps = _write_sweeps(sources, archive)
             law_files = _write_laws(sources, given, archive)

@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from phantom_dist.archive.database import literal
 from phantom_dist.archive.layout import TABLES, belongs, everything, folder_of
+from phantom_dist.archive.merge import trace_rows
 from phantom_dist.archive.parquet import write_sorted
+from phantom_dist.archive.ranges import BATCH_ROWS, cut
 from phantom_dist.archive.sources import Source, models, stream
 from phantom_dist.traces import schema
 
@@ -30,6 +32,7 @@ def write_tables(
     connection: duckdb.DuckDBPyConnection,
     sources: Sequence[Source],
     archive: Path,
+    work: Path,
     progress: Callable[[int], None],
 ) -> None:
     """Write trials, probes and traces; `merge.load` has been called.
@@ -38,42 +41,43 @@ def write_tables(
         connection: the database.
         sources: the runs.
         archive: the folder to write into.
+        work: a folder for what is needed on the way.
         progress: told how many more trace rows were read, and again how many were written.
     """
     for table, view in (("trials", "kept_trial"), ("probes", "kept_probe")):
-        _write(connection, view, archive, table)
+        write_sorted(archive, table, _sorted(connection, view, table), SORTED_BY[table])
     for model in models(sources):
-        connection.register("incoming", stream(sources, "traces", model=model, read=progress))
-        _write(
-            connection,
-            "(FROM incoming ANTI JOIN loser USING (trial_id, run, file))",
-            archive,
-            folder_of("traces", model),
-            progress,
-        )
-        connection.unregister("incoming")
+        folder = folder_of("traces", model)
+        traces = _sorted_traces(connection, sources, model, work, progress)
+        write_sorted(archive, folder, traces, SORTED_BY["traces"])
 
 
-def _write(
+def _sorted_traces(
     connection: duckdb.DuckDBPyConnection,
-    relation: str,
-    archive: Path,
-    folder: str,
-    progress: Callable[[int], None] = lambda rows: None,
-) -> None:
-    table = folder.split("/", 1)[0]
+    sources: Sequence[Source],
+    model: str,
+    work: Path,
+    progress: Callable[[int], None],
+) -> Iterator[pa.RecordBatch]:
+    connection.register("incoming", stream(sources, "traces", model=model, read=progress))
+    kept = "(FROM incoming ANTI JOIN loser USING (trial_id, run, file))"
+    for rows in cut(connection, kept, trace_rows(connection, model), work / "ranges"):
+        connection.register("one_range", rows)
+        for batch in _sorted(connection, "one_range", "traces"):
+            yield batch
+            progress(batch.num_rows)
+        connection.unregister("one_range")
+    connection.unregister("incoming")
+
+
+def _sorted(connection: duckdb.DuckDBPyConnection, relation: str, table: str) -> Iterator[pa.RecordBatch]:
     names = schema.BY_TABLE[table].names
     columns = ", ".join(f"NULL::VARCHAR AS {n}" if n in PRIVATE else n for n in names)
     order = ", ".join(f"{name} NULLS FIRST" for name in SORTED_BY[table])
     # `sql` streams its result; `execute` would hold all of it.
-    reader = connection.sql(f"SELECT {columns} FROM {relation} ORDER BY {order}").to_arrow_reader(1 << 16)
-
-    def watched() -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            yield batch
-            progress(batch.num_rows)
-
-    write_sorted(archive, folder, watched(), SORTED_BY[table])
+    yield from connection.sql(f"SELECT {columns} FROM {relation} ORDER BY {order}").to_arrow_reader(
+        BATCH_ROWS
+    )
 
 
 def attach(connection: duckdb.DuckDBPyConnection, archive: Path) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from phantom_dist import archive_pack, archive_verify
+from phantom_dist.archive import database, ranges
 from phantom_dist.archive.checksums import sha256_of
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.outcome import Outcome
@@ -419,8 +420,14 @@ def test_an_intact_archive_is_not_accused(packed: Path, runs: list[Path], tmp_pa
     assert archive_verify(tmp_path / "refused [1] only")["problems"] == []
 
 
-def test_a_large_synthetic_archive_is_not_accused(tmp_path: Path) -> None:
-    rows = write_run(tmp_path / "run", rows=120_000, seed=5)
+@pytest.mark.slow
+def test_an_archive_of_more_rows_than_memory_is_made_and_not_accused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sort of these rows outside memory, instead of range after range, does not get along with so little."""
+    monkeypatch.setattr(database, "MEMORY", "64MB")
+    monkeypatch.setattr(ranges, "RANGE_ROWS", 1 << 15)
+    rows = write_run(tmp_path / "run", rows=400_000, seed=5)
     result = archive_pack([tmp_path / "run"], tmp_path / "archive")
     assert result["rows"] == rows
     found = archive_verify(tmp_path / "archive")
