@@ -19,8 +19,9 @@ quickstart: $(INSTALLED) ## find critical learning rates of a real language mode
 	$(BIN)/phantom-dist report runs/quickstart --out runs/quickstart/report.html
 	@echo "The report: $(CURDIR)/runs/quickstart/report.html"
 
-test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## run the tests, two side by side; those that want all cores afterwards
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: $(INSTALLED) ## linters, types, import contracts
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from phantom_dist.cli import complete
-from phantom_dist.cli.manual import LAW, MACHINE, MANUAL, RUNNING, SHOWING, examples
+from phantom_dist.cli.manual import LAW, MACHINE, MANUAL, PUBLISHING, RUNNING, SHOWING, examples
 from phantom_dist.cli.output import answer
 
 app = typer.Typer(
@@ -354,10 +354,13 @@ def report(
 archive = typer.Typer(
     help="Publish runs as a data set that others can open, cite and check.", no_args_is_help=True
 )
-app.add_typer(archive, name="archive")
+app.add_typer(archive, name="archive", rich_help_panel=PUBLISHING)
 
 
-@archive.command("pack")
+@archive.command(
+    "pack",
+    epilog=examples("archive pack runs/quickstart --out quickstart-archive --author 'Family, Given'"),
+)
 def archive_pack(
     directories: Annotated[list[str], typer.Argument(metavar="DIR…", help="run directories")],
     out: Annotated[
@@ -376,7 +379,12 @@ def archive_pack(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make one archive of one or many runs: sorted Parquet, sweeps, laws, checksums, and documents that describe it."""
+    """Make one archive of one or many runs.
+
+    Sorted Parquet, sweeps, laws, checksums, and documents that describe it.
+
+    Of equal trials one stays; one whose results differ is named, and nothing is written.
+    """
     from phantom_dist.archive import archive_pack as pack
     from phantom_dist.cli.live import Phases
     from phantom_dist.cli.text import archive_text
@@ -395,12 +403,15 @@ def archive_pack(
     answer(work, archive_text, as_json=as_json)
 
 
-@archive.command("verify")
+@archive.command("verify", epilog=examples("archive verify quickstart-archive"))
 def archive_verify(
     folder: Annotated[str, typer.Argument(metavar="ARCHIVE", help="an archive that `archive pack` made")],
     as_json: AsJson = False,
 ) -> None:
-    """Check an archive: files, checksums, rows, documents. Exit status 1 and the list if anything is wrong."""
+    """Check an archive: files, checksums, rows, documents.
+
+    Exit status 1 and the list if anything is wrong. Nothing in the archive is run.
+    """
     from phantom_dist.archive import archive_verify as verify
     from phantom_dist.cli.live import Phases
     from phantom_dist.cli.text import verify_text

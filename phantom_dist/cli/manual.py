@@ -5,6 +5,7 @@ from __future__ import annotations
 RUNNING = "Run a sweep"
 LAW = "Predict without a sweep"
 SHOWING = "Show results"
+PUBLISHING = "Publish results"
 MACHINE = "This machine"
 
 MANUAL = """\
@@ -12,6 +13,7 @@ From a question to its answer:
 $ phantom-dist plan sweeps/quickstart.yaml
 $ phantom-dist run sweeps/quickstart.yaml --out runs/quickstart
 $ phantom-dist report runs/quickstart --out report.html
+$ phantom-dist archive pack runs/quickstart --out quickstart-archive
 
 Exit status:
   0  done, whatever the trials' outcomes, refusals included

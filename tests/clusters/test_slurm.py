@@ -12,7 +12,7 @@ from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
 from tests.clusters.slurm import slurm, why_not_here
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """

@@ -14,7 +14,11 @@ from typer.main import get_command
 from phantom_dist.cli.commands import app
 from tests.docs.snippets import ROOT, environment
 
-COMMANDS = get_command(app).commands
+COMMANDS = {
+    f"{name} {below}".strip(): command
+    for name, group in get_command(app).commands.items()
+    for below, command in getattr(group, "commands", {"": group}).items()
+}
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -34,7 +38,14 @@ def phantom_dist(*words: str, **more: str) -> str:
 
 def test_the_manual_names_groups_statuses_and_variables():
     shown = phantom_dist("--help")
-    for words in ("Run a sweep", "Show results", "Predict without a sweep", "Exit status:", "Environment:"):
+    for words in (
+        "Run a sweep",
+        "Show results",
+        "Publish results",
+        "Predict without a sweep",
+        "Exit status:",
+        "Environment:",
+    ):
         assert words in shown
     for variable in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "PHANTOM_DIST_CACHE", "HF_HOME"):
         assert variable in shown
@@ -46,8 +57,6 @@ def test_the_manual_names_groups_statuses_and_variables():
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_has_one_line_of_purpose_and_an_example(name):
     command = COMMANDS[name]
-    if getattr(command, "commands", None):
-        return  # a group: its commands have theirs
     purpose = (command.help or "").split("\n\n")[0]
     assert purpose.endswith(".")
     assert len(purpose) <= 66, "it stands on one line of the list"
@@ -55,8 +64,9 @@ def test_every_command_has_one_line_of_purpose_and_an_example(name):
     examples = [line for line in (command.epilog or "").splitlines() if line.startswith("$ ")]
     assert examples
     for line in examples:
-        program, called, *rest = shlex.split(line.removeprefix("$ "))
-        assert (program, called) == ("phantom-dist", name)
+        program, *words = shlex.split(line.removeprefix("$ "))
+        called, rest = words[: len(name.split())], words[len(name.split()) :]
+        assert (program, " ".join(called)) == ("phantom-dist", name)
         assert {word for word in rest if word.startswith("--")} <= options
         assert all((ROOT / word).exists() for word in rest if word.startswith("sweeps/"))
 

@@ -15,7 +15,7 @@ from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
 from tests.servers.ports import free_ports
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """
