@@ -4,7 +4,7 @@
 |---|---|
 | `pack` | the story of packing; read it first |
 | `sources`, `merge` | the runs' rows as streams; copies of trials compared, conflicts named |
-| `database`, `tables`, `parquet` | DuckDB within bounded memory; sorted Parquet of which a look-up reads little |
+| `database`, `ranges`, `tables`, `parquet` | sorts within bounded memory; Parquet of which a look-up reads little |
 | `facts`, `provenance` | what the tables hold, and where it comes from |
 | `croissant`, `crate`, `card`, `figures`, `about` | the documents for machines and for people |
 | `checksums`, `layout`, `staging` | sha256 of every file; which names there are; whole or not at all |

@@ -1,8 +1,7 @@
 """DuckDB as the engine of sorts and joins over tables that are larger than memory.
 
-It sorts and joins outside memory, within a limit that it is given; what it can't hold it spills into a folder. The
-alternative, buckets by the ids' first digits that pyarrow sorts one by one, would write all rows once more and leave
-the joins (duplicates, traces against trials) to code of our own.
+It sorts and joins outside memory, within a limit that it is given; what it can't hold it spills into a folder. Even
+so a sort needs more memory the more there is to sort, so traces are cut into ranges before (`ranges`).
 """
 
 from __future__ import annotations

