@@ -23,7 +23,7 @@ name: joined
 models: zoo:gpt2-a
 contexts: contexts.yaml
 learning_rates: {critical: {tolerance: 0.05}}
-steps: 2
+steps: [2, 128]  # the long ones last until the second worker is there
 """
 
 
