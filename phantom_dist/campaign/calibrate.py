@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from phantom_dist.core.errors import InputError
+from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.rows import probe_row
+from phantom_dist.law.domain import as_asked, settings_of
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.refinement.critical_rate import WHICH, critical_rates_of
 from phantom_dist.scheduling.worker import device_of
@@ -20,30 +21,47 @@ from phantom_dist.traces import directory_and_sweeps
 Row = dict[str, Any]
 Observer = Callable[[int, int], None]
 
+MOST_WIDE = 0.05
+"""Relative width of a bracket that still measures a critical rate: its root is then known to a percent or better."""
+
+TOO_WIDE = f"bracket_wider_than_{100 * MOST_WIDE:g}_percent"
+
 PROBED = (
     "weights", "parameters", "width", "effective_steps", "gap_0", "kappa", "overlap_0", "log_odds_0", "path_rates",
-    "probe_trial_steps",
+    "probe_trial_steps", "beta1", "beta2", "epsilon", "warmup_steps",
 )  # fmt: skip
 """What the law reads of a problem's probe, beside the keys that say which; as in `probes/`."""
+
+MEASUREMENT = ("weights", "target", "competitor", "method", "optimizer", "steps", "lora_targets", "seed")
+
+
+def measurement_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row measures, whatever the context and the model are called there: equal for the same trials.
+
+    A prompt is told by the gap that it starts from.
+    """
+    of_row = (row.get(name) for name in MEASUREMENT)
+    return (*of_row, *settings_of(row).values(), f"{row['gap_0']:.3f}")
 
 
 def calibration_rows(
     directories: Sequence[str | os.PathLike[str]],
-    known: Collection[str] = (),
+    known: Collection[tuple[Any, ...]] = (),
     observer: Observer | None = None,
 ) -> tuple[list[Row], dict[str, int]]:
-    """One row for each critical rate that the runs measured; and how many problems had none, by reason.
+    """One row for each critical rate that the runs measured; and how many problems gave none, by reason.
 
-    A path that the run didn't probe is probed now, which needs its model.
+    What several runs measured counts once. A path that the run didn't probe is probed now, which needs its model.
 
     Args:
         directories: run directories and archives.
-        known: problems (their keys) that are calibrated already; they are left out.
+        known: what is calibrated already (`measurement_of`); it is left out.
         observer: told (done, total) after each path.
 
     Raises:
         InputError: no run directory, or one of its models can't be reached any more.
     """
+    seen = set(known)
     dropped: Counter[str] = Counter()
     rows: list[Row] = []
     wanted: dict[str, list[tuple[Row, Problem]]] = {}
@@ -55,10 +73,16 @@ def calibration_rows(
             key = entry["problem"]
             if entry["eta_c"] is None:
                 dropped[entry["reason"]] += 1
-            elif key in known or key not in problems:
                 continue
-            elif probes[key]["path_rates"] is not None:
-                rows.append(_row(entry, probes[key]))
+            if entry["bracket"][1] / entry["bracket"][0] - 1 > MOST_WIDE:
+                dropped[TOO_WIDE] += 1
+                continue
+            measured = measurement_of(as_asked(probes[key], problems[key])) if key in problems else None
+            if measured is None or measured in seen:
+                continue
+            seen.add(measured)
+            if probes[key]["path_rates"] is not None:
+                rows.append(_row(entry, probes[key], problems[key]))
             else:
                 wanted.setdefault(problems[key].model, []).append((entry, problems[key]))
     total, done = sum(map(len, wanted.values())), 0
@@ -68,20 +92,24 @@ def calibration_rows(
             precision = problem.precision
             if precision not in loaded:
                 loaded[precision] = load(model, precision=precision, device=device_of("auto"))
-            origin = probe_path(loaded[precision], problem)
-            if origin.path is None:
-                raise InputError(
-                    f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now the pair is "
-                    f"refused ({origin.message}). Were its weights replaced?"
-                )
-            rows.append(_row(entry, probe_row(origin)))
+            try:
+                origin = probe_path(loaded[precision], problem)
+            except (OutOfMemory, ArithmeticError) as error:
+                dropped[f"path: {error}"] += 1
+            else:
+                if origin.path is None:
+                    raise InputError(
+                        f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now the "
+                        f"pair is refused ({origin.message}). Were its weights replaced?"
+                    )
+                rows.append(_row(entry, probe_row(origin), problem))
             done += 1
             if observer is not None:
                 observer(done, total)
     return rows, dict(dropped)
 
 
-def _row(entry: Row, probe: Row) -> Row:
+def _row(entry: Row, probe: Row, problem: Problem) -> Row:
     which = {name: entry[name] for name in ("problem", *WHICH)}
     measured = {"eta_c": entry["eta_c"], "bracket": entry["bracket"]}
-    return which | measured | {name: probe[name] for name in PROBED}
+    return as_asked(which | measured | {name: probe[name] for name in PROBED}, problem)

@@ -6,17 +6,17 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import operator
 import os
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from phantom_dist.campaign.calibrate import Observer, calibration_rows
+from phantom_dist.campaign.calibrate import Observer, calibration_rows, measurement_of
 from phantom_dist.campaign.suffices import SETTINGS, lora_rows
+from phantom_dist.law.closure import Closure
 from phantom_dist.law.file import read_law, write_law
-from phantom_dist.law.law import Law, by_class, class_of, fit_law
-from phantom_dist.law.validation import HELD_OUT, leave_one_out, validate, with_held_out
+from phantom_dist.law.law import Law, by_class, class_of, fit_class, fit_law
+from phantom_dist.law.validation import HELD_OUT, Held, beats_core, leave_one_out, validate, with_held_out
 
 Row = dict[str, Any]
 
@@ -51,12 +51,17 @@ def fit(
     old = (
         [] if before is None else [{k: v for k, v in row.items() if k not in HELD_OUT} for row in before.rows]
     )
-    new, dropped = calibration_rows(directories, {str(row["problem"]) for row in old}, observer)
+    new, dropped = calibration_rows(directories, {measurement_of(row) for row in old}, observer)
     rows = [*old, *new]
-    law = fit_law(rows, _provenance(rows, before, directories, len(new), dropped))
+    law = fit_law(rows, _provenance(rows, before, [*directories, *lora], len(new), dropped))
+    held: list[Held] = []
     # A class that has no law has too few models to leave one out.
-    classes = by_class([row for row in rows if class_of(row) in law.classes])
-    held = [h for members in classes.values() for h in leave_one_out(members)]
+    for name, members in by_class([row for row in rows if class_of(row) in law.classes]).items():
+        left_out = leave_one_out(members)
+        if not beats_core(left_out):
+            law.classes[name] = fit_class(members, Closure())
+            left_out = leave_one_out(members, Closure())
+        held += left_out
     by_row = {id(h.row): h for h in held}
     known = [with_held_out(row, by_row[id(row)]) if id(row) in by_row else row for row in rows]
     earlier = [] if before is None else list(before.lora)
@@ -84,9 +89,13 @@ def fit(
 
 
 def _merged(earlier: Sequence[Any], found: Sequence[Row]) -> list[Any]:
-    """What is counted anew replaces what was counted of the same model and settings."""
-    key = operator.itemgetter("weights", *SETTINGS)
-    return list({key(row): row for row in (*earlier, *found)}.values())
+    """What is counted anew replaces what was counted of the same model and settings in no more contexts."""
+    merged: dict[tuple[Any, ...], Any] = {}
+    for row in (*earlier, *found):
+        key = (row["weights"], *(row.get(name) for name in SETTINGS))
+        if key not in merged or row["contexts"] >= merged[key]["contexts"]:
+            merged[key] = row
+    return list(merged.values())
 
 
 def _provenance(
@@ -99,7 +108,12 @@ def _provenance(
     return {
         "calibration_sha256": hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest(),
         "weights": {str(row["model"]): row["weights"] for row in rows},
-        "prior_sha256": None if before is None else before.provenance.get("calibration_sha256"),
+        "prior": None
+        if before is None
+        else {
+            key: before.provenance.get(key)
+            for key in ("calibration_sha256", "runs", "new_rows", "dropped", "prior")
+        },
         "runs": [os.path.basename(os.fspath(d).rstrip("/")) for d in directories],
         "new_rows": new,
         "dropped": dropped,

@@ -14,6 +14,7 @@ from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.rows import probe_row, problem_row
 from phantom_dist.law.classes import says
+from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.models import LoadedModel, load
@@ -74,16 +75,17 @@ def predict(
         predictions.append(_predict(loaded, problem, known))
         if observer is not None:
             observer(len(predictions), len(chosen))
-    return {"predictions": predictions, "lora": {model: _lora(loaded, known)}}
+    return {"predictions": predictions, "lora": {model: _lora(loaded, known, steps)}}
 
 
-def _lora(loaded: LoadedModel, law: Law) -> Row:
+def _lora(loaded: LoadedModel, law: Law, steps: int) -> Row:
     if law.lora_classes is None:
         nothing = dict.fromkeys(("class", "sufficient", "evidence"))
         return nothing | {"reason": "no calibration run searched under LoRA"}
-    said = says(law.lora_classes, law.lora, bulk_of(loaded))
-    reason = None if said["class"] is not None else law.lora_classes.verdict
-    return said | {"reason": reason}
+    said = says(law.lora_classes, law.lora, bulk_of(loaded), steps)
+    reasons = [] if said["class"] is not None else [law.lora_classes.verdict]
+    reasons += [f"Outside the calibration: {where}." for where in said["evidence"]["outside_calibration"]]
+    return said | {"reason": " ".join(reasons) or None}
 
 
 def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> Row:
@@ -97,7 +99,7 @@ def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> Row:
         return answer | {"reason": f"{origin.refusal.value}: {origin.message}"}
     if origin.path is None:
         return answer | {"reason": f"the first steps widen the gap (kappa = {origin.kappa:.3g})"}
-    predicted = law.predict(row)
+    predicted = law.predict(as_asked(row, problem))
     return answer | {
         "eta_c": predicted.eta_c,
         "interval": None if predicted.interval is None else list(predicted.interval),

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phantom_dist.campaign.calibrate import measurement_of
+from phantom_dist.core.outcome import Outcome
 from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.instruments.bulk import bulk
 from phantom_dist.models import LoadedModel, load
@@ -16,11 +18,11 @@ from phantom_dist.traces import RunDirectory, directory_and_sweeps
 
 Row = dict[str, Any]
 
-SETTINGS = ("optimizer", "lora_rank", "lora_alpha", "schedule", "steps", "precision")
+SETTINGS = ("optimizer", "lora_rank", "lora_alpha", "lora_targets", "schedule", "steps", "precision")
 """Contexts of one model with these in common are counted together."""
 
-UNFINISHED = "search_not_finished"
-"""Reason of a search that may still find a rate; it says nothing yet."""
+FAILS = ("kappa_not_positive", "diverges_before_crossing", "no_crossing_found")
+"""Reasons for no critical rate that are the model's own; a search that ended otherwise (an error) tells nothing."""
 
 
 def bulk_of(loaded: LoadedModel) -> dict[str, float]:
@@ -44,12 +46,14 @@ def lora_rows(
 
     Returns:
         rows with `model`, `weights`, the settings, `contexts`, `sufficient`, `reasons` (why not, counted; `structural`
-        where the committed trial's drag fell by more than the threshold) and `bulk`.
+        where the drag of every trial that committed had fallen by more than the threshold) and `bulk`. A context that
+        several runs searched alike counts once.
 
     Raises:
         InputError: no run directory, or a model whose readout is not known can't be reached any more.
     """
     statistics = {row["weights"]: row["bulk"] for row in known}
+    seen: set[tuple[Any, ...]] = set()
     rows: dict[tuple[Any, ...], Row] = {}
     for location in directories:
         directory, every = directory_and_sweeps(location)
@@ -57,12 +61,16 @@ def lora_rows(
         if not specs:
             continue
         probes, trials = directory.probes().to_pylist(), directory.trials().to_pylist()
-        weights = {probe["problem"]: probe["weights"] for probe in probes}
+        by_problem = {probe["problem"]: probe for probe in probes}
         entries = [e for e in critical_rates_of(specs, probes, trials) if e["method"] == "lora"]
-        entries = [e for e in entries if e["kappa"] is not None and e["reason"] != UNFINISHED]
+        entries = [e for e in entries if e["kappa"] is not None and e["reason"] in (None, *FAILS)]
         structural = _structural(directory, entries, trials)
         for entry in entries:
-            digest = weights[entry["problem"]]
+            measured = measurement_of(by_problem[entry["problem"]])
+            if measured in seen:
+                continue
+            seen.add(measured)
+            digest = by_problem[entry["problem"]]["weights"]
             if digest not in statistics:
                 statistics[digest] = bulk_of(load(entry["model"]))
             settings = {name: entry[name] for name in SETTINGS}
@@ -82,12 +90,15 @@ def lora_rows(
 
 
 def _structural(directory: RunDirectory, entries: Sequence[Row], trials: Sequence[Row]) -> set[str]:
-    """Problems whose bracket's committed trial ended with a drag that had fallen by more than the threshold."""
-    committed = {(e["problem"], e["bracket"][1]) for e in entries if e["bracket"] is not None}
-    ends = {r["trial_id"]: r for r in trials if (r["problem"], r["learning_rate"]) in committed}
+    """Problems in which every trial that committed ended with a drag that had fallen by more than the threshold."""
+    found = {e["problem"] for e in entries if e["bracket"] is not None}
+    ends = {
+        r["trial_id"]: r for r in trials if r["problem"] in found and r["outcome"] == Outcome.COMMITTED.value
+    }
     starts = {r["trial_id"]: r["drag"] for r in directory.traces(list(ends)).to_pylist() if r["step"] == 0}
-    return {
+    sound = {
         row["problem"]
         for name, row in ends.items()
-        if row["drag_final"] < starts[name] - row["structural_drag"]
+        if row["drag_final"] >= starts[name] - row["structural_drag"]
     }
+    return found - sound

@@ -106,10 +106,13 @@ def fit_text(result: Json) -> str:
                     "context_error_p90",
                     "architecture_error_median",
                     "architecture_error_max",
-                    "coverage_90",
                 )
             ),
-            f"{entry['interval_width_median']:.3f}",
+            *(
+                ("none", "none")
+                if entry["coverage_90"] is None
+                else (f"{100 * entry['coverage_90']:.2f} %", f"{entry['interval_width_median']:.3f}")
+            ),
         )
     return "\n".join([*lines, _plain(table)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import ModelIdentity, Problem, Tokens, trial_id
@@ -21,6 +22,9 @@ class PathProbe:
         gap_end: the gap (logits) where the last walk ended; 0 were the walk exact.
         trial_steps: what it cost, in trial-steps, κ included.
     """
+
+    MOST: ClassVar[float] = 0.2
+    """Largest last correction of ln η; a path that is cut there did not close."""
 
     learning_rates: tuple[float, ...]
     log_odds_0: float

@@ -83,17 +83,22 @@ class Classes:
         )
 
 
-def says(classes: Classes, rows: Sequence[Row], bulk: Mapping[str, float]) -> dict[str, Any]:
+def says(
+    classes: Classes, rows: Sequence[Row], bulk: Mapping[str, float], steps: int | None = None
+) -> dict[str, Any]:
     """What the calibration says of a model: its class, whether LoRA suffices, and the evidence.
 
     Args:
         classes: fitted to the rows.
         rows: the calibration.
         bulk: the model's statistics.
+        steps: T that is asked about; where the class was searched with that T, these searches alone answer.
     """
     split = classes.split
     side = split.side(bulk)
     same = [row for row in rows if split.side(row["bulk"]) == side]
+    asked = [row for row in same if row.get("steps") == steps]
+    counted = asked or same
     outside = [
         f"{name} is {bulk[name]:.3g}, calibrated from {min(values):.3g} to {max(values):.3g}"
         for name in STATISTICS
@@ -101,12 +106,13 @@ def says(classes: Classes, rows: Sequence[Row], bulk: Mapping[str, float]) -> di
     ]
     return {
         "class": None if side is None else f"{split.statistic} {side} {split.threshold:.3g}",
-        "sufficient": split.suffices(bulk),
+        "sufficient": _majority(asked) if asked else split.suffices(bulk),
         "evidence": {
-            "sufficient_contexts": sum(row["sufficient"] for row in same),
-            "contexts": sum(row["contexts"] for row in same),
-            "architectures": len({row["model"] for row in same}),
-            "reasons": _summed(row["reasons"] for row in same),
+            "steps": steps if asked else None,
+            "sufficient_contexts": sum(row["sufficient"] for row in counted),
+            "contexts": sum(row["contexts"] for row in counted),
+            "architectures": len({row["model"] for row in counted}),
+            "reasons": _summed(row["reasons"] for row in counted),
             "classes": classes.verdict,
             "confusion": classes.confusion,
             "bulk": dict(bulk),

@@ -71,7 +71,7 @@ def search(rows: Sequence[Row], seed: int = 0) -> Closure:
     models = np.array([row["model"] for row in rows])
     names = [g.name for g in GROUPS]
 
-    def loss(groups: Sequence[str], ridge: float) -> float:
+    def held_out_loss(groups: Sequence[str], ridge: float) -> float:
         columns = [0, *(1 + names.index(name) for name in groups)]
         held_out = np.empty_like(target)
         for model in np.unique(models):
@@ -79,14 +79,14 @@ def search(rows: Sequence[Row], seed: int = 0) -> Closure:
             fitted = _fit(target[~out], full[~out][:, columns], tuple(groups), ridge)
             weights = np.array([fitted.constant, *fitted.weights])
             held_out[out] = target[out] - full[out][:, columns] @ weights
-        return _loss(held_out, models)
+        return loss(held_out, models)
 
     def objective(trial: optuna.Trial) -> float:
         chosen = [name for name in names if trial.suggest_categorical(name, [False, True])]
         ridge = trial.suggest_float("ridge", 1e-4, 1.0, log=True)
         if len(chosen) > MOST_GROUPS:
             return 10.0 + len(chosen)  # worse than anything real, and the worse the more there are
-        return loss(chosen, ridge) * (1 + PRICE * len(chosen))
+        return held_out_loss(chosen, ridge) * (1 + PRICE * len(chosen))
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
@@ -94,13 +94,13 @@ def search(rows: Sequence[Row], seed: int = 0) -> Closure:
     study.enqueue_trial(none | {"ridge": 1e-2})
     study.enqueue_trial(none | {"last": True, "gap": True, "ridge": 1e-2})
     study.optimize(objective, n_trials=SEARCH_TRIALS)
-    if study.best_value > (1 - GAIN) * _loss(target, models):
+    if study.best_value > (1 - GAIN) * loss(target, models):
         return Closure()
     best = study.best_params
     return fit(rows, [name for name in names if best[name]], best["ridge"])
 
 
-def _loss(errors: Array, models: NDArray[Any]) -> float:
+def loss(errors: Array, models: NDArray[Any]) -> float:
     """Median + half the 90th percentile of |error| over contexts, + median + half the worst of the models' means."""
     by_model = [abs(errors[models == model].mean()) for model in np.unique(models)]
     size = np.abs(errors)

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """ln-half-width = quantile x exp(weights · difficulty(row)); infinite where there are too few architectures."""
+    """ln-half-width = quantile x exp(weights · difficulty(row))."""
 
     weights: tuple[float, ...]
     quantile: float
@@ -36,8 +36,8 @@ class Interval:
         return self.quantile * math.exp(expected)
 
 
-def conformal(rows: Sequence[Row], errors: Array, level: float) -> Interval:
-    """From errors that each row's law made without its architecture.
+def conformal(rows: Sequence[Row], errors: Array, level: float) -> Interval | None:
+    """From errors that each row's law made without its architecture; None where there are too few architectures.
 
     Args:
         rows: calibration rows of one class.
@@ -57,5 +57,4 @@ def conformal(rows: Sequence[Row], errors: Array, level: float) -> Interval:
     order = np.argsort(scores)
     reached = np.cumsum(mass[order])
     enough = np.flatnonzero(reached >= level - 1e-12)
-    quantile = float(scores[order][enough[0]]) if len(enough) else math.inf
-    return Interval(tuple(weights.tolist()), quantile)
+    return Interval(tuple(weights.tolist()), float(scores[order][enough[0]])) if len(enough) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,17 +15,12 @@ import numpy as np
 from phantom_dist.core.errors import InputError
 from phantom_dist.law.classes import Classes, fit_classes
 from phantom_dist.law.closure import Closure, fit, residuals, search
-from phantom_dist.law.groups import BY_NAME, Row, path_rate
+from phantom_dist.law.domain import Domain, domain_of
+from phantom_dist.law.groups import Row, path_rate
 from phantom_dist.law.intervals import Interval, conformal
 
-FORMAT = 1
+FORMAT = 2
 LEVEL = 0.9
-DOMAIN = ("gap", "length", "last", "earlier", "overlap", "odds")
-"""Groups whose calibrated range bounds the domain."""
-
-MARGIN = 0.1
-"""A value may leave the calibrated range by this share of its width."""
-
 WIDENED = 2.0
 """Half-widths (of ln η_c) outside the domain are this many times as wide. No guarantee holds there."""
 
@@ -33,12 +29,11 @@ FEWEST_MODELS = 3
 
 @dataclass(frozen=True, slots=True)
 class ClassLaw:
-    """What is fitted for one way of training; `domain` has the calibrated range of each group, and of `parameters`."""
+    """What is fitted for one way of training, and where; `interval`: None where there are too few architectures."""
 
     closure: Closure
-    interval: Interval
-    domain: dict[str, tuple[float, float]]
-    settings: list[dict[str, Any]]
+    interval: Interval | None
+    domain: Domain
     models: int
     rows: int
 
@@ -68,6 +63,16 @@ class Law:
         """Whether the readout's bulk tells if LoRA suffices (`law.classes`); None where no run said."""
         return fit_classes(self.lora) if self.lora else None
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many problems of the calibration gave no critical rate, by reason; those of the prior laws included."""
+        counts: Counter[str] = Counter()
+        link: dict[str, Any] | None = self.provenance
+        while link:
+            counts.update(link.get("dropped") or {})
+            link = link.get("prior")
+        return dict(counts)
+
     def predict(self, row: Row) -> Prediction:
         """The critical learning rate of a problem whose path was probed; `row` as in `probes/`."""
         law = self.classes.get(class_of(row))
@@ -76,12 +81,12 @@ class Law:
             return Prediction(
                 None, None, LEVEL, False, f"{class_of(row)} was not calibrated; calibrated: {known}"
             )
-        reasons = [*_foreign_settings(law, row), *_out_of_range(law, row)]
+        reasons = law.domain.outside(row)
         rate = path_rate(row) * math.exp(law.closure.correction(row))
-        half = law.interval.half_width(row) * (WIDENED if reasons else 1.0)
-        if not math.isfinite(half):
+        if law.interval is None:
             reasons.append("too few architectures were calibrated for an interval")
             return Prediction(rate, None, LEVEL, False, "; ".join(reasons))
+        half = law.interval.half_width(row) * (WIDENED if reasons else 1.0)
         bounds = (rate * math.exp(-half), rate * math.exp(half))
         return Prediction(rate, bounds, LEVEL, not reasons, "; ".join(reasons) or None)
 
@@ -128,9 +133,14 @@ def fit_law(rows: Sequence[Row], provenance: dict[str, Any] | None = None) -> La
     return Law(classes, list(rows), provenance or {})
 
 
-def fit_class(rows: Sequence[Row]) -> ClassLaw:
-    """The law of one class; its intervals come from errors on architectures left out."""
-    closure = search(rows)
+def fit_class(rows: Sequence[Row], closure: Closure | None = None) -> ClassLaw:
+    """The law of one class; its intervals come from errors on architectures left out.
+
+    Args:
+        rows: of one class.
+        closure: None: search for it; `Closure()`: the unfitted core.
+    """
+    closure = search(rows) if closure is None else closure
     models = np.array([row["model"] for row in rows])
     errors = np.empty(len(rows))
     for model in np.unique(models):
@@ -139,12 +149,12 @@ def fit_class(rows: Sequence[Row]) -> ClassLaw:
         held = [row for row, left_out in zip(rows, out, strict=True) if left_out]
         refitted = fit(rest, closure.groups, closure.ridge) if closure.constants else closure
         errors[out] = residuals(held, refitted)
-    settings: list[dict[str, Any]] = []
-    for row in rows:
-        if (own := _settings(row)) not in settings:
-            settings.append(own)
     return ClassLaw(
-        closure, conformal(rows, errors, LEVEL), _domain(rows), settings, len(set(models.tolist())), len(rows)
+        closure=closure,
+        interval=conformal(rows, errors, LEVEL),
+        domain=domain_of(rows, closure.groups),
+        models=len(set(models.tolist())),
+        rows=len(rows),
     )
 
 
@@ -157,6 +167,9 @@ def from_json(value: Any, where: str) -> Law:
     try:
         if value["format"] > FORMAT:
             raise InputError(f"{where}: law of format {value['format']}; this version reads up to {FORMAT}")
+        if value["format"] < FORMAT:
+            # What a class says beside its closure and intervals follows from its rows.
+            value = to_format_2(value)
         classes = {
             name: ClassLaw(
                 closure=Closure(
@@ -165,9 +178,13 @@ def from_json(value: Any, where: str) -> Law:
                     weights=tuple(item["closure"]["weights"]),
                     ridge=item["closure"]["ridge"],
                 ),
-                interval=Interval(tuple(item["interval"]["weights"]), item["interval"]["quantile"]),
-                domain={key: (low, high) for key, (low, high) in item["domain"].items()},
-                settings=item["settings"],
+                interval=item["interval"]
+                and Interval(tuple(item["interval"]["weights"]), item["interval"]["quantile"]),
+                domain=Domain(
+                    {key: (low, high) for key, (low, high) in item["domain"]["ranges"].items()},
+                    item["domain"]["settings"],
+                    item["domain"]["parameters"],
+                ),
                 models=item["models"],
                 rows=item["rows"],
             )
@@ -178,44 +195,26 @@ def from_json(value: Any, where: str) -> Law:
         raise InputError(f"{where}: no law file ({type(error).__name__}: {error})") from None
 
 
+def to_format_2(value: dict[str, Any]) -> dict[str, Any]:
+    """A law file of format 1: settings and sizes were kept beside the domain, no interval was an infinite one."""
+    classes = {}
+    for name, item in value["classes"].items():
+        rows = [row for row in value["calibration"] if class_of(row) == name]
+        interval = item["interval"] if math.isfinite(item["interval"]["quantile"]) else None
+        domain = asdict(domain_of(rows, item["closure"]["groups"]))
+        classes[name] = {key: item[key] for key in ("closure", "models", "rows")} | {
+            "interval": interval,
+            "domain": domain,
+        }
+    return value | {"classes": classes}
+
+
 def dumps(law: Law) -> str:
     """law.json: one calibration row a line, so that a change can be read."""
     head = law.to_json()
     tables = {name: head.pop(name) for name in ("lora", "calibration")}
-    text = json.dumps(head, indent=1, allow_nan=True)[:-2]
+    text = json.dumps(head, indent=1, allow_nan=False)[:-2]
     for name, rows in tables.items():
         lines = ",\n  ".join(json.dumps(row) for row in rows)
         text += f',\n "{name}": [\n  {lines}\n ]'
     return text + "\n}\n"
-
-
-def _settings(row: Row) -> dict[str, Any]:
-    keys = ("momentum", "weight_decay", "schedule", "precision")
-    return {key: row[key] for key in keys + (("lora_rank", "lora_alpha") if row["method"] == "lora" else ())}
-
-
-def _foreign_settings(law: ClassLaw, row: Row) -> list[str]:
-    own = _settings(row)
-    if own in law.settings:
-        return []
-    # Said of the nearest settings: those that differ in the fewest.
-    other = min(law.settings, key=lambda known: sum(known.get(key) != value for key, value in own.items()))
-    words = ", ".join(f"{key} {value}" for key, value in own.items() if value != other.get(key))
-    return [f"not calibrated with {words}"]
-
-
-def _domain(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
-    values = {name: [BY_NAME[name].value(row) for row in rows] for name in DOMAIN}
-    values["ln parameters"] = [math.log(row["parameters"]) for row in rows]
-    return {name: (min(numbers), max(numbers)) for name, numbers in values.items()}
-
-
-def _out_of_range(law: ClassLaw, row: Row) -> list[str]:
-    reasons = []
-    for name, (low, high) in law.domain.items():
-        value = math.log(row["parameters"]) if name == "ln parameters" else BY_NAME[name].value(row)
-        slack = MARGIN * (high - low) + 1e-9
-        if not low - slack <= value <= high + slack:
-            meaning = BY_NAME[name].meaning if name in BY_NAME else name
-            reasons.append(f"{name} ({meaning}) is {value:.3g}, calibrated from {low:.3g} to {high:.3g}")
-    return reasons

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phantom_dist.law.closure import Closure, loss
 from phantom_dist.law.groups import Row, first_order_rate, path_rate
 from phantom_dist.law.law import ClassLaw, by_class, fit_class
 
@@ -23,20 +24,35 @@ Rule = Callable[[Sequence[Row], Sequence[Row]], Array]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One row that was predicted without its architecture: ln (measured / predicted), and the ln-half-width."""
+    """One row that was predicted without its architecture.
+
+    Attributes:
+        row: what was measured.
+        error: ln (measured / predicted).
+        half_width: of the interval, in ln η_c, not widened by the scope guard; infinite where there is none.
+        in_domain: what the scope guard of that law says of the row.
+    """
 
     row: Row
     error: float
     half_width: float
+    in_domain: bool
 
 
-def leave_one_out(rows: Sequence[Row]) -> list[Held]:
-    """Every row of one class, predicted by a law that was fitted without its model."""
+def leave_one_out(rows: Sequence[Row], closure: Closure | None = None) -> list[Held]:
+    """Every row of one class, predicted by a law that was fitted without its model (`closure` as in `fit_class`)."""
     held: list[Held] = []
     for model in sorted({row["model"] for row in rows}):
-        law = fit_class([row for row in rows if row["model"] != model])
-        held += [Held(row, *_judge(law, row)) for row in rows if row["model"] == model]
+        law = fit_class([row for row in rows if row["model"] != model], closure)
+        held += [_judge(law, row) for row in rows if row["model"] == model]
     return held
+
+
+def beats_core(held: Sequence[Held]) -> bool:
+    """Whether a class's law did better than the unfitted core, everything found anew without each architecture."""
+    models = np.array([h.row["model"] for h in held])
+    core = np.array([math.log(h.row["eta_c"] / path_rate(h.row)) for h in held])
+    return loss(np.array([h.error for h in held]), models) < loss(core, models)
 
 
 HELD_OUT = ("held_out_eta_c", "held_out_interval")
@@ -50,9 +66,10 @@ def with_held_out(row: Row, held: Held) -> Row:
     return {**row, "held_out_eta_c": predicted, "held_out_interval": interval}
 
 
-def _judge(law: ClassLaw, row: Row) -> tuple[float, float]:
+def _judge(law: ClassLaw, row: Row) -> Held:
     error = math.log(row["eta_c"] / path_rate(row)) - law.closure.correction(row)
-    return error, law.interval.half_width(row)
+    half = math.inf if law.interval is None else law.interval.half_width(row)
+    return Held(row, error, half, not law.domain.outside(row))
 
 
 def _constant(train: Sequence[Row], test: Sequence[Row]) -> Array:
@@ -119,7 +136,10 @@ def validate(
     observer: Callable[[str], None] | None = None,
     rules: Mapping[str, Rule] = RULES,
 ) -> list[dict[str, Any]]:
-    """One entry for each class, T and rule; the law's own entries have coverage and width as well.
+    """One entry for each class, T and rule; the law's own entries have coverage and width (None: no intervals) as well.
+
+    `out_of_domain` counts contexts of which the law without their architecture says so; their intervals are not widened
+    here.
 
     Args:
         held: every row of some classes, as `leave_one_out` gives them.
@@ -136,12 +156,14 @@ def validate(
             mine = [by_row[id(row)] for row in some]
             errors = np.array([h.error for h in mine])
             widths = np.array([h.half_width for h in mine])
+            known = bool(np.isfinite(widths).all())
             entries.append(
                 {"class": name, "steps": steps, "rule": "law"}
                 | summary(some, errors)
                 | {
-                    "coverage_90": float((np.abs(errors) <= widths).mean()),
-                    "interval_width_median": float(np.median(np.exp(2 * widths))),
+                    "coverage_90": float((np.abs(errors) <= widths).mean()) if known else None,
+                    "interval_width_median": float(np.median(np.exp(2 * widths))) if known else None,
+                    "out_of_domain": sum(not h.in_domain for h in mine),
                 }
             )
             entries += [

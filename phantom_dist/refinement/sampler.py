@@ -4,15 +4,21 @@
     while (trial := ask(study)) is not None:
         tell(study, trial, gap=train(trial.params["learning_rate"]))
 
-The state is the study's trials and nothing else, so any Optuna storage keeps a search and continues it. The value of a
-trial is |g_T|; g_T itself and the outcome are user attributes. `root_search` places the trials; what is asked for while
-others run is trained together with them.
+The state is the study's trials and nothing else, so any Optuna storage keeps a search and continues it; what was
+running when a process died is given up by `abandon_running`. The value of a trial is |g_T|; g_T itself and the outcome
+are user attributes, which `record` sets, so that Optuna's own loop does as well and ends when the bracket is closed:
+
+    study.optimize(lambda trial: record(trial, gap=train(suggest(trial))))
+
+`root_search` places the trials; what is asked for while others run is trained together with them.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import optuna
@@ -26,8 +32,12 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.refinement.curve import Curve, Point, curve
 from phantom_dist.refinement.root_search import Ask, Bracket, Expected, NoRoot, next_step
 
+MOST_REPLICAS = 4
+"""Times the asked replicas, where the sign of a mean stays within two standard errors of 0."""
+
 LEARNING_RATE = "learning_rate"
 GAP, OUTCOME = "gap", "outcome"
+Seen = dict[float, list[tuple[float, Outcome]]]
 RANGE = FloatDistribution(1e-12, 1e6, log=True)
 """Of the learning rate: what a float can sensibly be. The search doesn't use its ends."""
 
@@ -40,7 +50,9 @@ class CriticalRateSampler(BaseSampler):
         slope_0: h'(0) = T κ > 0, logits.
         tolerance: largest relative width of the bracket.
         expected: a predicted η_c and its interval (low, rate, high), where there is a prediction.
-        replicas: trials at one learning rate that are averaged (noise of seeds); its gap is the mean of as many.
+        replicas: trials at one learning rate that are averaged (noise of seeds); its gap is the mean of at least so
+            many, and of up to four times as many where they leave the mean's sign open: an end of the bracket within
+            two standard errors of 0.
     """
 
     def __init__(
@@ -62,6 +74,9 @@ class CriticalRateSampler(BaseSampler):
             if len(finished.get(rate, [])) + running.count(rate) < self._replicas:
                 return rate
         known = self._curve(finished)
+        open_end = self._open_end(known, finished, running)
+        if open_end is not None:
+            return open_end
         taken = {point.learning_rate for point in known.points} | set(running)
         step = next_step(known, self._tolerance, expected=self._expected, together=len(set(running)) + 1)
         asked = step.learning_rates if isinstance(step, Ask) else ()
@@ -69,10 +84,24 @@ class CriticalRateSampler(BaseSampler):
 
     def result(self, study: Study) -> Bracket | NoRoot | None:
         """The closed bracket, or why there is none; None while the search goes on."""
-        step = next_step(self._curve(_rates(study)[0]), self._tolerance)
-        return None if isinstance(step, Ask) else step
+        finished, running = _rates(study)
+        known = self._curve(finished)
+        step = next_step(known, self._tolerance)
+        return None if isinstance(step, Ask) or self._open_end(known, finished, running) is not None else step
 
-    def _curve(self, finished: dict[float, list[tuple[float, Outcome]]]) -> Curve:
+    def _open_end(self, known: Curve, finished: Seen, running: Sequence[float]) -> float | None:
+        """An end of the bracket whose side is not settled by its replicas, and may have more of them."""
+        for end in (known.below, known.above):
+            if end is None or self._replicas < 2:
+                continue
+            gaps = [gap for gap, _ in finished[end.learning_rate]]
+            error = statistics.stdev(gaps) / math.sqrt(len(gaps))
+            enough = len(gaps) + running.count(end.learning_rate) >= MOST_REPLICAS * self._replicas
+            if abs(end.gap) < 2 * error and not enough:
+                return end.learning_rate
+        return None
+
+    def _curve(self, finished: Seen) -> Curve:
         points = [
             Point(
                 learning_rate=rate,
@@ -102,6 +131,27 @@ class CriticalRateSampler(BaseSampler):
         if rate is None:
             raise RuntimeError("this search asks for nothing more; see CriticalRateSampler.result")
         return {LEARNING_RATE: rate}
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """End `study.optimize` with the search.
+
+        Raises:
+            RuntimeError: the trial was told without its gap, so that its side of the root is not known.
+        """
+        if state is not TrialState.COMPLETE:
+            return
+        if OUTCOME not in trial.user_attrs:
+            raise RuntimeError(
+                f"trial {trial.number} was told |g_T| alone, which doesn't say on which side of the root it is; "
+                "use `record` in the objective, or `tell` of phantom_dist.refinement.sampler"
+            )
+        if self.result(study) is not None:
+            with suppress(
+                RuntimeError
+            ):  # nothing to stop: the trial was told from outside of `study.optimize`
+                study.stop()
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -140,29 +190,51 @@ def tell(study: Study, trial: Trial, *, gap: float, outcome: Outcome | None = No
         gap: g_T, logits; NaN where training left the finite numbers.
         outcome: None: committed or kinematic by the gap's sign, diverged where it is not finite.
     """
+    study.tell(trial, record(trial, gap=gap, outcome=outcome))
+
+
+def suggest(trial: Trial) -> float:
+    """The learning rate of a trial, within an objective."""
+    return trial.suggest_float(LEARNING_RATE, RANGE.low, RANGE.high, log=True)
+
+
+def record(trial: Trial, *, gap: float, outcome: Outcome | None = None) -> float:
+    """Keep g_T and the outcome with a trial (as `tell` takes them); the value that its objective returns, |g_T|."""
     if outcome is None:
         outcome = Outcome.COMMITTED if gap > 0 else Outcome.KINEMATIC
         outcome = outcome if math.isfinite(gap) else Outcome.DIVERGED
     trial.set_user_attr(GAP, gap if math.isfinite(gap) else None)
     trial.set_user_attr(OUTCOME, outcome.value)
-    study.tell(trial, abs(gap) if math.isfinite(gap) else 1e9)  # Optuna takes no value that is not finite
+    return abs(gap) if math.isfinite(gap) else 1e9  # Optuna takes no value that is not finite
 
 
-def _rates(study: Study) -> tuple[dict[float, list[tuple[float, Outcome]]], list[float]]:
+def abandon_running(study: Study) -> int:
+    """Give up the trials that a dead process left running, so that their rates are asked for again; how many.
+
+    Optuna can't tell them from those that another process is training; call it when there is none.
+    """
+    left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in left:
+        study.tell(trial.number, state=TrialState.FAIL)
+    return len(left)
+
+
+def _rates(study: Study) -> tuple[Seen, list[float]]:
     """(gap, outcome) of finished trials by learning rate, and the learning rates of running ones."""
-    finished: dict[float, list[tuple[float, Outcome]]] = {}
+    finished: Seen = {}
     running: list[float] = []
     trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False)
     for trial in trials:
         rate = trial.params.get(LEARNING_RATE)
         if rate is None:
             continue
-        if trial.state is TrialState.RUNNING:
-            running.append(rate)
-        elif trial.state is TrialState.COMPLETE and OUTCOME in trial.user_attrs:
+        if OUTCOME in trial.user_attrs and trial.state in (TrialState.COMPLETE, TrialState.RUNNING):
+            # A running one that has its gap is about to be told, or its process died just then.
             gap = trial.user_attrs[GAP]
             seen = (math.nan if gap is None else gap, Outcome(trial.user_attrs[OUTCOME]))
             finished.setdefault(rate, []).append(seen)
+        elif trial.state is TrialState.RUNNING:
+            running.append(rate)
     return finished, running
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from phantom_dist.core.trial import Problem
+from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.groups import BY_NAME
 from phantom_dist.law.law import Law
@@ -17,6 +19,7 @@ GROUPS = ("gap", "bend", "last", "earlier", "length", "overlap", "odds")
 """The law's groups that residuals are drawn against; the others are squares and products of these."""
 
 HELD_OUT, CALIBRATED, NEW = "architecture left out", "in the calibration", "not in the calibration"
+OUTSIDE = "outside the law's domain"
 
 
 def law_of(location: str | os.PathLike[str]) -> tuple[Law, str]:
@@ -25,7 +28,9 @@ def law_of(location: str | os.PathLike[str]) -> tuple[Law, str]:
     return (read_law(own), "law.json of the run") if own.is_file() else (read_law(), "the shipped law")
 
 
-def predictions(law: Law, entries: Iterable[Mapping[str, Any]], probes: Iterable[Row]) -> list[Row]:
+def predictions(
+    law: Law, entries: Iterable[Mapping[str, Any]], probes: Iterable[Row], problems: Mapping[str, Problem]
+) -> list[Row]:
     """One row for each measured critical rate that the law has a prediction for.
 
     A problem that the law was fitted to is predicted by the law without its architecture, as stored with it; any
@@ -35,6 +40,10 @@ def predictions(law: Law, entries: Iterable[Mapping[str, Any]], probes: Iterable
         law: the law.
         entries: as `critical_rates` gives them.
         probes: rows of `probes/`.
+        problems: those of the run's sweeps, by key.
+
+    Returns:
+        the entries with `predicted`, `low`, `high`, `known` (how the prediction was made) and the law's groups.
     """
     calibrated = {(row["problem"], row["weights"]): row for row in law.rows}
     by_problem = {row["problem"]: row for row in probes}
@@ -49,8 +58,10 @@ def predictions(law: Law, entries: Iterable[Mapping[str, Any]], probes: Iterable
             source, how = known, HELD_OUT
             rate, interval = known["held_out_eta_c"], known["held_out_interval"]
         elif probe["path_rates"] is not None:
-            source, how = probe, CALIBRATED if probe["weights"] in models else NEW
-            said = law.predict(probe)
+            problem = problems.get(entry["problem"])
+            said = law.predict(probe if problem is None else as_asked(probe, problem))
+            how = OUTSIDE if not said.in_domain else CALIBRATED if probe["weights"] in models else NEW
+            source = probe
             rate, interval = said.eta_c, said.interval
         else:
             continue

@@ -16,7 +16,7 @@ from phantom_dist.reports.predictions import law_of, predictions
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.verdict import frozen, jumps, verdict
-from phantom_dist.spec import tolerance_of
+from phantom_dist.spec import expand, tolerance_of
 from phantom_dist.traces import directory_and_sweeps
 
 
@@ -61,7 +61,7 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
         trials=trials,
         traces=directory.traces(),
         critical_rates=rates,
-        predictions=predictions(law, rates, probes),
+        predictions=predictions(law, rates, probes, {p.key: p for spec in specs for p in expand(spec)}),
         law=name,
         lora=None if law.lora_classes is None else law.lora_classes.verdict,
         titles=directory.read_state().get("models", {}),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.reports.predictions import CALIBRATED, HELD_OUT, NEW
+from phantom_dist.reports.predictions import CALIBRATED, HELD_OUT, NEW, OUTSIDE
 from phantom_dist.reports.rows import Row, Rows
 
 
@@ -165,6 +165,7 @@ _KNOWN = {
     HELD_OUT: "predicted with their architecture left out",
     CALIBRATED: "of a model that is in the calibration",
     NEW: "of a model that is not in the calibration",
+    OUTSIDE: "outside the law's domain (intervals doubled, no guarantee)",
 }
 
 

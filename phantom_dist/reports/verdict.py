@@ -83,9 +83,8 @@ def verdict(found: dict[str, Jumps], readout: Frozen) -> str:
     )
     if not jumped or full is None:
         if beside:
-            return (
-                f"No jump under full fine-tuning; under LoRA jumps occur {same}: they need no moving readout."
-            )
+            need = ": they need no moving readout" if readout.identical == readout.trials else ""
+            return f"No jump under full fine-tuning; under LoRA jumps occur {same}{need}."
         return (
             "No jump was seen, so there is nothing to judge; larger learning rates reach the region of jumps."
         )
@@ -97,5 +96,5 @@ def verdict(found: dict[str, Jumps], readout: Frozen) -> str:
         return f"Not all jumps are phantoms: {measured}" + (f", and jumps occur {same}." if beside else ".")
     if beside and readout.identical == readout.trials:
         return f"The jumps are phantoms of the readout: {measured}, and they persist {same}."
-    alone = "no LoRA jump with a frozen readout stands beside them"
+    alone = f"jumps occur {same}" if beside else "no LoRA jump with a frozen readout stands beside them"
     return f"The jumps look like phantoms of the readout: {measured}; {alone}."

@@ -72,6 +72,7 @@ def table(entries: list[dict[str, Any]]) -> Table:
         "worst",
         "90 % intervals cover",
         "upper / lower end",
+        "out of domain",
     ):
         shown.add_column(column, justify="right")
     for entry in entries:
@@ -86,6 +87,7 @@ def table(entries: list[dict[str, Any]]) -> Table:
             *(percent(entry[f"architecture_error_{which}"]) for which in ("median", "max")),
             percent(entry["coverage_90"]) if law else "",
             f"{entry['interval_width_median']:.3f}" if law else "",
+            str(entry["out_of_domain"]) if law else "",
             end_section=entry["rule"] == RANGE_TEST,
         )
     return shown
@@ -277,13 +279,17 @@ def median(values: list[int | None]) -> float | None:
 
 
 def main() -> None:
-    """Validate and print; the last line is one JSON object, its figures those of the worst class and T."""
+    """Validate and print; the last line is one JSON object, its figures those of the worst class and T.
+
+    `coverage_90`: of the class that is furthest from 90 % over all its T.
+    """
     law = read_law()
     held = [h for members in by_class(law.rows).values() for h in leave_one_out(members)]
     ramped = json.loads(range_test.STORED.read_text())
     rules = {**RULES, RANGE_TEST: power_law(lambda row: math.log(ramped[row["problem"]]))}
     entries = validate(held, lambda name: console.print(f"[dim]{name} done[/dim]"), rules)
     console.print(table(entries))
+    console.print(f"pairs without a critical rate, by reason: {law.dropped or 'none'}")
     console.print(one_or_many(held, law.rows))
     mine = [entry for entry in entries if entry["rule"] == "law"]
     worst = {
@@ -318,7 +324,10 @@ def main() -> None:
             | {
                 "coverage_90": min(coverage.values(), key=lambda value: -abs(value - 0.9)),
                 "coverage_90_by_class": coverage,
-                "pairs_dropped": sum(law.provenance["dropped"].values()),
+                "coverage_90_by_class_and_T": {
+                    f"{e['class']}, {e['steps']}": round(e["coverage_90"], 4) for e in mine
+                },
+                "pairs_dropped": sum(law.dropped.values()),
                 "rows": len(law.rows),
                 "trial_steps_to_1pct": {way: median(v[0.01]) for way, v in found.items()},
                 "trial_steps_to_0.1pct": {way: median(v[0.001]) for way, v in found.items()},

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 import phantom_dist
-from phantom_dist.campaign.calibrate import PROBED
+from phantom_dist.campaign.calibrate import PROBED, measurement_of
 from phantom_dist.campaign.cost import path_seconds
+from phantom_dist.campaign.fit import _merged
 from phantom_dist.campaign.plan import plan
-from phantom_dist.campaign.suffices import lora_rows
+from phantom_dist.campaign.suffices import SETTINGS, lora_rows
 from phantom_dist.core.errors import InputError
+from phantom_dist.core.trial import Lora
 from phantom_dist.law.file import read_law
 from phantom_dist.refinement.critical_rate import WHICH
 from phantom_dist.spec import load_contexts
@@ -90,7 +92,79 @@ def test_a_prior_is_built_on_and_nothing_is_calibrated_twice(directory, law_file
     assert (result["rows"], result["new_rows"]) == (6, 0)
     before, after = read_law(law_file), read_law(tmp_path / "more.json")
     assert after.classes == before.classes
-    assert after.provenance["prior_sha256"] == before.provenance["calibration_sha256"]
+    assert after.provenance["prior"]["calibration_sha256"] == before.provenance["calibration_sha256"]
+
+
+def test_what_is_measured_twice_counts_once_whatever_its_context_is_called(directory, law_file, tmp_path):
+    spec = directory_and_sweep(directory)[1].model_dump(mode="json", exclude_none=True)
+    spec["contexts"] = [context | {"id": f"my-{context['id']}"} for context in spec["contexts"]]
+    spec["models"] = MODELS[:1]
+    phantom_dist.run(spec, tmp_path / "again", executor="inprocess")
+    out = tmp_path / "law.json"
+    both = phantom_dist.fit([directory, tmp_path / "again", directory], out=out, alone=True)
+    assert (both["rows"], both["new_rows"]) == (6, 6)
+    more = phantom_dist.fit([tmp_path / "again"], out=out, prior=law_file)
+    assert (more["rows"], more["new_rows"]) == (6, 0)
+
+
+def test_other_weights_under_the_same_name_are_another_measurement(law_file):
+    row = read_law(law_file).rows[0]
+    assert measurement_of(row) == measurement_of(dict(row))
+    for change in ({"weights": "other"}, {"steps": 9}, {"target": " x"}, {"gap_0": row["gap_0"] - 0.1}):
+        assert measurement_of({**row, **change}) != measurement_of(row)
+
+
+def test_a_bracket_of_a_coarse_grid_measures_nothing(directory, law_file, tmp_path):
+    spec = directory_and_sweep(directory)[1].model_dump(mode="json", exclude_none=True)
+    rate = read_law(law_file).rows[0]["eta_c"]
+    spec |= {"models": MODELS[:1], "learning_rates": {"log": [rate / 3, rate * 3, 5]}}
+    phantom_dist.run(spec, tmp_path / "grid", executor="inprocess")
+    result = phantom_dist.fit([tmp_path / "grid"], out=tmp_path / "law.json", prior=law_file)
+    assert result["new_rows"] == 0
+    assert result["dropped"]["bracket_wider_than_5_percent"] >= 1
+    law = read_law(tmp_path / "law.json")
+    assert law.dropped == result["dropped"]
+    phantom_dist.fit([], out=tmp_path / "next.json", prior=tmp_path / "law.json")
+    assert read_law(tmp_path / "next.json").dropped == law.dropped, "what the prior dropped is not forgotten"
+
+
+def test_adapters_in_other_places_than_the_calibrated_are_out_of_domain():
+    context, lora = CONTEXTS["guilt"], {"rank": 4, "alpha": 8}
+    whole, few = (
+        phantom_dist.predict(
+            "zoo:llama-a", [context], method="lora", optimizer="adamw", lora=Lora(**lora, targets=targets)
+        )["predictions"][0]
+        for targets in ("attention", ("q_proj", "v_proj"))
+    )
+    assert whole["in_domain"], whole["reason"]
+    assert "not calibrated with adapters q_proj,v_proj" in few["reason"]
+
+
+def test_one_step_of_lora_is_predicted_out_of_domain():
+    (entry,) = phantom_dist.predict(
+        "zoo:gpt2-a", [CONTEXTS["guilt"]], method="lora", optimizer="adamw", steps=1
+    )["predictions"]
+    assert entry["eta_c"] is not None
+    assert "length" in entry["reason"]
+
+
+def test_searches_that_failed_for_no_reason_of_the_models_say_nothing_of_lora(directory, monkeypatch):
+    from phantom_dist.campaign import suffices
+
+    entries = [
+        {"method": "lora", "kappa": 1.0, "reason": reason, "problem": "p", "bracket": None}
+        for reason in ("error", "out_of_memory", "search_not_finished")
+    ]
+    monkeypatch.setattr(suffices, "critical_rates_of", lambda *_: entries)
+    assert lora_rows([directory]) == []
+
+
+def test_a_smaller_count_does_not_replace_a_larger_one():
+    settings = dict.fromkeys(SETTINGS)
+    ten, four = ({"weights": "w", **settings, "contexts": n, "sufficient": n} for n in (10, 4))
+    other = four | {"lora_targets": "q_proj,v_proj"}
+    assert _merged([ten], [four, other]) == [ten, other]
+    assert _merged([four], [ten]) == [ten]
 
 
 def test_the_shipped_law_holds_what_a_run_measures(directory):
@@ -152,7 +226,8 @@ def test_predict_says_whether_lora_suffices_and_on_what_evidence():
     assert said["class"] is None
     assert said["reason"].startswith("The data show no two classes")
     assert evidence["contexts"] == evidence["sufficient_contexts"] + sum(evidence["reasons"].values())
-    assert sum(evidence["confusion"].values()) == evidence["contexts"]
+    assert evidence["steps"] == 8, "searches with the T that is asked about alone count"
+    assert sum(evidence["confusion"].values()) > evidence["contexts"]
     assert evidence["outside_calibration"] == []
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phantom_dist.core.measurement import Trial
+from phantom_dist.core.measurement import PathProbe, Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Optimizer, Problem, Schedule
 from phantom_dist.engines import SingleEngine
@@ -243,6 +243,30 @@ def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimi
     assert path is not None
     (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
     assert abs(result.trace[-1].logit_gap) < 0.02 * abs(result.trace[0].logit_gap)
+
+
+@pytest.mark.parametrize(("method", "optimizer"), CLASSES)
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_trainings_of_fewer_steps_than_points_have_a_path_too(loaded, method, optimizer, steps):
+    """Under LoRA two points would be one and the same; the gap that is left says how far off the answer is."""
+    origin = probe_path(loaded, problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"]))
+    path = origin.path
+    assert path is not None
+    assert len(path.learning_rates) >= 3, "the law's groups take the last three"
+    assert path.trial_steps <= 4 + 1e-9
+    (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
+    assert abs(result.trace[-1].logit_gap) < 0.05 * abs(result.trace[0].logit_gap)
+
+
+@pytest.mark.parametrize(("end_odds", "expected"), [(-1.0, -0.1 / 2.0), (-4.0, -PathProbe.MOST)])
+def test_an_end_where_the_walk_says_nothing_of_its_slope_is_no_perfect_end(end_odds, expected):
+    """The whole way's mean slope takes over; where ℓ didn't rise either, the correction is the largest."""
+    own = object.__new__(path_module._Probe)
+    own._walk = SgdWalk(made(Optimizer(name="sgd"), 8), torch.zeros(1))
+    own._walk.points = [Point(0.0, -3.0, -2.0), Point(0.9, end_odds - 0.01, -0.5)]
+    correction = own._newton(Point(1.0, end_odds, 0.1), slope=-0.7)
+    assert correction == pytest.approx(expected)
+    assert own._newton(Point(1.0, end_odds, -0.1), slope=-0.7) == pytest.approx(-expected)
 
 
 def test_momentum_and_schedules_are_walked_as_they_are_trained(loaded):

@@ -8,9 +8,10 @@ import math
 import pytest
 
 from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.law.domain import domain_of
 from phantom_dist.law.file import read_law, write_law
 from phantom_dist.law.law import LEVEL, WIDENED, fit_law
-from phantom_dist.law.validation import RULES, leave_one_out, summary, validate
+from phantom_dist.law.validation import RULES, Held, beats_core, leave_one_out, summary, validate
 from tests.law.rows import rows
 
 
@@ -38,10 +39,13 @@ def test_it_predicts_with_an_interval(law):
         ({"steps": 1024}, "length"),
         ({"overlap_0": 0.05}, "overlap"),
         ({"log_odds_0": -60.0}, "odds"),
-        ({"parameters": 10**12}, "ln parameters"),
+        ({"parameters": 10**12}, "parameters: 1e+12; the nearest calibrated model has 1.2e+04"),
+        ({"parameters": 100}, "parameters: 100; the nearest calibrated model has 1e+03"),
         ({"weight_decay": 0.1}, "weight_decay 0.1"),
         ({"momentum": 0.9}, "momentum 0.9"),
         ({"schedule": "cosine"}, "schedule cosine"),
+        ({"warmup_steps": 2}, "warmup_steps 2"),
+        ({"epsilon": 1e-4}, "epsilon 0.0001"),
         ({"precision": "bfloat16"}, "precision bfloat16"),
     ],
 )
@@ -55,8 +59,34 @@ def test_outside_its_domain_it_says_so_and_widens(law, change, word):
         assert width[1] == pytest.approx(WIDENED * width[0])
 
 
-@pytest.mark.parametrize("change", [{"lora_rank": 16}, {"lora_alpha": 64.0}])
-def test_adapters_of_another_rank_or_scale_are_outside_of_its_domain(change):
+def test_a_size_between_those_that_were_calibrated_is_outside_too():
+    """Models of a thousand parameters and of ten million say nothing of one of a hundred thousand."""
+    made = [
+        row | {"parameters": 10**7 if row["model"] == "m0" else row["parameters"]}
+        for row in rows(models=12, contexts=6)
+    ]
+    known = fit_law(made)
+    assert known.predict(made[0] | {"parameters": 2 * 10**7}).in_domain
+    assert "parameters: 3e+05" in known.predict(made[0] | {"parameters": 300_000}).reason
+
+
+def test_a_path_that_did_not_close_is_outside():
+    """Its last correction is cut: how large it would have been isn't known, and no interval allows for that."""
+    made = rows(models=12, contexts=6)
+    wide = [row | {"path_rates": [1.0, 1.0, math.exp((-1) ** n * 0.2)]} for n, row in enumerate(made[:2])]
+    known = fit_law([*wide, *made[2:]])
+    assert "the path did not close" in known.predict(wide[0]).reason
+    assert known.predict(made[3]).in_domain
+
+
+def test_a_group_that_the_closure_uses_bounds_the_domain(law):
+    rows_ = rows(models=12, contexts=6)
+    assert "bend" not in domain_of(rows_).ranges
+    assert "bend" in domain_of(rows_, ("bend",)).ranges
+
+
+@pytest.mark.parametrize("change", [{"lora_rank": 16}, {"lora_alpha": 64.0}, {"adapters": "q_proj,v_proj"}])
+def test_adapters_of_another_rank_scale_or_place_are_outside_of_its_domain(change):
     plain = rows(models=12, contexts=6, method="lora", optimizer="adamw")
     made = [row | {"lora_rank": 4, "lora_alpha": 8.0} for row in plain]
     known, row = fit_law(made), made[0]
@@ -96,7 +126,7 @@ def test_it_comes_back_from_its_file_as_it_was(law, tmp_path):
         ("{", "no law file"),
         ("[]", "no law file"),
         ('{"format": 1}', "no law file"),
-        ('{"format": 99}', "format 99; this version reads up to 1"),
+        ('{"format": 99}', "format 99; this version reads up to 2"),
     ],
 )
 def test_a_file_that_is_no_law_is_named(tmp_path, text, message):
@@ -118,6 +148,45 @@ def test_a_missing_file_and_an_unwritable_place_are_named(law, tmp_path):
 def test_two_models_are_too_few():
     with pytest.raises(InputError, match="at least 3 models; found 2"):
         fit_law(rows(models=2))
+
+
+def test_a_law_without_intervals_is_plain_json_and_its_validation_says_so(tmp_path):
+    few = fit_law(rows(models=5))
+    write_law(few, tmp_path / "law.json")
+    text = (tmp_path / "law.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["classes"]["full sgd"]["interval"] is None
+    assert read_law(tmp_path / "law.json").classes == few.classes
+    entry = next(e for e in validate(leave_one_out(few.rows)) if e["rule"] == "law")
+    assert (entry["coverage_90"], entry["interval_width_median"]) == (None, None)
+
+
+def test_a_file_of_format_1_is_read_as_it_was_meant(law, tmp_path):
+    """Settings and sizes stood beside the domain, and no interval was an infinite one."""
+    now = law.to_json()
+    old = now | {"format": 1, "classes": {}}
+    for name, item in now["classes"].items():
+        sizes = [math.log(row["parameters"]) for row in law.rows]
+        old["classes"][name] = item | {
+            "domain": item["domain"]["ranges"] | {"ln parameters": (min(sizes), max(sizes))},
+            "settings": [
+                {k: s[k] for k in ("momentum", "weight_decay", "schedule", "precision")}
+                for s in item["domain"]["settings"]
+            ],
+        }
+    (tmp_path / "law.json").write_text(json.dumps(old))
+    assert read_law(tmp_path / "law.json").classes == law.classes
+    for item in old["classes"].values():
+        item["interval"]["quantile"] = math.inf
+    (tmp_path / "law.json").write_text(json.dumps(old))
+    assert all(item.interval is None for item in read_law(tmp_path / "law.json").classes.values())
+
+
+def test_a_law_that_only_fits_what_it_saw_does_not_beat_the_core():
+    some = rows(models=8, contexts=6)
+    worse = [Held(row, 2 * math.log(row["eta_c"] / row["path_rates"][-1]), 0.1, True) for row in some]
+    better = [Held(row, 0.5 * math.log(row["eta_c"] / row["path_rates"][-1]), 0.1, True) for row in some]
+    assert not beats_core(worse)
+    assert beats_core(better)
 
 
 def test_validation_leaves_the_architecture_out_of_everything():

@@ -42,16 +42,25 @@ def test_it_stands_on_what_it_says(law, problems):
     measured = [{key: value for key, value in row.items() if key not in HELD_OUT} for row in law.rows]
     digest = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
     assert law.provenance["calibration_sha256"] == digest
-    assert law.provenance["dropped"] == {}
+    assert law.dropped == {}
     zoo = [row for row in law.rows if row["model"].startswith("zoo:")]
     assert {row["problem"] for row in zoo} == set(problems), "every pair of every model, none left out"
     assert len(law.rows) - len(zoo) == 60
 
 
 def test_fitting_it_again_gives_it_again(law):
-    assert {n: c.closure.groups for n, c in fit_law(law.rows).classes.items()} == {
-        n: c.closure.groups for n, c in law.classes.items()
-    }
+    """Up to rounding: sums are added up in another order on another processor."""
+    again = fit_law(law.rows)
+    assert again.classes.keys() == law.classes.keys()
+    for name, known in law.classes.items():
+        new = again.classes[name]
+        assert (new.closure.groups, new.domain, new.models, new.rows) == (
+            known.closure.groups, known.domain, known.models, known.rows,
+        )  # fmt: skip
+        assert new.closure.weights == pytest.approx(known.closure.weights, rel=1e-6)
+        assert new.closure.constant == pytest.approx(known.closure.constant, rel=1e-6)
+        assert new.interval.weights == pytest.approx(known.interval.weights, rel=1e-6)
+        assert new.interval.quantile == pytest.approx(known.interval.quantile, rel=1e-6)
 
 
 def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):

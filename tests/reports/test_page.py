@@ -220,6 +220,11 @@ def test_jumps_are_judged_in_one_sentence() -> None:
     assert "look like phantoms" in verdict({"full": found(0.9), "lora": found(1.0)}, changed)
     assert "No jump under full" in verdict({"full": none, "lora": found(1.0)}, same)
     assert "nothing to judge" in verdict({"full": none, "lora": none}, same)
+    # What isn't so for every LoRA trial is not concluded from, but counted.
+    assert "need no moving readout" in verdict({"full": none, "lora": found(1.0)}, same)
+    assert "need no moving readout" not in verdict({"full": none, "lora": found(1.0)}, changed)
+    some = verdict({"full": found(0.9), "lora": found(1.0)}, changed)
+    assert f"bit-identical in {changed.identical} of {changed.trials}" in some
 
 
 def test_the_verdict_stands_on_the_page(page: str, tiny_run: RunTables) -> None:

@@ -5,7 +5,7 @@
    gives ℓ along the way, the points give g as a function of ℓ, and so the rate at which g = 0 after T steps.
 3. Walk all T steps at that rate, look at the gap there (one forward pass), and correct the rate by Newton's step.
 
-No number is fitted but the three of `first_rate`, which only place the points. Our reconstruction, not the paper's.
+No number is fitted but the four of `first_rate`, which only place the points. Our reconstruction, not the paper's.
 """
 
 from __future__ import annotations
@@ -34,9 +34,6 @@ LARGEST_CHANGE = 1.3
 Once a point has g > 0 the crossing lies between points, and the rate may fall further than that."""
 
 LARGEST_FALL = 3.0
-
-LARGEST_CORRECTION = 0.2
-"""Of ln rate by the last Newton step."""
 
 GAP_SLOPES = (0.5, 2.0)
 """Range of dg/dℓ that is believed; it is 1 where the competitor keeps its share of what the target leaves."""
@@ -122,9 +119,15 @@ class _Probe:
         problem, walk, steps = self._problem, self._walk, self._problem.steps
         rate = first_rate(problem, self._origin, self._adapters_rms())
         rates = [rate]
+        measured: set[tuple[int, float]] = set()
         for number, share in enumerate(shares(problem)):
-            moved, course = walk.state(rate, walk.step_at(share))
-            self._measure(moved, course.way[-1])
+            place = walk.step_at(share), rate
+            if (
+                place not in measured
+            ):  # T = 1 and 2 have fewer steps than shares, and a point twice says nothing more
+                moved, course = walk.state(rate, place[0])
+                self._measure(moved, course.way[-1])
+                measured.add(place)
             # LoRA's first point was reached without its second factor moving: what it says of ℓ is too little.
             if number > 0 or problem.method == "full":
                 rate = self._solve(rate)
@@ -166,14 +169,16 @@ class _Probe:
         return rate
 
     def _newton(self, end: Point, slope: float) -> float:
-        """Δ ln rate, from the gap at the end of a walk and dℓ/d ln rate there."""
-        if slope <= 0:
-            return 0.0
+        """Δ ln rate, from the gap at the end of a walk and dℓ/d ln rate there; the largest where that says nothing."""
         last, (low, high) = self._walk.points[-1], GAP_SLOPES
+        if slope <= 0:  # extrapolated, ∇ℓ has turned; the whole way's mean slope is measured
+            slope = end.log_odds - self._walk.points[0].log_odds
+        if slope <= 0:
+            return math.copysign(PathProbe.MOST, -end.gap)
         rise = end.log_odds - last.log_odds
         # Too close to each other, two points say nothing of a slope.
         per_odds = min(high, max(low, (end.gap - last.gap) / rise)) if abs(rise) > 0.05 else 1.0
-        return min(LARGEST_CORRECTION, max(-LARGEST_CORRECTION, -end.gap / (per_odds * slope)))
+        return min(PathProbe.MOST, max(-PathProbe.MOST, -end.gap / (per_odds * slope)))
 
     def _measure(self, moved: Tensor, way: float) -> None:
         """Measure a point: one forward and one backward pass."""

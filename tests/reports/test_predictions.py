@@ -1,0 +1,27 @@
+"""The law's predictions beside a run's rates: which of them the scope guard stands behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from phantom_dist.law.law import fit_law
+from phantom_dist.reports.predictions import CALIBRATED, NEW, OUTSIDE, predictions
+from tests.law.rows import rows
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [
+        ({}, CALIBRATED),
+        ({"weights": "of another model"}, NEW),
+        ({"momentum": 0.9}, OUTSIDE),
+        ({"weights": "of another model", "gap_0": -30.0}, OUTSIDE),
+    ],
+)
+def test_a_prediction_says_what_it_stands_on(change, known):
+    made = rows(models=12, contexts=6)
+    law, probe = fit_law(made), made[0] | {"problem": "asked"} | change
+    (found,) = predictions(law, [{"problem": "asked", "eta_c": 1.0}], [probe], {})
+    said = law.predict(probe)
+    assert found["known"] == known
+    assert (found["predicted"], found["low"], found["high"]) == (said.eta_c, *said.interval)
