@@ -109,6 +109,19 @@ class Run:
             "critical_rates": critical_rates_of(specs, self._directory.probes().to_pylist(), rows),
         }
 
+    def studies(self, storage: str | os.PathLike[str] | None = None) -> Any:
+        """The searches as Optuna studies, by name: in memory, in a journal (a path), or in an Optuna storage (a URL).
+
+        Raises:
+            InputError: no search has begun, or the storage can't be used.
+            StoreError: the journal can't be written.
+        """
+        from phantom_dist.refinement.studies import studies
+
+        _, specs = directory_and_sweeps(self.location)
+        rows = self._directory.trials().to_pylist()
+        return studies(specs, self._directory.probes().to_pylist(), rows, storage)
+
     # -- to look at -------------------------------------------------------------------------------------------------
 
     def figure(self, name: str) -> Any:

@@ -351,6 +351,31 @@ def report(
     )
 
 
+@app.command(
+    rich_help_panel=SHOWING,
+    epilog=examples("studies runs/quickstart --out studies.log"),
+)
+def studies(
+    directory: Directory,
+    out: Annotated[
+        str, typer.Option(metavar="FILE|URL", help="a journal to write, or an Optuna storage (sqlite:///…)")
+    ] = "studies.log",
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's searches as Optuna studies, for optuna-dashboard.
+
+    They are a copy of what `trials/` holds, one study for each critical rate that is searched for:
+    `optuna-dashboard studies.log` shows them.
+    """
+
+    def work() -> dict[str, Any]:
+        from phantom_dist.notebook import open_run
+
+        return {"storage": out, "studies": sorted(open_run(directory).studies(out))}
+
+    answer(work, lambda result: f"{len(result['studies'])} studies: {result['storage']}", as_json=as_json)
+
+
 archive = typer.Typer(
     help="Publish runs as a data set that others can open, cite and check.", no_args_is_help=True
 )

@@ -205,7 +205,12 @@ def record(trial: Trial, *, gap: float, outcome: Outcome | None = None) -> float
         outcome = outcome if math.isfinite(gap) else Outcome.DIVERGED
     trial.set_user_attr(GAP, gap if math.isfinite(gap) else None)
     trial.set_user_attr(OUTCOME, outcome.value)
-    return abs(gap) if math.isfinite(gap) else 1e9  # Optuna takes no value that is not finite
+    return size(gap)
+
+
+def size(gap: float | None) -> float:
+    """|g_T|, the value of a trial; what is not finite, which Optuna doesn't take, is larger than anything real."""
+    return abs(gap) if gap is not None and math.isfinite(gap) else 1e9
 
 
 def abandon_running(study: Study) -> int:
