@@ -58,8 +58,8 @@ def main(count: int) -> None:
                 "trial_steps": max(costs),
             }
             print(
-                f"{entry['class']:11} T = {steps:3}: {entry['seconds']:5.1f} s a context (most {entry['most_seconds']:.1f}), "
-                f"{entry['trial_steps']:.3g} trial-steps"
+                f"{entry['class']:11} T = {steps:3}: {entry['seconds']:5.1f} s a context "
+                f"(most {entry['most_seconds']:.1f}), {entry['trial_steps']:.3g} trial-steps"
             )
             results.append(entry)
     print(json.dumps(results))
