@@ -15,7 +15,7 @@ import phantom_dist
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.law.file import read_law
 from phantom_dist.spec import from_yaml
-from phantom_dist.traces import RunDirectory, Store
+from phantom_dist.traces import RunDirectory, Store, directory_and_sweeps
 
 pytestmark = pytest.mark.ray
 
@@ -70,6 +70,25 @@ def test_a_sweeps_name_and_its_contexts_ids_are_no_paths(name):
     for wrong in (sweep | {"name": name}, sweep | {"contexts": [context | {"id": name}]}):
         with pytest.raises(InputError):
             phantom_dist.plan(wrong)
+
+
+def test_a_stored_sweep_names_no_file_of_ours(tmp_path):
+    """Its contexts' file would be read here, and what it holds could show in a message."""
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("password: hunter2\n")
+    for text in ("../secret.yaml", str(secret)):
+        folder = tmp_path / "run"
+        folder.mkdir(exist_ok=True)
+        (folder / "plan.parquet").touch()
+        (folder / "sweep.yaml").write_text(f"name: s\nmodels: zoo:gpt2-a\ncontexts: {text}\n")
+        for read in (
+            phantom_dist.status,
+            directory_and_sweeps,
+            lambda it: phantom_dist.open_run(it).studies(),
+        ):
+            with pytest.raises(InputError, match="a stored sweep holds its contexts") as error:
+                read(folder)
+            assert "hunter2" not in str(error.value)
 
 
 def test_files_of_strangers_are_data(bomb, tmp_path):

@@ -28,9 +28,7 @@ def read_sweeps(archive: Path, names: list[str]) -> tuple[list[SweepSpec], list[
     for name in names:
         if name.startswith("sweeps/"):
             try:
-                specs.append(
-                    from_yaml((archive / name).read_text(encoding="utf-8"), source=name, folder=archive)
-                )
+                specs.append(from_yaml((archive / name).read_text(encoding="utf-8"), source=name))
             except (InputError, UnicodeDecodeError) as error:
                 wrong.append(problem(name, f"is no sweep: {error}"))
     if not specs and not wrong:

@@ -29,17 +29,22 @@ def load(sweep: str | Path | Mapping[str, Any] | SweepSpec) -> SweepSpec:
     return _check(read(path), folder=path.parent, name=path.stem)
 
 
-def from_yaml(text: str, *, source: str = "sweep", folder: str | Path = ".") -> SweepSpec:
-    """The sweep that YAML text holds; `source` names it in messages, contexts files are relative to `folder`.
+def from_yaml(text: str, *, source: str = "sweep", folder: str | Path | None = None) -> SweepSpec:
+    """The sweep that YAML text holds; `source` names it in messages.
+
+    Contexts files are relative to `folder`. None: a stored sweep, which holds its contexts; one that names a file is
+    refused, for it may be a stranger's, and the file would be one of ours.
 
     Raises:
         InputError: as `load`.
     """
-    return _check(read_text(text, source=source), folder=Path(folder), name="sweep")
+    return _check(
+        read_text(text, source=source), folder=None if folder is None else Path(folder), name="sweep"
+    )
 
 
-def _check(document: Document, *, folder: Path, name: str) -> SweepSpec:
+def _check(document: Document, *, folder: Path | None, name: str) -> SweepSpec:
     if isinstance(document.data, dict):
         fallback = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._") or "sweep"
         document = replace(document, data={"name": fallback} | document.data)
-    return check(SweepSpec, document, context={"folder": str(folder)})
+    return check(SweepSpec, document, context={"folder": None if folder is None else str(folder)})

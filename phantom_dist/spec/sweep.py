@@ -86,7 +86,10 @@ def _inline(value: Any, info: ValidationInfo) -> Any:
     """Replace the path of a contexts file, relative to the sweep file, by what the file holds."""
     if not isinstance(value, str):
         return as_tuple(value)
-    path = Path((info.context or {}).get("folder", ".")) / value
+    folder = (info.context or {}).get("folder", ".")
+    if folder is None:
+        raise ValueError("a stored sweep holds its contexts and names no file")
+    path = Path(folder) / value
     if not path.is_file():
         raise ValueError(f"there is no contexts file {str(path)!r}; the path is relative to the sweep file")
     return load_contexts(path)
