@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +35,7 @@ from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, train_task
 from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases
+from phantom_dist.traces.process import this_process
 
 Row = dict[str, Any]
 Observer = Callable[[Progress], None]
@@ -332,8 +331,7 @@ class Campaign:
         self._directory.write_state(
             {
                 "state": state,
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
+                **this_process(),
                 "heartbeat_at": time.time(),
                 "started_at": self._started_at,
                 "seconds": self._before.get("seconds", 0.0) + self._last_state - self._started,

@@ -45,6 +45,12 @@ def claim(directory: RunDirectory) -> Iterator[Leases]:
     except BlockingIOError:
         os.close(lock)
         raise _busy(directory, directory.read_state()) from None
+    except OSError as error:
+        os.close(lock)
+        raise InputError(
+            f"--out {directory.store.location}: can't be locked: {error.strerror}. Its file system has no flock; "
+            "allowed are one that has (Lustre: mounted with -o flock) or an object store."
+        ) from None
     try:
         with closing(Leases(directory.store)) as leases:
             yield leases

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from phantom_dist.core.errors import StoreError
@@ -68,8 +69,16 @@ class Leases:
             _take_away(folder / LEASES / lease_name(self.driver, number))
 
     def close(self) -> None:
-        """End all of them."""
-        self._end_all()
+        """End all that this driver gave; a successor's, if one has taken over, are none of them."""
+        own = f"{LEASES}/{self.driver}"
+        folder = self._store.local_path
+        if folder is None:
+            for name in self._store.names(own):
+                self._store.delete(name)
+            return
+        _take_away(folder / own)
+        with suppress(OSError):  # a successor's are in it
+            (folder / LEASES).rmdir()
 
     def _end_all(self) -> None:
         folder = self._store.local_path

@@ -1,7 +1,8 @@
 """One driver at a time in an object store: a claim that is written on conditions, which the store checks.
 
 A claim is an object `.claims/NUMBER`, created only if there is none of that number, so of several drivers that want it
-one gets it. The highest number holds. Its holder renews it every few seconds. Whoever finds one watches it by its own
+one gets it. The highest number holds, and none is used twice: a claim that is given back stays, marked so, until the
+next one is there. Its holder renews it every few seconds. Whoever finds one watches it by its own
 clock, as clocks of hosts differ: one that changes is alive; one that stands still for `SILENCE_S` is a dead driver's,
 and the next number takes over. A driver that was only slow is fenced then: its leases are over (see `leases`).
 
@@ -12,8 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import socket
+import math
 import threading
 import time
 import uuid
@@ -27,7 +27,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
 from phantom_dist.core.errors import InputError, StoreError
-from phantom_dist.traces.process import SILENCE_S, lives_here
+from phantom_dist.traces.process import SILENCE_S, lives_here, this_process
 
 RENEW_S = 5.0
 """How often a holder renews its claim."""
@@ -36,6 +36,7 @@ ATTEMPTS = 6
 """How often a store is asked before its failure is taken for more than a moment's."""
 
 FOLDER = ".claims"
+GIVEN_BACK = "given_back"
 
 T = TypeVar("T")
 
@@ -79,6 +80,8 @@ def _take(store: Any, refused: Callable[[Mapping[str, Any]], Exception]) -> str:
             if watched and found.hex() != watched:
                 raise refused(_holder(found))
             watched = found.hex()
+            if _holder(found).get(GIVEN_BACK):
+                since = -math.inf
             if lives_here(_holder(found)) is not False and time.monotonic() - since <= SILENCE_S:
                 time.sleep(RENEW_S / 5)
                 continue
@@ -119,7 +122,7 @@ def _renew(store: Any, name: str, ended: threading.Event) -> None:
                 return
             obstore.put(store, name, _claim(), mode="overwrite")
     with suppress(BaseError, OSError):
-        obstore.delete(store, name)
+        obstore.put(store, name, json.dumps({GIVEN_BACK: True}).encode(), mode="overwrite")
 
 
 def _claims(store: Any) -> list[str]:
@@ -136,7 +139,7 @@ def _after(name: str | None) -> str:
 
 def _claim() -> bytes:
     """What says who holds it; never the same bytes twice."""
-    holder = {"host": socket.gethostname(), "pid": os.getpid(), "renewal": uuid.uuid4().hex}
+    holder = this_process() | {"renewal": uuid.uuid4().hex}
     return json.dumps(holder).encode()
 
 

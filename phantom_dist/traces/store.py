@@ -45,7 +45,7 @@ class Store:
             self.filesystem, self.root = fs.LocalFileSystem(), str(Path(self.location).absolute())
 
     def under(self, lease: str) -> Store:
-        """The same files; what is put there becomes visible only while the lease lasts."""
+        """The same files; what is put there becomes visible, and what is deleted goes, only while the lease lasts."""
         other = copy.copy(self)
         other._lease = lease
         return other
@@ -73,8 +73,7 @@ class Store:
         """
         with self._errors_named(f"write {name}"):
             if self.local_path is None:
-                if self._lease is not None and not self.exists(f"{LEASES}/{self._lease}"):
-                    raise self._fenced(name)
+                self._check_lease(f"{name} was not written")
                 with self.filesystem.open_output_stream(self.path(name)) as stream:
                     stream.write(data)
                 return
@@ -83,16 +82,16 @@ class Store:
             try:
                 _put_locally(path, data, self._staging(path))
             except FileNotFoundError:
-                raise self._fenced(name) from None
+                raise self._fenced(f"{name} was not written") from None
 
     def _staging(self, path: Path) -> Path:
         """Where a file is written before it is renamed to its place."""
         assert self.local_path is not None
         return path.parent if self._lease is None else self.local_path / LEASES / self._lease
 
-    def _fenced(self, name: str) -> StoreError:
+    def _fenced(self, what: str) -> StoreError:
         return StoreError(
-            f"{self.location}: {name} was not written: another process has taken over this work in the meantime."
+            f"{self.location}: {what}: another process has taken over this work in the meantime."
         )
 
     def get(self, name: str) -> bytes:
@@ -133,10 +132,35 @@ class Store:
         )
 
     def delete(self, name: str) -> None:
-        """Remove a file; nothing happens if there is none."""
-        if self.exists(name):
-            with self._errors_named(f"remove {name}"):
+        """Remove a file; nothing happens if there is none.
+
+        Raises:
+            StoreError: it can't be removed, or the lease is over.
+        """
+        with self._errors_named(f"remove {name}"):
+            if self._lease is not None and self.local_path is not None:
+                self._delete_locally(name)
+                return
+            self._check_lease(f"{name} was not removed")
+            if self.exists(name):
                 self.filesystem.delete_file(self.path(name))
+
+    def _delete_locally(self, name: str) -> None:
+        """Through the lease's folder, as files come: what a successor has written since is not taken from it."""
+        path = Path(self.path(name))
+        staging = self._staging(path)
+        gone = staging / f".{path.name}.{uuid.uuid4().hex}.tmp"
+        try:
+            path.replace(gone)
+        except FileNotFoundError:
+            if not staging.is_dir():
+                raise self._fenced(f"{name} was not removed") from None
+            return
+        gone.unlink(missing_ok=True)
+
+    def _check_lease(self, else_: str) -> None:
+        if self._lease is not None and not self.exists(f"{LEASES}/{self._lease}"):
+            raise self._fenced(else_)
 
 
 def _one_request_per_file(uri: str) -> str:

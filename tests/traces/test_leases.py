@@ -53,6 +53,32 @@ def test_a_new_driver_ends_the_leases_of_all_before_it(store):
     assert store.get("state.json") == b"new"
 
 
+def test_a_driver_that_is_followed_and_comes_back_ends_no_lease_but_its_own(store):
+    old, new = Leases(store), Leases(store)
+    worker = writer(store, new, 1)
+    old.close()
+    worker.put("trials/x.parquet", b"new")
+    store.under(new.own).put("state.json", b"new")
+    new.close()
+    with pytest.raises(StoreError, match="another process has taken over"):
+        worker.put("trials/y.parquet", b"late")
+    assert sorted(os.listdir(store.root)) == ["state.json", "trials"]
+
+
+def test_nothing_is_deleted_under_a_lease_that_is_over(store):
+    old = store.under(Leases(store).own)
+    old.put("trials/x.parquet", b"old")
+    old.delete("trials/nothing.parquet")
+    new = store.under(Leases(store).own)
+    new.put("trials/x.parquet", b"new")
+    for name in ("trials/x.parquet", "trials/nothing.parquet"):
+        with pytest.raises(StoreError, match="was not removed: another process has taken over"):
+            old.delete(name)
+    assert store.get("trials/x.parquet") == b"new"
+    new.delete("trials/x.parquet")
+    assert store.names("trials") == []
+
+
 @pytest.mark.parametrize("step", ["open", "fsync", "replace"])
 def test_a_writer_that_is_stopped_before_any_step_of_a_write_and_comes_back_is_fenced(
     store, monkeypatch, step

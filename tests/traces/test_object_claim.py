@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -14,6 +15,7 @@ from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.traces import RunDirectory, Store, object_claim
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.leases import lease_name
+from phantom_dist.traces.process import lives_here, this_process
 from tests.servers.s3 import CREDENTIALS, s3_server
 
 
@@ -61,7 +63,8 @@ def test_it_is_given_back_and_taken_again(directory):
         with claim(directory) as leases:
             directory.under(leases.own).write_sweep("name: x")
             assert len(claims(directory)) == 1
-        assert claims(directory) == []
+        # It is marked as given back, so that its number is not used again.
+        assert len(claims(directory)) == 1
 
 
 def test_the_second_of_two_living_drivers_is_refused(directory, holder):
@@ -90,6 +93,70 @@ def test_one_on_another_host_that_is_silent_is_followed_and_fenced(directory, ho
             zombie.write_sweep("name: zombie")
         directory.under(leases.own).write_sweep("name: x")
     assert directory.store.get("sweep.yaml") == b"name: x"
+
+
+def wake_up_and_end(holder):
+    os.kill(holder.pid, signal.SIGCONT)
+    time.sleep(1.5)  # it would renew its claim twice
+    os.kill(holder.pid, signal.SIGINT)
+    holder.join(60)
+    assert holder.exitcode is not None
+
+
+def test_one_that_was_followed_and_comes_back_ends_no_successor(directory, holder, monkeypatch):
+    os.kill(holder.pid, signal.SIGSTOP)
+    monkeypatch.setattr("socket.gethostname", lambda: "another-host")
+    with claim(directory) as leases:
+        own = directory.under(leases.own)
+        own.write_sweep("name: x")
+        wake_up_and_end(holder)
+        own.write_sweep("name: y")
+        zombie = directory.under(lease_name(holder.driver, 0))
+        with pytest.raises(StoreError, match="was not removed"):
+            zombie.store.delete("sweep.yaml")
+        with pytest.raises(InputError, match="another run is writing here"), claim(directory):
+            pass
+    assert directory.store.get("sweep.yaml") == b"name: y"
+
+
+def test_one_that_comes_back_after_its_successor_has_ended_leaves_the_next_one_alone(
+    directory, holder, monkeypatch
+):
+    """Were numbers used again, its renewals would overwrite the claim of whoever holds its number now."""
+    os.kill(holder.pid, signal.SIGSTOP)
+    monkeypatch.setattr("socket.gethostname", lambda: "another-host")
+    with claim(directory):
+        pass
+    with claim(directory) as leases:
+        mine = claims(directory)
+        wake_up_and_end(holder)
+        assert claims(directory)[-1] == mine[-1]
+        directory.under(leases.own).write_sweep("name: x")
+        with pytest.raises(InputError, match="another run is writing here"), claim(directory):
+            pass
+
+
+def test_a_process_of_another_container_on_this_host_is_not_taken_for_dead():
+    """Containers may have their host's name and process numbers of their own."""
+    mine = this_process()
+    assert lives_here(mine) is True
+    nobody = mine | {"pid": 2**22 + 1}
+    assert lives_here(nobody) is False
+    assert lives_here(nobody | {"pid_namespace": "another"}) is None
+    del nobody["pid_namespace"]  # as earlier versions wrote it
+    assert lives_here(nobody) is False
+
+
+def test_a_file_system_without_locks_is_one_clear_message(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with (
+        pytest.raises(InputError, match="can't be locked: No locks available"),
+        claim(RunDirectory(Store(tmp_path))),
+    ):
+        pass
 
 
 def test_of_several_that_follow_a_dead_one_exactly_one_gets_it(directory, bucket):
