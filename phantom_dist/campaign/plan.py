@@ -17,7 +17,7 @@ from phantom_dist.instruments import outside
 from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.refinement.search import EXPECTED_TRIALS
 from phantom_dist.scheduling.executor import Group
-from phantom_dist.scheduling.packing import Cohort, cohorts, most_lanes, single_trials
+from phantom_dist.scheduling.packing import Cohort, cohorts, most_lanes, pack_probes, single_trials
 from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, load, tolerance_of
 
 Row = dict[str, Any]
@@ -156,6 +156,13 @@ class Plan:
     def cohorts(self) -> tuple[Cohort, ...]:
         """What is trained together."""
         return tuple(cohorts(self.problems, self.learning_rates, self.lanes, on_gpu=self.on_gpu))
+
+    def at_once(self, group: Group | None) -> int:
+        """How many tasks of single workers, or of such groups, there can be at a time: probes, or a batch a cohort."""
+        mine = [problem for problem in self.problems if self.group_of(problem) == group]
+        probes = pack_probes(mine, self.parameters, self.starts_from_law, self.probe_seconds)
+        batches = sum(self.group_of(cohort.problems[0]) == group for cohort in self.cohorts)
+        return max(sum(1 for _ in probes), batches)
 
     def rows(self) -> list[Row]:
         """The rows of `plan.parquet`: one per given learning rate, or one per search before its first round."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from phantom_dist.campaign.budget import Budget
@@ -18,7 +19,7 @@ from phantom_dist.campaign.course import Campaign, Observer
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.status import status
 from phantom_dist.core import plugins
-from phantom_dist.core.errors import InputError, did_you_mean
+from phantom_dist.core.errors import InputError, StoreError, did_you_mean
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.engines import DEEPSPEED, ENGINES
 from phantom_dist.models import Permissions, resolve
@@ -40,7 +41,7 @@ def run(
     *,
     address: str | None = None,
     executor: str = "ray",
-    engine: str = "auto",
+    engine: str | None = None,
     workers: int | None = None,
     retry: str | None = None,
     max_hours: float | None = None,
@@ -55,7 +56,7 @@ def run(
         address: Ray cluster: `local` starts one here, `auto` or `ray://…` joins one; None joins the one that
             RAY_ADDRESS names, else starts one.
         executor: `ray`, or `inprocess` for this process alone.
-        engine: `auto` or an engine's name.
+        engine: `auto` or an engine's name; None: as the run in the directory began, else `auto`.
         workers: number of workers; None fills the cluster. Results don't depend on it.
         retry: `failed` runs again what ended in `error` or `out_of_memory`; otherwise that is left as it is.
         max_hours: begin nothing more after so many hours (h); what runs then comes to its end.
@@ -71,11 +72,12 @@ def run(
         KeyboardInterrupt: as it came; the directory can be resumed.
     """
     _one_of("--executor", executor, EXECUTORS)
-    _one_of("--engine", engine, ("auto", *ENGINES, DEEPSPEED))
+    _one_of("--engine", engine, (None, "auto", *ENGINES, DEEPSPEED))
     _one_of("--retry", retry, (None, "failed"))
     budget = Budget(hours=max_hours, trials=max_trials)
-    planned = _with_room(plan(sweep, engine=engine), executor, _cluster(address))
     directory = RunDirectory(Store(out))
+    chosen = engine or _began_with(directory) or "auto"
+    planned = _with_room(plan(sweep, engine=chosen), executor, _cluster(address))
     with claim(directory) as leases:
         directory = directory.under(leases.own)
         _same_sweep(planned, directory)
@@ -117,6 +119,14 @@ def cancel(out: str | os.PathLike[str]) -> Row:
         raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
     directory_and_sweep(out)[0].cancel()
     return now
+
+
+def _began_with(directory: RunDirectory) -> str | None:
+    """The engine of the run that is there; None where there is none, or nothing can be read, which `claim` will say."""
+    with suppress(StoreError):
+        engine: str | None = directory.read_state().get("packing", {}).get("engine")
+        return engine
+    return None
 
 
 def _cluster(address: str | None) -> str:
@@ -193,5 +203,4 @@ def _executor(
         # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
         for model in planned.spec.models:
             resolve(model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code)
-    useful = sum(planned.group_of(problem) == group for problem in planned.problems)
-    return RayExecutor(settings, address, workers, useful=useful)
+    return RayExecutor(settings, address, workers, useful=planned.at_once(group))

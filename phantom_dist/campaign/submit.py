@@ -20,7 +20,11 @@ def submit(
     out: str | os.PathLike[str],
     *,
     address: str,
-    engine: str = "auto",
+    engine: str | None = None,
+    workers: int | None = None,
+    retry: str | None = None,
+    max_hours: float | None = None,
+    max_trials: int | None = None,
     wait: bool = True,
     show: Callable[[str], None] = lambda text: None,
 ) -> Row:
@@ -31,7 +35,7 @@ def submit(
         out: the run directory as the cluster sees it: an object-store URI, or an absolute path on a file system that
             all nodes share.
         address: the cluster's head, `http://HOST:8265`.
-        engine: as in `run`.
+        engine, workers, retry, max_hours, max_trials: as in `run`.
         wait: False returns when the job is there.
         show: told of each piece of the job's log.
 
@@ -52,7 +56,15 @@ def submit(
     text = to_yaml(spec)
     jobs = RayJobs(address)
     command = [*("python", "-m", "phantom_dist", "run", "sweep.yaml", "--out", location)]
-    command += ["--address", "auto", "--engine", engine, "--json"]
+    given = {
+        "--engine": engine,
+        "--workers": workers,
+        "--retry": retry,
+        "--max-hours": max_hours,
+        "--max-trials": max_trials,
+    }
+    command += ["--address", "auto", "--json"]
+    command += [word for name, value in given.items() if value is not None for word in (name, str(value))]
     digest = hashlib.sha256("\0".join((text, *command)).encode()).hexdigest()
     job, new = jobs.start(f"phantom-dist-{spec.name}-{digest[:12]}", command, {"sweep.yaml": text})
     show(f"job {job} {'was sent' if new else 'runs already'}\n")

@@ -62,6 +62,15 @@ EngineName = Annotated[
         autocompletion=complete.one_of("auto", "single", "lanes", "deepspeed"),
     ),
 ]
+RunsEngine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="as for `plan`",
+        show_default="as the run in DIR began, else auto",
+        autocompletion=complete.one_of("auto", "single", "lanes", "deepspeed"),
+    ),
+]
 Retry = Annotated[
     str | None,
     typer.Option(
@@ -106,7 +115,7 @@ def run(
     ],
     address: Address = None,
     executor: ExecutorName = "ray",
-    engine: EngineName = "auto",
+    engine: RunsEngine = None,
     workers: Workers = None,
     retry: Retry = None,
     max_hours: MaxHours = None,
@@ -144,7 +153,7 @@ def resume(
     directory: Directory,
     address: Address = None,
     executor: ExecutorName = "ray",
-    engine: EngineName = "auto",
+    engine: RunsEngine = None,
     workers: Workers = None,
     retry: Retry = None,
     max_hours: MaxHours = None,
@@ -199,7 +208,11 @@ def submit(
         ),
     ],
     address: Annotated[str, typer.Option(help="job server of the cluster's head: http://HOST:8265")],
-    engine: EngineName = "auto",
+    engine: RunsEngine = None,
+    workers: Workers = None,
+    retry: Retry = None,
+    max_hours: MaxHours = None,
+    max_trials: MaxTrials = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow the job to its end")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -214,7 +227,18 @@ def submit(
         typer.echo(text, err=True, nl=False)
 
     answer(
-        lambda: submit_sweep(spec, out, address=address, engine=engine, wait=wait, show=show),
+        lambda: submit_sweep(
+            spec,
+            out,
+            address=address,
+            engine=engine,
+            workers=workers,
+            retry=retry,
+            max_hours=max_hours,
+            max_trials=max_trials,
+            wait=wait,
+            show=show,
+        ),
         submit_text,
         as_json=as_json,
     )

@@ -22,8 +22,8 @@ twice, or from a worker that had been given up, changes nothing. The driver sees
 under a lease that is over.
 
 A task that runs out of memory, or keeps killing its worker, is run again in halves until the culprit is alone. A
-preemption is nobody's fault and isn't counted. The longest task goes first, to a worker that already holds its model,
-else where a model has most work left for each worker that holds it.
+preemption is nobody's fault and isn't counted, up to `FREE_PREEMPTIONS`. The longest task goes first, to a worker that
+already holds its model, else where a model has most work left for each worker that holds it.
 
 A task that runs longer than its like ever does is started once more on another worker, and the first to finish counts:
 at once where predictions have held so far, for then it saves work; else as late as can be, namely when a copy that
@@ -43,6 +43,9 @@ from phantom_dist.scheduling.tasks import Task
 
 MAX_ATTEMPTS = 3
 """A task that failed this often for another reason than memory is set aside with its error kept."""
+
+FREE_PREEMPTIONS = 8
+"""A task whose machine was taken away this often may be what ends machines: from then on each time is a failure."""
 
 SLOW = 1.5
 """A task that runs so many times longer than nearly all others did, beside what was predicted, is late."""
@@ -159,6 +162,7 @@ class _Entry:
 
     task: Task
     failures: int = 0
+    preemptions: int = 0
     holders: list[str] = field(default_factory=list)
 
 
@@ -264,7 +268,8 @@ class Ledger:
     def _after_loss(
         self, lease: _Lease, message: str, preempted: bool, outcome: Outcome
     ) -> Iterator[Command]:
-        if not preempted:
+        lease.entry.preemptions += preempted
+        if not preempted or lease.entry.preemptions > FREE_PREEMPTIONS:
             yield from self._again(lease, outcome, message)
         elif not lease.entry.holders:
             self._wait(lease.entry, again=True)

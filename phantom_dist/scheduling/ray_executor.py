@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RaySystemError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
@@ -33,7 +33,8 @@ FIRST_WORKER_S = 900.0
 """How long a cluster may have no room for a single worker: a cloud takes minutes to start a machine."""
 
 MAX_FAILED_STARTS = 10
-"""So many workers in a row that die before they are ready aren't bad luck."""
+"""So many workers in a row that die before they are ready aren't bad luck: no more are started in their places, and the
+run ends if nobody works."""
 
 
 class RayWorker(Worker):
@@ -138,15 +139,16 @@ class RayExecutor(Executor):
         worker = self._starting.pop(ref)
         try:
             self._nodes[worker] = ray.get(ref)
-        except (RayActorError, RayTaskError, RaySystemError) as error:
+        except RayError as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, InputError):
                 raise error.cause from None
             self._failed_starts += 1
-            if self._failed_starts >= MAX_FAILED_STARTS:
+            if self._failed_starts < MAX_FAILED_STARTS:
+                self.replace(worker)
+            elif not self._nodes:
                 raise InputError(
                     f"workers don't start, {self._failed_starts} in a row: {describe(error)}"
                 ) from None
-            self.replace(worker)
             return None
         self._failed_starts = 0
         self._ask_for_workers()
@@ -163,7 +165,7 @@ class RayExecutor(Executor):
             if self._settings.group is not None:
                 return Finished(_lost(started, error.cause), task)
             return Finished(_failed(started, error.cause), task)
-        except (RayActorError, RaySystemError) as error:
+        except RayError as error:  # the worker is dead, or its answer went with its node's object store
             return Finished(Lost(worker, lease, describe(error), self._was_taken_away(worker, error)), task)
         return Finished(Done(worker, lease), task, origins, rows)
 

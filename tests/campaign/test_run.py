@@ -11,6 +11,7 @@ import pytest
 
 import phantom_dist
 from phantom_dist.campaign import course
+from phantom_dist.campaign.plan import plan
 from phantom_dist.core.errors import InputError
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
@@ -193,6 +194,28 @@ def test_lanes_find_the_critical_rates_of_the_reference_engine(sweep, tmp_path):
     assert len(found) == len(expected) == 6
     for e in found:
         assert e["eta_c"] == pytest.approx(expected[e["context"], e["method"], e["optimizer"]], rel=5e-4)
+
+
+def test_a_run_goes_on_with_the_engine_that_it_began_with(sweep, tmp_path):
+    """Else a resumed run would be packed anew, and half of it trained by another engine."""
+    sweep["learning_rates"] = {"critical": {"tolerance": 0.01}}
+    run(sweep, tmp_path, engine="single", max_trials=1)
+    assert phantom_dist.status(tmp_path)["state"] == "interrupted"
+    phantom_dist.resume(tmp_path, executor="inprocess")
+    assert phantom_dist.status(tmp_path)["state"] == "complete"
+    assert {r["engine"] for r in rows(tmp_path)} == {"single"}
+    sweep["steps"] = [*(sweep["steps"] if isinstance(sweep["steps"], list) else [sweep["steps"]]), 3]
+    run(sweep, tmp_path)
+    assert {r["engine"] for r in rows(tmp_path)} == {"single"}, "an extended run as well"
+
+
+def test_as_many_workers_are_useful_as_there_are_tasks(sweep):
+    sweep |= {"learning_rates": {"log": [1e-5, 1e-2, 500]}, "contexts": sweep["contexts"][:1]}
+    many = plan(sweep)
+    assert len(many.problems) < many.at_once(None) == len(many.cohorts)
+    sweep["learning_rates"] = {"critical": {}}
+    searches = plan(sweep)
+    assert searches.at_once(None) <= len(searches.problems)
 
 
 def test_searches_of_one_way_share_every_batch(sweep, tmp_path):

@@ -30,6 +30,40 @@ def test_a_model_of_this_machine_cannot_be_meant_either(model, tmp_path, monkeyp
         phantom_dist.submit(sweep(model), "s3://bucket/run", address="http://127.0.0.1:1")
 
 
+def test_what_run_can_be_asked_for_is_passed_on(monkeypatch):
+    sent = []
+
+    class Jobs:
+        def __init__(self, address):
+            pass
+
+        def start(self, name, command, files):
+            sent.append((name, command))
+            return name, True
+
+    monkeypatch.setattr("phantom_dist.scheduling.ray_job.RayJobs", Jobs)
+    for how in ({}, {"retry": "failed", "max_hours": 1.5, "max_trials": 9, "workers": 4, "engine": "single"}):
+        phantom_dist.submit(
+            sweep("zoo:gpt2-a"), "s3://bucket/run", address="http://127.0.0.1:1", wait=False, **how
+        )
+    (plain, command), (other, more) = sent
+    assert command[-3:] == ["--address", "auto", "--json"]
+    options = [
+        "--engine",
+        "single",
+        "--workers",
+        "4",
+        "--retry",
+        "failed",
+        "--max-hours",
+        "1.5",
+        "--max-trials",
+        "9",
+    ]
+    assert more == [*command, *options]
+    assert plain != other, "what is asked for otherwise is another job"
+
+
 def test_a_bad_address_is_the_users_mistake():
     with pytest.raises(InputError, match=r"--address http://127\.0\.0\.1:1: no job server"):
         phantom_dist.submit(sweep("zoo:gpt2-a"), "s3://bucket/run", address="http://127.0.0.1:1")

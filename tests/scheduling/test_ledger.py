@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.scheduling.ledger import (
+    FREE_PREEMPTIONS,
     MAX_ATTEMPTS,
     SLOW,
     STUCK_AT_LEAST_S,
@@ -256,13 +257,21 @@ def test_an_error_is_retried_a_bounded_number_of_times(dies):
     assert ledger.finished
 
 
-def test_preemptions_are_not_counted():
+def test_preemptions_are_not_counted_until_they_cant_be_chance():
+    """What takes its machine down each time looks like a preemption, and must not be tried for ever."""
     ledger = ledger_of("a")
     started = only(ledger.handle(Added((task(1),)), 0))
-    for _ in range(5 * MAX_ATTEMPTS):
+    for _ in range(FREE_PREEMPTIONS):
         assert ledger.handle(Lost("a", started.lease, "spot", preempted=True), 0) == [Replace("a")]
         started = only(ledger.handle(Joined("a"), 0))
         assert started.attempt == 1
+    for attempt in range(2, MAX_ATTEMPTS + 1):
+        ledger.handle(Lost("a", started.lease, "spot", preempted=True), 0)
+        started = only(ledger.handle(Joined("a"), 0))
+        assert started.attempt == attempt
+    ended = ledger.handle(Lost("a", started.lease, "spot", preempted=True), 0)
+    assert ended[-1] == GiveUp(started.task, MAX_ATTEMPTS, Outcome.ERROR, "spot")
+    assert ledger.finished
 
 
 def slow_task(now: float):
