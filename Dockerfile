@@ -40,7 +40,7 @@ WORKDIR /data
 COPY --chown=phantom sweeps ./sweeps
 COPY --chown=phantom phantom_dist/spec/sweep.schema.json ./phantom_dist/spec/sweep.schema.json
 USER 1000
-HEALTHCHECK --interval=5m --timeout=2m --start-period=1m CMD ["phantom-dist", "doctor", "--json"]
+HEALTHCHECK --interval=5m --timeout=2m --start-period=1m CMD ["sh", "-c", "phantom-dist doctor --json | grep -q '^{\"ok\": true'"]
 ENTRYPOINT ["tini", "--", "phantom-dist"]
 CMD ["--help"]
 

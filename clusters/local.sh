@@ -5,8 +5,9 @@
 #   clusters/local.sh status           what the cluster has
 #   clusters/local.sh stop             ends these two nodes, and no other Ray process
 #
-# Everything listens on 127.0.0.1 and asks for Ray's token (~/.ray/auth_token, made where there is none). PORT, the
-# port of the head node, and STATE, the folder for process ids and logs, can be set in the environment.
+# The nodes' address is 127.0.0.1; Ray's control store (GCS) still listens on all interfaces. Everything asks for Ray's
+# token (~/.ray/auth_token, made where there is none). PORT, the port of the head node, and STATE, the folder for process
+# ids and logs, can be set in the environment.
 set -euo pipefail
 
 PORT=${PORT:-6389}

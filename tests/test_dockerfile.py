@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -35,7 +36,14 @@ def test_both_images_run_without_root_and_say_how_they_are():
     runtime = TEXT.split(" AS runtime\n")[1]
     assert re.search(r"^USER 1000$", runtime, re.MULTILINE)
     assert "USER root" not in TEXT
-    assert "HEALTHCHECK" in runtime
+    # doctor itself ends with 0, whatever it finds.
+    (check,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", runtime, re.MULTILINE)
+    shell, flag, line = json.loads(check)
+    for ok, status in ((True, 0), (False, 1)):
+        said = json.dumps({"ok": ok, "checks": [{"name": "python", "ok": True}]})
+        stubbed = line.replace("phantom-dist doctor --json", f"echo '{said}'")
+        assert stubbed != line
+        assert subprocess.run([shell, flag, stubbed], check=False).returncode == status
     assert re.findall(r"^FROM runtime AS (\w+)$", TEXT, re.MULTILINE) == ["cuda", "cpu"]
 
 
