@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,18 @@ def wandb_kept(folder: Path) -> list[list[float]]:
 
     wandb.finish()
     (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    kept: list[list[float]] = []
-    for data in leveldb_records(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        row: dict[str, Any] = {
-            item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item
-        }
-        if "train/phantom/rage/logit_gap" in row:
-            kept.append([row["train/global_step"], row["train/phantom/rage/logit_gap"]])
-    return kept
+    # The file is written by W&B's own process, which on a busy machine is behind `finish`; its last word is `exit`.
+    for _ in range(300):
+        records = [wandb_internal_pb2.Record.FromString(data) for data in leveldb_records(file.read_bytes())]
+        if any(record.HasField("exit") for record in records):
+            break
+        time.sleep(0.2)
+    rows: list[dict[str, Any]] = [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        for record in records
+    ]
+    name = "train/phantom/rage/logit_gap"
+    return [[row["train/global_step"], row[name]] for row in rows if name in row]
 
 
 def leveldb_records(data: bytes, header: int = 7, block: int = 32768) -> Iterator[bytes]:
