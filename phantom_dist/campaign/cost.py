@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines.lanes.dual_coordinates import dual_pays
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.kinds import kind_of
 from phantom_dist.engines.path import shares
@@ -41,7 +42,7 @@ _WALKED_BYTES: dict[tuple[str, str], Callable[[int], float]] = {
     ("lora", "sgd"): lambda steps: 0,
     ("lora", "adamw"): lambda steps: 0,
 }
-"""Bytes that the walks of a path probe move for each parameter (measured on SmolLM2-135M)."""
+"""Bytes that the walks of a path probe move for each parameter (measured on SmolLM2-135M), but in the dual form."""
 
 WORKER_BYTES = 0.7e9
 """Memory of a worker process before it loads a model."""
@@ -78,8 +79,17 @@ def path_pays(problem: Problem, parameters: int, lanes: int) -> bool:
     return path_seconds(problem, parameters) < saved * seconds_per_lane_step(problem, parameters, lanes)
 
 
+def kappa_seconds(problem: Problem, parameters: int) -> float:
+    """Predicted seconds of probing κ."""
+    if dual_pays(problem, parameters):
+        return 2 * seconds_per_lane_step(problem, parameters, 1)
+    return 2 * seconds_per_step(problem, parameters)
+
+
 def path_seconds(problem: Problem, parameters: int) -> float:
     """Predicted seconds of probing a problem's path, beyond what κ takes in any case."""
+    if dual_pays(problem, parameters):
+        return (len(shares(problem)) + 0.5) * seconds_per_lane_step(problem, parameters, 1)
     walked = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps) / BANDWIDTH
     return (len(shares(problem)) + 0.5) * seconds_per_step(problem, parameters) + walked
 
@@ -87,11 +97,12 @@ def path_seconds(problem: Problem, parameters: int) -> float:
 def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
     """Predicted peak memory (bytes) of a worker: its process, then the larger of probing and of training.
 
-    Probing full fine-tuning takes the weights, their untouched copy and two gradients.
+    Probing full fine-tuning takes the weights, their untouched copy and two gradients; in the dual form the weights.
     """
     weights = model.parameters * bytes_per_parameter(problem)
-    held = weights * (2 if problem.method == "full" else 1)
-    probing = 2 * weights if problem.method == "full" else 0.0
+    whole = problem.method == "full" and not dual_pays(problem, model.parameters)
+    held = weights * (2 if whole else 1)
+    probing = 2 * weights if whole else 0.0
     return WORKER_BYTES + held + max(probing, lanes * _lane_bytes(problem, model))
 
 

@@ -114,7 +114,7 @@ class Plan:
         if group is not None:
             return 2 * cost.seconds_per_group_step(problem, self.models[problem.model], group.stage)
         path = cost.path_seconds(problem, parameters) if self.starts_from_law(problem) else 0.0
-        return 2 * cost.seconds_per_step(problem, parameters) + path
+        return cost.kappa_seconds(problem, parameters) + path
 
     def trial_seconds(self, problem: Problem, lanes: int) -> float:
         """Predicted time (s) of a trial as one of so many lanes, or on its group."""

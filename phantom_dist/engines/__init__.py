@@ -5,6 +5,8 @@
 | `engine` | the interface |
 | `single` | the reference: one trial after another, in plain torch; read it first |
 | `probe` | what the untouched model says: gap, overlaps, κ, refusals |
+| `path/` | a path probe: gradients at a few points of a training, and the critical rate that follows |
+| `coordinates` | points around the untouched weights, as a probe walks among them |
 | `lanes/` | many trials as one batch; exact within a stated tolerance |
 | `deepspeed_group/` | one trial on several processes, for models that don't fit one |
 | `optimizers` | the torch optimizer of a trial's settings |

@@ -9,23 +9,24 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phantom_dist.contexts import near_synonym, tokens
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.measurement import Origin
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Problem, Tokens
-from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.coordinates import Coordinates, Entries
+from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates, dual_pays
+from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.trainable import Trainable, lora_targets, readout_matrix, trainable
-from phantom_dist.instruments import kernel_rate, overlap, readout
+from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable
+from phantom_dist.instruments import overlap, readout
 from phantom_dist.models import LoadedModel
 
 
@@ -33,13 +34,13 @@ from phantom_dist.models import LoadedModel
 class Start:
     """The untouched model in one problem: its origin and, where asked for and not refused, what it learns from.
 
-    `gradients`: ∇L of each trained parameter; `logits` (V,), float32, detached.
+    `logits` (V,), float32, detached; `gradient` ∇L, in the coordinates.
     """
 
-    ready: Trainable
+    coordinates: Coordinates
     origin: Origin
     logits: Tensor
-    gradients: tuple[Tensor, ...] | None
+    gradient: Tensor | None
 
 
 def probe(loaded: LoadedModel, problem: Problem) -> Origin:
@@ -52,14 +53,14 @@ def probe(loaded: LoadedModel, problem: Problem) -> Origin:
         OutOfMemory: the gradients don't fit.
     """
     try:
-        with started(loaded, problem, keep_gradients=False) as start:
+        with started(loaded, problem, keep_gradient=False) as start:
             return start.origin
     except Refused as refused:
         return refused.origin
 
 
 @contextmanager
-def started(loaded: LoadedModel, problem: Problem, *, keep_gradients: bool) -> Iterator[Start]:
+def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> Iterator[Start]:
     """The model as the problem trains it, its origin measured by one forward and two backward passes.
 
     Raises:
@@ -71,11 +72,26 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradients: bool) -> I
     matrix = WholeReadout(readout_matrix(loaded.model))
     with out_of_memory_named():
         origin, prompt, target = read_context(loaded, problem, targets, matrix.width)
-        with trainable(loaded, problem) as ready:
-            logits_V = last_logits(ready.model, prompt).float()
-            origin = with_pair(loaded, origin, prompt, target, logits_V.detach(), matrix)
-            origin, gradients = _with_rate(ready, origin, logits_V, keep_gradients)
-            yield Start(ready, origin, logits_V.detach(), gradients)
+        with _coordinates(loaded, problem, prompt) as coordinates:
+            logits_V = coordinates.untouched_logits()
+            seen_V = logits_V.detach()
+            origin = with_pair(loaded, origin, prompt, target, seen_V, matrix)
+            assert origin.tokens is not None
+            kappa, gradient = coordinates.first_order(logits_V, origin.tokens, keep=keep_gradient)
+            yield Start(coordinates, with_kappa(origin, kappa), seen_V, gradient)
+
+
+@contextmanager
+def _coordinates(loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...]) -> Iterator[Coordinates]:
+    """The model's surroundings, in the coordinates that are cheapest; afterwards the untouched model is back."""
+    with ExitStack() as stack:
+        found: Coordinates | None = None
+        if dual_pays(problem, loaded.identity.parameters):
+            with suppress(NotFusable):
+                found = stack.enter_context(dual_coordinates(loaded, problem, prompt))
+        if found is None:
+            found = Entries(stack.enter_context(trainable(loaded, problem)), prompt, problem.optimizer)
+        yield found
 
 
 class Readout(Protocol):
@@ -215,26 +231,6 @@ def _check(origin: Origin, pair: Tokens) -> None:
     )
 
 
-def _with_rate(
-    ready: Trainable, origin: Origin, logits_V: Tensor, keep_gradients: bool
-) -> tuple[Origin, tuple[Tensor, ...] | None]:
-    """Add κ = -⟨∇g, u⟩ over the parameters that the problem's method trains."""
-    pair, problem = origin.tokens, origin.problem
-    assert pair is not None
-    target = torch.tensor(pair.target, device=logits_V.device)
-    loss = nn.functional.cross_entropy(logits_V, target)
-    gap = readout.logit_gap(logits_V, pair.target, pair.competitor)
-    # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
-    gradients = torch.autograd.grad(loss, ready.parameters, retain_graph=True, materialize_grads=True)
-    directions = [
-        kernel_rate.first_direction(gradient, parameter.detach(), problem.optimizer)
-        for gradient, parameter in zip(gradients, ready.parameters, strict=True)
-    ]
-    kept = gradients if keep_gradients else None
-    del gradients
-    return with_kappa(origin, -_slope_along(gap, ready.parameters, directions)), kept
-
-
 def with_kappa(origin: Origin, kappa: float) -> Origin:
     """Add the gap's rate.
 
@@ -245,24 +241,3 @@ def with_kappa(origin: Origin, kappa: float) -> Origin:
         model = origin.problem.model
         raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {model!r}")
     return dataclasses.replace(origin, kappa=kappa)
-
-
-def _slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:
-    """⟨∇value, u⟩ in float64. Each gradient is dropped as soon as it is used, so they never all exist at once."""
-    terms: list[float] = []
-
-    def take(parameter: Tensor, direction: Tensor) -> None:
-        assert parameter.grad is not None
-        terms.append(kernel_rate.inner_product(parameter.grad, direction))
-        parameter.grad = None
-
-    hooks = [
-        parameter.register_post_accumulate_grad_hook(partial(take, direction=direction))
-        for parameter, direction in zip(parameters, directions, strict=True)
-    ]
-    try:
-        value.backward()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return sum(terms)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from phantom_dist.core.measurement import PathProbe, Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Optimizer, Problem, Schedule
-from phantom_dist.engines import SingleEngine
+from phantom_dist.engines import SingleEngine, coordinates
 from phantom_dist.engines.path import adam as adam_module
 from phantom_dist.engines.path import probe as path_module
 from phantom_dist.engines.path import probe_path
@@ -294,9 +294,7 @@ def test_a_refused_pair_has_no_path(loaded):
 
 def test_a_gap_that_training_widens_has_no_path(loaded, monkeypatch):
     monkeypatch.setattr(path_module, "_Probe", None)  # would be called, were there a path
-    from phantom_dist.engines import probe as probe_module
-
-    monkeypatch.setattr(probe_module, "_slope_along", lambda *_: 1.0)
+    monkeypatch.setattr(coordinates, "_slope_along", lambda *_: 1.0)
     origin = probe_path(loaded, problem())
     path = origin.path
     assert path is None

@@ -13,6 +13,7 @@ the lanes in their first axis. Everything else (attention, rotary positions, act
 | `stacked` | full fine-tuning, any optimizer: every lane has weights of its own |
 | `dual` | full fine-tuning, SGD: no lane has weights of its own (the dual form) |
 | `dual_matrix`, `dual_readout`, `tape` | its matrices, its readout and that one's geometry, and what they remember |
+| `dual_coordinates` | the dual form for probes: points that a few gradients lead to |
 | `lora` | adapters per lane, weights shared |
 | `kinds` | which kind trains a problem |
 | `parameters`, `optimizer` | what a lane does have for itself, one row a lane, and the optimizer step of all rows |

@@ -16,9 +16,10 @@ step, where weights of a lane's own take 538 MB.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.trial import Optimizer
@@ -27,17 +28,22 @@ from phantom_dist.engines.lanes.dual_readout import DualReadout, TiedTable
 from phantom_dist.engines.lanes.kind import FullLanes, NotFusable, Shape
 from phantom_dist.engines.lanes.leaves import leaves_for
 from phantom_dist.engines.lanes.own_rows import OwnRows
+from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.engines.lanes.sgd_path import Path, SgdPath
 from phantom_dist.engines.lanes.tape import Tape
 
 
 @final
 class Dual(FullLanes):
-    """Dual lanes."""
+    """Dual lanes; on SGD's path, or on another one, where the tape compares all gradients with each other."""
 
-    def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
+    def __init__(
+        self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter, path: Path | None = None
+    ) -> None:
         super().__init__(optimizer, shape, readout)
-        self._tape = Tape(optimizer, shape, readout.device)
-        self._readout = DualReadout(self._tape, readout.detach())
+        own_path = path or SgdPath(optimizer, shape.first, shape.steps)
+        self.tape = Tape(own_path, shape, readout.device, compares=path is not None)
+        self._readout = DualReadout(self.tape, readout.detach())
         self._seen: set[int] = set()
 
     def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
@@ -54,7 +60,7 @@ class Dual(FullLanes):
             )
         self._seen.add(id(parameter))
         weight = parameter.detach()
-        return DualMatrix(self._tape, weight.T if transposed else weight)
+        return DualMatrix(self.tape, weight.T if transposed else weight)
 
     def table(self, parameter: Tensor) -> OwnRows | TiedTable:
         """See `FullLanes`."""
@@ -70,22 +76,39 @@ class Dual(FullLanes):
     def begin_step(self, step: int, *, learns: bool) -> None:
         """See `FullLanes`."""
         super().begin_step(step, learns=learns)
-        self._tape.begin_step(step, learns=learns)
+        self.tape.begin_step(step, learns=learns)
 
     def squared_gradient_norms(self) -> Tensor:
         """See `FullLanes`."""
-        return (
-            super().squared_gradient_norms()
-            + self._tape.squared_norms_L
-            + self._readout.squared_norm_shared()
-        )
+        squares_L = super().squared_gradient_norms() + self.tape.products_Ls[:, -1]
+        own = self._readout.own
+        if own is None:
+            return squares_L
+        return squares_L + self._readout.shared_product(self.tape.step, own.gradient)
+
+    def own_products(self, step: int, then: Mapping[LaneTensor, Tensor]) -> Tensor:
+        """What ⟨this step's gradient, an earlier one⟩ has from what lanes have for themselves, which no tape keeps.
+
+        Args:
+            step: the earlier one's.
+            then: its parts, by tensor.
+
+        Returns:
+            (L,), float64.
+        """
+        parts = [
+            (tensor.gradient.double() * part.double()).flatten(1).sum(dim=1) for tensor, part in then.items()
+        ]
+        products_L = torch.stack(parts).sum(dim=0)
+        own = self._readout.own
+        return products_L if own is None else products_L + self._readout.shared_product(step, then[own])
 
     def select(self, index: Sequence[int]) -> None:
         """See `FullLanes`."""
         super().select(index)
-        self._tape.select(index)
+        self.tape.select(index)
 
     def update(self, rates: Sequence[float]) -> None:
         """See `FullLanes`."""
         super().update(rates)
-        self._tape.update(rates)
+        self.tape.update(rates)

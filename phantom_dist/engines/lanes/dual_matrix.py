@@ -43,18 +43,18 @@ class DualMatrix:
         return y_LKo
 
     def backward(self, dy_LKo: Tensor) -> Tensor:
-        """dx; keeps dy, and adds ‖dyᵀ x‖² = Σ_jk (x_j · x_k)(dy_j · dy_k) to the gradient's norm."""
+        """dx; keeps dy, and tells the tape how the gradient dyᵀ x lies to others."""
         assert self.inputs is not None
         assert self.dy_LTKo is not None
         tape, step = self.tape, self.tape.step
         self._learnt_at = step
         self.dy_LTKo[: tape.lanes, step].copy_(dy_LKo)
         cross_LKR = torch.bmm(dy_LKo, tape.so_far(self.dy_LTKo, step + 1).mT)
-        earlier = step * dy_LKo.shape[1]
-        tape.squared_norms_L += (cross_LKR[..., earlier:] * self.inputs.gram_LKK).sum(dim=(1, 2))
+        tape.compare(cross_LKR, self.inputs.cross_LKR)
         dx_LKi = tape.kept(dy_LKo @ self.weight_oi)
         if step:
             x_LRi = tape.so_far(self.inputs.x_LTKi, step)
+            earlier = step * dy_LKo.shape[1]
             dx_LKi.baddbmm_(tape.weighted(cross_LKR[..., :earlier]), x_LRi)
         return dx_LKi
 

@@ -73,15 +73,27 @@ class DualReadout(DualMatrix):
             dh_L1d += dy_L1V.gather(2, self._ids()) @ self.own.value.detach()
         return dh_L1d
 
-    def squared_norm_shared(self) -> Tensor:
-        """2 ⟨the readout's gradient, the lookup's⟩: what a tied matrix's norm has beside the two squares; (L,)."""
-        if self.own is None:
-            return torch.zeros(self.tape.lanes, device=self.weight_oi.device)
+    def shared_product(self, step: int, lookup_LKd: Tensor) -> Tensor:
+        """What ⟨this step's gradient, that of an earlier one⟩ has beside like times like, if the matrix is tied.
+
+        Args:
+            step: the earlier one; for the norm, this one.
+            lookup_LKd: the gradient of the lane's own rows then.
+
+        Returns:
+            ⟨the readout's part now, the lookup's then⟩ + ⟨the readout's then, the lookup's now⟩; (L,).
+        """
+        assert self.own is not None
+        now, then = self.tape.step, step
+        return self._readout_by_lookup(now, lookup_LKd) + self._readout_by_lookup(then, self.own.gradient)
+
+    def _readout_by_lookup(self, step: int, lookup_LKd: Tensor) -> Tensor:
+        """⟨p ⊗ h of a step, rows that a lookup added to⟩; (L,)."""
         assert self.inputs is not None
         assert self.dy_LTKo is not None
-        lanes, step = self.tape.lanes, self.tape.step
+        lanes = self.tape.lanes
         h_L1d, p_L1V = self.inputs.x_LTKi[:lanes, step], self.dy_LTKo[:lanes, step]
-        return 2 * (p_L1V.gather(2, self._ids()) * (h_L1d @ self.own.gradient.mT)).sum(dim=(1, 2))
+        return (p_L1V.gather(2, self._ids()) * (h_L1d @ lookup_LKd.mT)).sum(dim=(1, 2))
 
     def added_rows(self, ids_LK: Tensor, lanes: slice = ALL) -> Tensor:
         """Σ_r c_r p_r[id] h_r; (L, K, d), or 0 before the first step."""

@@ -112,12 +112,16 @@ class LaneParameters:
         self._matrices.append(tensor)
         return tensor
 
+    @property
+    def tensors(self) -> tuple[LaneTensor, ...]:
+        """All of them."""
+        return (*self._vectors, *self._matrices)
+
     def allocate(self, optimizer: Optimizer, lanes: int, capacity: int) -> None:
         """Room for `capacity` lanes; so many of them are there and get the initial values."""
-        tensors = (*self._vectors, *self._matrices)
-        sizes = (math.ceil(math.prod(t.shape) / _ALIGNMENT) * _ALIGNMENT for t in tensors)
+        sizes = (math.ceil(math.prod(t.shape) / _ALIGNMENT) * _ALIGNMENT for t in self.tensors)
         *starts, width = accumulate(sizes, initial=0)
-        self._starts = dict(zip(tensors, starts, strict=True))
+        self._starts = dict(zip(self.tensors, starts, strict=True))
         self._vectors_end = starts[len(self._vectors)] if self._matrices else width
         like = next(iter(self._initial.values()))
         # What stands between tensors for their alignment is never read.

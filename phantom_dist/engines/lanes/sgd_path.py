@@ -8,6 +8,7 @@ identity for gradient descent; momentum and decay are the same recurrence.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +16,35 @@ from torch import Tensor
 from phantom_dist.core.trial import Optimizer
 
 
+class Path(Protocol):
+    """Where lanes stand: at a θ_0 + Σ c_r g_r."""
+
+    @property
+    def decays(self) -> bool:
+        """Whether a is ever another number than 1."""
+        ...
+
+    @property
+    def start(self) -> Tensor:
+        """a of each lane; (L,)."""
+        ...
+
+    @property
+    def gradients(self) -> Tensor:
+        """c_r of each lane and each step so far; (L, s)."""
+        ...
+
+    def update(self, rates: Sequence[float]) -> None:
+        """One step of each lane at its learning rate."""
+        ...
+
+    def select(self, index: Sequence[int]) -> None:
+        """Lane j becomes what lane index[j] was."""
+        ...
+
+
 class SgdPath:
-    """The coefficients of every lane, float64: column 0 for θ_0, column r + 1 for the gradient of step r."""
+    """The coefficients of every lane under SGD, float64: column 0 for θ_0, column r + 1 for the gradient of step r."""
 
     def __init__(self, optimizer: Optimizer, lanes: int, steps: int) -> None:
         self._optimizer = optimizer
@@ -24,6 +52,11 @@ class SgdPath:
         self._buffer = torch.zeros_like(self._theta)
         self._theta[:, 0] = 1.0
         self._steps = 0
+
+    @property
+    def decays(self) -> bool:
+        """Whether there is weight decay."""
+        return self._optimizer.weight_decay > 0
 
     @property
     def start(self) -> Tensor:

@@ -8,28 +8,31 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.lanes.rows import select_rows
-from phantom_dist.engines.lanes.sgd_path import SgdPath
+from phantom_dist.engines.lanes.sgd_path import Path
 
 ALL = slice(None)
 
 
 class Tape:
-    """Where the batch stands, and every buffer of what it went through: (capacity, T, n, width) each."""
+    """Where the batch stands, and every buffer of what it went through: (capacity, T, n, width) each.
 
-    def __init__(self, optimizer: Optimizer, shape: Shape, device: torch.device) -> None:
+    `products_Ls`: ⟨this step's gradient, that of step r⟩ over the matrices, as the backward pass adds them up, float64;
+    for every r ≤ s where the tape `compares`, else for r = s alone, (L, 1).
+    """
+
+    products_Ls: Tensor
+
+    def __init__(self, path: Path, shape: Shape, device: torch.device, *, compares: bool = False) -> None:
         self._shape, self._device = shape, device
-        self._decays = optimizer.weight_decay > 0
-        self._path = SgdPath(optimizer, shape.first, shape.steps)
+        self._path, self._compares = path, compares
         self._buffers: list[Tensor] = []
         self._inputs: list[Inputs] = []
         self._at_end: list[Callable[[], None]] = []
         self.lanes = shape.first
         self.step = 0
         self.learns = False
-        self.squared_norms_L = torch.zeros(0)
 
     def buffer(self, like_LnW: Tensor, width: int | None = None) -> Tensor:
         """A new buffer for what has this shape (and perhaps another width) at every step."""
@@ -55,11 +58,14 @@ class Tape:
         self.step, self.learns = step, learns
         self.past_Ls = self._path.gradients.to(self._device, torch.float32)
         self.start_L = self._path.start.to(self._device)
-        self.squared_norms_L = torch.zeros(self.lanes, device=self._device)
+        self._first = 0 if self._compares else step
+        self.products_Ls = torch.zeros(
+            self.lanes, step + 1 - self._first, dtype=torch.float64, device=self._device
+        )
 
     def kept(self, value: Tensor, lanes: slice = ALL) -> Tensor:
         """a · value, (L, …): what weight decay has left of the untouched weights' part."""
-        if not self._decays:
+        if not self._path.decays:
             return value
         return value * self.start_L[lanes].to(value.dtype).view(-1, *[1] * (value.ndim - 1))
 
@@ -73,6 +79,13 @@ class Tape:
         weighted_LKsn: Tensor = cross_LKR.unflatten(2, (steps, -1)) * self.past_Ls[:, None, :, None]
         return weighted_LKsn.flatten(2)
 
+    def compare(self, dy_cross_LKR: Tensor, x_cross_LKR: Tensor) -> None:
+        """Add ⟨dyᵀ x, dy_rᵀ x_r⟩ = Σ_jk (x_j · x_rk)(dy_j · dy_rk) of a matrix, from both factors' products."""
+        steps = self.products_Ls.shape[1]
+        part = slice(self._first * dy_cross_LKR.shape[1], None)
+        products_LKR = dy_cross_LKR[..., part] * x_cross_LKR[..., part]
+        self.products_Ls += products_LKR.unflatten(2, (steps, -1)).sum(dim=(1, 3))
+
     def select(self, index: Sequence[int]) -> None:
         """Lane j becomes what lane index[j] was."""
         self.lanes = len(index)
@@ -80,10 +93,14 @@ class Tape:
         for buffer in self._buffers:
             select_rows(buffer[:, : self.step + 1], index)
 
-    def update(self, rates: Sequence[float]) -> None:
-        """The step of every lane at its learning rate."""
+    def end_step(self) -> None:
+        """All gradients of this step are there."""
         for finish in self._at_end:
             finish()
+
+    def update(self, rates: Sequence[float]) -> None:
+        """The step of every lane at its learning rate."""
+        self.end_step()
         self._path.update(rates)
 
 
@@ -95,7 +112,7 @@ class Inputs:
         self._seen: weakref.ref[Tensor] | None = None
         self._seen_at = -1
         self.x_LTKi = tape.buffer(x_LKi)
-        self.gram_LKK: Tensor
+        self.cross_LKR: Tensor
         self.weighted_LKR: Tensor
 
     def is_of(self, x: Tensor) -> bool:
@@ -116,8 +133,6 @@ class Inputs:
         self._seen, self._seen_at = weakref.ref(x), step
         if tape.learns:
             self.x_LTKi[: tape.lanes, step].copy_(x_LKi)
-        cross_LKR = torch.bmm(x_LKi, tape.so_far(self.x_LTKi, step + tape.learns).mT)
-        earlier = step * x_LKi.shape[1]
-        self.gram_LKK = cross_LKR[..., earlier:]
+        self.cross_LKR = torch.bmm(x_LKi, tape.so_far(self.x_LTKi, step + tape.learns).mT)
         if step:
-            self.weighted_LKR = tape.weighted(cross_LKR[..., :earlier])
+            self.weighted_LKR = tape.weighted(self.cross_LKR[..., : step * x_LKi.shape[1]])

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phantom_dist.core.measurement import Origin, PathProbe
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.coordinates import loss_of
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path.adam import AdamWalk
 from phantom_dist.engines.path.interpolation import first_rise
@@ -42,7 +41,8 @@ LONG = 32
 """Beyond so many steps more points are measured."""
 
 FORWARD, BACKWARD = 1 / 3, 2 / 3
-"""Cost of a pass in trial-steps, by operations: a backward pass makes two products where a forward pass makes one."""
+"""Cost of a pass in trial-steps, by operations: a backward pass makes two products where a forward pass makes one. In
+the dual form there is one product in either, and one forward pass more: it costs less than is counted."""
 
 
 def shares(problem: Problem) -> tuple[float, ...]:
@@ -90,7 +90,7 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> Origin:
         ArithmeticError: the model gives a number that is not finite on the way.
     """
     try:
-        with out_of_memory_named(), started(loaded, problem, keep_gradients=True) as start:
+        with out_of_memory_named(), started(loaded, problem, keep_gradient=True) as start:
             origin = start.origin
             assert origin.kappa is not None
             return dataclasses.replace(origin, path=_Probe(start).run()) if origin.kappa > 0 else origin
@@ -103,14 +103,17 @@ class _Probe:
         origin = start.origin
         assert origin.tokens is not None
         assert origin.kappa is not None
-        assert start.gradients is not None
+        assert start.gradient is not None
         self._origin, self._problem, self._tokens = origin, origin.problem, origin.tokens
-        self._parameters, self._model = start.ready.parameters, start.ready.model
-        make = SgdWalk if self._problem.optimizer.name == "sgd" else AdamWalk
-        self._walk: Walk = make(self._problem, _flat(p.detach() for p in self._parameters))
+        self._model = start.coordinates
+        self._walk: Walk = (
+            SgdWalk(self._problem, self._model.origin, self._model.inner)
+            if self._problem.optimizer.name == "sgd"
+            else AdamWalk(self._problem, self._model.origin)
+        )
         self._cost = FORWARD + 2 * BACKWARD  # of the start, which κ needs as well
         point = self._point(start.logits, 0.0)
-        self._add(point, start.gradients, torch.zeros_like(self._walk.initial))
+        self._add(point, start.gradient, torch.zeros_like(self._walk.initial))
         # κ is the gap's rate in x where x is the sum of the rates; SGD's x leaves the factor 1 − p_t out.
         per_way = 1.0 if isinstance(self._walk, AdamWalk) else remainder(point.log_odds)
         self._walk.gap_slope_0 = origin.kappa / per_way / self._walk.slope_0
@@ -183,25 +186,17 @@ class _Probe:
     def _measure(self, moved: Tensor, way: float) -> None:
         """Measure a point: one forward and one backward pass."""
         logits_V = self._forward(moved)
-        target = torch.tensor(self._tokens.target, device=logits_V.device)
-        loss = nn.functional.cross_entropy(logits_V, target)
-        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        gradient = self._model.gradient(loss_of(logits_V, self._tokens))
         self._cost += BACKWARD
-        self._add(self._point(logits_V.detach(), way), gradients, moved)
+        self._add(self._point(logits_V.detach(), way), gradient, moved)
 
-    def _add(self, point: Point, gradients: Iterable[Tensor], moved: Tensor) -> None:
-        self._walk.add(point, _flat(gradients).div_(remainder(point.log_odds)), moved)
+    def _add(self, point: Point, gradient: Tensor, moved: Tensor) -> None:
+        self._walk.add(point, gradient.div_(remainder(point.log_odds)), moved)
 
     def _forward(self, moved: Tensor) -> Tensor:
         """The logits (V,) at θ_0 − moved."""
-        start = 0
-        with torch.no_grad():
-            for parameter in self._parameters:
-                part = slice(start, start + parameter.numel())
-                parameter.copy_((self._walk.initial[part] - moved[part]).view_as(parameter))
-                start += parameter.numel()
         self._cost += FORWARD
-        return last_logits(self._model, self._tokens.prompt).float()
+        return self._model.logits(moved)
 
     def _point(self, logits_V: Tensor, way: float) -> Point:
         exact = logits_V.double()
@@ -220,7 +215,3 @@ class _Probe:
         initial = self._walk.initial
         # The second factors are 0, so what is not 0 belongs to the first ones.
         return float(torch.linalg.vector_norm(initial)) / math.sqrt(int(torch.count_nonzero(initial)))
-
-
-def _flat(tensors: Iterable[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import torch
 from torch import Tensor
 
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path.walk import Course, Walk, remainder
+from phantom_dist.instruments.kernel_rate import inner_product
+
+Inner = Callable[[Tensor, Tensor], float]
+"""⟨a, b⟩ of two vectors, in whatever coordinates they are."""
 
 
 @final
@@ -18,13 +24,17 @@ class SgdWalk(Walk):
     _products: Tensor  # (n, n), float64: ⟨∇ℓ_i, ∇ℓ_j⟩
     _last_coefficients: Tensor
 
+    def __init__(self, problem: Problem, initial: Tensor, inner: Inner = inner_product) -> None:
+        super().__init__(problem, initial)
+        self._inner = inner
+
     def _added(self) -> None:
         count = len(self._descents)
         products = torch.zeros(count, count, dtype=torch.float64)
         if count > 1:
             products[:-1, :-1] = self._products
         for i, descent in enumerate(self._descents):
-            products[i, -1] = products[-1, i] = _inner(descent, self._descents[-1])
+            products[i, -1] = products[-1, i] = self._inner(descent, self._descents[-1])
         self._products = products
         if count == 1:
             self._last_coefficients = torch.zeros(1, dtype=torch.float64)
@@ -67,9 +77,3 @@ class SgdWalk(Walk):
 
     def _offset(self, coefficients: Tensor) -> float:
         return float(self._products[-1] @ (coefficients - self._last_coefficients))
-
-
-def _inner(a: Tensor, b: Tensor) -> float:
-    """⟨a, b⟩ with float64 sums over parts: float32 sums of 10^8 products would lose digits."""
-    parts = zip(a.split(1 << 20), b.split(1 << 20), strict=True)
-    return sum(float(torch.dot(x, y)) for x, y in parts)

@@ -64,7 +64,7 @@ class Course:
 class Walk(ABC):
     """The walk of one optimizer. Abstract; `sgd` and `adam` are final.
 
-    `initial` (N,): all trained parameters in a row, untouched. `slope_0`: dℓ/dx at the start, once a point is there;
+    `initial` (N,): θ_0, in the `Coordinates` of all vectors here. `slope_0`: dℓ/dx at the start, once a point is there;
     `gap_slope_0`: dg/dℓ there, set by whoever knows κ.
     `efforts`: effective steps (`kernel_rate.effective_steps`) after 0, 1, …, T steps.
     `solves`: how often a rate is worth solving for between two points.

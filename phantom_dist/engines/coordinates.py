@@ -1,0 +1,141 @@
+"""Points around the untouched weights θ_0, and gradients there, as vectors: what a probe walks in.
+
+`Entries` has a number for every trained parameter. Full fine-tuning under SGD stays in the span of a few gradients, so
+it has coordinates along these as well (`lanes.dual_coordinates`), which are far cheaper; the walks can't tell.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.core.trial import Optimizer, Tokens
+from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.trainable import Trainable
+from phantom_dist.instruments import readout
+from phantom_dist.instruments.kernel_rate import first_direction, inner_product
+
+
+class Coordinates(Protocol):
+    """A model's surroundings. Logits are looked at once: for one gradient, for first order, or for none."""
+
+    @property
+    def origin(self) -> Tensor:
+        """θ_0 (n,)."""
+        ...
+
+    def untouched_logits(self) -> Tensor:
+        """The logits (V,), float32, at θ_0; differentiable."""
+        ...
+
+    def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
+        """κ = -⟨∇g, u⟩ at θ_0 from the logits there, u the optimizer's first direction; and ∇L (n,), if asked for."""
+        ...
+
+    def logits(self, moved: Tensor) -> Tensor:
+        """The logits (V,), float32, at θ_0 − moved; differentiable."""
+        ...
+
+    def gradient(self, value: Tensor) -> Tensor:
+        """The gradient (n,) of a number that was computed from the last logits."""
+        ...
+
+    def inner(self, a: Tensor, b: Tensor) -> float:
+        """⟨a, b⟩ over all trained parameters."""
+        ...
+
+
+class Entries:
+    """A number for every trained parameter, in a row.
+
+    Args:
+        ready: the model as a method trains it.
+        prompt: what it reads.
+        optimizer: gives u, the first direction.
+    """
+
+    def __init__(self, ready: Trainable, prompt: tuple[int, ...], optimizer: Optimizer) -> None:
+        self._ready, self._prompt, self._optimizer = ready, prompt, optimizer
+
+    @functools.cached_property
+    def origin(self) -> Tensor:
+        """See `Coordinates`."""
+        return _in_a_row(parameter.detach() for parameter in self._ready.parameters)
+
+    def untouched_logits(self) -> Tensor:
+        """See `Coordinates`."""
+        return last_logits(self._ready.model, self._prompt).float()
+
+    def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
+        """See `Coordinates`."""
+        parameters = self._ready.parameters
+        # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
+        gradients = torch.autograd.grad(
+            loss_of(logits_V, pair), parameters, retain_graph=True, materialize_grads=True
+        )
+        directions = [
+            first_direction(gradient, parameter.detach(), self._optimizer)
+            for gradient, parameter in zip(gradients, parameters, strict=True)
+        ]
+        kept = _in_a_row(gradients) if keep else None
+        del gradients
+        return -_slope_along(gap_of(logits_V, pair), parameters, directions), kept
+
+    def logits(self, moved: Tensor) -> Tensor:
+        """See `Coordinates`."""
+        start = 0
+        with torch.no_grad():
+            for parameter in self._ready.parameters:
+                part = slice(start, start + parameter.numel())
+                parameter.copy_((self.origin[part] - moved[part]).view_as(parameter))
+                start += parameter.numel()
+        return self.untouched_logits()
+
+    def gradient(self, value: Tensor) -> Tensor:
+        """See `Coordinates`; 0 where the value doesn't depend on a parameter."""
+        return _in_a_row(torch.autograd.grad(value, self._ready.parameters, materialize_grads=True))
+
+    def inner(self, a: Tensor, b: Tensor) -> float:
+        """See `Coordinates`."""
+        return inner_product(a, b)
+
+
+def loss_of(logits_V: Tensor, pair: Tokens) -> Tensor:
+    """The cross-entropy that is trained on, in nats."""
+    target = torch.tensor(pair.target, device=logits_V.device)
+    return nn.functional.cross_entropy(logits_V, target)
+
+
+def gap_of(logits_V: Tensor, pair: Tokens) -> Tensor:
+    """g, in logits."""
+    return readout.logit_gap(logits_V, pair.target, pair.competitor)
+
+
+def _slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:
+    """⟨∇value, u⟩ in float64. Each gradient is dropped as soon as it is used, so they never all exist at once."""
+    terms: list[float] = []
+
+    def take(parameter: Tensor, direction: Tensor) -> None:
+        assert parameter.grad is not None
+        terms.append(inner_product(parameter.grad, direction))
+        parameter.grad = None
+
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(partial(take, direction=direction))
+        for parameter, direction in zip(parameters, directions, strict=True)
+    ]
+    try:
+        value.backward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(terms)
+
+
+def _in_a_row(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])

@@ -1,0 +1,131 @@
+"""Points of a model under full fine-tuning, in coordinates along the gradients that were taken at them.
+
+The point θ_0 − Σ_r m_r G_r is the vector m; G_r is the gradient of the r-th value asked for, and its vector is the r-th
+unit vector. No G_r is ever written out: the dual form (`dual`) computes with the points, and gives ⟨G_r, G_s⟩ from the
+factors of both. So what has N numbers in `coordinates.Entries` has as many here as gradients are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from phantom_dist.core.trial import Problem, Tokens
+from phantom_dist.engines.coordinates import gap_of, loss_of
+from phantom_dist.engines.lanes.dual import Dual
+from phantom_dist.engines.lanes.fuse import LastPosition, fused, last_logits, padded
+from phantom_dist.engines.lanes.kind import Shape
+from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
+from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.engines.trainable import readout_matrix
+from phantom_dist.models import LoadedModel
+
+GRADIENTS = 6
+"""The most that can be taken: of the loss and of the gap at the start, and at up to four points of a path."""
+
+
+def dual_pays(problem: Problem, parameters: int) -> bool:
+    """Whether a problem is probed in the dual form: where lone dual lanes pay. u = ∇L is all that it knows of SGD."""
+    decays = problem.optimizer.weight_decay > 0
+    return kind_of(problem) == "dual" and not decays and fusion_pays(problem, parameters, lanes=1)
+
+
+@contextmanager
+def dual_coordinates(
+    loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...]
+) -> Iterator[DualCoordinates]:
+    """The untouched model's surroundings; afterwards the untouched model is back.
+
+    Raises:
+        NotFusable: the model has a leaf that is unknown here.
+    """
+    place = _Place()
+    shape = Shape(first=1, lanes=1, steps=GRADIENTS, tokens=len(prompt))
+    lanes = Dual(problem.optimizer, shape, readout_matrix(loaded.model), place)
+    with fused(loaded.model, lanes) as last:
+        yield DualCoordinates(loaded, prompt, lanes, last, place)
+
+
+class _Place:
+    """Where the only lane stands: a `sgd_path.Path` that goes where it is told."""
+
+    decays = False
+
+    def __init__(self) -> None:
+        self.start = torch.ones(1, dtype=torch.float64)
+        self.gradients = torch.zeros(1, 0, dtype=torch.float64)
+
+    def update(self, rates: Sequence[float]) -> None:
+        """Nothing moves by itself."""
+
+    def select(self, index: Sequence[int]) -> None:
+        """There is one lane."""
+
+
+class DualCoordinates:
+    """See `coordinates.Coordinates`; vectors have `GRADIENTS` numbers, float64, on the CPU."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        prompt: tuple[int, ...],
+        lanes: Dual,
+        last: LastPosition,
+        place: _Place,
+    ) -> None:
+        self.origin = torch.zeros(GRADIENTS, dtype=torch.float64)
+        self._model, self._lanes, self._last, self._place = loaded.model, lanes, last, place
+        self._ids_1K, self._last_1 = padded([prompt], lanes.readout.device)
+        self._products = torch.zeros(GRADIENTS, GRADIENTS, dtype=torch.float64)
+        self._untouched: dict[LaneTensor, Tensor] = {}
+        self._own: list[dict[LaneTensor, Tensor]] = []  # of each gradient, what the tape doesn't keep
+
+    def untouched_logits(self) -> Tensor:
+        """See `Coordinates`."""
+        return self.logits(self.origin)
+
+    def logits(self, moved: Tensor) -> Tensor:
+        """See `Coordinates`."""
+        taken = len(self._own)
+        self._place.gradients = -moved[None, :taken]
+        self._lanes.begin_step(taken, learns=torch.is_grad_enabled())
+        if taken:
+            self._move_own(moved[:taken].tolist())
+        return last_logits(self._model, self._last, self._ids_1K, self._last_1)[0].float()
+
+    def gradient(self, value: Tensor) -> Tensor:
+        """See `Coordinates`."""
+        value.backward()
+        lanes, number = self._lanes, len(self._own)
+        lanes.squared_gradient_norms()  # which leaves zeros where no gradient has come
+        tensors = lanes.parameters.tensors
+        if not self._own:  # only now every table has been filled
+            self._untouched = {tensor: tensor.value.detach().clone() for tensor in tensors}
+        self._own.append({tensor: tensor.gradient.clone() for tensor in tensors})
+        own_1 = [lanes.own_products(step, then) for step, then in enumerate(self._own)]
+        products = (lanes.tape.products_Ls[0] + torch.cat(own_1)).cpu()
+        self._products[number, : number + 1] = self._products[: number + 1, number] = products
+        lanes.tape.end_step()
+        vector = torch.zeros_like(self.origin)
+        vector[number] = 1.0
+        return vector
+
+    def inner(self, a: Tensor, b: Tensor) -> float:
+        """See `Coordinates`."""
+        return float(a @ self._products @ b)
+
+    def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool = True) -> tuple[float, Tensor]:
+        """See `Coordinates`. The tape takes one gradient a forward pass, so there is a second one."""
+        descent = self.gradient(loss_of(logits_V, pair))
+        gap = self.gradient(gap_of(self.untouched_logits(), pair))
+        return -self.inner(gap, descent), descent
+
+    @torch.no_grad()
+    def _move_own(self, moved: list[float]) -> None:
+        for tensor, untouched in self._untouched.items():
+            tensor.value.copy_(untouched)
+            for way, own in zip(moved, self._own, strict=True):
+                tensor.value.sub_(own[tensor], alpha=way)
