@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
 from pathlib import Path
@@ -500,4 +501,7 @@ def _watched(work: Any, as_json: bool) -> None:
 def main() -> None:
     """Entry point of the console script. A request to end (SIGTERM) is taken like Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # else Python ends by looking for garbage in all of torch and transformers: 1.2 s of 1.4

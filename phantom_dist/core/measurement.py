@@ -23,6 +23,9 @@ class PathProbe:
         trial_steps: what it cost, in trial-steps, κ included.
     """
 
+    STEPS: ClassVar[float] = 4
+    """Trial-steps that it costs at least, κ included."""
+
     MOST: ClassVar[float] = 0.2
     """Largest last correction of ln η; a path that is cut there did not close."""
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.scheduling.packing import (
+    BATCH_WORK,
     LANES,
     MAX_LANES,
     MAX_PROBES,
@@ -103,6 +104,11 @@ def test_probes_are_shared_out_by_model_and_size():
     small = list(pack_probes(problems, lambda p: 100_000))
     assert [task.size for task in small] == [MAX_PROBES, MAX_PROBES, 20 - 2 * MAX_PROBES, 1]
     assert all(len({p.model for p in task.problems}) == 1 for task in small)
+    # A path takes twice the steps of κ: where eight probes fill a task, four paths do.
+    fill = BATCH_WORK / (9 * 2 * 8)
+    for with_path, size in ((False, 8), (True, 4)):
+        tasks = list(pack_probes(problems[:16], lambda p: int(fill), lambda p, paths=with_path: paths))
+        assert [task.size for task in tasks] == [size] * (16 // size)
     large = list(pack_probes(problems, lambda p: 10**10))
     assert [task.size for task in large] == [1] * 21
     assert [p for task in large for p in task.problems] == problems
