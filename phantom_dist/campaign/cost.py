@@ -97,12 +97,12 @@ def path_seconds(problem: Problem, parameters: int) -> float:
 def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
     """Predicted peak memory (bytes) of a worker: its process, then the larger of probing and of training.
 
-    Probing full fine-tuning takes the weights, their untouched copy and two gradients; in the dual form the weights.
+    Probing full fine-tuning takes the weights, their untouched copy and two gradients. The dual form needs the weights
+    alone, but whether an architecture has it is known only when its model is there.
     """
     weights = model.parameters * bytes_per_parameter(problem)
-    whole = problem.method == "full" and not dual_pays(problem, model.parameters)
-    held = weights * (2 if whole else 1)
-    probing = 2 * weights if whole else 0.0
+    held = weights * (2 if problem.method == "full" else 1)
+    probing = 2 * weights if problem.method == "full" else 0.0
     return WORKER_BYTES + held + max(probing, lanes * _lane_bytes(problem, model))
 
 

@@ -174,7 +174,7 @@ class Plan:
                 "batch": cohort.batch if rate is not None else None,
                 "predicted_trial_steps": float(trials * problem.steps),
                 "predicted_seconds": trials * self.trial_seconds(problem, len(cohort.members)),
-                "predicted_process_bytes": self._process_bytes(problem, len(cohort.members)),
+                "predicted_process_bytes": self._process_bytes(problem, cohort.at_once),
             }
             for cohort in self.cohorts
             for problem, rate in cohort.members
@@ -216,8 +216,8 @@ class Plan:
             "trial_steps": trial_steps,
             "predicted_seconds": seconds,
             "predicted_worker_bytes": max(
-                self._process_bytes(problem, count)
-                for cohort, count in lanes.items()
+                self._process_bytes(problem, cohort.at_once)
+                for cohort in self.cohorts
                 for problem, _ in cohort.members
             ),
             "worker_memory_bytes": self.worker_memory,

@@ -48,6 +48,12 @@ class Cohort:
         """Whether every search could have a second trial in the same batch."""
         return 2 * len(self.members) <= self.lanes
 
+    @property
+    def at_once(self) -> int:
+        """The most trials that its batches have: where there is room a search may ask for two."""
+        searches = any(rate is None for _, rate in self.members)
+        return len(self.members) * (2 if searches and self.spare else 1)
+
     @functools.cached_property
     def problems(self) -> tuple[Problem, ...]:
         """Its problems, each once, in order."""

@@ -112,3 +112,11 @@ def test_probes_are_shared_out_by_model_and_size():
     large = list(pack_probes(problems, lambda p: 10**10))
     assert [task.size for task in large] == [1] * 21
     assert [p for task in large for p in task.problems] == problems
+
+
+def test_a_cohort_of_searches_with_room_may_train_two_trials_each():
+    searches = [problem(context=str(i)) for i in range(4)]
+    (roomy,) = cohorts(searches, (), lambda p: 8)
+    (tight,) = cohorts(searches, (), lambda p: 7)
+    (given,) = cohorts(searches[:1], (0.1, 0.2), lambda p: 48)
+    assert (roomy.at_once, tight.at_once, given.at_once) == (8, 4, 2)
