@@ -81,14 +81,14 @@ def path_pays(problem: Problem, parameters: int, lanes: int) -> bool:
 
 def kappa_seconds(problem: Problem, parameters: int) -> float:
     """Predicted seconds of probing κ."""
-    if dual_pays(problem, parameters):
+    if dual_pays(problem, parameters, tokens(problem)):
         return 2 * seconds_per_lane_step(problem, parameters, 1)
     return 2 * seconds_per_step(problem, parameters)
 
 
 def path_seconds(problem: Problem, parameters: int) -> float:
     """Predicted seconds of probing a problem's path, beyond what κ takes in any case."""
-    if dual_pays(problem, parameters):
+    if dual_pays(problem, parameters, tokens(problem)):
         return (len(shares(problem)) + 0.5) * seconds_per_lane_step(problem, parameters, 1)
     walked = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps) / BANDWIDTH
     return (len(shares(problem)) + 0.5) * seconds_per_step(problem, parameters) + walked

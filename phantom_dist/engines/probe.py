@@ -86,7 +86,7 @@ def _coordinates(loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...])
     """The model's surroundings, in the coordinates that are cheapest; afterwards the untouched model is back."""
     with ExitStack() as stack:
         found: Coordinates | None = None
-        if dual_pays(problem, loaded.identity.parameters):
+        if dual_pays(problem, loaded.identity.parameters, len(prompt)):
             with suppress(NotFusable):
                 found = stack.enter_context(dual_coordinates(loaded, problem, prompt))
         if found is None:
