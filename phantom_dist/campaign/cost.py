@@ -81,17 +81,21 @@ def path_pays(problem: Problem, parameters: int, lanes: int) -> bool:
 
 def kappa_seconds(problem: Problem, parameters: int) -> float:
     """Predicted seconds of probing κ."""
-    if dual_pays(problem, parameters, tokens(problem)):
-        return 2 * seconds_per_lane_step(problem, parameters, 1)
-    return 2 * seconds_per_step(problem, parameters)
+    return 2 * _probe_step(problem, parameters)[0]
 
 
 def path_seconds(problem: Problem, parameters: int) -> float:
     """Predicted seconds of probing a problem's path, beyond what κ takes in any case."""
+    step, walked = _probe_step(problem, parameters)
+    return (len(shares(problem)) + 0.5) * step + walked
+
+
+def _probe_step(problem: Problem, parameters: int) -> tuple[float, float]:
+    """Seconds of a trial-step of a probe, and of all walks between its points."""
     if dual_pays(problem, parameters, tokens(problem)):
-        return (len(shares(problem)) + 0.5) * seconds_per_lane_step(problem, parameters, 1)
-    walked = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps) / BANDWIDTH
-    return (len(shares(problem)) + 0.5) * seconds_per_step(problem, parameters) + walked
+        return seconds_per_lane_step(problem, parameters, 1), 0.0  # walks of a few coefficients
+    moved = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps)
+    return seconds_per_step(problem, parameters), moved / BANDWIDTH
 
 
 def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:

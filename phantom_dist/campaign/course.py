@@ -178,7 +178,7 @@ class Campaign:
                 self._record_refusal(origin)
                 continue
             search = self._searches[problem.key]
-            asked[problem.key] = search.next_learning_rates(together=2 if cohort.spare else 1)
+            asked[problem.key] = search.next_learning_rates(together=cohort.together)
             if not asked[problem.key]:
                 self._settled.add(problem.key)
                 self._shown.pop(problem.key, None)

@@ -174,7 +174,9 @@ class Plan:
                 "batch": cohort.batch if rate is not None else None,
                 "predicted_trial_steps": float(trials * problem.steps),
                 "predicted_seconds": trials * self.trial_seconds(problem, len(cohort.members)),
-                "predicted_process_bytes": self._process_bytes(problem, cohort.at_once),
+                "predicted_process_bytes": self._process_bytes(
+                    problem, cohort.together * len(cohort.members)
+                ),
             }
             for cohort in self.cohorts
             for problem, rate in cohort.members
@@ -216,7 +218,7 @@ class Plan:
             "trial_steps": trial_steps,
             "predicted_seconds": seconds,
             "predicted_worker_bytes": max(
-                self._process_bytes(problem, cohort.at_once)
+                self._process_bytes(problem, cohort.together * len(cohort.members))
                 for cohort in self.cohorts
                 for problem, _ in cohort.members
             ),

@@ -2,7 +2,8 @@
 
 | file | what it holds |
 |---|---|
-| `commands` | the commands and their options |
+| `commands` | the commands, each with the options of its own |
+| `options` | arguments and options that several commands have in common |
 | `manual`, `complete` | what `--help` says beside the options; what the tab key offers |
 | `output` | the contract of stdout, stderr and exit status |
 | `live` | the live terminal view of a run |

@@ -44,15 +44,10 @@ class Cohort:
     lanes: int
 
     @property
-    def spare(self) -> bool:
-        """Whether every search could have a second trial in the same batch."""
-        return 2 * len(self.members) <= self.lanes
-
-    @property
-    def at_once(self) -> int:
-        """The most trials that its batches have: where there is room a search may ask for two."""
-        searches = any(rate is None for _, rate in self.members)
-        return len(self.members) * (2 if searches and self.spare else 1)
+    def together(self) -> int:
+        """How many trials each member may have in a batch: searches two, where there is room for a second of all."""
+        searches = all(rate is None for _, rate in self.members)
+        return 2 if searches and 2 * len(self.members) <= self.lanes else 1
 
     @functools.cached_property
     def problems(self) -> tuple[Problem, ...]:

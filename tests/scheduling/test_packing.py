@@ -119,4 +119,4 @@ def test_a_cohort_of_searches_with_room_may_train_two_trials_each():
     (roomy,) = cohorts(searches, (), lambda p: 8)
     (tight,) = cohorts(searches, (), lambda p: 7)
     (given,) = cohorts(searches[:1], (0.1, 0.2), lambda p: 48)
-    assert (roomy.at_once, tight.at_once, given.at_once) == (8, 4, 2)
+    assert [c.together * len(c.members) for c in (roomy, tight, given)] == [8, 4, 2]

@@ -12,11 +12,12 @@ from torch import nn
 from phantom_dist.core.measurement import Measurement, Origin, Trial, TrialResult
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED
+from phantom_dist.engines.coordinates import gap_of, loss_of
 from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, way_of
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.probe import Refused, read_context, with_kappa, with_pair
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
-from phantom_dist.instruments import kernel_rate, readout
+from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.outside import Named
 
 
@@ -88,14 +89,14 @@ def _probe(model: ShardedModel, problem: Problem) -> Origin:
     origin = with_pair(model.whole, origin, prompt, target, logits_V.detach(), model.readout)
     pair = origin.tokens
     assert pair is not None
-    zero.backward(nn.functional.cross_entropy(logits_V, torch.tensor(pair.target, device=logits_V.device)))
+    zero.backward(loss_of(logits_V, pair))
     directions = [
         kernel_rate.first_direction(gradient, parameter, problem.optimizer).clone()
         for gradient, parameter in zero.gradients()
     ]
     zero.step(0.0)
     logits_V = zero.logits(prompt, gradient=True).float()
-    zero.backward(readout.logit_gap(logits_V, pair.target, pair.competitor))
+    zero.backward(gap_of(logits_V, pair))
     slopes = zip(zero.gradients(), directions, strict=True)
     slope = zero.sum(sum(kernel_rate.inner_product(gradient, u) for (gradient, _), u in slopes))
     zero.step(0.0)

@@ -105,7 +105,7 @@ class DualCoordinates:
         """See `Coordinates`."""
         value.backward()
         lanes, number = self._lanes, len(self._own)
-        lanes.squared_gradient_norms()  # which leaves zeros where no gradient has come
+        lanes.parameters.complete()
         tensors = lanes.parameters.tensors
         if not self._own:  # only now every table has been filled
             self._untouched = {tensor: tensor.value.detach().clone() for tensor in tensors}
@@ -122,7 +122,7 @@ class DualCoordinates:
         """See `Coordinates`."""
         return float(a @ self._products @ b)
 
-    def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool = True) -> tuple[float, Tensor]:
+    def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor]:
         """See `Coordinates`. The tape takes one gradient a forward pass, so there is a second one."""
         descent = self.gradient(loss_of(logits_V, pair))
         gap = self.gradient(gap_of(self.untouched_logits(), pair))

@@ -59,10 +59,14 @@ class LaneTensor:
         self._fresh = False
         self._squared_norms_L = torch.linalg.vector_norm(self.gradient, dim=(1, 2)).double().square()
 
-    def squared_norms(self) -> Tensor:
-        """‖gradient‖² of each lane, (L,), float64; zero, and so is the gradient, where none has come."""
+    def complete(self) -> None:
+        """No more gradients come in this step: where none has come it is zero."""
         if self._fresh:
             self.gradient.zero_()
+
+    def squared_norms(self) -> Tensor:
+        """‖gradient‖² of each lane, (L,), float64; zero where none has come."""
+        if self._fresh:
             return torch.zeros(len(self.gradient), dtype=torch.float64, device=self.gradient.device)
         assert self._squared_norms_L is not None
         return self._squared_norms_L
@@ -140,10 +144,16 @@ class LaneParameters:
         for matrix in self._matrices:
             matrix.clear()
 
+    def complete(self) -> None:
+        """No more gradients come in this step: they are zero where none has come."""
+        for matrix in self._matrices:
+            matrix.complete()
+
     def squared_gradient_norms(self) -> Tensor:
         """‖·‖² of each lane's gradient; (L,), float64."""
         vectors_Ln = self._gradients_LN[: self._lanes, : self._vectors_end]
         squares_L: Tensor = torch.linalg.vector_norm(vectors_Ln, dim=1).double().square()
+        self.complete()
         for matrix in self._matrices:
             squares_L += matrix.squared_norms()
         return squares_L
