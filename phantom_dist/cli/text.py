@@ -94,7 +94,8 @@ def fit_text(result: Json) -> str:
         "90 % intervals cover",
     ):
         table.add_column(column, justify="right")
-    table.add_column("upper / lower end", justify="right")
+    for column in ("upper / lower end", "out of domain: cover"):
+        table.add_column(column, justify="right")
     for entry in result["validation"]:
         table.add_row(
             entry["class"],
@@ -113,8 +114,17 @@ def fit_text(result: Json) -> str:
                 if entry["coverage_90"] is None
                 else (f"{100 * entry['coverage_90']:.2f} %", f"{entry['interval_width_median']:.3f}")
             ),
+            outside_domain(entry),
         )
     return "\n".join([*lines, _plain(table)])
+
+
+def outside_domain(entry: Json) -> str:
+    """Of a validation's entry: how many of the intervals given outside the domain hold the measured rate."""
+    given = entry["out_of_domain"] - entry["withheld"]
+    held = "" if given == 0 else f"{round(given * entry['coverage_out_of_domain'])} of {given}"
+    withheld = f"{entry['withheld']} withheld" if entry["withheld"] else ""
+    return ", ".join(part for part in (held, withheld) if part) or "none"
 
 
 def predict_text(result: Json) -> str:

@@ -29,6 +29,9 @@ class PathProbe:
     MOST: ClassVar[float] = 0.2
     """Largest last correction of ln η; a path that is cut there did not close."""
 
+    MORE: ClassVar[int] = 2
+    """Further points, one after another, that are measured at most where the last correction was cut."""
+
     learning_rates: tuple[float, ...]
     log_odds_0: float
     gap_end: float

@@ -97,8 +97,17 @@ def as_asked(row: Row, problem: Problem) -> dict[str, Any]:
     return {**row, ADAPTERS: targets if isinstance(targets, str) else ",".join(targets)}
 
 
+def is_open(row: Row) -> bool:
+    """Whether a row's path did not close: its last correction is cut, and how large it should be isn't known."""
+    return abs(BY_NAME["last"].value(row)) >= PathProbe.MOST - 1e-9
+
+
 def _open(row: Row) -> list[str]:
-    last = BY_NAME["last"].value(row)
-    if abs(last) < PathProbe.MOST - 1e-9:
+    if not is_open(row):
         return []
-    return [f"the path did not close: its last correction of ln eta is cut at {last:+.2g}"]
+    last = BY_NAME["last"].value(row)
+    side = "above" if last > 0 else "below"
+    return [
+        f"the path did not close: its last correction of ln eta is cut at {last:+.2g}, so the critical rate probably "
+        f"lies {side} the prediction, nobody knows how far, and no interval is given"
+    ]

@@ -15,14 +15,15 @@ import numpy as np
 from phantom_dist.core.errors import InputError
 from phantom_dist.law.classes import Classes, fit_classes
 from phantom_dist.law.closure import Closure, fit, residuals, search
-from phantom_dist.law.domain import Domain, domain_of
+from phantom_dist.law.domain import Domain, domain_of, is_open
 from phantom_dist.law.groups import Row, path_rate
 from phantom_dist.law.intervals import Interval, conformal
 
 FORMAT = 2
 LEVEL = 0.9
 WIDENED = 2.0
-"""Half-widths (of ln η_c) outside the domain are this many times as wide. No guarantee holds there."""
+"""Half-widths (of ln η_c) outside the domain are this many times as wide. No guarantee holds there, so the coverage is
+measured (`validation`)."""
 
 FEWEST_MODELS = 3
 
@@ -36,6 +37,12 @@ class ClassLaw:
     domain: Domain
     models: int
     rows: int
+
+    def half_width(self, row: Row, *, in_domain: bool) -> float | None:
+        """Half the interval, of ln η_c; None where it is withheld: too few architectures, or an open path."""
+        if self.interval is None or is_open(row):
+            return None
+        return self.interval.half_width(row) * (1.0 if in_domain else WIDENED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +92,8 @@ class Law:
         rate = path_rate(row) * math.exp(law.closure.correction(row))
         if law.interval is None:
             reasons.append("too few architectures were calibrated for an interval")
-            return Prediction(rate, None, LEVEL, False, "; ".join(reasons))
-        half = law.interval.half_width(row) * (WIDENED if reasons else 1.0)
-        bounds = (rate * math.exp(-half), rate * math.exp(half))
+        half = law.half_width(row, in_domain=not reasons)
+        bounds = None if half is None else (rate * math.exp(-half), rate * math.exp(half))
         return Prediction(rate, bounds, LEVEL, not reasons, "; ".join(reasons) or None)
 
     def to_json(self) -> dict[str, Any]:

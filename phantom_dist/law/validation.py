@@ -31,12 +31,14 @@ class Held:
         error: ln (measured / predicted).
         half_width: of the interval, in ln η_c, not widened by the scope guard; infinite where there is none.
         in_domain: what the scope guard of that law says of the row.
+        given: half the interval that a prediction would have: widened outside the domain; None where it is withheld.
     """
 
     row: Row
     error: float
     half_width: float
     in_domain: bool
+    given: float | None
 
 
 def leave_one_out(rows: Sequence[Row], closure: Closure | None = None) -> list[Held]:
@@ -61,15 +63,16 @@ HELD_OUT = ("held_out_eta_c", "held_out_interval")
 
 def with_held_out(row: Row, held: Held) -> Row:
     """The row with what the law says of it without its architecture: `held_out_eta_c`, `held_out_interval`."""
-    predicted, half = row["eta_c"] / math.exp(held.error), held.half_width
-    interval = [predicted * math.exp(-half), predicted * math.exp(half)] if math.isfinite(half) else None
+    predicted, half = row["eta_c"] / math.exp(held.error), held.given
+    interval = None if half is None else [predicted * math.exp(-half), predicted * math.exp(half)]
     return {**row, "held_out_eta_c": predicted, "held_out_interval": interval}
 
 
 def _judge(law: ClassLaw, row: Row) -> Held:
     error = math.log(row["eta_c"] / path_rate(row)) - law.closure.correction(row)
     half = math.inf if law.interval is None else law.interval.half_width(row)
-    return Held(row, error, half, not law.domain.outside(row))
+    in_domain = not law.domain.outside(row)
+    return Held(row, error, half, in_domain, law.half_width(row, in_domain=in_domain))
 
 
 def _constant(train: Sequence[Row], test: Sequence[Row]) -> Array:
@@ -131,6 +134,16 @@ def summary(rows: Sequence[Row], errors: Array) -> dict[str, float]:
     }
 
 
+def _outside(held: Sequence[Held]) -> dict[str, float | None]:
+    """What became of the rows outside the domain; see `validate`."""
+    covered = [abs(h.error) <= h.given for h in held if h.given is not None]
+    return {
+        "out_of_domain": len(held),
+        "withheld": len(held) - len(covered),
+        "coverage_out_of_domain": sum(covered) / len(covered) if covered else None,
+    }
+
+
 def validate(
     held: Sequence[Held],
     observer: Callable[[str], None] | None = None,
@@ -138,8 +151,9 @@ def validate(
 ) -> list[dict[str, Any]]:
     """One entry for each class, T and rule; the law's own entries have coverage and width (None: no intervals) as well.
 
-    `out_of_domain` counts contexts of which the law without their architecture says so; their intervals are not widened
-    here.
+    `coverage_90` and the width are those of plain intervals, over all contexts. `out_of_domain` counts contexts of
+    which the law without their architecture says so; of these, `withheld` get no interval, and of the others'
+    intervals, as they are given, the share `coverage_out_of_domain` holds the measured rate (None: there are none).
 
     Args:
         held: every row of some classes, as `leave_one_out` gives them.
@@ -163,8 +177,8 @@ def validate(
                 | {
                     "coverage_90": float((np.abs(errors) <= widths).mean()) if known else None,
                     "interval_width_median": float(np.median(np.exp(2 * widths))) if known else None,
-                    "out_of_domain": sum(not h.in_domain for h in mine),
                 }
+                | _outside([h for h in mine if not h.in_domain])
             )
             entries += [
                 {"class": name, "steps": steps, "rule": label} | summary(some, values[places])

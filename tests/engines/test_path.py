@@ -22,7 +22,9 @@ from phantom_dist.engines.path.sgd import SgdWalk
 from phantom_dist.engines.path.walk import Course, Point, remainder
 from phantom_dist.engines.probe import probe
 from phantom_dist.instruments.kernel_rate import effective_steps
-from tests.engines.conftest import CONTEXTS, problem
+from phantom_dist.law.file import read_law
+from phantom_dist.law.law import class_of
+from tests.engines.conftest import CONTEXTS, load, problem
 
 NODES = st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(sorted)
 
@@ -256,6 +258,44 @@ def test_trainings_of_fewer_steps_than_points_have_a_path_too(loaded, method, op
     assert path.trial_steps <= 4 + 1e-9
     (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
     assert abs(result.trace[-1].logit_gap) < 0.05 * abs(result.trace[0].logit_gap)
+
+
+@pytest.mark.parametrize(
+    ("model", "context", "method", "optimizer", "steps"),
+    [
+        ("zoo:gpt-neox-a", "surprise-mad", "full", "sgd", 8),
+        ("zoo:smollm3-a", "surprise-home", "lora", "adamw", 128),
+    ],
+)
+def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, optimizer, steps, monkeypatch):
+    """Alone, each of these ends with a cut correction; a further point closes it, nearer to the measured rate."""
+    asked = problem(method, optimizer, context=CONTEXTS[context], steps=steps)
+    asked = asked.model_copy(update={"model": model})
+    row = next(
+        row
+        for row in read_law().rows
+        if (row["model"], row["context"], row["steps"]) == (model, context, steps)
+        and class_of(row) == f"{method} {optimizer}"
+    )
+    loaded = load(model)
+    path = probe_path(loaded, asked).path
+    monkeypatch.setattr(PathProbe, "MORE", 0)
+    cut = probe_path(loaded, asked).path
+    assert abs(math.log(cut.learning_rates[-1] / cut.learning_rates[-2])) == pytest.approx(PathProbe.MOST)
+    assert abs(math.log(path.learning_rates[-1] / path.learning_rates[-2])) < PathProbe.MOST
+    assert path.trial_steps == pytest.approx(cut.trial_steps + 4 / 3)
+    assert path.learning_rates[: len(cut.learning_rates) - 1] == cut.learning_rates[:-1]
+    off = [abs(math.log(row["eta_c"] / p.learning_rates[-1])) for p in (path, cut)]
+    assert off[0] < off[1]
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 3])
+def test_a_path_that_never_closes_ends_after_so_many_points(loaded, more, monkeypatch):
+    monkeypatch.setattr(PathProbe, "MORE", more)
+    monkeypatch.setattr(path_module._Probe, "_newton", lambda self, end, slope: PathProbe.MOST)
+    path = probe_path(loaded, problem("full", "sgd")).path
+    assert path.trial_steps == pytest.approx(PathProbe.STEPS + more * 4 / 3)
+    assert len(path.learning_rates) == 4 + more
 
 
 @pytest.mark.parametrize(("end_odds", "expected"), [(-1.0, -0.1 / 2.0), (-4.0, -PathProbe.MOST)])

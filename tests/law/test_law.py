@@ -8,6 +8,7 @@ import math
 import pytest
 
 from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.law.closure import Closure
 from phantom_dist.law.domain import domain_of
 from phantom_dist.law.file import read_law, write_law
 from phantom_dist.law.law import LEVEL, WIDENED, fit_law
@@ -70,13 +71,38 @@ def test_a_size_between_those_that_were_calibrated_is_outside_too():
     assert "parameters: 3e+05" in known.predict(made[0] | {"parameters": 300_000}).reason
 
 
-def test_a_path_that_did_not_close_is_outside():
+@pytest.mark.parametrize(("sign", "side"), [(1, "above"), (-1, "below")])
+def test_a_path_that_did_not_close_is_outside_and_has_no_interval(sign, side):
     """Its last correction is cut: how large it would have been isn't known, and no interval allows for that."""
     made = rows(models=12, contexts=6)
-    wide = [row | {"path_rates": [1.0, 1.0, math.exp((-1) ** n * 0.2)]} for n, row in enumerate(made[:2])]
+    wide = [row | {"path_rates": [1.0, 1.0, math.exp(sign * 0.2)]} for row in made[:2]]
     known = fit_law([*wide, *made[2:]])
-    assert "the path did not close" in known.predict(wide[0]).reason
+    said = known.predict(wide[0])
+    assert (said.interval, said.in_domain) == (None, False)
+    assert said.eta_c is not None
+    assert "the path did not close" in said.reason
+    assert f"lies {side}" in said.reason
     assert known.predict(made[3]).in_domain
+    almost = made[3] | {"path_rates": [1.0, 1.0, math.exp(sign * 0.1999)]}
+    assert known.predict(almost).interval is not None
+
+
+def test_validation_counts_what_becomes_of_rows_out_of_domain():
+    """Of each architecture left out: one open path, whose interval is withheld, and one gap beyond all others."""
+    made = rows(models=12, contexts=6, noise=0.02)
+    opened = [row | {"path_rates": [1.0, 1.0, math.exp(0.2)]} for row in made if row["context"] == "c0"]
+    far = next(row for row in made if row["model"] == "m3" and row["context"] == "c1") | {"gap_0": -30.0}
+    others = [row for row in made if row["context"] != "c0" and row["problem"] != far["problem"]]
+    held = leave_one_out([*opened, far, *others], Closure())
+    entries = [e for e in validate(held) if e["rule"] == "law"]
+    assert sum(e["withheld"] for e in entries) == len(opened)
+    outside = [h for h in held if not h.in_domain and h.given is not None]
+    assert any(h.row is far for h in outside)
+    for entry in entries:
+        own = [h for h in outside if h.row["steps"] == entry["steps"]]
+        assert entry["out_of_domain"] - entry["withheld"] == len(own)
+        share = sum(abs(h.error) <= WIDENED * h.half_width for h in own) / len(own) if own else None
+        assert entry["coverage_out_of_domain"] == share
 
 
 def test_a_group_that_the_closure_uses_bounds_the_domain(law):
@@ -183,8 +209,8 @@ def test_a_file_of_format_1_is_read_as_it_was_meant(law, tmp_path):
 
 def test_a_law_that_only_fits_what_it_saw_does_not_beat_the_core():
     some = rows(models=8, contexts=6)
-    worse = [Held(row, 2 * math.log(row["eta_c"] / row["path_rates"][-1]), 0.1, True) for row in some]
-    better = [Held(row, 0.5 * math.log(row["eta_c"] / row["path_rates"][-1]), 0.1, True) for row in some]
+    worse = [Held(row, 2 * math.log(row["eta_c"] / row["path_rates"][-1]), 0.1, True, 0.1) for row in some]
+    better = [Held(row, 0.5 * math.log(row["eta_c"] / row["path_rates"][-1]), 0.1, True, 0.1) for row in some]
     assert not beats_core(worse)
     assert beats_core(better)
 

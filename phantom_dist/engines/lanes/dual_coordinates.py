@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from phantom_dist.core.measurement import PathProbe
 from phantom_dist.core.trial import Problem, Tokens
 from phantom_dist.engines.coordinates import gap_of, loss_of
 from phantom_dist.engines.lanes.dual import Dual
@@ -23,8 +24,9 @@ from phantom_dist.engines.lanes.parameters import LaneTensor
 from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.models import LoadedModel
 
-GRADIENTS = 6
-"""The most that can be taken: of the loss and of the gap at the start, and at up to four points of a path."""
+GRADIENTS = 6 + PathProbe.MORE
+"""The most that can be taken: of the loss and of the gap at the start, at up to four points of a path, and at those
+that are measured where it doesn't close."""
 
 TOKENS = 128
 """Longer prompts are probed entry by entry: the factors' products grow with the prompt's square. A path of five

@@ -32,6 +32,7 @@ class Tape:
         self._at_end: list[Callable[[], None]] = []
         self.lanes = shape.first
         self.step = 0
+        self.passes = 0
         self.learns = False
 
     def buffer(self, like_LnW: Tensor, width: int | None = None) -> Tensor:
@@ -54,8 +55,9 @@ class Tape:
         return self._inputs[-1]
 
     def begin_step(self, step: int, *, learns: bool) -> None:
-        """Look the coefficients of this step up."""
+        """Look the coefficients of this step up. A step that didn't learn may be begun again, elsewhere."""
         self.step, self.learns = step, learns
+        self.passes += 1
         self.past_Ls = self._path.gradients.to(self._device, torch.float32)
         self.start_L = self._path.start.to(self._device)
         self._first = 0 if self._compares else step
@@ -110,7 +112,7 @@ class Inputs:
     def __init__(self, tape: Tape, x_LKi: Tensor) -> None:
         self._tape = tape
         self._seen: weakref.ref[Tensor] | None = None
-        self._seen_at = -1
+        self._seen_in = 0
         self.x_LTKi = tape.buffer(x_LKi)
         self.cross_LKR: Tensor
         self.weighted_LKR: Tensor
@@ -128,9 +130,9 @@ class Inputs:
         if self.is_of(x):
             return
         tape, step = self._tape, self._tape.step
-        if self._seen_at == step:
+        if self._seen_in == tape.passes:
             raise RuntimeError("matrices that shared their input at the first step have different ones now")
-        self._seen, self._seen_at = weakref.ref(x), step
+        self._seen, self._seen_in = weakref.ref(x), tape.passes
         if tape.learns:
             self.x_LTKi[: tape.lanes, step].copy_(x_LKi)
         self.cross_LKR = torch.bmm(x_LKi, tape.so_far(self.x_LTKi, step + tape.learns).mT)
