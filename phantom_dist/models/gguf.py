@@ -15,15 +15,15 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
 from phantom_dist.models.cache import building, cache_folder, file_sha256
 from phantom_dist.models.convert import save_plain
-from phantom_dist.models.folder import check_folder, first_line, read_config
-from phantom_dist.models.metadata import describe_config, describe_recorded
+from phantom_dist.models.folder import check_folder, first_line
+from phantom_dist.models.metadata import describe_config, describe_folder, describe_recorded
 from phantom_dist.models.packaged import PACKAGED, NotInstalledError, packaged_file
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.staging import staged
 
 PREFIX = "gguf:"
 CONVERSION = 2
-"""Raised where a conversion of the same file gives another model: from 2 on, what lies beside the file doesn't count."""
+"""Raised where a conversion of the same file gives another model: since 2 only the file counts, not its neighbours."""
 
 
 @final
@@ -46,14 +46,15 @@ class Gguf(ModelAdapter):
         return ModelFolder(reference=reference, path=folder, title=_title(reference))
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the cached conversion, else from the GGUF file's own header; recorded facts where a package is missing."""
+        """From the cached conversion or the GGUF file's header; from recorded facts where a package is missing."""
         try:
             file = _file(reference)
         except NotInstalledError as error:
             return _recorded(reference, error)
         folder = _converted(file)
-        config = read_config(folder, reference, permissions) if folder.is_dir() else _config(file)
-        return describe_config(config, reference, _title(reference))
+        if folder.is_dir():
+            return describe_folder(folder, reference, _title(reference), permissions)
+        return describe_config(_config(file), reference, _title(reference))
 
 
 def _converted(file: Path) -> Path:
@@ -103,7 +104,8 @@ def _dequantise(file: Path, folder: Path) -> None:
             raise _unusable(file, error) from None
         if found["missing_keys"]:
             raise _unusable(file, ValueError(f"no tensor for {', '.join(sorted(found['missing_keys'])[:3])}"))
-        save_plain(model, tokenizer, scratch)
+        save_plain(model, scratch)
+        tokenizer.save_pretrained(scratch)
 
 
 def _unusable(file: Path, error: Exception) -> InputError:

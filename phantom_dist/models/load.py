@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,10 +14,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import ModelIdentity
 from phantom_dist.models.adapter import ModelFolder, Permissions
+from phantom_dist.models.cache import looks
 from phantom_dist.models.folder import first_line
-from phantom_dist.models.identity import weights_digest
+from phantom_dist.models.identity import model_files, weights_digest
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.registry import resolve
+from phantom_dist.models.staging import staged
 
 ATTENTION = "eager"
 """Attention written as plain matrix products and a softmax. torch's fused kernels are chosen by shape and device, and
@@ -50,10 +53,16 @@ def load(
     """
     folder = resolve(reference, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     permissions = Permissions(pickle=allow_pickle, remote_code=trust_remote_code)
-    digest = weights_digest(folder.path)
+    files = model_files(folder.path, remote_code=trust_remote_code)
+    before = looks(files)
+    digest = weights_digest(folder.path, remote_code=trust_remote_code)
     with quiet():
-        model = _model(folder, permissions)
+        model = _model(folder, files, permissions)
         tokenizer = _tokenizer(folder, permissions)
+    if looks(files) != before:
+        raise InputError(
+            f"model {reference!r} ({folder.path}): its files changed while it was loaded; load it again"
+        )
     _cast(model, getattr(torch, precision))
     model = model.to(device).eval().requires_grad_(True)
     model.config.use_cache = False
@@ -65,21 +74,31 @@ def load(
     return LoadedModel(model=model, tokenizer=tokenizer, folder=folder, identity=identity)
 
 
-def _model(folder: ModelFolder, permissions: Permissions) -> PreTrainedModel:
-    try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            folder.path,
-            dtype=torch.float32,
-            attn_implementation=ATTENTION,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=permissions.remote_code,
-            output_loading_info=True,
-        )
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"model {folder.reference!r} ({folder.path}) can't be loaded: {first_line(error)}"
-        ) from None
+def _model(folder: ModelFolder, files: list[Path], permissions: Permissions) -> PreTrainedModel:
+    """The model from exactly these files: what else lies in the folder is no part of its identity."""
+    with staged(files, folder.path.resolve().name) as alone:
+        try:
+            model, found = AutoModelForCausalLM.from_pretrained(
+                alone,
+                dtype=torch.float32,
+                attn_implementation=ATTENTION,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=permissions.remote_code,
+                output_loading_info=True,
+            )
+        except (
+            SafetensorError,
+            OSError,
+            ValueError,
+            RuntimeError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:
+            why = first_line(error).replace(str(alone), str(folder.path))
+            raise InputError(f"model {folder.reference!r} ({folder.path}) can't be loaded: {why}") from None
+    model.name_or_path = model.config.name_or_path = str(folder.path)
     # transformers would fill these with random numbers
     unfilled = sorted({*found["missing_keys"], *(str(key[0]) for key in found["mismatched_keys"])})
     if unfilled:
