@@ -82,7 +82,7 @@ def remembered(files: Iterable[Path], digest: Callable[[], str]) -> str:
 
 def content_key(versions: object, files: Iterable[Path]) -> str:
     """A cache key over what makes a conversion: versions, and the files' names and bytes."""
-    content = [(file.name, file_sha256(file)) for file in sorted(files)]
+    content = sorted((file.name, file_sha256(file)) for file in files)
     return hashlib.sha256(repr((versions, content)).encode()).hexdigest()
 
 

@@ -67,7 +67,8 @@ def copy_rest(folder: Path, to: Path) -> None:
 
 
 def _fresh(config: PretrainedConfig) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and overwritten
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def _apart(model: PreTrainedModel, fresh: PreTrainedModel) -> list[str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import ModelIdentity
@@ -19,11 +17,7 @@ from phantom_dist.models.folder import first_line
 from phantom_dist.models.identity import model_files, weights_digest
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.registry import resolve
-from phantom_dist.models.staging import staged
-
-ATTENTION = "eager"
-"""Attention written as plain matrix products and a softmax. torch's fused kernels are chosen by shape and device, and
-some of their backward passes are not deterministic on CUDA; prompts are so short that they would save nothing."""
+from phantom_dist.models.weights import read_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +51,7 @@ def load(
     before = looks(files)
     digest = weights_digest(folder.path, remote_code=trust_remote_code)
     with quiet():
-        model = _model(folder, files, permissions)
+        model = read_model(folder, files, permissions)
         tokenizer = _tokenizer(folder, permissions)
     if looks(files) != before:
         raise InputError(
@@ -72,41 +66,6 @@ def load(
         parameters=sum(_whole_size(p) for p in model.parameters()),
     )
     return LoadedModel(model=model, tokenizer=tokenizer, folder=folder, identity=identity)
-
-
-def _model(folder: ModelFolder, files: list[Path], permissions: Permissions) -> PreTrainedModel:
-    """The model from exactly these files: what else lies in the folder is no part of its identity."""
-    with staged(files, folder.path.resolve().name) as alone:
-        try:
-            model, found = AutoModelForCausalLM.from_pretrained(
-                alone,
-                dtype=torch.float32,
-                attn_implementation=ATTENTION,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=permissions.remote_code,
-                output_loading_info=True,
-            )
-        except (
-            SafetensorError,
-            OSError,
-            ValueError,
-            RuntimeError,
-            KeyError,
-            TypeError,
-            AttributeError,
-        ) as error:
-            why = first_line(error).replace(str(alone), str(folder.path))
-            raise InputError(f"model {folder.reference!r} ({folder.path}) can't be loaded: {why}") from None
-    model.name_or_path = model.config.name_or_path = str(folder.path)
-    # transformers would fill these with random numbers
-    unfilled = sorted({*found["missing_keys"], *(str(key[0]) for key in found["mismatched_keys"])})
-    if unfilled:
-        raise InputError(
-            f"model {folder.reference!r} ({folder.path}): the weights don't fit config.json: nothing for "
-            f"{', '.join(unfilled[:3])}{f' and {len(unfilled) - 3} more' if len(unfilled) > 3 else ''}"
-        )
-    return model
 
 
 def _tokenizer(folder: ModelFolder, permissions: Permissions) -> PreTrainedTokenizerBase:

@@ -36,33 +36,46 @@ class LocalFolder(ModelAdapter):
         return usable(folder, reference, folder.resolve().name, permissions)
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the folder; where its weights are pickled and not yet converted, from its config.json alone."""
-        folder = _existing(reference)
-        _check(folder, reference, permissions)
-        if not has_safetensors(folder):
-            folder = converted(folder, permissions)
-        title = Path(reference).expanduser().resolve().name
-        if has_safetensors(folder):
-            return describe_folder(folder, reference, title, permissions)
-        config = read_config(_existing(reference), reference, permissions)
-        return describe_config(config, reference, title, (), permissions)
+        """From the folder."""
+        return describe_local(_existing(reference), reference, permissions)
 
 
-def usable(folder: Path, reference: str, title: str, permissions: Permissions) -> ModelFolder:
+def usable(
+    folder: Path, reference: str, title: str, permissions: Permissions, *, beside: bool = False
+) -> ModelFolder:
     """A checked folder with safetensors: this one, or its conversion where pickled weights are allowed.
+
+    `beside`: an adapter may lie beside the weights; they are meant without it.
 
     Raises:
         InputError: the folder can't be used.
     """
-    _check(folder, reference, permissions)
+    _check(folder, reference, permissions, beside)
     if not has_safetensors(folder):
         folder = without_pickle(folder, reference, permissions)
     check_folder(folder, reference, permissions)
     return ModelFolder(reference=reference, path=folder, title=title)
 
 
-def _check(folder: Path, reference: str, permissions: Permissions) -> None:
-    refuse_adapter(folder, reference, {file.name for file in folder.iterdir()})
+def describe_local(
+    folder: Path, reference: str, permissions: Permissions, *, beside: bool = False
+) -> ModelMetadata:
+    """Describe a folder; where its weights are pickled and not yet converted, from its config.json alone.
+
+    Raises:
+        InputError: the folder can't be used.
+    """
+    _check(folder, reference, permissions, beside)
+    title = folder.resolve().name
+    plain = folder if has_safetensors(folder) else converted(folder, permissions)
+    if has_safetensors(plain):
+        return describe_folder(plain, reference, title, permissions)
+    return describe_config(read_config(folder, reference, permissions), reference, title, (), permissions)
+
+
+def _check(folder: Path, reference: str, permissions: Permissions, beside: bool) -> None:
+    if not beside:
+        refuse_adapter(folder, reference, {file.name for file in folder.iterdir()})
     read_config(folder, reference, permissions)
     check_tokenizer(folder, reference)
     _check_weights(folder, reference, permissions)
