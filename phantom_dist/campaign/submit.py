@@ -108,7 +108,7 @@ def _seen_from_the_cluster(out: str) -> str:
 
 def _check_models(models: tuple[str, ...]) -> None:
     for model in models:
-        path = model.removeprefix("gguf:")
+        path = model.removeprefix("gguf:").removeprefix("peft:")
         if not os.path.isabs(path) and (path.startswith((".", "~")) or Path(path).exists()):
             raise InputError(
                 f"models: {model} is a path of this machine, and the run is on the cluster. Allowed: a hub name, a "

@@ -13,7 +13,9 @@ def one_of(*values: str) -> Callable[[str], list[str]]:
 
 
 def models(incomplete: str) -> list[str]:
-    """The zoo's models by reference, and folders."""
+    """The zoo's models by reference, and folders; after peft: folders of adapters."""
+    if incomplete.startswith("peft:"):
+        return [f"peft:{name}" for name in folders(incomplete.removeprefix("peft:"))]
     weights = resources.files("phantom_dist").joinpath("models", "zoo", "weights")
     zoo = sorted(f"zoo:{entry.name}" for entry in weights.iterdir() if entry.is_dir())
     return [*(name for name in zoo if name.startswith(incomplete)), *folders(incomplete)]

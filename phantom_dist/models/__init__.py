@@ -1,6 +1,7 @@
-"""Model adapters: a reference (`zoo:NAME`, `gguf:FILE`, a folder, a hub name) becomes a model ready to be trained.
+"""Model adapters: a reference (`zoo:NAME`, `gguf:FILE`, `peft:FOLDER`, a folder, a hub name) becomes a model.
 
-`resolve` finds or makes the local folder, `describe` says what it is without its weights, `load` loads it.
+`resolve` finds or makes the local folder, `describe` says what it is without its weights, `load` makes it ready to be
+trained.
 """
 
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions

@@ -6,9 +6,8 @@ from typing import ClassVar, final
 
 from phantom_dist.models import zoo
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
-from phantom_dist.models.folder import read_config
 from phantom_dist.models.local import usable
-from phantom_dist.models.metadata import describe_config
+from phantom_dist.models.metadata import describe_folder
 
 PREFIX = "zoo:"
 
@@ -29,9 +28,9 @@ class BuiltIn(ModelAdapter):
         return usable(zoo.folder(name), reference, _title(name), permissions)
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the model's config.json."""
+        """From the model's folder."""
         name = reference.removeprefix(PREFIX)
-        return describe_config(read_config(zoo.folder(name), reference, permissions), reference, _title(name))
+        return describe_folder(zoo.folder(name), reference, _title(name), permissions)
 
 
 def _title(name: str) -> str:

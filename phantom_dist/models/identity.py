@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models.cache import CHUNK, remembered
+from phantom_dist.models.cache import CHUNK, file_sha256, remembered
 
 NOT_SEMANTIC = frozenset(
     {"transformers_version", "_name_or_path", "_model_name_or_path", "dtype", "torch_dtype"}
@@ -23,8 +23,13 @@ NOT_SEMANTIC = frozenset(
 """Keys of config.json that say how a model was stored, not what it computes (all is loaded as float32)."""
 
 
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
 @dataclass(frozen=True, slots=True)
-class _Tensor:
+class Tensor:
+    """A tensor in a safetensors file, `start` to `end` its bytes."""
+
     name: str
     dtype: str
     shape: tuple[int, ...]
@@ -33,16 +38,33 @@ class _Tensor:
     end: int
 
 
-def weights_digest(folder: Path) -> str:
+def weights_digest(folder: Path, *, remote_code: bool = False) -> str:
     """sha256 (64 hex digits) over config.json and all tensors of a folder, sorted by name.
 
-    The same for any sharding and any folder; another for any changed byte, shape, type or setting.
+    The same for any sharding and any folder; another for any changed byte, shape, type or setting. `remote_code`: the
+    model may run Python of its own, so where its configuration names some, that counts too.
 
     Raises:
         InputError: config.json or a safetensors file is missing or damaged; the message names it.
     """
-    files = weight_files(folder)
-    return remembered([folder / "config.json", *files], lambda: _digest(folder, files))
+    files, code = weight_files(folder), code_files(folder) if remote_code else []
+    return remembered([folder / "config.json", *files, *code], lambda: _digest(folder, files, code))
+
+
+def model_files(folder: Path, *, remote_code: bool = False) -> list[Path]:
+    """The files that make the model, all of which `weights_digest` covers; no tokenizer, no adapter.
+
+    Raises:
+        InputError: some are missing.
+    """
+    weights = weight_files(folder)
+    index = [] if weights == [folder / WHOLE] else [folder / INDEX]
+    return [folder / "config.json", *index, *weights, *(code_files(folder) if remote_code else [])]
+
+
+def code_files(folder: Path) -> list[Path]:
+    """Python files beside a configuration that names some as its own; they import each other, so all of them."""
+    return sorted(folder.glob("*.py")) if read_json(folder / "config.json").get("auto_map") else []
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -51,16 +73,27 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         InputError: there are none, or a listed shard is missing.
     """
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
+    index = folder / INDEX
+    if (folder / WHOLE).is_file():
+        return [folder / WHOLE]
     if index.is_file():
-        shards = sorted({folder / str(name) for name in read_json(index).get("weight_map", {}).values()})
+        shards = [folder / name for name in _shards(index)]
         for shard in shards:
             if not shard.is_file():
                 raise InputError(f"{index}: it lists {shard.name}, which is not there; fetch the model again")
         return shards
-    raise InputError(f"{folder}: no model.safetensors and no model.safetensors.index.json")
+    raise InputError(f"{folder}: no {WHOLE} and no {INDEX}")
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index lists, in the order in which transformers reads them."""
+    weight_map = read_json(index).get("weight_map")
+    names = {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else set()
+    elsewhere = sorted(name for name in names if Path(name).name != name)
+    if elsewhere or not names:
+        why = f"it lists {elsewhere[0]}, which is no file of this folder" if elsewhere else "it lists no file"
+        raise InputError(f"{index}: {why}; fetch the model again")
+    return sorted(names)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -85,13 +118,15 @@ def semantic_config(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in NOT_SEMANTIC}
 
 
-def _digest(folder: Path, files: list[Path]) -> str:
+def _digest(folder: Path, files: list[Path], code: list[Path]) -> str:
     config = semantic_config(read_json(folder / "config.json"))
     sha = hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
-    for tensor in sorted((t for file in files for t in _tensors(file)), key=lambda t: t.name):
+    for tensor in sorted((t for file in files for t in tensors(file)), key=lambda t: t.name):
         sha.update(json.dumps([tensor.name, tensor.dtype, list(tensor.shape)]).encode())
         for chunk in _bytes(tensor):
             sha.update(chunk)
+    for file in code:
+        sha.update(json.dumps([file.name, file_sha256(file)]).encode())
     return sha.hexdigest()
 
 
@@ -101,12 +136,16 @@ def check_safetensors(file: Path) -> None:
     Raises:
         InputError: the file is cut short or is no safetensors file.
     """
-    for _ in _tensors(file):
+    for _ in tensors(file):
         pass
 
 
-def _tensors(file: Path) -> Iterator[_Tensor]:
-    """Every tensor that the header announces, with its byte range in the file."""
+def tensors(file: Path) -> Iterator[Tensor]:
+    """Every tensor that the header of a safetensors file announces.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     size = file.stat().st_size
     with file.open("rb") as stream:
         prefix = stream.read(8)
@@ -117,8 +156,8 @@ def _tensors(file: Path) -> Iterator[_Tensor]:
     try:
         header = json.loads(raw)
         header.pop("__metadata__", None)
-        tensors = [
-            _Tensor(
+        found = [
+            Tensor(
                 name,
                 str(info["dtype"]),
                 tuple(info["shape"]),
@@ -130,17 +169,17 @@ def _tensors(file: Path) -> Iterator[_Tensor]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise _damaged(file, "its header is no safetensors header") from None
-    end = max((t.end for t in tensors), default=8 + length)
+    end = max((t.end for t in found), default=8 + length)
     if end != size:
         raise _damaged(file, f"it should have {end} bytes and has {size}")
-    yield from tensors
+    yield from found
 
 
 def _damaged(file: Path, why: str) -> InputError:
     return InputError(f"{file}: damaged safetensors file: {why}; fetch or make it again")
 
 
-def _bytes(tensor: _Tensor) -> Iterator[bytes]:
+def _bytes(tensor: Tensor) -> Iterator[bytes]:
     with tensor.file.open("rb") as stream:
         stream.seek(tensor.start)
         left = tensor.end - tensor.start

@@ -6,21 +6,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import ModelIdentity
 from phantom_dist.models.adapter import ModelFolder, Permissions
+from phantom_dist.models.cache import looks
 from phantom_dist.models.folder import first_line
-from phantom_dist.models.identity import weights_digest
+from phantom_dist.models.identity import model_files, weights_digest
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.registry import resolve
-
-ATTENTION = "eager"
-"""Attention written as plain matrix products and a softmax. torch's fused kernels are chosen by shape and device, and
-some of their backward passes are not deterministic on CUDA; prompts are so short that they would save nothing."""
+from phantom_dist.models.weights import read_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +47,16 @@ def load(
     """
     folder = resolve(reference, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     permissions = Permissions(pickle=allow_pickle, remote_code=trust_remote_code)
-    digest = weights_digest(folder.path)
+    files = model_files(folder.path, remote_code=trust_remote_code)
+    before = looks(files)
+    digest = weights_digest(folder.path, remote_code=trust_remote_code)
     with quiet():
-        model = _model(folder, permissions)
+        model = read_model(folder, files, permissions)
         tokenizer = _tokenizer(folder, permissions)
+    if looks(files) != before:
+        raise InputError(
+            f"model {reference!r} ({folder.path}): its files changed while it was loaded; load it again"
+        )
     _cast(model, getattr(torch, precision))
     model = model.to(device).eval().requires_grad_(True)
     model.config.use_cache = False
@@ -63,31 +66,6 @@ def load(
         parameters=sum(_whole_size(p) for p in model.parameters()),
     )
     return LoadedModel(model=model, tokenizer=tokenizer, folder=folder, identity=identity)
-
-
-def _model(folder: ModelFolder, permissions: Permissions) -> PreTrainedModel:
-    try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            folder.path,
-            dtype=torch.float32,
-            attn_implementation=ATTENTION,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=permissions.remote_code,
-            output_loading_info=True,
-        )
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"model {folder.reference!r} ({folder.path}) can't be loaded: {first_line(error)}"
-        ) from None
-    # transformers would fill these with random numbers
-    unfilled = sorted({*found["missing_keys"], *(str(key[0]) for key in found["mismatched_keys"])})
-    if unfilled:
-        raise InputError(
-            f"model {folder.reference!r} ({folder.path}): the weights don't fit config.json: nothing for "
-            f"{', '.join(unfilled[:3])}{f' and {len(unfilled) - 3} more' if len(unfilled) > 3 else ''}"
-        )
-    return model
 
 
 def _tokenizer(folder: ModelFolder, permissions: Permissions) -> PreTrainedTokenizerBase:

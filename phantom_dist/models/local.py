@@ -13,9 +13,11 @@ from phantom_dist.models.folder import (
     has_safetensors,
     pickled_weights,
     read_config,
+    refuse_adapter,
 )
-from phantom_dist.models.metadata import describe_config
-from phantom_dist.models.pickled import without_pickle
+from phantom_dist.models.identity import INDEX, WHOLE
+from phantom_dist.models.metadata import describe_config, describe_folder
+from phantom_dist.models.pickled import converted, without_pickle
 
 
 @final
@@ -34,27 +36,49 @@ class LocalFolder(ModelAdapter):
         return usable(folder, reference, folder.resolve().name, permissions)
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the folder's config.json."""
-        folder = _existing(reference)
-        config = read_config(folder, reference, permissions)
-        check_tokenizer(folder, reference)
-        _check_weights(folder, reference, permissions)
-        return describe_config(config, reference, folder.resolve().name)
+        """From the folder."""
+        return describe_local(_existing(reference), reference, permissions)
 
 
-def usable(folder: Path, reference: str, title: str, permissions: Permissions) -> ModelFolder:
+def usable(
+    folder: Path, reference: str, title: str, permissions: Permissions, *, beside: bool = False
+) -> ModelFolder:
     """A checked folder with safetensors: this one, or its conversion where pickled weights are allowed.
+
+    `beside`: an adapter may lie beside the weights; they are meant without it.
 
     Raises:
         InputError: the folder can't be used.
     """
-    read_config(folder, reference, permissions)
-    check_tokenizer(folder, reference)
-    _check_weights(folder, reference, permissions)
+    _check(folder, reference, permissions, beside)
     if not has_safetensors(folder):
         folder = without_pickle(folder, reference, permissions)
     check_folder(folder, reference, permissions)
     return ModelFolder(reference=reference, path=folder, title=title)
+
+
+def describe_local(
+    folder: Path, reference: str, permissions: Permissions, *, beside: bool = False
+) -> ModelMetadata:
+    """Describe a folder; where its weights are pickled and not yet converted, from its config.json alone.
+
+    Raises:
+        InputError: the folder can't be used.
+    """
+    _check(folder, reference, permissions, beside)
+    title = folder.resolve().name
+    plain = folder if has_safetensors(folder) else converted(folder, permissions)
+    if has_safetensors(plain):
+        return describe_folder(plain, reference, title, permissions)
+    return describe_config(read_config(folder, reference, permissions), reference, title, (), permissions)
+
+
+def _check(folder: Path, reference: str, permissions: Permissions, beside: bool) -> None:
+    if not beside:
+        refuse_adapter(folder, reference, {file.name for file in folder.iterdir()})
+    read_config(folder, reference, permissions)
+    check_tokenizer(folder, reference)
+    _check_weights(folder, reference, permissions)
 
 
 def _existing(reference: str) -> Path:
@@ -76,7 +100,9 @@ def _check_weights(folder: Path, reference: str, permissions: Permissions) -> No
     if not pickled:
         gguf = next(folder.glob("*.gguf"), None)
         hint = f"; its GGUF file is written gguf:{folder / gguf.name}" if gguf else ""
-        raise InputError(f"model {reference!r} holds no weights: {folder} has no *.safetensors{hint}")
+        others = sorted(file.name for file in folder.glob("*.safetensors"))
+        found = f"no {WHOLE} and no {INDEX}, but {', '.join(others[:3])}" if others else "no *.safetensors"
+        raise InputError(f"model {reference!r} holds no weights: {folder} has {found}{hint}")
 
 
 def refuse_pickled(reference: str, files: list[str]) -> None:

@@ -11,9 +11,7 @@ from phantom_dist.models.builtin import BuiltIn
 from phantom_dist.models.gguf import Gguf
 from phantom_dist.models.hub import Hub
 from phantom_dist.models.local import LocalFolder
-
-ADAPTERS: tuple[ModelAdapter, ...] = (BuiltIn(), Gguf(), LocalFolder(), Hub())
-"""In the order in which they are asked: an existing folder goes before a hub name of the same spelling."""
+from phantom_dist.models.merged import Merged
 
 
 def resolve(reference: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> ModelFolder:
@@ -58,8 +56,12 @@ def adapter_for(reference: str) -> ModelAdapter:
             return _of_another_package(plugins.named(plugins.ADAPTERS, scheme))
         raise InputError(
             f"model {reference!r}: unknown kind {scheme + ':'!r}."
-            + did_you_mean(scheme, ("zoo", "gguf", *added))
+            + did_you_mean(scheme, ("zoo", "gguf", "peft", *added))
         )
     raise InputError(
         f"model {reference!r}: not a model reference; allowed: {', '.join(a.form for a in ADAPTERS)}"
     )
+
+
+ADAPTERS: tuple[ModelAdapter, ...] = (BuiltIn(), Gguf(), Merged(adapter_for), LocalFolder(), Hub())
+"""In the order in which they are asked: an existing folder goes before a hub name of the same spelling."""

@@ -154,7 +154,7 @@ class SweepSpec(Strict):
     name: Name = Field(default="sweep", description="short name; the file's name where it is left out")
     models: ModelAxis = Field(
         description="hub names, local folders (./my-model), GGUF files (gguf:path.gguf), packaged models"
-        " (gguf:smollm2-135m-instruct), built-in models (zoo:gpt2-a)"
+        " (gguf:smollm2-135m-instruct), built-in models (zoo:gpt2-a), adapters merged into their base (peft:./adapter)"
     )
     contexts: ContextAxis = Field(
         description="the path of a contexts file, relative to this one, or the contexts"

@@ -14,6 +14,7 @@ PUBLISHED = {
     "gpt2-medium": 354_823_168,
     "distilgpt2": 81_912_576,
     "facebook/opt-125m": 125_239_296,
+    "google/gemma-3-270m": 268_098_176,
     "HuggingFaceTB/SmolLM2-135M": 134_515_008,
     "HuggingFaceTB/SmolLM2-360M": 361_821_120,
     "Qwen/Qwen2.5-0.5B": 494_032_768,

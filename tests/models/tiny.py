@@ -45,7 +45,7 @@ def gpt2(seed: int = 0) -> GPT2LMHeadModel:
     )
 
 
-def llama(seed: int = 0) -> LlamaForCausalLM:
+def llama(seed: int = 0, tied: bool = False) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
         hidden_size=32,
@@ -55,7 +55,7 @@ def llama(seed: int = 0) -> LlamaForCausalLM:
         intermediate_size=64,
         max_position_embeddings=64,
         vocab_size=VOCABULARY_SIZE,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
     return LlamaForCausalLM(config)
 
