@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test check chaos bench-lanes bench-law bench-monitor bench-peers calibration format gemma schema zoo clean
+.PHONY: help setup quickstart test check chaos bench-lanes bench-law blind bench-monitor bench-peers calibration format gemma schema zoo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ chaos: $(INSTALLED) ## kill and stop everything 300 times; nothing may be lost: 
 
 bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted to: eight minutes
 	$(BIN)/python -m tests.benchmarks.law
+
+blind: gemma ## the law's blind test: a real model that it has never seen, predicted and then measured; an hour
+	$(BIN)/python -m tests.benchmarks.blind
 
 bench-monitor: $(INSTALLED) ## silent failures that the monitor catches, and false alarms: ten minutes
 	$(BIN)/python -m tests.benchmarks.monitor
