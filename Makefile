@@ -38,7 +38,7 @@ chaos: $(INSTALLED) ## kill and stop everything 300 times; nothing may be lost: 
 bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted to: eight minutes
 	$(BIN)/python -m tests.benchmarks.law
 
-blind: gemma ## the law's blind test: a real model that it has never seen, predicted and then measured; an hour
+blind: gemma ## the law's blind test: a real model that it has never seen, predicted, then measured; half an hour
 	$(BIN)/python -m tests.benchmarks.blind
 
 bench-monitor: $(INSTALLED) ## silent failures that the monitor catches, and false alarms: ten minutes

@@ -15,7 +15,7 @@ import numpy as np
 from phantom_dist.core.errors import InputError
 from phantom_dist.law.classes import Classes, fit_classes
 from phantom_dist.law.closure import Closure, fit, residuals, search
-from phantom_dist.law.domain import Domain, domain_of, is_open
+from phantom_dist.law.domain import Domain, domain_of
 from phantom_dist.law.groups import Row, path_rate
 from phantom_dist.law.intervals import Interval, conformal
 
@@ -39,8 +39,8 @@ class ClassLaw:
     rows: int
 
     def half_width(self, row: Row, *, in_domain: bool) -> float | None:
-        """Half the interval, of ln η_c; None where it is withheld: too few architectures, or an open path."""
-        if self.interval is None or is_open(row):
+        """Half the interval, of ln η_c; None where it is withheld, as nothing that was measured says how wide it is."""
+        if self.interval is None or not self.domain.tells_width(row):
             return None
         return self.interval.half_width(row) * (1.0 if in_domain else WIDENED)
 
@@ -93,6 +93,8 @@ class Law:
         if law.interval is None:
             reasons.append("too few architectures were calibrated for an interval")
         half = law.half_width(row, in_domain=not reasons)
+        if half is None and law.interval is not None:
+            reasons.append("no interval is given, as nothing that was measured says how wide it must be")
         bounds = None if half is None else (rate * math.exp(-half), rate * math.exp(half))
         return Prediction(rate, bounds, LEVEL, not reasons, "; ".join(reasons) or None)
 

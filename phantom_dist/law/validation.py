@@ -46,7 +46,7 @@ def leave_one_out(rows: Sequence[Row], closure: Closure | None = None) -> list[H
     held: list[Held] = []
     for model in sorted({row["model"] for row in rows}):
         law = fit_class([row for row in rows if row["model"] != model], closure)
-        held += [_judge(law, row) for row in rows if row["model"] == model]
+        held += [judge(law, row) for row in rows if row["model"] == model]
     return held
 
 
@@ -68,7 +68,8 @@ def with_held_out(row: Row, held: Held) -> Row:
     return {**row, "held_out_eta_c": predicted, "held_out_interval": interval}
 
 
-def _judge(law: ClassLaw, row: Row) -> Held:
+def judge(law: ClassLaw, row: Row) -> Held:
+    """What a law that doesn't know a row's architecture says of it."""
     error = math.log(row["eta_c"] / path_rate(row)) - law.closure.correction(row)
     half = math.inf if law.interval is None else law.interval.half_width(row)
     in_domain = not law.domain.outside(row)

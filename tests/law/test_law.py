@@ -46,8 +46,6 @@ def test_it_predicts_with_an_interval(law):
         ({"momentum": 0.9}, "momentum 0.9"),
         ({"schedule": "cosine"}, "schedule cosine"),
         ({"warmup_steps": 2}, "warmup_steps 2"),
-        ({"epsilon": 1e-4}, "epsilon 0.0001"),
-        ({"precision": "bfloat16"}, "precision bfloat16"),
     ],
 )
 def test_outside_its_domain_it_says_so_and_widens(law, change, word):
@@ -58,6 +56,23 @@ def test_outside_its_domain_it_says_so_and_widens(law, change, word):
     if not change.keys() & {"gap_0", "steps", "log_odds_0"}:  # those change the width as groups, too
         width = [math.log(p.interval[1] / p.interval[0]) for p in (inside, outside)]
         assert width[1] == pytest.approx(WIDENED * width[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"epsilon": 1e-4}, "epsilon 0.0001"),
+        ({"beta1": 0.5}, "beta1 0.5"),
+        ({"beta2": 0.95}, "beta2 0.95"),
+        ({"precision": "bfloat16"}, "precision bfloat16"),
+    ],
+)
+def test_in_settings_where_no_width_was_measured_there_is_no_interval(law, change, word):
+    row = rows(models=1, contexts=1, seed=77)[0]
+    said = law.predict(row | change)
+    assert (said.interval, said.in_domain) == (None, False)
+    assert said.eta_c == law.predict(row).eta_c
+    assert word in said.reason
 
 
 def test_a_size_between_those_that_were_calibrated_is_outside_too():
