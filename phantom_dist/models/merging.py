@@ -36,10 +36,10 @@ def merge(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
             raise adapter.refused(f"peft says: {first_line(error)}") from None
     if unread:
         raise adapter.refused(f"its file and its configuration don't agree on {', '.join(unread[:3])}")
-    error = float((merged_BLV - apart_BLV).abs().max() / apart_BLV.abs().max())
-    if not error <= TOLERANCE:  # NaN too
+    apart = float((merged_BLV - apart_BLV).abs().max() / apart_BLV.abs().max())
+    if not apart <= TOLERANCE:  # NaN too
         raise adapter.refused(
-            f"merged into the weights it computes something else than beside them (logits differ by {error:.1e} of the "
+            f"merged into the weights it computes something else than beside them (logits differ by {apart:.1e} of the "
             "largest), as where it adapts one of two tied matrices"
         )
     return merged

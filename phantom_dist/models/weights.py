@@ -34,6 +34,7 @@ def read_model(folder: ModelFolder, files: list[Path], permissions: Permissions)
                 local_files_only=True,
                 trust_remote_code=permissions.remote_code,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # named below, by us
             )
         except (
             SafetensorError,
