@@ -39,6 +39,7 @@ def read_model(folder: ModelFolder, files: list[Path], permissions: Permissions)
         except (
             SafetensorError,
             OSError,
+            ImportError,
             ValueError,
             RuntimeError,
             KeyError,
