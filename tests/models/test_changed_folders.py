@@ -21,6 +21,7 @@ from phantom_dist.engines.single import SingleEngine
 from phantom_dist.models import cache as cache_module
 from phantom_dist.models import describe, load, zoo
 
+from . import documented
 from .changed import CHANGES
 
 RAGE = Context(
@@ -90,8 +91,14 @@ def test_a_change_counts_or_changes_nothing_or_is_refused(what: str, m: Path, un
     if kind == "refused":
         assert found.startswith("refused: "), found
         assert re.search(sentence, found), found
+        assert documented.FOLDERS[what] in found
     else:
         assert kind in ("any", found), found
+
+
+def test_the_documentation_lists_what_is_refused() -> None:
+    refused = {what for what, (_, expected) in CHANGES.items() if expected.startswith("refused")}
+    assert set(documented.FOLDERS) == refused
 
 
 def test_a_copy_is_the_same_model(m: Path, unchanged: Measured) -> None:

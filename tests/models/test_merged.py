@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from phantom_dist.core.errors import InputError
 from phantom_dist.models import describe, load, resolve
 
-from . import tiny
+from . import documented, tiny
 from .conformance import ModelAdapterConformance
 
 ROUNDING = 1e-5
@@ -158,8 +158,13 @@ def test_what_cannot_be_merged_is_refused_by_name(kind: str, base: Path, tmp_pat
     with pytest.raises(InputError, match=rf"adapter \({name}\) can't be merged: ") as refused:
         load(f"peft:{adapter}")
     assert why in str(refused.value)
+    assert documented.ADAPTERS[kind] in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not list((cache / "peft").glob("*")) if (cache / "peft").exists() else True
+
+
+def test_the_documentation_lists_what_cannot_be_merged() -> None:
+    assert set(documented.ADAPTERS) == set(UNMERGED)
 
 
 @pytest.mark.parametrize("target", ["lm_head", "wte"])
