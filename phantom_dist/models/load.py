@@ -53,11 +53,11 @@ def load(
     with quiet():
         model = read_model(folder, files, permissions)
         tokenizer = _tokenizer(folder, permissions)
+    _own(model, getattr(torch, precision), device)
     if looks(files) != before:
         raise InputError(
             f"model {reference!r} ({folder.path}): its files changed while it was loaded; load it again"
         )
-    _cast(model, getattr(torch, precision))
     model = model.to(device).eval().requires_grad_(True)
     model.config.use_cache = False
     identity = ModelIdentity(
@@ -79,10 +79,16 @@ def _tokenizer(folder: ModelFolder, permissions: Permissions) -> PreTrainedToken
         ) from None
 
 
-def _cast(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Parameters alone; Module.to would round the rotary frequencies too. Tied parameters stay tied."""
+def _own(model: PreTrainedModel, dtype: torch.dtype, device: str | torch.device) -> None:
+    """Cast the parameters, and copy whatever is a view into the file.
+
+    Read as float32 from float32, a tensor is the file's own pages: whoever writes into the file later would change the
+    loaded model. Parameters alone are cast; Module.to would round the rotary frequencies too. Tied ones stay tied.
+    """
     for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
+        parameter.data = parameter.data.to(device, dtype, copy=True)
+    for buffer in model.buffers():
+        buffer.data = buffer.data.clone()
 
 
 def _whole_size(parameter: nn.Parameter) -> int:

@@ -25,21 +25,23 @@ def merge(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]), staged(adapter.files) as alone:
         torch.manual_seed(0)  # some methods draw what they don't store
+        stored = load_peft_weights(str(alone), device="cpu")
+        _check_rows(model, stored, adapter)
         try:
             both = PeftModel.from_pretrained(model, str(alone), torch_device="cpu").eval()
-            unread = _unread(both, load_peft_weights(str(alone), device="cpu"))
+            unread = _unread(both, stored)
             tokens_BL = _probe(model, adapter)
             apart_BLV = both(input_ids=tokens_BL).logits
             merged: PreTrainedModel = both.merge_and_unload(safe_merge=True)
             merged_BLV = merged(input_ids=tokens_BL).logits
         except Exception as error:  # whatever peft's many methods raise where they don't fit or don't merge
-            raise adapter.refused(f"peft says: {first_line(error)}") from None
+            raise adapter.refused(f"peft says: {_reason(error)}") from None
     if unread:
         raise adapter.refused(f"its file and its configuration don't agree on {', '.join(unread[:3])}")
-    error = float((merged_BLV - apart_BLV).abs().max() / apart_BLV.abs().max())
-    if not error <= TOLERANCE:  # NaN too
+    apart = float((merged_BLV - apart_BLV).abs().max() / apart_BLV.abs().max())
+    if not apart <= TOLERANCE:  # NaN too
         raise adapter.refused(
-            f"merged into the weights it computes something else than beside them (logits differ by {error:.1e} of the "
+            f"merged into the weights it computes something else than beside them (logits differ by {apart:.1e} of the "
             "largest), as where it adapts one of two tied matrices"
         )
     return merged
@@ -48,6 +50,26 @@ def merge(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
 def is_tied(model: PreTrainedModel) -> bool:
     """True if readout and embedding are one matrix."""
     return model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def _check_rows(model: PreTrainedModel, stored: dict[str, torch.Tensor], adapter: AdapterFolder) -> None:
+    """A vocabulary that grew in training is saved with the adapter, and doesn't fit the base as it is."""
+    tables = (model.get_input_embeddings(), model.get_output_embeddings())
+    names = {name for name, module in model.named_modules() if module in tables}
+    rows = tables[0].weight.shape[0]
+    for key, value in stored.items():
+        module = key.removeprefix("base_model.model.").removesuffix(".weight").removesuffix(".base_layer")
+        if module in names and value.shape[0] != rows:
+            raise adapter.refused(
+                f"its {module} has {value.shape[0]} rows and the base's has {rows}, for tokens were added in training; "
+                "merge it where it was made, with merge_and_unload, and use the merged folder"
+            )
+
+
+def _reason(error: Exception) -> str:
+    """torch puts what doesn't fit on the lines below a heading."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 and lines[0].endswith(":") else first_line(error)
 
 
 def _unread(both: PeftModel, stored: dict[str, torch.Tensor]) -> list[str]:

@@ -18,6 +18,19 @@ ATTENTION = "eager"
 some of their backward passes are not deterministic on CUDA; prompts are so short that they would save nothing."""
 
 
+UNREADABLE = (
+    SafetensorError,
+    OSError,
+    ImportError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+)
+"""What transformers raises where files and configuration don't make a model."""
+
+
 def read_model(folder: ModelFolder, files: list[Path], permissions: Permissions) -> PreTrainedModel:
     """The model from exactly these files, as float32: what else lies in the folder is no part of its identity.
 
@@ -34,16 +47,9 @@ def read_model(folder: ModelFolder, files: list[Path], permissions: Permissions)
                 local_files_only=True,
                 trust_remote_code=permissions.remote_code,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # named below, by us
             )
-        except (
-            SafetensorError,
-            OSError,
-            ValueError,
-            RuntimeError,
-            KeyError,
-            TypeError,
-            AttributeError,
-        ) as error:
+        except UNREADABLE as error:
             why = first_line(error).replace(str(alone), str(folder.path))
             raise InputError(f"model {folder.reference!r} ({folder.path}) can't be loaded: {why}") from None
     model.name_or_path = model.config.name_or_path = str(folder.path)

@@ -22,7 +22,7 @@ def test_a_relative_directory_cannot_mean_the_cluster(out):
         phantom_dist.submit(sweep("zoo:gpt2-a"), out, address="http://127.0.0.1:1")
 
 
-@pytest.mark.parametrize("model", ["./my-model", "gguf:./x.gguf", "mine"])
+@pytest.mark.parametrize("model", ["./my-model", "gguf:./x.gguf", "peft:./adapter", "mine"])
 def test_a_model_of_this_machine_cannot_be_meant_either(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()

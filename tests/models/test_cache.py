@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.models import cache as cache_module
-from phantom_dist.models.cache import building, cache_folder, file_sha256, remembered
+from phantom_dist.models.cache import building, cache_folder, content_key, file_sha256, remembered
 
 
 def test_the_folder_is_a_setting_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -76,6 +77,50 @@ def test_slow_digests_are_remembered_until_the_file_changes(
     assert remembered([file], lambda: pytest.fail("asked again")) == first
     file.write_text("another content")
     assert file_sha256(file) != first
+
+
+def _in_place(file: Path) -> None:
+    file.write_text("CONTENT")
+
+
+def _another_file(file: Path) -> None:
+    (file.parent / "new").write_text("CONTENT")
+    (file.parent / "new").replace(file)
+
+
+def _another_link(file: Path) -> None:
+    target = file.parent / "target"
+    target.write_text("CONTENT")
+    os.utime(target, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    file.unlink()
+    file.symlink_to(target)
+
+
+@pytest.mark.parametrize("replace", [_in_place, _another_file, _another_link])
+def test_a_file_of_the_same_size_and_time_is_another(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(cache_module, "WORTH_CACHING_S", 0.0)
+    file = tmp_path / "file"
+    file.write_text("content")
+    before, first = file.stat(), file_sha256(file)
+    replace(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert file_sha256(file) != first
+
+
+def test_a_key_covers_names_bytes_and_versions_and_not_the_place(tmp_path: Path, cache: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a").write_text("content")
+    one, two = (tmp_path / folder / "a" for folder in ("one", "two"))
+    key = content_key(1, [one])
+    assert content_key(1, [two]) == key
+    assert content_key(2, [one]) != key
+    two.write_text("another")
+    assert content_key(1, [two]) != key
+    assert content_key(1, [one.rename(one.with_name("b"))]) != key
 
 
 def test_quick_digests_are_not_kept(cache: Path, tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ from phantom_dist.models.cache import file_sha256
 
 from . import tiny
 from .conformance import ModelAdapterConformance
+
+PROMPT = "the puppy was very glad"
 
 
 @pytest.fixture
@@ -51,6 +56,53 @@ def test_conversion_lies_in_the_cache_under_the_files_sha256(tiny_gguf: Path, ca
 def test_relative_paths_start_at_the_current_folder(tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_gguf.parent)
     assert resolve(f"gguf:{tiny_gguf.name}").title == "tiny-q8_0 (dequantised from GGUF)"
+
+
+def _another_tokenizer(folder: Path) -> None:
+    other = tiny.tokenizer()
+    other.add_tokens([" puppy", "very"])
+    other.save_pretrained(folder)
+
+
+BESIDE: dict[str, Callable[[Path], object]] = {
+    "tokenizer": _another_tokenizer,
+    "model": lambda folder: tiny.write_folder(folder, tiny.gpt2()),
+    "adapter": lambda folder: (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "nowhere/nothing"})
+    ),
+    "damaged": lambda folder: [
+        (folder / name).write_text("{")
+        for name in ("config.json", "tokenizer_config.json", "generation_config.json")
+    ],
+    "another GGUF": lambda folder: tiny.write_gguf(folder / "a.gguf", layers=1),
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_what_lies_beside_the_file_does_not_count(what: str, tiny_gguf: Path, tmp_path: Path) -> None:
+    with_neighbours = tmp_path / "h" / "x.gguf"
+    with_neighbours.parent.mkdir()
+    BESIDE[what](with_neighbours.parent)
+    shutil.copy(tiny_gguf, with_neighbours)
+    described = describe(f"gguf:{with_neighbours}")
+    first = load(f"gguf:{with_neighbours}")  # converts
+    shutil.rmtree(first.folder.path)
+    clean = load(f"gguf:{tiny_gguf}")
+    assert first.identity == clean.identity
+    assert first.tokenizer.encode(PROMPT) == clean.tokenizer.encode(PROMPT)
+    assert first.tokenizer.backend_tokenizer.to_str() == clean.tokenizer.backend_tokenizer.to_str()
+    assert described.parameters == clean.identity.parameters
+
+
+def test_what_older_versions_kept_is_not_used(tiny_gguf: Path, cache: Path) -> None:
+    """They kept under the file's hash alone what a neighbour's tokenizer had made of it."""
+    poisoned = cache / "gguf" / file_sha256(tiny_gguf)
+    tiny.write_folder(poisoned, tiny.llama())
+    _another_tokenizer(poisoned)
+    loaded = load(f"gguf:{tiny_gguf}")
+    assert loaded.folder.path != poisoned
+    assert loaded.identity.parameters == describe(f"gguf:{tiny_gguf}").parameters
+    assert len(loaded.tokenizer) == len(tiny.tokenizer())
 
 
 def test_two_processes_may_convert_at_once(tiny_gguf: Path, cache: Path) -> None:

@@ -10,9 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import describe
+from phantom_dist.models import describe, load
 from phantom_dist.models.adapter import ModelFolder, Permissions
 from phantom_dist.models.hub import Hub
 from phantom_dist.models.identity import weights_digest
@@ -76,6 +78,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "tiny" / "gpt2" / "flax_model.msgpack").write_bytes(b"not wanted")
     tiny.write_folder(root / "tiny" / "gated")
     tiny.write_pickled(root / "tiny" / "pickled")
+    tiny.write_folder(root / "tiny" / "both")
+    (root / "tiny" / "adapter").mkdir()
+    for name in ("both", "adapter"):
+        (root / "tiny" / name / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+        save_file({"x": torch.ones(1)}, root / "tiny" / name / "adapter_model.safetensors")
+    tiny.write_folder(root / "tiny" / "apart", tiny.llama())
+    tiny.edit_config(root / "tiny" / "apart", tie_word_embeddings=True)
     return root
 
 
@@ -126,6 +135,29 @@ def test_pickled_weights_are_converted_where_they_are_allowed(hub: Hub, cache: P
     folder = hub.resolve("tiny/pickled", Permissions(pickle=True))
     assert folder.path.parent == cache / "pickle"
     assert (folder.path / "model.safetensors").is_file()
+
+
+def test_an_adapter_says_how_it_is_written(hub: Hub) -> None:
+    for ask in (hub.resolve, hub.describe):
+        with pytest.raises(
+            InputError, match=r"'tiny/adapter' is an adapter without the model it belongs to .* peft:/"
+        ):
+            ask("tiny/adapter", NOTHING_ALLOWED)
+
+
+def test_a_model_with_an_adapter_beside_it_is_refused(hub: Hub) -> None:
+    for ask in (hub.resolve, hub.describe):
+        with pytest.raises(InputError, match="'tiny/both' holds a model's weights and an adapter"):
+            ask("tiny/both", NOTHING_ALLOWED)
+
+
+def test_what_was_fetched_says_which_matrices_are_one(hub: Hub) -> None:
+    """Without the weights the configuration is believed; with them plan and run agree."""
+    believed = hub.describe("tiny/apart", NOTHING_ALLOWED)
+    folder = hub.resolve("tiny/apart", NOTHING_ALLOWED)
+    known = hub.describe("tiny/apart", NOTHING_ALLOWED)
+    assert (believed.tied, known.tied) == (True, False)
+    assert known.parameters == load(str(folder.path)).identity.parameters
 
 
 def test_a_name_that_nobody_has_is_refused(hub: Hub) -> None:

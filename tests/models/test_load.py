@@ -31,6 +31,24 @@ def test_weights_stored_in_bfloat16_are_trained_in_float32(tmp_path: Path) -> No
     assert torch.equal(loaded.model.model.embed_tokens.weight, stored.float())
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16])
+def test_what_is_written_into_the_file_later_does_not_reach_the_model(
+    precision: str, stored: torch.dtype, tmp_path: Path
+) -> None:
+    """A training that saves into its own folder, while a worker keeps the model warm."""
+    folder = tiny.write_folder(tmp_path / "llama", tiny.llama().to(stored))
+    loaded = load(str(folder), precision=precision)
+    file = folder / "model.safetensors"
+    with file.open("r+b") as stream:
+        half = file.stat().st_size // 2
+        stream.seek(-half, 2)
+        stream.write(b"\0" * half)
+    expected = tiny.llama().to(stored).float().to(getattr(torch, precision))
+    for (name, ours), theirs in zip(loaded.model.named_parameters(), expected.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
 def test_gradients_are_bit_identical_in_two_loads(tmp_path: Path) -> None:
     reference = str(tiny.write_folder(tmp_path / "llama", tiny.llama()))
     assert torch.equal(_gradient(reference), _gradient(reference))

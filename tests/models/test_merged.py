@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from phantom_dist.core.errors import InputError
 from phantom_dist.models import describe, load, resolve
 
-from . import tiny
+from . import documented, tiny
 from .conformance import ModelAdapterConformance
 
 ROUNDING = 1e-5
@@ -158,8 +158,13 @@ def test_what_cannot_be_merged_is_refused_by_name(kind: str, base: Path, tmp_pat
     with pytest.raises(InputError, match=rf"adapter \({name}\) can't be merged: ") as refused:
         load(f"peft:{adapter}")
     assert why in str(refused.value)
+    assert documented.ADAPTERS[kind] in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not list((cache / "peft").glob("*")) if (cache / "peft").exists() else True
+
+
+def test_the_documentation_lists_what_cannot_be_merged() -> None:
+    assert set(documented.ADAPTERS) == set(UNMERGED)
 
 
 @pytest.mark.parametrize("target", ["lm_head", "wte"])
@@ -292,13 +297,25 @@ class TestWhatTheFolderHolds:
         self.edit(
             adapter, lambda tensors: tensors.update({k: v[:1] for k, v in tensors.items() if "lora_A" in k})
         )
-        with pytest.raises(InputError, match="can't be merged: peft says: "):
+        with pytest.raises(
+            InputError, match=r"can't be merged: peft says: size mismatch for base_model\..*lora_A"
+        ):
             load(f"peft:{adapter}")
+
+    @pytest.mark.parametrize("more", [{}, {"modules_to_save": ["embed_tokens", "lm_head"]}])
+    def test_a_vocabulary_that_grew_is_refused(
+        self, more: dict[str, Any], base: Path, tmp_path: Path
+    ) -> None:
+        model = AutoModelForCausalLM.from_pretrained(base)
+        model.resize_token_embeddings(tiny.VOCABULARY_SIZE + 2)
+        get_peft_model(model, lora(**more)).save_pretrained(tmp_path / "adapter")
+        with pytest.raises(InputError, match=r"has 322 rows and the base's has 320, for tokens were added"):
+            load(f"peft:{tmp_path / 'adapter'}")
 
     def test_a_base_of_another_size_is_refused(self, adapter: Path, base: Path) -> None:
         shutil.rmtree(base)
         tiny.write_folder(base, tiny.gpt2())
-        with pytest.raises(InputError, match="can't be merged: peft says: "):
+        with pytest.raises(InputError, match=r"can't be merged: peft says: Target modules .* not found"):
             load(f"peft:{adapter}")
 
     @pytest.mark.parametrize("ask", [describe, load])

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.models import describe, packaged, resolve
@@ -128,6 +129,32 @@ def test_a_packaged_file_is_the_recorded_one(name: str) -> None:
             pytest.skip(f"{part.distribution} is not installed")
     assert file_sha256(packaged_file(name)) == PACKAGED[name].sha256
     assert not {part.distribution.replace("-", "_") for part in PACKAGED[name].parts} & set(sys.modules)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "digest", "ids"),
+    [
+        (
+            "smollm2-135m-instruct",
+            "416dad71674b81b130f491cf331b26d29b3162d26ecad8760e01cfee0db324a4",
+            [3681, 4146, 288, 7131, 253, 725, 10078, 28, 564, 357, 436, 1147, 13551],
+        ),
+        (
+            "gemma-3-270m",
+            "3d1d98727e2c98f532620e66bce367158189c77822540dc9b14a438cfbebeb8d",
+            [2, 2209, 5048, 531, 7408, 496, 861, 15674, 236764, 840, 625, 691, 2311, 31775],
+        ),
+    ],
+)
+def test_the_real_models_are_those_that_were_measured(name: str, digest: str, ids: list[int]) -> None:
+    try:
+        folder = resolve(f"gguf:{name}").path
+    except packaged.NotInstalledError as error:
+        pytest.skip(str(error))
+    assert weights_digest(folder) == digest
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert tokenizer.encode("He wanted to purchase a new coat, but it was too costly") == ids
 
 
 @pytest.mark.parametrize(

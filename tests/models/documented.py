@@ -1,0 +1,17 @@
+"""The tables of phantom_dist/models/README.md that say what is refused: {what: part of the sentence}."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+_HEAD = "| what | sentence |\n|---|---|\n"
+_TEXT = resources.files("phantom_dist.models").joinpath("README.md").read_text(encoding="utf-8")
+
+
+def _table(after: str) -> dict[str, str]:
+    rows = after.split("\n\n")[0].splitlines()
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    return {row[0]: row[1] for row in cells}
+
+
+FOLDERS, ADAPTERS = (_table(part) for part in _TEXT.split(_HEAD)[1:])
