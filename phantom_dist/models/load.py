@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import ModelIdentity
@@ -17,6 +17,7 @@ from phantom_dist.models.folder import first_line
 from phantom_dist.models.identity import weights_digest
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.registry import resolve
+from phantom_dist.models.tokenizer import load_tokenizer
 
 ATTENTION = "eager"
 """Attention written as plain matrix products and a softmax. torch's fused kernels are chosen by shape and device, and
@@ -53,7 +54,7 @@ def load(
     digest = weights_digest(folder.path)
     with quiet():
         model = _model(folder, permissions)
-        tokenizer = _tokenizer(folder, permissions)
+        tokenizer = load_tokenizer(folder, permissions)
     _cast(model, getattr(torch, precision))
     model = model.to(device).eval().requires_grad_(True)
     model.config.use_cache = False
@@ -88,17 +89,6 @@ def _model(folder: ModelFolder, permissions: Permissions) -> PreTrainedModel:
             f"{', '.join(unfilled[:3])}{f' and {len(unfilled) - 3} more' if len(unfilled) > 3 else ''}"
         )
     return model
-
-
-def _tokenizer(folder: ModelFolder, permissions: Permissions) -> PreTrainedTokenizerBase:
-    try:
-        return AutoTokenizer.from_pretrained(
-            folder.path, local_files_only=True, trust_remote_code=permissions.remote_code
-        )
-    except Exception as error:  # a Rust panic's wrapper derives from Exception directly
-        raise InputError(
-            f"model {folder.reference!r}: its tokenizer ({folder.path}) can't be loaded: {first_line(error)}"
-        ) from None
 
 
 def _cast(model: PreTrainedModel, dtype: torch.dtype) -> None:

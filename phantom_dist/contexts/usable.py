@@ -1,0 +1,90 @@
+"""What keeps a tokenizer from reading any context, said once for the model and not for each of its contexts.
+
+A context needs a text that the tokenizer reads the same way every time, and words that extend it by one token. Texts
+and words are taken from the vocabulary: whatever it holds, some word of it must extend some other.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from phantom_dist.contexts.reading import Read, Reader, Tokenizer, Unreadable
+from phantom_dist.core.errors import InputError
+
+SAMPLE = 64
+"""Tokens of the vocabulary that are tried as words, evenly spread."""
+
+TEXTS = 4
+"""How many of them are tried as the text before the word."""
+
+REPEATS = 8
+"""How often a text is read to see whether its tokens are always the same."""
+
+
+def check_tokenizer(tokenizer: Tokenizer, model: str) -> None:
+    """Check that a tokenizer can read contexts at all; `model` is for the message.
+
+    Raises:
+        InputError: it can't; the message names the property that keeps it from it.
+    """
+    why = _draws_lots(tokenizer) or _reads_nothing(Reader(tokenizer))
+    if why is not None:
+        raise InputError(f"model {model!r}: its tokenizer ({type(tokenizer).__name__}) {why}")
+
+
+def _draws_lots(tokenizer: Any) -> str | None:
+    """BPE with dropout, Unigram that samples: as the tokenizer says of itself."""
+    inner = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if getattr(inner, "dropout", None):
+        return f"splits words at random (dropout {inner.dropout:g}); set `dropout` to null in tokenizer.json"
+    if getattr(inner, "alpha", None):
+        return f"splits words at random (alpha {inner.alpha:g}); set `alpha` to null in tokenizer.json"
+    return None
+
+
+def _reads_nothing(reader: Reader) -> str | None:
+    tokens = _sample(reader.tokenizer)
+    alone = [text for token in tokens if (text := reader.text_of((), token)).strip()]
+    texts = sorted(alone, key=lambda text: not text.strip().isalpha())  # words first
+    if not texts:
+        return "has no vocabulary, so it makes no token of any text; bring the model's own tokenizer files"
+    known = list(islice((text for text in texts if reader.unknown_word(text) is None), TEXTS))
+    if not known:
+        return "knows no word, those of its vocabulary included; bring the model's own tokenizer files"
+    whole = "".join(known)
+    if len({_read(reader, whole) for _ in range(REPEATS)}) > 1:
+        return f"reads {whole!r} in another way each time; bring one that doesn't draw lots"
+    reads = [(text, read) for text in known if (read := _read(reader, text)) is not None and read.ids]
+    if not reads:
+        return "puts no special tokens before and behind a text, but others in its place; mend its post-processor"
+    if any(_extended(reader, text, read, tokens) for text, read in reads):
+        return None
+    joined = f"{known[0].strip()} {known[-1].strip()}"
+    if reader.unknown_word(joined) is not None:
+        return f"does not split a text at its spaces ({joined!r} is one word to it); bring one with a pre-tokenizer"
+    return "changes the tokens of a text with every word that follows, so none is one token more; bring another"
+
+
+def _sample(tokenizer: Any) -> list[int]:
+    """Some tokens of the vocabulary, special and added ones left out."""
+    added = {*getattr(tokenizer, "all_special_ids", ()), *getattr(tokenizer, "added_tokens_decoder", ())}
+    ordinary = [token for token in range(len(tokenizer)) if token not in added]
+    return ordinary[:: max(1, len(ordinary) // SAMPLE)]
+
+
+def _extended(reader: Reader, text: str, read: Read, tokens: list[int]) -> bool:
+    """Whether some token extends a text as one token, and is known."""
+    for token in tokens:
+        word = reader.text_of(read.ids, token)
+        longer = _read(reader, text + word) if word else None
+        if longer is not None and longer.ids[-1:] == (token,) and read.extended_by_one(longer):
+            return True
+    return False
+
+
+def _read(reader: Reader, text: str) -> Read | None:
+    try:
+        return reader.read(text)
+    except Unreadable:
+        return None
