@@ -162,12 +162,16 @@ def _space(reader: Reader, context: Context, word: str) -> str | None:
         return None
     if text == context.text:
         return f"with its leading space it is one token: write {spaced!r}"
-    return f"the space belongs to the word: end the text without one and write {spaced!r}"
+    return f"the space belongs to the word: end the text without it and write {spaced!r}"
 
 
 def _unknown_in(reader: Reader, text: str) -> str:
-    if text != text.rstrip() and reader.unknown_word(text.rstrip()) is None:
-        return "ends in a space that the tokenizer doesn't know; the space belongs to the word: end the text without one"
+    ending = text[len(text.rstrip()) :]
+    if ending and reader.unknown_word(text.rstrip()) is None:
+        return (
+            f"ends in {ending!r}, which is not in the tokenizer's vocabulary; a space belongs to the word that follows, "
+            "so end the text without it"
+        )
     word = reader.unknown_word(text)
     named = "a word" if word in (None, text) else f"the word {word.strip()!r}"
     return f"holds {named} that is not in the tokenizer's vocabulary; choose words that are"
