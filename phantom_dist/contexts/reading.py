@@ -69,7 +69,7 @@ class Reader:
         Raises:
             Unreadable: the tokenizer fails on it, or doesn't keep its tokens together.
         """
-        bare, whole = self._encode(text, special=False), self._encode(text, special=True)
+        bare, whole = self.encode(text, special=False), self.encode(text, special=True)
         if whole == bare:
             return Read(tuple(whole), 0, ())
         for front in range(len(whole) - len(bare), -1, -1):
@@ -100,7 +100,12 @@ class Reader:
         """Whether the model has a row for a token."""
         return self.rows is None or token < self.rows
 
-    def _encode(self, text: str, *, special: bool) -> list[int]:
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Token ids as the tokenizer gives them, with its default special tokens or with none.
+
+        Raises:
+            Unreadable: the tokenizer fails on it.
+        """
         try:
             return list(self.tokenizer.encode(text, add_special_tokens=special))
         except Exception as error:  # tokenizers raises Exception itself
@@ -115,7 +120,7 @@ class Reader:
 
     def _knows(self, text: str) -> bool:
         try:
-            ids = self._encode(text, special=False)
+            ids = self.encode(text, special=False)
         except Unreadable:
             return False
         if self._unknown is not None:

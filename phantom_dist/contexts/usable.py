@@ -53,11 +53,11 @@ def _reads_nothing(reader: Reader) -> str | None:
     if not known:
         return "knows no word, those of its vocabulary included; bring the model's own tokenizer files"
     whole = "".join(known)
-    if len({_read(reader, whole) for _ in range(REPEATS)}) > 1:
+    if len({_ids(reader, whole) for _ in range(REPEATS)}) > 1:
         return f"reads {whole!r} in another way each time; bring one that doesn't draw lots"
-    reads = [(text, read) for text in known if (read := _read(reader, text)) is not None and read.ids]
+    reads = [(text, read) for text in known if (read := _read(reader, text)) and len(read.ids) > read.front]
     if not reads:
-        return "puts no special tokens before and behind a text, but others in its place; mend its post-processor"
+        return "doesn't put a text's tokens between its special tokens; mend its post-processor"
     if any(_extended(reader, text, read, tokens) for text, read in reads):
         return None
     joined = f"{known[0].strip()} {known[-1].strip()}"
@@ -67,19 +67,24 @@ def _reads_nothing(reader: Reader) -> str | None:
 
 
 def _sample(tokenizer: Any) -> list[int]:
-    """Some tokens of the vocabulary, special and added ones left out."""
-    added = {*getattr(tokenizer, "all_special_ids", ()), *getattr(tokenizer, "added_tokens_decoder", ())}
-    ordinary = [token for token in range(len(tokenizer)) if token not in added]
-    return ordinary[:: max(1, len(ordinary) // SAMPLE)]
+    """Some tokens of the vocabulary; added ones, which any text takes, only where there are no others."""
+    size = len(tokenizer)
+    spread = range(0, size, max(1, size // SAMPLE))
+    special = set(getattr(tokenizer, "all_special_ids", ()))
+    added = set(getattr(tokenizer, "added_tokens_decoder", ()))
+    return [t for t in spread if t not in added | special] or [t for t in spread if t not in special]
 
 
 def _extended(reader: Reader, text: str, read: Read, tokens: list[int]) -> bool:
-    """Whether some token extends a text as one token, and is known."""
+    """Whether some word of the vocabulary extends a text by one token that isn't in it."""
     for token in tokens:
-        word = reader.text_of(read.ids, token)
-        longer = _read(reader, text + word) if word else None
-        if longer is not None and longer.ids[-1:] == (token,) and read.extended_by_one(longer):
-            return True
+        for word in {reader.text_of(read.ids, token), reader.text_of((), token)} - {""}:
+            longer = _read(reader, text + word)
+            # a word that is there already would come last in any order
+            if longer is None or not read.extended_by_one(longer) or longer.ids[-1] in read.ids:
+                continue
+            if reader.unknown_word(text + word) is None:
+                return True
     return False
 
 
@@ -88,3 +93,10 @@ def _read(reader: Reader, text: str) -> Read | None:
         return reader.read(text)
     except Unreadable:
         return None
+
+
+def _ids(reader: Reader, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(reader.encode(text, special=True))
+    except Unreadable:
+        return ()
