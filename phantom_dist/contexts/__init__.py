@@ -7,7 +7,7 @@ from pathlib import Path
 
 from phantom_dist.contexts.near_synonym import check_pair, choose_competitor, synonym_floor
 from phantom_dist.contexts.reading import Tokenizer
-from phantom_dist.contexts.tokens import AUTO, prompt_and_target, rival_test, tokenise
+from phantom_dist.contexts.tokens import AUTO, prompt_and_target, rival_test, token_text, tokenise
 from phantom_dist.contexts.usable import check_tokenizer
 from phantom_dist.spec import load_contexts
 
@@ -29,5 +29,6 @@ __all__ = [
     "prompt_and_target",
     "rival_test",
     "synonym_floor",
+    "token_text",
     "tokenise",
 ]

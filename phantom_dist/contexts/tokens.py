@@ -7,7 +7,7 @@ competitor. README.md of this folder lists what is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from phantom_dist.contexts.reading import Read, Reader, Tokenizer, Unreadable
 from phantom_dist.core.errors import Refusal
@@ -60,6 +60,11 @@ def prompt_and_target(
     """
     prompt, target = _prompt_and_target(Reader(tokenizer, rows), context)
     return prompt.ids, target
+
+
+def token_text(tokenizer: Tokenizer, before: Sequence[int], token: int) -> str:
+    """A token's text behind others, with its space (see `reading.Reader.text_of`)."""
+    return Reader(tokenizer).text_of(before, token)
 
 
 def rival_test(tokenizer: Tokenizer, context: Context, *, rows: int | None = None) -> Callable[[int], bool]:

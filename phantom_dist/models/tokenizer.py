@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, TokenizersBackend
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.models.adapter import ModelFolder, Permissions
@@ -27,10 +27,13 @@ SAMPLE = (
     "A naïve café in Zürich, señor — déjà vu…",
     "Он почувствовал ярость",
     "彼は怒りを感じた",
-    " leading and  double spaces, a\ttab and\na new line",
+    "double  spaces, a\ttab and\na new line",
     "snake_case, CamelCase, HTTPServer and e-mail@example.org",
 )
-"""Kinds of text on which normalisers and pre-tokenizers differ: spaces, case, digits, accents, scripts, punctuation."""
+"""Kinds of text on which normalisers and pre-tokenizers differ: spaces, case, digits, accents, scripts, punctuation.
+
+None begins with a space: there transformers' LlamaTokenizer differs from the file of every Llama 2, and contexts don't.
+"""
 
 WORDS = 100
 """Tokens of the vocabulary, evenly spread, that make one text more."""
@@ -47,11 +50,13 @@ def load_tokenizer(folder: ModelFolder, permissions: Permissions) -> PreTrainedT
             folder.path, local_files_only=True, trust_remote_code=permissions.remote_code
         )
     except Exception as error:  # a Rust panic's wrapper derives from Exception directly
+        named = _class_named_in(folder.path / CONFIG)
+        way_out = f" as the {named} that {CONFIG} names" if named else ""
         raise InputError(
-            f"model {folder.reference!r}: its tokenizer ({folder.path}) can't be loaded: {first_line(error)}"
+            f"model {folder.reference!r}: its tokenizer ({folder.path}) can't be loaded{way_out}: {first_line(error)}"
         ) from None
     file = folder.path / FILE
-    if file.is_file():
+    if file.is_file() and type(loaded) is not TokenizersBackend:  # which reads the file as it is
         _check_against(file, loaded, folder.reference)
     return loaded
 
