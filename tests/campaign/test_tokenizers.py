@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
@@ -17,6 +17,7 @@ import phantom_dist
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Context
 from phantom_dist.models.zoo import folder
+from tests.contexts.tokenizer_kinds import zoo_as_sentencepiece
 
 from .runs import rows, run
 
@@ -80,22 +81,6 @@ def test_the_reference(reference: dict[str, dict[str, Any]]) -> None:
 # -- the same tokens, written in another way --------------------------------------------------------------------------
 
 
-def sentencepiece(tokenizer: Tokenizer) -> Tokenizer:
-    """▁ for a space, and a decoder that takes the space off a lone word."""
-    vocabulary = {name.replace("Ġ", "▁"): i for name, i in tokenizer.get_vocab().items()}
-    other = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    other.add_special_tokens(["<unk>", "<s>"])
-    other.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r" ?\w+| ?[^\s\w]+"), "isolated"),
-            pre_tokenizers.Metaspace(prepend_scheme="never", split=False),
-        ]
-    )
-    other.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    other.post_processor = tokenizer.post_processor
-    return other
-
-
 def template(single: str) -> Callable[[Tokenizer], None]:
     def change(tokenizer: Tokenizer) -> None:
         tokenizer.post_processor = TemplateProcessing(
@@ -111,7 +96,7 @@ def truncating(tokenizer: Tokenizer) -> None:
 
 
 ALIKE: dict[str, Callable[[Tokenizer], Tokenizer | None]] = {
-    "SentencePiece's space": sentencepiece,
+    "SentencePiece's space": zoo_as_sentencepiece,
     "end of text appended": template("<s> $A <s>"),
     "two tokens appended": template("<s> $A <unk> <s>"),
     "truncation and padding": truncating,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -206,6 +206,22 @@ def zoo_like() -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(SPECIAL)
     return tokenizer
+
+
+def zoo_as_sentencepiece(tokenizer: Tokenizer) -> Tokenizer:
+    """A zoo model's tokenizer with ▁ for a space, and a decoder that takes the space off a lone word."""
+    vocabulary = {name.replace("Ġ", SPACE): i for name, i in tokenizer.get_vocab().items()}
+    other = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    other.add_special_tokens([UNKNOWN, FRONT])
+    other.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r" ?\w+| ?[^\s\w]+"), "isolated"),
+            pre_tokenizers.Metaspace(prepend_scheme="never", split=False),
+        ]
+    )
+    other.decoder = decoders.Sequence(stripping())
+    other.post_processor = tokenizer.post_processor
+    return other
 
 
 def word_piece() -> Tokenizer:
