@@ -174,8 +174,8 @@ def _unknown_in(reader: Reader, text: str) -> str:
     ending = text[len(text.rstrip()) :]
     if ending and reader.unknown_word(text.rstrip()) is None:
         return (
-            f"ends in {ending!r}, which is not in the tokenizer's vocabulary; a space belongs to the word that follows, "
-            "so end the text without it"
+            f"ends in {ending!r}, which is not in the tokenizer's vocabulary; a space belongs to the word that "
+            "follows: end the text without it"
         )
     word = reader.unknown_word(text)
     named = "a word" if word in (None, text) else f"the word {word.strip()!r}"

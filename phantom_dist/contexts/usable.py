@@ -37,11 +37,11 @@ def check_tokenizer(tokenizer: Tokenizer, model: str) -> None:
 
 def _draws_lots(tokenizer: Any) -> str | None:
     """BPE with dropout, Unigram that samples: as the tokenizer says of itself."""
-    inner = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
-    if getattr(inner, "dropout", None):
-        return f"splits words at random (dropout {inner.dropout:g}); set `dropout` to null in tokenizer.json"
-    if getattr(inner, "alpha", None):
-        return f"splits words at random (alpha {inner.alpha:g}); set `alpha` to null in tokenizer.json"
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    for setting in ("dropout", "alpha"):
+        drawn = getattr(model, setting, None)
+        if drawn:
+            return f"splits words at random ({setting} {drawn:g}); set `{setting}` to null in tokenizer.json"
     return None
 
 
@@ -65,7 +65,9 @@ def _reads_nothing(reader: Reader) -> str | None:
     joined = f"{known[0].strip()} {known[-1].strip()}"
     if reader.unknown_word(joined) is not None:
         return f"does not split a text at its spaces ({joined!r} is one word to it); bring one with a pre-tokenizer"
-    return "changes the tokens of a text with every word that follows, so none is one token more; bring another"
+    return (
+        "changes the tokens of a text with every word that follows, so none is one token more; bring another"
+    )
 
 
 def _sample(tokenizer: Any) -> list[int]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -28,6 +29,10 @@ from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable, vocabulary_rows
 from phantom_dist.instruments import overlap, readout
 from phantom_dist.models import LoadedModel
+
+
+_usable: WeakSet[Any] = WeakSet()
+"""Tokenizers that were found to read contexts; asked once for a model, not for each of its problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,9 @@ def read_context(
         Refused: the context can't be read by this model.
         InputError: none can, with this tokenizer.
     """
-    check_tokenizer(loaded.tokenizer, problem.model)
+    if loaded.tokenizer not in _usable:
+        check_tokenizer(loaded.tokenizer, problem.model)
+        _usable.add(loaded.tokenizer)
     origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets, width=width)
     rows = vocabulary_rows(loaded.model)
     try:

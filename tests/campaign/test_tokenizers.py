@@ -115,7 +115,9 @@ def test_the_same_results(
 def test_an_option_that_appends_the_end_of_text(reference: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     model = copied(tmp_path)
     config = model / "tokenizer_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"add_bos_token": True, "add_eos_token": True}))
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"add_bos_token": True, "add_eos_token": True})
+    )
     assert measured(model, tmp_path / "out") == reference
 
 
@@ -175,15 +177,18 @@ def no_words(tokenizer: Tokenizer) -> None:
     tokenizer.pre_tokenizer = None  # type: ignore[assignment]
 
 
+def asked(way: str, model: Path, out: Path) -> object:
+    if way == "run":
+        return run(sweep(model), out)
+    return phantom_dist.predict(str(model), [Context(**RAGE)])
+
+
 @pytest.mark.parametrize("way", ["run", "predict"])
 def test_a_property_is_told_once(way: str, tmp_path: Path) -> None:
     model = copied(tmp_path)
     edit(model, no_words)
-    with pytest.raises(InputError, match="its tokenizer .* does not split a text at its spaces"):
-        if way == "run":
-            run(sweep(model), tmp_path / "out")
-        else:
-            phantom_dist.predict(str(model), [Context(**RAGE)])
+    with pytest.raises(InputError, match=r"its tokenizer .* does not split a text at its spaces"):
+        asked(way, model, tmp_path / "out")
 
 
 @pytest.mark.parametrize("way", ["run", "predict"])
@@ -192,7 +197,4 @@ def test_a_class_that_is_not_the_file_s_is_told_once(way: str, tmp_path: Path) -
     config = model / "tokenizer_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"tokenizer_class": "GemmaTokenizer"}))
     with pytest.raises(InputError, match=r"GemmaTokenizer.*tokenizer\.json.*PreTrainedTokenizerFast"):
-        if way == "run":
-            run(sweep(model), tmp_path / "out")
-        else:
-            phantom_dist.predict(str(model), [Context(**RAGE)])
+        asked(way, model, tmp_path / "out")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
+from phantom_dist import contexts
 from phantom_dist.contexts import check_tokenizer
 from phantom_dist.core.errors import InputError
 from phantom_dist.models import load
@@ -96,9 +99,18 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], Any], str]] = {
     "the last word comes first": (backwards, "changes the tokens of a text with every word that follows"),
     "no vocabulary": (empty, "has no vocabulary, so it makes no token of any text"),
     "words are changed": (all_unknown, "knows no word, those of its vocabulary included"),
-    "capitals only, and small letters read": (capitals_only, "knows no word, those of its vocabulary included"),
-    "a template without the text": (lambda: template("<s> </s>"), "doesn't put a text's tokens between its special"),
-    "a template with the text twice": (lambda: template("<s> $A $A"), "changes the tokens of a text with every word"),
+    "capitals only, and small letters read": (
+        capitals_only,
+        "knows no word, those of its vocabulary included",
+    ),
+    "a template without the text": (
+        lambda: template("<s> </s>"),
+        "doesn't put a text's tokens between its special",
+    ),
+    "a template with the text twice": (
+        lambda: template("<s> $A $A"),
+        "changes the tokens of a text with every word",
+    ),
 }
 
 
@@ -116,7 +128,9 @@ def test_the_zoo_can_be_read(name: str) -> None:
 
 
 def test_letters_can_be_words() -> None:
-    letters = Tokenizer(models.WordLevel({"<unk>": 0, **{c: i for i, c in enumerate("abc ", 1)}}, unk_token="<unk>"))
+    letters = Tokenizer(
+        models.WordLevel({"<unk>": 0, **{c: i for i, c in enumerate("abc ", 1)}}, unk_token="<unk>")
+    )
     letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     check_tokenizer(PreTrainedTokenizerFast(tokenizer_object=letters), "m")
 
@@ -127,3 +141,23 @@ def test_padding_and_truncation_of_the_file_are_not_used() -> None:
     tokenizer.enable_padding(length=16)
     check_tokenizer(wrapped(tokenizer), "m")
     assert len(list(kinds())) > 70
+
+
+def test_the_document_lists_what_is_said() -> None:
+    folder = Path(contexts.__file__).parent
+    code = " ".join(
+        re.sub(r'"\n\s+f?"', "", file.read_text(encoding="utf-8"))
+        for file in [*folder.glob("*.py"), folder.parent / "models/tokenizer.py"]
+    )
+    tables = (folder / "README.md").read_text(encoding="utf-8").split("## What is refused")[1]
+    phrases = [
+        row[1]
+        for row in re.findall(r"^\| (.+) \| (.+) \|$", tables, re.MULTILINE)
+        if row[1] != "what is said"
+    ]
+    assert len(phrases) == 18
+    lost = [phrase for phrase in phrases if any(part not in code for part in phrase.split("; "))]
+    assert not lost
+    for _, message in IMPOSSIBLE.values():
+        plain = message.split(" \\(")[0]
+        assert any(plain in phrase or phrase in plain for phrase in phrases), message

@@ -89,8 +89,10 @@ def _sentencepiece() -> Iterator[Kind]:
                 for fallback in (True, False):
                     for decoder in ("own", "strip"):
                         yield Kind(
-                            name=f"{model}, Metaspace {scheme}, split {split}, byte fallback {fallback}, decoder {decoder}",
-                            build=lambda m=model, s=scheme, p=split, f=fallback, d=decoder: metaspace(m, s, p, f, d),
+                            name=f"{model}, Metaspace {scheme}, split {split}, fallback {fallback}, decoder {decoder}",
+                            build=lambda m=model, s=scheme, p=split, f=fallback, d=decoder: metaspace(
+                                m, s, p, f, d
+                            ),
                             first=(lambda word: word) if scheme == "never" else (lambda word: SPACE + word),
                             later=lambda word: SPACE + word,
                             rare="pieces" if fallback else "unknown",
@@ -102,7 +104,6 @@ def _sentencepiece() -> Iterator[Kind]:
             later=lambda word: SPACE + word,
             rare="pieces",
         )
-
 
     for model, how in (("BPE", "dropped"), ("Unigram", "an error")):
         yield Kind(
@@ -133,9 +134,7 @@ def stripping() -> list[decoders.Decoder]:
 
 def prepended(model: str) -> Tokenizer:
     tokenizer = Tokenizer(piece_model(model, True))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
-    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
@@ -151,12 +150,12 @@ def piece_model(model: str, fallback: bool, unknown: bool = True) -> models.Mode
         letters = sorted(set("".join(words)))
         scored = [(piece, 0.0) for piece in SPECIAL]
         scored += [(byte, -20.0) for byte in bytes_] + [(word, -3.0) for word in words]
-        return models.Unigram(scored + [(letter, -12.0) for letter in letters], 0 if unknown else None, byte_fallback=fallback)
+        return models.Unigram(
+            scored + [(letter, -12.0) for letter in letters], 0 if unknown else None, byte_fallback=fallback
+        )
     plain = Tokenizer(models.BPE(unk_token=UNKNOWN if unknown else None))
     plain.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000, special_tokens=[*SPECIAL, *bytes_], show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=2000, special_tokens=[*SPECIAL, *bytes_], show_progress=False)
     plain.train_from_iterator(SENTENCES, trainer)
     trained = plain.model
     trained.byte_fallback = fallback
@@ -250,13 +249,19 @@ WRITTEN = {"lower case": "GLAD", "NFKC": "ｇｌａｄ", "accents taken off": "g
 def _normalised() -> Iterator[Kind]:
     bases = [
         next(_byte_level()),
-        *(kind for kind in _sentencepiece() if kind.name.endswith("always, split True, byte fallback False, decoder strip")),
+        *(
+            kind
+            for kind in _sentencepiece()
+            if kind.name.endswith("always, split True, fallback False, decoder strip")
+        ),
         *_words(),
     ]
     for base in bases:
         for name, normaliser in NORMALISERS.items():
 
-            def build(base: Kind = base, normaliser: Callable[[], normalizers.Normalizer] = normaliser) -> Tokenizer:
+            def build(
+                base: Kind = base, normaliser: Callable[[], normalizers.Normalizer] = normaliser
+            ) -> Tokenizer:
                 tokenizer = base.build()
                 tokenizer.normalizer = normaliser()
                 return tokenizer

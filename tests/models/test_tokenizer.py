@@ -67,17 +67,25 @@ def written(tokenizer: Tokenizer, named: str | None, path: Path) -> ModelFolder:
 def test_as_the_file_or_the_class_is_named(built: str, named: str | None, tmp_path: Path) -> None:
     model = written(BUILT[built](), named, tmp_path)
     own = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    said = None
     try:
         with quiet():
             loaded = load_tokenizer(model, Permissions())
     except InputError as refused:
-        assert named not in (*AS_IT_IS, *OWN.get(built, ())), refused
-        assert str(refused).startswith("model 'm': ")
-        assert f"{named}" in str(refused)
-        assert "tokenizer_config.json" in str(refused)
-        assert "\n" not in str(refused)
+        said = str(refused)
+    if said is not None:
+        assert named not in (*AS_IT_IS, *OWN.get(built, ())), said
+        assert said.startswith("model 'm': ")
+        assert "\n" not in said
+        assert f"{named}" in said
+        assert "tokenizer_config.json" in said
         return
-    for text in (*map(str.strip, SENTENCES), "the dog was very glad", "Glad? the 12 dogs, 3.5 cafés; it's happy-sad", *SAMPLE):
+    for text in (
+        *map(str.strip, SENTENCES),
+        "the dog was very glad",
+        "Glad? the 12 dogs, 3.5 cafés; it's happy-sad",
+        *SAMPLE,
+    ):
         assert loaded.encode(text, add_special_tokens=False) == own.encode(text, add_special_tokens=False).ids
 
 
@@ -91,7 +99,9 @@ def test_the_message_names_class_file_and_way_out(tmp_path: Path) -> None:
         "PreTrainedTokenizerFast, which takes the file as it is, or bring the class's own tokenizer.json"
     )
     config = tmp_path / "tokenizer_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    )
     load_tokenizer(model, Permissions())
 
 

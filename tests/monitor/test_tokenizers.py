@@ -29,7 +29,9 @@ def sentencepiece() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=zoo_as_sentencepiece(own))
 
 
-def test_what_is_watched_is_the_reference_s(llama: LoadedModel, sentencepiece: PreTrainedTokenizerFast) -> None:
+def test_what_is_watched_is_the_reference_s(
+    llama: LoadedModel, sentencepiece: PreTrainedTokenizerFast
+) -> None:
     watched, refused, _ = choose(llama.model, sentencepiece, CONTEXTS, Thresholds())
     assert (watched, refused) == choose(llama.model, llama.tokenizer, CONTEXTS, Thresholds())[:2]
     assert len(watched) == len(CONTEXTS)
