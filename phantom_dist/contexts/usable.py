@@ -22,15 +22,15 @@ REPEATS = 8
 """How often a text is read to see whether its tokens are always the same."""
 
 
-def check_tokenizer(tokenizer: Tokenizer, model: str) -> None:
-    """Check that a tokenizer can read contexts at all; `model` is for the message.
+def check_tokenizer(tokenizer: Tokenizer, model: str, *, rows: int | None = None) -> None:
+    """Check that a tokenizer can read contexts at all; `model` is for the message, `rows` as for `tokens.tokenise`.
 
     Raises:
         InputError: it can't; the message names the property that keeps it from it.
     """
     if not hasattr(tokenizer, "__len__"):
         return  # no vocabulary to take words from
-    why = _draws_lots(tokenizer) or _reads_nothing(Reader(tokenizer))
+    why = _draws_lots(tokenizer) or _reads_nothing(Reader(tokenizer, rows))
     if why is not None:
         raise InputError(f"model {model!r}: its tokenizer ({type(tokenizer).__name__}) {why}")
 
@@ -60,6 +60,11 @@ def _reads_nothing(reader: Reader) -> str | None:
     reads = [(text, read) for text in known if (read := _read(reader, text)) and len(read.ids) > read.front]
     if not reads:
         return "doesn't put a text's tokens between its special tokens; mend its post-processor"
+    for token in (token for _, read in reads for token in read.special[0] if not reader.has_row(token)):
+        return (
+            f"puts token {token} ({reader.text_of((), token)!r}) before every text, for which the model has no row: it "
+            f"has {reader.rows}; resize its embeddings and train the new row, or bring the model's own tokenizer"
+        )
     if any(_extended(reader, text, read, tokens) for text, read in reads):
         return None
     joined = f"{known[0].strip()} {known[-1].strip()}"

@@ -30,7 +30,6 @@ from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainab
 from phantom_dist.instruments import overlap, readout
 from phantom_dist.models import LoadedModel
 
-
 _usable: WeakSet[Any] = WeakSet()
 """Tokenizers that were found to read contexts; asked once for a model, not for each of its problems."""
 
@@ -159,11 +158,11 @@ def read_context(
         Refused: the context can't be read by this model.
         InputError: none can, with this tokenizer.
     """
+    rows = vocabulary_rows(loaded.model)
     if loaded.tokenizer not in _usable:
-        check_tokenizer(loaded.tokenizer, problem.model)
+        check_tokenizer(loaded.tokenizer, problem.model, rows=rows)
         _usable.add(loaded.tokenizer)
     origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets, width=width)
-    rows = vocabulary_rows(loaded.model)
     try:
         prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context, rows=rows)
         _check_length(loaded.model.config, prompt, problem.context.id)

@@ -7,11 +7,13 @@ library itself, apart from transformers and from the package.
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
+from transformers import ByT5Tokenizer, EsmTokenizer
 
 from phantom_dist.contexts import check_tokenizer, prompt_and_target, rival_test, tokenise
 from phantom_dist.core.errors import Refusal
@@ -199,6 +201,32 @@ def test_a_normaliser_decides_what_is_the_same_word(kind: Kind, written: str) ->
     tokenizer = wrapped(raw(kind), "EOS")
     assert tokenise(tokenizer, context(f" {written}")) == tokenise(tokenizer, context())
     assert "are the same token" in refusal(tokenizer, context(competitor=f" {written}"))
+
+
+def test_bytes_read_in_python() -> None:
+    tokenizer = ByT5Tokenizer()
+    check_tokenizer(tokenizer, "it")
+    tokens = tokenise(tokenizer, context("s", "d", "the dog wa"))
+    assert tokens.prompt == tuple(byte + 3 for byte in b"the dog wa"), "the </s> behind it is left off"
+    assert (tokens.target, tokens.competitor) == (ord("s") + 3, ord("d") + 3)
+    assert (tokens.target_text, tokens.competitor_text) == ("s", "d")
+    assert "is 5 tokens, not one" in refusal(tokenizer, context())
+    admits = rival_test(tokenizer, context("s", "auto", "the dog wa"))
+    assert not any(admits(token) for token in range(400)), "no byte is a word of two letters"
+
+
+def test_words_read_in_python(tmp_path: Path) -> None:
+    names = ["<cls>", "<pad>", "<eos>", "<unk>", *WORDS, "<mask>"]
+    (tmp_path / "vocab.txt").write_text("\n".join(names))
+    tokenizer = EsmTokenizer(str(tmp_path / "vocab.txt"))
+    check_tokenizer(tokenizer, "it")
+    tokens = tokenise(tokenizer, context())
+    assert tokens.prompt == tuple(names.index(name) for name in ["<cls>", *TEXT.split()])
+    assert (tokens.target, tokens.competitor) == (names.index("glad"), names.index("happy"))
+    assert (tokens.target_text, tokens.competitor_text) == (" glad", " happy")
+    assert f"the target ' {RARE}' is not in" in refusal(tokenizer, context(f" {RARE}"))
+    assert f"the word '{RARE}' that is not in" in refusal(tokenizer, context(text=f"the {RARE} was"))
+    assert tokenise(tokenizer, context("glad")).target == names.index("glad"), "it splits words off anywhere"
 
 
 @settings(max_examples=60, deadline=None)
