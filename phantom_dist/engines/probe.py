@@ -187,7 +187,7 @@ def with_pair(
         ArithmeticError: the untouched model's logits are not finite.
     """
     context, thresholds = origin.problem.context, origin.problem.thresholds
-    rows = vocabulary_rows(loaded.model)
+    rows = len(logits_V)  # the prompt was held against the embedding's before
     try:
         centred_V = matrix.centred_overlap_row(target)
         floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), thresholds)
