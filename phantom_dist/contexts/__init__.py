@@ -6,7 +6,9 @@ The file's format belongs to `spec`, which also takes contexts inline.
 from pathlib import Path
 
 from phantom_dist.contexts.near_synonym import check_pair, choose_competitor, synonym_floor
-from phantom_dist.contexts.tokens import AUTO, Tokenizer, prompt_and_target, rival_test, tokenise
+from phantom_dist.contexts.reading import Tokenizer
+from phantom_dist.contexts.tokens import AUTO, prompt_and_target, rival_test, token_text, tokenise
+from phantom_dist.contexts.usable import check_tokenizer
 from phantom_dist.spec import load_contexts
 
 SHIPPED = Path(__file__).parent / "near_synonyms.yaml"
@@ -21,10 +23,12 @@ __all__ = [
     "SHIPPED_FOR_ZOO",
     "Tokenizer",
     "check_pair",
+    "check_tokenizer",
     "choose_competitor",
     "load_contexts",
     "prompt_and_target",
     "rival_test",
     "synonym_floor",
+    "token_text",
     "tokenise",
 ]

@@ -1,14 +1,15 @@
 """A context as a model reads it: token ids of the prompt, the target and the competitor.
 
-The prompt is encoded with the tokenizer's default special tokens and no chat template. The target is the one token by
-which encode(text + target) extends encode(text); so is the competitor.
+The prompt is encoded with the tokenizer's default special tokens (those behind the text are left off, see `reading`)
+and no chat template. The target is the one token by which encode(text + target) extends encode(text); so is the
+competitor. README.md of this folder lists what is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
+from phantom_dist.contexts.reading import Read, Reader, Tokenizer, Unreadable
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Tokens
@@ -16,83 +17,175 @@ from phantom_dist.core.trial import Context, Tokens
 AUTO = "auto"
 
 
-class Tokenizer(Protocol):
-    """The two methods that a Hugging Face tokenizer must have here."""
+def tokenise(
+    tokenizer: Tokenizer, context: Context, competitor: int | None = None, *, rows: int | None = None
+) -> Tokens:
+    """The context's tokens.
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids with the default special tokens."""
-
-    def decode(self, token_ids: list[int]) -> str:
-        """The text of token ids."""
-
-
-def tokenise(tokenizer: Tokenizer, context: Context, competitor: int | None = None) -> Tokens:
-    """The context's tokens; `competitor` is the id that stands for `auto`, and is left out elsewhere.
+    Args:
+        tokenizer: the model's.
+        context: what is read.
+        competitor: the id that stands for `auto`; left out elsewhere.
+        rows: of the model's embedding and readout (the smaller number); None where no model is at hand.
 
     Raises:
-        Refusal: `refused_tokens` where target or competitor is not one token, or both are the same.
+        Refusal: `refused_tokens` where a word of the prompt is unknown, target or competitor is not one token that is
+            known, both are the same, or the model has no row for a token.
         ValueError: the competitor is `auto` and no id is given, or the other way round.
     """
     if (context.competitor == AUTO) != (competitor is not None):
         raise ValueError(f"context {context.id!r}: a competitor's id is needed for `auto`, and only then")
-    prompt, target = prompt_and_target(tokenizer, context)
+    reader = Reader(tokenizer, rows)
+    prompt, target = _prompt_and_target(reader, context)
     if competitor is None:
-        competitor = _continuation(tokenizer, context, "competitor", context.competitor, prompt)
+        competitor = _continuation(reader, context, "competitor", context.competitor, prompt)
     if competitor == target:
         raise _refused(context, f"target and competitor are the same token ({context.target!r})")
     return Tokens(
-        prompt=tuple(prompt),
+        prompt=prompt.ids,
         target=target,
         competitor=competitor,
-        target_text=tokenizer.decode([target]),
-        competitor_text=tokenizer.decode([competitor]),
+        target_text=reader.text_of(prompt.ids, target),
+        competitor_text=reader.text_of(prompt.ids, competitor),
     )
 
 
-def prompt_and_target(tokenizer: Tokenizer, context: Context) -> tuple[tuple[int, ...], int]:
+def prompt_and_target(
+    tokenizer: Tokenizer, context: Context, *, rows: int | None = None
+) -> tuple[tuple[int, ...], int]:
     """Token ids of the prompt and the id of the target: what is needed to find an `auto` competitor.
 
     Raises:
-        Refusal: `refused_tokens` where the target is not one token, or the prompt is none.
+        Refusal: as `tokenise`, the competitor left out.
     """
-    prompt = tokenizer.encode(context.text)
-    if not prompt:
-        raise _refused(context, f"the tokenizer makes no token of the text {context.text!r}")
-    return tuple(prompt), _continuation(tokenizer, context, "target", context.target, prompt)
+    prompt, target = _prompt_and_target(Reader(tokenizer, rows), context)
+    return prompt.ids, target
 
 
-def rival_test(tokenizer: Tokenizer, context: Context) -> Callable[[int], bool]:
+def token_text(tokenizer: Tokenizer, before: Sequence[int], token: int) -> str:
+    """A token's text behind others, with its space (see `reading.Reader.text_of`)."""
+    return Reader(tokenizer).text_of(before, token)
+
+
+def rival_test(tokenizer: Tokenizer, context: Context, *, rows: int | None = None) -> Callable[[int], bool]:
     """Whether a token may stand as an `auto` competitor beside the target.
 
     It is a word of two letters or more, begins with a space if the target does, is not the target in another case,
     and extends the prompt as one token.
+
+    Raises:
+        Refusal: as `prompt_and_target`.
     """
-    prompt = tokenizer.encode(context.text)
-    target = context.target
+    reader = Reader(tokenizer, rows)
+    prompt, target = _prompt_and_target(reader, context)
+    beside = reader.text_of(prompt.ids, target)
+    same = {beside.strip().casefold(), context.target.strip().casefold()}
 
     def admits(token: int) -> bool:
-        text = tokenizer.decode([token])
+        text = reader.text_of(prompt.ids, token)
         word = text.strip()
         return (
             len(word) >= 2
             and word.isalpha()
-            and text[0].isspace() == target[0].isspace()
-            and word.casefold() != target.strip().casefold()
-            and tokenizer.encode(context.text + text) == [*prompt, token]
+            and text[0].isspace() == beside[:1].isspace()
+            and word.casefold() not in same
+            and reader.has_row(token)
+            and _one_token(reader, context.text, text, prompt) == token
         )
 
     return admits
 
 
-def _continuation(tokenizer: Tokenizer, context: Context, role: str, word: str, prompt: Sequence[int]) -> int:
-    whole = tokenizer.encode(context.text + word)
-    if len(whole) == len(prompt) + 1 and whole[:-1] == list(prompt):
-        return whole[-1]
-    if whole[: len(prompt)] == list(prompt):
-        pieces = [tokenizer.decode([token]) for token in whole[len(prompt) :]]
-        raise _refused(context, f"the {role} {word!r} is {len(pieces)} tokens, not one: {pieces}")
-    raise _refused(
-        context, f"the {role} {word!r} changes how the prompt's end is split; it must extend the prompt"
+def _prompt_and_target(reader: Reader, context: Context) -> tuple[Read, int]:
+    text = context.text
+    if reader.unknown_word(text) is not None:
+        raise _refused(context, f"the text {_unknown_in(reader, text)}")
+    try:
+        prompt = reader.read(text)
+    except Unreadable as error:
+        raise _refused(context, str(error)) from None
+    if not prompt.ids:
+        raise _refused(context, f"the tokenizer makes no token of the text {text!r}")
+    for token in prompt.ids:
+        if not reader.has_row(token):
+            raise _refused(context, f"the text holds {_without_row(reader, token)}")
+    return prompt, _continuation(reader, context, "target", context.target, prompt)
+
+
+def _continuation(reader: Reader, context: Context, role: str, word: str, prompt: Read) -> int:
+    """The token of a word behind the prompt.
+
+    Raises:
+        Refusal: it isn't one, is unknown, or has no row in the model.
+    """
+    token = _one_token(reader, context.text, word, prompt)
+    if token is not None:
+        if not reader.has_row(token):
+            raise _refused(context, f"the {role} {word!r} is {_without_row(reader, token)}")
+        return token
+    why, instead = _why_not(reader, context, word, prompt)
+    raise _refused(context, f"the {role} {word!r} {why}; {_space(reader, context, word) or instead}")
+
+
+def _one_token(reader: Reader, text: str, word: str, prompt: Read) -> int | None:
+    """The one known token by which a word extends a prompt, if it does."""
+    if reader.unknown_word(text + word) is not None:
+        return None
+    try:
+        whole = reader.read(text + word)
+    except Unreadable:
+        return None
+    return whole.ids[-1] if prompt.extended_by_one(whole) else None
+
+
+def _why_not(reader: Reader, context: Context, word: str, prompt: Read) -> tuple[str, str]:
+    """Why a word is no single token behind the prompt, and what would be one."""
+    if reader.unknown_word(context.text + word) is not None:
+        return "is not in the tokenizer's vocabulary", "choose a word that is"
+    try:
+        whole = reader.read(context.text + word)
+    except Unreadable as error:
+        return f"can't be read ({error})", "choose another word"
+    size = len(prompt.ids)
+    if whole.ids[:size] == prompt.ids and whole.special == prompt.special:
+        places = range(size, len(whole.ids))
+        pieces = [reader.text_of(whole.ids[:place], whole.ids[place]) for place in places]
+        return f"is {len(pieces)} tokens, not one: {pieces}", "choose a word that is one"
+    return "changes how the prompt's end is split", "it must extend the prompt"
+
+
+def _space(reader: Reader, context: Context, word: str) -> str | None:
+    """What to write instead, where the space between text and word is all that is wrong."""
+    text, spaced = context.text.rstrip(), f" {word.strip()}"
+    if (text, spaced) == (context.text, word) or not text or reader.unknown_word(text) is not None:
+        return None
+    try:
+        fits = _one_token(reader, text, spaced, reader.read(text)) is not None
+    except Unreadable:
+        return None
+    if not fits:
+        return None
+    if text == context.text:
+        return f"with its leading space it is one token: write {spaced!r}"
+    return f"the space belongs to the word: end the text without it and write {spaced!r}"
+
+
+def _unknown_in(reader: Reader, text: str) -> str:
+    ending = text[len(text.rstrip()) :]
+    if ending and reader.unknown_word(text.rstrip()) is None:
+        return (
+            f"ends in {ending!r}, which is not in the tokenizer's vocabulary; a space belongs to the word that "
+            "follows: end the text without it"
+        )
+    word = reader.unknown_word(text)
+    named = "a word" if word in (None, text) else f"the word {word.strip()!r}"
+    return f"holds {named} that is not in the tokenizer's vocabulary; choose words that are"
+
+
+def _without_row(reader: Reader, token: int) -> str:
+    return (
+        f"token {token} ({reader.text_of((), token)!r}), for which the model has no row: it has {reader.rows}; resize "
+        "its embeddings and train the new rows, or choose another word"
     )
 
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
-from phantom_dist.contexts import near_synonym, tokens
+from phantom_dist.contexts import check_tokenizer, near_synonym, tokens
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.measurement import Origin
 from phantom_dist.core.outcome import Outcome
@@ -25,9 +26,12 @@ from phantom_dist.engines.coordinates import Coordinates, Entries
 from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates, dual_pays
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable
+from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable, vocabulary_rows
 from phantom_dist.instruments import overlap, readout
 from phantom_dist.models import LoadedModel
+
+_usable: WeakSet[Any] = WeakSet()
+"""Tokenizers that were found to read contexts; asked once for a model, not for each of its problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +156,15 @@ def read_context(
 
     Raises:
         Refused: the context can't be read by this model.
+        InputError: none can, with this tokenizer.
     """
+    rows = vocabulary_rows(loaded.model)
+    if loaded.tokenizer not in _usable:
+        check_tokenizer(loaded.tokenizer, problem.model, rows=rows)
+        _usable.add(loaded.tokenizer)
     origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets, width=width)
     try:
-        prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context)
+        prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context, rows=rows)
         _check_length(loaded.model.config, prompt, problem.context.id)
     except Refusal as refusal:
         raise Refused(origin, refusal) from None
@@ -178,14 +187,15 @@ def with_pair(
         ArithmeticError: the untouched model's logits are not finite.
     """
     context, thresholds = origin.problem.context, origin.problem.thresholds
+    rows = len(logits_V)  # the prompt was held against the embedding's before
     try:
         centred_V = matrix.centred_overlap_row(target)
         floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), thresholds)
         chosen = None
         if context.competitor == tokens.AUTO:
-            admits = tokens.rival_test(loaded.tokenizer, context)
+            admits = tokens.rival_test(loaded.tokenizer, context, rows=rows)
             chosen = near_synonym.choose_competitor(logits_V, centred_V, floor, target, admits)
-        pair = tokens.tokenise(loaded.tokenizer, context, chosen)
+        pair = tokens.tokenise(loaded.tokenizer, context, chosen, rows=rows)
     except Refusal as refusal:
         raise Refused(origin, refusal) from None
     rows_2V = matrix.token_overlap_rows((pair.target, pair.competitor))

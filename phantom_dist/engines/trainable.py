@@ -141,6 +141,12 @@ def readout_matrix(model: Any) -> nn.Parameter:
     return weight
 
 
+def vocabulary_rows(model: Any) -> int:
+    """Tokens that the model can both read and say: the rows of its embedding or its readout, whichever has fewer."""
+    matrices = (model.get_input_embeddings().weight, readout_matrix(model))
+    return min(int(getattr(matrix, "ds_shape", matrix.shape)[0]) for matrix in matrices)
+
+
 def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
     """The names of the linear modules that get adapters, sorted; `attention` is resolved for this architecture.
 

@@ -7,16 +7,16 @@ from typing import Literal
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import ModelIdentity
 from phantom_dist.models.adapter import ModelFolder, Permissions
 from phantom_dist.models.cache import looks
-from phantom_dist.models.folder import first_line
 from phantom_dist.models.identity import model_files, weights_digest
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.registry import resolve
+from phantom_dist.models.tokenizer import load_tokenizer
 from phantom_dist.models.weights import read_model
 
 
@@ -52,7 +52,7 @@ def load(
     digest = weights_digest(folder.path, remote_code=trust_remote_code)
     with quiet():
         model = read_model(folder, files, permissions)
-        tokenizer = _tokenizer(folder, permissions)
+        tokenizer = load_tokenizer(folder, permissions)
     _own(model, getattr(torch, precision), device)
     if looks(files) != before:
         raise InputError(
@@ -66,17 +66,6 @@ def load(
         parameters=sum(_whole_size(p) for p in model.parameters()),
     )
     return LoadedModel(model=model, tokenizer=tokenizer, folder=folder, identity=identity)
-
-
-def _tokenizer(folder: ModelFolder, permissions: Permissions) -> PreTrainedTokenizerBase:
-    try:
-        return AutoTokenizer.from_pretrained(
-            folder.path, local_files_only=True, trust_remote_code=permissions.remote_code
-        )
-    except Exception as error:  # a Rust panic's wrapper derives from Exception directly
-        raise InputError(
-            f"model {folder.reference!r}: its tokenizer ({folder.path}) can't be loaded: {first_line(error)}"
-        ) from None
 
 
 def _own(model: PreTrainedModel, dtype: torch.dtype, device: str | torch.device) -> None:

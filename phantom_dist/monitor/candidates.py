@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from phantom_dist.contexts import rival_test, synonym_floor, tokenise
+from phantom_dist.contexts import rival_test, synonym_floor, token_text, tokenise
 from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import Context
@@ -108,7 +108,7 @@ def _near_synonyms(model: Any, places: list[_Place], thresholds: Thresholds) -> 
 def _context(tokenizer: Any, place: _Place) -> Context | None:
     """The place as a context in words, if the tokenizer reads those words as the same tokens."""
     text = tokenizer.decode(list(place.prompt), skip_special_tokens=True)
-    target, rival = tokenizer.decode([place.target]), tokenizer.decode([place.rival])
+    target, rival = (token_text(tokenizer, place.prompt, token) for token in (place.target, place.rival))
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.strip()}-{rival.strip()}").strip("-")
     if not (text and target.strip() and rival.strip() and name):
         return None

@@ -21,6 +21,7 @@ from phantom_dist.contexts import (
     AUTO,
     SHIPPED,
     check_pair,
+    check_tokenizer,
     choose_competitor,
     load_contexts,
     prompt_and_target,
@@ -84,7 +85,12 @@ def _context(entry: Any, place: int) -> Context:
 def choose(
     model: Any, tokenizer: Any, contexts: Sequence[Context], thresholds: Thresholds
 ) -> tuple[list[Watched], dict[str, str], Tensor | None]:
-    """The contexts that can be watched on this model, in order; why the others can't, by id; and the logits (k, V)."""
+    """The contexts that can be watched on this model, in order; why the others can't, by id; and the logits (k, V).
+
+    Raises:
+        InputError: the tokenizer can read no context at all.
+    """
+    check_tokenizer(tokenizer, type(model).__name__)
     refused: dict[str, str] = {}
     prompts: dict[str, tuple[tuple[int, ...], int]] = {}
     for context in contexts:

@@ -367,7 +367,7 @@ def test_a_path_that_looks_like_a_partition_changes_nothing(sweep, tmp_path):
 
 
 def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(sweep, tmp_path):
-    long = sweep["contexts"][0] | {"id": "long", "text": " ".join([sweep["contexts"][0]["text"]] * 20)}
+    long = sweep["contexts"][0] | {"id": "long", "text": sweep["contexts"][0]["text"] + " the" * 60}
     sweep["contexts"] = [long]
     result = run(sweep, tmp_path)
     assert result["outcomes"] == {"refused_tokens": 2}

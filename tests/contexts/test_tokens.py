@@ -18,8 +18,8 @@ class LongestMatch:
     def __init__(self, pieces: list[str], start: bool = True) -> None:
         self.pieces, self.start = pieces, start
 
-    def encode(self, text: str) -> list[int]:
-        ids = [0] if self.start else []
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        ids = [0] if self.start and add_special_tokens else []
         while text:
             piece = max((p for p in self.pieces if text.startswith(p)), key=len, default=None)
             if piece is None:
@@ -28,7 +28,7 @@ class LongestMatch:
             text = text[len(piece) :]
         return ids
 
-    def decode(self, token_ids: list[int]) -> str:
+    def decode(self, token_ids: list[int], *, clean_up_tokenization_spaces: bool = True) -> str:
         return "".join(self.pieces[i - 1] if 0 < i <= len(self.pieces) else "" for i in token_ids)
 
 
@@ -82,7 +82,7 @@ def test_refusals_name_context_and_word(bad: dict[str, str], message: str) -> No
 
 def test_an_empty_prompt_is_refused() -> None:
     nothing = LongestMatch(WORDS, start=False)
-    nothing.encode = lambda text: []  # type: ignore[method-assign]
+    nothing.encode = lambda text, add_special_tokens=True: []  # type: ignore[method-assign]
     with pytest.raises(Refusal, match="the tokenizer makes no token of the text 'the dog was'"):
         tokenise(nothing, context())
 
