@@ -23,6 +23,11 @@ def cache_folder() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "phantom_dist"
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder lies in the cache: complete, and never written into again."""
+    return folder.resolve().is_relative_to(cache_folder().resolve())
+
+
 @contextmanager
 def building(final: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `final` in one rename at the end, and vanishes after an exception.

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import ModelIdentity
 from phantom_dist.models.adapter import ModelFolder, Permissions
-from phantom_dist.models.cache import looks
+from phantom_dist.models.cache import is_ours, looks
 from phantom_dist.models.identity import model_files, weights_digest
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.registry import resolve
@@ -53,7 +53,7 @@ def load(
     with quiet():
         model = read_model(folder, files, permissions)
         tokenizer = load_tokenizer(folder, permissions)
-    _own(model, getattr(torch, precision), device)
+    _cast(model, getattr(torch, precision), device, copy=not is_ours(folder.path))
     if looks(files) != before:
         raise InputError(
             f"model {reference!r} ({folder.path}): its files changed while it was loaded; load it again"
@@ -68,16 +68,17 @@ def load(
     return LoadedModel(model=model, tokenizer=tokenizer, folder=folder, identity=identity)
 
 
-def _own(model: PreTrainedModel, dtype: torch.dtype, device: str | torch.device) -> None:
-    """Cast the parameters, and copy whatever is a view into the file.
+def _cast(model: PreTrainedModel, dtype: torch.dtype, device: str | torch.device, *, copy: bool) -> None:
+    """Cast the parameters alone; Module.to would round the rotary frequencies too. Tied ones stay tied.
 
-    Read as float32 from float32, a tensor is the file's own pages: whoever writes into the file later would change the
-    loaded model. Parameters alone are cast; Module.to would round the rotary frequencies too. Tied ones stay tied.
+    Read as float32 from float32, a tensor is the file's own pages. Workers of a machine share those of our cache, which
+    nobody writes into again; in a user's folder a training may save itself while the model is loaded, hence `copy`.
     """
     for parameter in model.parameters():
-        parameter.data = parameter.data.to(device, dtype, copy=True)
-    for buffer in model.buffers():
-        buffer.data = buffer.data.clone()
+        parameter.data = parameter.data.to(device, dtype, copy=copy)
+    if copy:
+        for buffer in model.buffers():
+            buffer.data = buffer.data.clone()
 
 
 def _whole_size(parameter: nn.Parameter) -> int:
