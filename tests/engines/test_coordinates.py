@@ -67,7 +67,9 @@ def test_the_dual_form_gives_what_the_entries_give(name):
 def test_a_prompt_that_says_a_word_twice_has_one_row_for_it(loaded):
     """Its gradients add up in one row of the tied matrix."""
     twice = CONTEXTS["guilt"]
-    asked = problem("full", "sgd", context=twice.model_copy(update={"text": f"{twice.text} her closest brother"}))
+    asked = problem(
+        "full", "sgd", context=twice.model_copy(update={"text": f"{twice.text} her closest brother"})
+    )
     prompt, _ = tokens.prompt_and_target(loaded.tokenizer, asked.context)
     assert len(set(prompt)) < len(prompt)
     pair = probe(loaded, problem("full", "sgd", context=twice)).tokens
