@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.engines.lanes.kind import Lanes
+from phantom_dist.models.forward_state import freshen
 
 
 class LastPosition(nn.Module):
@@ -32,9 +33,12 @@ class LastPosition(nn.Module):
 def fused(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
     """The model as the lanes' kind trains it; afterwards the untouched model is back. Yields its readout.
 
+    It begins as if it had computed nothing before, and what its forward passes leave in it is taken away.
+
     Raises:
         NotFusable: the model has a leaf that is unknown here.
     """
+    state = freshen(model)
     readout = model.get_output_embeddings()
     replacements = lanes.replacements(model)
     lanes.allocate()
@@ -56,6 +60,7 @@ def fused(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
     finally:
         for parent, name, child in swapped:
             parent._modules[name] = child
+        state.restore()
         model.requires_grad_(True)
 
 
