@@ -1,8 +1,8 @@
 """What a forward pass leaves in a model besides its output, and the way back: no result depends on what ran before.
 
-transformers' rotary embeddings choose their frequencies by the length of the batch (`longrope`, `dynamic`) and keep them
-for the next one; sparse attention may switch itself off for good; recurrent layers may keep their last state. All of it
-lies in buffers, plain attributes and children of modules, which are written down here and put back.
+transformers' rotary embeddings choose their frequencies by the length of the batch (`longrope`, `dynamic`) and keep
+them for the next one; sparse attention may switch itself off for good; recurrent layers may keep their last state. All
+of it lies in buffers, plain attributes and children of modules, which are written down here and put back.
 """
 
 from __future__ import annotations

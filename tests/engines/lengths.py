@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """ε is large, for near a small one gradients that are rounding become steps of full size."""
 
+
 def ways(loaded: LoadedModel) -> dict[str, dict[str, Any]]:
     """Adapters where there is no attention: at every linear module."""
     linear = {n: m for n, m in loaded.model.named_modules() if isinstance(m, (nn.Linear, Conv1D))}
@@ -56,7 +56,8 @@ def loaded_as(model: Any) -> LoadedModel:
     )
     folder = ModelFolder(reference="tiny", path=Path("tiny"), title="tiny")
     return LoadedModel(
-        model=model.eval().requires_grad_(True), tokenizer=None, folder=folder, identity=identity)  # type: ignore[arg-type]
+        model=model.eval().requires_grad_(True), tokenizer=None, folder=folder, identity=identity
+    )  # type: ignore[arg-type]
 
 
 def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2) -> list[Trial]:
@@ -74,7 +75,7 @@ def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2)
         )
         with trainable(loaded, problem) as ready:
             logits_V = last_logits(ready.model, prompt).float()
-            *_, competitor, target = logits_V.detach()[: vocabulary].topk(5).indices.tolist()
+            *_, competitor, target = logits_V.detach()[:vocabulary].topk(5).indices.tolist()
             loss = torch.nn.functional.cross_entropy(logits_V, torch.tensor(target))
             gradients = torch.autograd.grad(loss, ready.parameters, allow_unused=True)
         epsilon = WAYS[way]["optimizer"].epsilon
@@ -112,14 +113,14 @@ def held(loaded: LoadedModel, trials: list[Trial], monkeypatch: pytest.MonkeyPat
         batches.append({len(trial.origin.tokens.prompt) for trial in trials})
         return lanes
 
-    monkeypatch.setattr(engine, "train", spied)
-    got = {result.trial.id: result for result in LanesEngine().run(loaded, trials)}
-    monkeypatch.setattr(engine, "train", real)
-    notes = {result.note for result in got.values()} - {None}
-    if notes:
-        (note,) = notes
-        assert {result.engine for result in got.values()} == {"single"}
-        return f"reference: {note}"
+    got: dict[str, TrialResult] = {}
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "train", spied)
+        for result in LanesEngine().run(loaded, trials):
+            if result.note is not None:
+                assert result.engine == "single"
+                return f"reference: {result.note}"
+            got[result.trial.id] = result
     assert batches, "lanes were to be held against the reference"
     for expected in SingleEngine().run(loaded, list(reversed(trials))):
         near(got[expected.trial.id], expected)

@@ -79,6 +79,9 @@ def _why_not(loaded: LoadedModel, problem: Problem, lanes: int) -> str | None:
         raise
     except NotFusable as reason:
         return str(reason)
+    except AttributeError as error:
+        name = f"a module's `{error.name}`" if error.name else "a module"
+        return f"{type(loaded.model).__name__} reads {name} past its forward pass, where lanes have none of their own"
     except Exception as error:  # whatever the model's own code makes of modules that are not its own
         line = str(error).strip().split("\n")[0]
         return f"{type(loaded.model).__name__} can't be computed lane by lane: {type(error).__name__}: {line}"
@@ -102,7 +105,9 @@ def _tried(loaded: LoadedModel, problem: Problem, count: int) -> str | None:
     if not own > 0:
         return f"lanes of {type(model).__name__} get no gradient"
     if any(other != 0 for other in others):
-        return f"{type(model).__name__} mixes the rows of a batch: a lane's loss has a gradient in another lane"
+        return (
+            f"{type(model).__name__} mixes the rows of a batch: a lane's loss has a gradient in another lane"
+        )
     return None
 
 
@@ -113,11 +118,12 @@ def _alone(model: nn.Module, prompt: tuple[int, ...]) -> Tensor:
 
 
 def _prompts(model: nn.Module, count: int) -> list[tuple[int, ...]]:
-    """Tokens without meaning, the same for every batch."""
+    """Tokens without meaning, the same for every batch; special ones stand at the ends of a vocabulary."""
     config = model.config.get_text_config()  # type: ignore[union-attr,operator]
     length = min(TOKENS, getattr(config, "max_position_embeddings", None) or TOKENS)
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(config.vocab_size, (count, length), generator=generator)
+    quarter = config.vocab_size // 4
+    ids = torch.randint(quarter, 3 * quarter + 1, (count, length), generator=generator)
     return [tuple(row) for row in ids.tolist()]
 
 
@@ -149,5 +155,5 @@ def unlike(origins: Sequence[Origin], read: Sequence[Measurement], logits_LV: Te
 
 
 def relative_tolerance(logits: Tensor) -> float:
-    """How far rounding may move logits, of their size: what the suite of lanes allows in float32, 16 ulp in bfloat16."""
+    """How far rounding may move logits, of their size: what the suite of lanes allows, 16 ulp in bfloat16."""
     return 1e-4 if logits.dtype.itemsize >= 4 else 16 * torch.finfo(logits.dtype).eps
