@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.core.trial import Lora, Problem
 from phantom_dist.models import LoadedModel
-from phantom_dist.models.forward_state import freshen
+from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.quiet import quiet
 
 ADAPTABLE = (nn.Linear, Conv1D)
@@ -52,13 +52,9 @@ def trainable(loaded: LoadedModel, problem: Problem) -> Iterator[Trainable]:
     Raises:
         InputError: a LoRA target that the model doesn't have, or that is its embedding or readout.
     """
-    state = freshen(loaded.model)
     method = _full(loaded) if problem.lora is None else _lora(loaded, problem.lora, problem.seed)
-    try:
-        with method as ready:
-            yield ready
-    finally:
-        state.restore()
+    with memoryless(loaded.model), method as ready:
+        yield ready
 
 
 @contextmanager

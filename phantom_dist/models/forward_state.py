@@ -8,7 +8,6 @@ of it lies in buffers, plain attributes and children of modules, which are writt
 from __future__ import annotations
 
 import hashlib
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,19 +44,17 @@ class ForwardState:
 
 
 class _ModuleState:
-    """One module's own part. The module is held weakly: a model's state must not keep the model alive."""
+    """One module's own part."""
 
     def __init__(self, name: str, module: nn.Module) -> None:
-        self._name, self._module = name, weakref.ref(module)
+        self._name, self._module = name, module
         self._attributes = _attributes(module)
         self._buffers = {key: _Kept(tensor) for key, tensor in module._buffers.items()}
         self._children = dict(module._modules)
 
     def restore(self) -> None:
         """See `ForwardState`."""
-        module = self._module()
-        if module is None:
-            return
+        module = self._module
         for key in _changed(self._attributes, _attributes(module)):
             if key in self._attributes:
                 vars(module)[key] = self._attributes[key]
@@ -72,9 +69,7 @@ class _ModuleState:
 
     def add_changes(self, digest: Any) -> None:
         """Feed a hash with what has changed."""
-        module = self._module()
-        if module is None:
-            return
+        module = self._module
         now = _attributes(module)
         for key in sorted(_changed(self._attributes, now)):
             _add(digest, f"{self._name}.{key}", now.get(key, _ABSENT))
@@ -136,22 +131,12 @@ def _add(digest: Any, name: str, value: object) -> None:
         digest.update(repr(value).encode())
 
 
-_fresh: weakref.WeakKeyDictionary[nn.Module, ForwardState] = weakref.WeakKeyDictionary()
-"""Each model's state before its first forward pass here, kept as long as the model lives."""
-
-
-def freshen(model: nn.Module) -> ForwardState:
-    """Put a model into the state that it had when it was first asked for: before its first forward pass here."""
-    if model not in _fresh:
-        _reset_rotary(model)
-        _fresh[model] = ForwardState(model)
-    _fresh[model].restore()
-    return _fresh[model]
-
-
 @contextmanager
 def memoryless(model: nn.Module) -> Iterator[ForwardState]:
-    """Forward passes within begin without what earlier ones left in rotary embeddings, and leave nothing themselves."""
+    """Forward passes within begin without what earlier ones left in rotary embeddings, and leave nothing themselves.
+
+    Yields the state that they begin with.
+    """
     before = ForwardState(model)
     try:
         _reset_rotary(model)
@@ -161,13 +146,13 @@ def memoryless(model: nn.Module) -> Iterator[ForwardState]:
 
 
 def _reset_rotary(model: nn.Module) -> None:
-    """Frequencies and lengths that rotary embeddings keep become what they were made with."""
+    """Frequencies that `dynamic` rotary embeddings keep for longer prompts become what they were made with."""
     for module in model.modules():
         own = vars(module)
-        for key in [key for key in (*own, *module._buffers) if key.endswith("original_inv_freq")]:
-            prefix = key.removesuffix("original_inv_freq")
-            if f"{prefix}inv_freq" in module._buffers:
-                module._buffers[f"{prefix}inv_freq"] = getattr(module, key).detach().clone()
-        if "original_max_seq_len" in own:
-            for key in [key for key in own if key.endswith("max_seq_len_cached")]:
-                own[key] = own["original_max_seq_len"]
+        if "dynamic" not in str(own.get("rope_type")):
+            continue
+        for key in [key for key in module._buffers if key.endswith("original_inv_freq")]:
+            name = key.removesuffix("original_inv_freq") + "inv_freq"
+            module._buffers[name] = getattr(module, key).detach().clone()
+        for key in [key for key in own if key.endswith("max_seq_len_cached")]:
+            own[key] = own["original_max_seq_len"]

@@ -26,7 +26,7 @@ from phantom_dist.engines.lanes.kind import NotFusable, Shape
 from phantom_dist.engines.lanes.kinds import kind_of, lanes_for
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.models import LoadedModel
-from phantom_dist.models.forward_state import freshen
+from phantom_dist.models.forward_state import memoryless
 
 TOKENS = 8
 """Length of the prompts that `check` tries lanes with, at most."""
@@ -47,12 +47,10 @@ def lengths_apart(loaded: LoadedModel, prompts: Iterable[tuple[int, ...]]) -> di
     longest = {len(prompt): prompt for prompt in prompts}
     if len(longest) == 1:
         return dict.fromkeys(longest, "")
-    known, state = _left.setdefault(loaded.model, {}), freshen(loaded.model)
+    known = _left.setdefault(loaded.model, {})
     for length, prompt in longest.items():
         if length not in known:
-            _alone(loaded.model, prompt)
-            known[length] = state.changes()
-            state.restore()
+            known[length] = _alone(loaded.model, prompt)[1]
     return {length: known[length] for length in longest}
 
 
@@ -90,7 +88,7 @@ def _why_not(loaded: LoadedModel, problem: Problem, lanes: int) -> str | None:
 def _tried(loaded: LoadedModel, problem: Problem, count: int) -> str | None:
     model = loaded.model
     prompts = _prompts(model, count)
-    expected_LV = torch.stack([_alone(model, prompt) for prompt in prompts])
+    expected_LV = torch.stack([_alone(model, prompt)[0] for prompt in prompts])
     shape = Shape(first=count, lanes=count, steps=1, tokens=len(prompts[0]))
     made = lanes_for(loaded, [problem] * count, shape)
     ids_LK, last_L = padded(prompts, model.device)
@@ -112,9 +110,10 @@ def _tried(loaded: LoadedModel, problem: Problem, count: int) -> str | None:
 
 
 @torch.no_grad()
-def _alone(model: nn.Module, prompt: tuple[int, ...]) -> Tensor:
-    freshen(model)
-    return alone_logits(model, prompt)
+def _alone(model: nn.Module, prompt: tuple[int, ...]) -> tuple[Tensor, str]:
+    """The logits (V,), and what the forward pass left in the model."""
+    with out_of_memory_named(), memoryless(model) as state:
+        return alone_logits(model, prompt), state.changes()
 
 
 def _prompts(model: nn.Module, count: int) -> list[tuple[int, ...]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.engines.lanes.kind import Lanes
-from phantom_dist.models.forward_state import freshen
+from phantom_dist.models.forward_state import memoryless
 
 
 class LastPosition(nn.Module):
@@ -38,7 +38,12 @@ def fused(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
     Raises:
         NotFusable: the model has a leaf that is unknown here.
     """
-    state = freshen(model)
+    with memoryless(model), _replaced(model, lanes) as last:
+        yield last
+
+
+@contextmanager
+def _replaced(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
     readout = model.get_output_embeddings()
     replacements = lanes.replacements(model)
     lanes.allocate()
@@ -60,7 +65,6 @@ def fused(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
     finally:
         for parent, name, child in swapped:
             parent._modules[name] = child
-        state.restore()
         model.requires_grad_(True)
 
 
