@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from phantom_dist.contexts import check_tokenizer, near_synonym, tokens
-from phantom_dist.core.errors import Refusal
+from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.measurement import Origin
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Problem, Tokens
@@ -69,7 +69,7 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> It
 
     Raises:
         Refused: the pair can't be trained on.
-        InputError: a LoRA target that this model doesn't have.
+        InputError: a LoRA target that this model doesn't have, or a model that can't be trained on.
         OutOfMemory: the gradients don't fit.
     """
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
@@ -77,7 +77,8 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> It
     with out_of_memory_named():
         origin, prompt, target = read_context(loaded, problem, targets, matrix.width)
         with _coordinates(loaded, problem, prompt) as coordinates:
-            logits_V = coordinates.untouched_logits()
+            with _weights_stay(loaded.model):
+                logits_V = coordinates.untouched_logits()
             seen_V = logits_V.detach()
             origin = with_pair(loaded, origin, prompt, target, seen_V, matrix)
             assert origin.tokens is not None
@@ -96,6 +97,23 @@ def _coordinates(loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...])
         if found is None:
             found = Entries(stack.enter_context(trainable(loaded, problem)), prompt, problem.optimizer)
         yield found
+
+
+@contextmanager
+def _weights_stay(model: Any) -> Iterator[None]:
+    """A forward pass must leave the weights alone; else no two trials would start from the same ones.
+
+    Raises:
+        InputError: it doesn't.
+    """
+    before = [(name, parameter, parameter._version) for name, parameter in model.named_parameters()]
+    yield
+    changed = next((name for name, parameter, version in before if parameter._version != version), None)
+    if changed is not None:
+        raise InputError(
+            f"{type(model).__name__} changes its own weights while it computes ({changed}), so no training would start "
+            f"from those that were loaded: switch that off in its configuration (Rwkv: `rescale_every: 0`)"
+        )
 
 
 class Readout(Protocol):

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.core.trial import Lora, Problem
 from phantom_dist.models import LoadedModel
+from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.quiet import quiet
 
 ADAPTABLE = (nn.Linear, Conv1D)
@@ -45,17 +46,15 @@ class Trainable:
 def trainable(loaded: LoadedModel, problem: Problem) -> Iterator[Trainable]:
     """The model as the problem's method trains it; afterwards the untouched model is back, bit for bit.
 
+    It begins as if it had computed nothing before, and what its forward passes leave in it is taken away.
     Full fine-tuning trains every parameter. LoRA trains its adapters alone, drawn from the problem's seed.
 
     Raises:
         InputError: a LoRA target that the model doesn't have, or that is its embedding or readout.
     """
-    if problem.lora is None:
-        with _full(loaded) as ready:
-            yield ready
-    else:
-        with _lora(loaded, problem.lora, problem.seed) as ready:
-            yield ready
+    method = _full(loaded) if problem.lora is None else _lora(loaded, problem.lora, problem.seed)
+    with memoryless(loaded.model), method as ready:
+        yield ready
 
 
 @contextmanager
@@ -104,7 +103,7 @@ def with_adapters(base: Any, lora: Lora, seed: int) -> Any:
     """The model with adapters in place, drawn from the seed; they alone require a gradient.
 
     Raises:
-        InputError: as `lora_targets`.
+        InputError: as `lora_targets`; or peft knows that the architecture bypasses what is named.
     """
     config = peft.LoraConfig(
         r=lora.rank,
@@ -115,8 +114,11 @@ def with_adapters(base: Any, lora: Lora, seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(seed)
-    with quiet():
-        adapted = peft.get_peft_model(base, config, autocast_adapter_dtype=False)
+    try:
+        with quiet():
+            adapted = peft.get_peft_model(base, config, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise InputError(f"{type(base).__name__} takes no adapters there: {error}") from None
     return adapted.eval()
 
 
@@ -136,8 +138,17 @@ def adapters(loaded: LoadedModel, lora: Lora, seed: int) -> Adapters:
 
 
 def readout_matrix(model: Any) -> nn.Parameter:
-    """E, the output embedding (V x d); often the input embedding as well."""
-    weight: nn.Parameter = model.get_output_embeddings().weight
+    """E, the output embedding (V x d); often the input embedding as well.
+
+    Raises:
+        InputError: the model has none.
+    """
+    weight = getattr(model.get_output_embeddings(), "weight", None)
+    if not isinstance(weight, nn.Parameter):
+        raise InputError(
+            f"{type(model).__name__} has no output embedding: its logits must be made by one matrix, "
+            f"that `get_output_embeddings()` gives"
+        )
     return weight
 
 

@@ -1,12 +1,15 @@
 """One look: all watched contexts in one forward pass, and the instruments on what comes out.
 
 Prompts are padded on the right and read at their own last position, whatever the tokenizer pads with or where: under a
-causal mask no position sees what follows it, so the padding's token doesn't matter either.
+causal mask no position sees what follows it, so the padding's token doesn't matter either. Whether that holds for a
+model is tried at its first look, against prompts of equal length, which need no padding; where it doesn't (rotary
+frequencies that follow the longest prompt, attention in both directions), prompts of equal length are read together.
 """
 
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +19,14 @@ from torch import Tensor
 
 from phantom_dist.core.trial import Tokens
 from phantom_dist.instruments import drag, order_parameter, readout, signal
+from phantom_dist.models.forward_state import memoryless
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry
 
 ENTRIES = 1 << 26
 """Logits that one pass may return (256 MiB of float32); a longer watch list is looked at in several passes."""
+
+TF32 = 2.0**-10
+"""The last bit of the numbers that torch may multiply float32 matrices in, where a user allows it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,12 +73,62 @@ def read(
     return [Reading(**{name: column[k] for name, column in values.items()}) for k in range(len(pairs))]
 
 
+_may_be_padded: weakref.WeakKeyDictionary[Any, dict[frozenset[int], bool]] = weakref.WeakKeyDictionary()
+"""Whether prompts of these lengths may be padded to the longest, by model."""
+
+
 def last_logits(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
-    """Logits after each whole prompt; shape (k, V), float32, differentiable where gradients are on."""
+    """Logits after each whole prompt; shape (k, V), float32, differentiable where gradients are on.
+
+    Each is what the model makes of that prompt alone, without what it read before.
+    """
+    lengths = frozenset(map(len, prompts))
+    if len(lengths) == 1:
+        return _padded(model, prompts)[0]
+    known = _may_be_padded.setdefault(next(iter(model.modules())), {})
+    if known.get(lengths, False):
+        return _padded(model, prompts)[0]
+    logits_kV, left = _by_length(model, prompts)
+    if lengths not in known:
+        with torch.no_grad():
+            padded_kV, left_padded = _padded(model, prompts)
+        left.add(left_padded)
+        known[lengths] = len(left) == 1 and _near(model, padded_kV, logits_kV.detach())
+    return logits_kV
+
+
+def _by_length(model: Any, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, set[str]]:
+    """Logits (k, V) from passes without padding, and what these leave in the model; see `ForwardState.changes`."""
+    rows: dict[int, Tensor] = {}
+    left = set()
+    for length in sorted(set(map(len, prompts))):
+        places = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
+        logits_mV, state = _padded(model, [prompts[place] for place in places])
+        left.add(state)
+        rows |= dict(zip(places, logits_mV, strict=True))
+    return torch.stack([rows[place] for place in range(len(prompts))]), left
+
+
+def _padded(model: Any, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, str]:
+    """Logits (k, V) from prompts padded to the longest, and what that leaves in the model."""
     vocabulary, longest = model.config.get_text_config().vocab_size, max(map(len, prompts))
     some = max(1, ENTRIES // (vocabulary * longest))
     parts = [prompts[start : start + some] for start in range(0, len(prompts), some)]
-    return torch.cat([_one_pass(model, part) for part in parts])
+    with memoryless(model) as state:
+        return torch.cat([_one_pass(model, part) for part in parts]), state.changes()
+
+
+def _near(model: Any, a_kV: Tensor, b_kV: Tensor) -> bool:
+    """Whether two passes differ by rounding alone: 1e-4 of the logits' size in float32, 16 ulp in coarser numbers."""
+    parameter = next(model.parameters())
+    kinds = [parameter.dtype]
+    if torch.is_autocast_enabled(parameter.device.type):
+        kinds.append(torch.get_autocast_dtype(parameter.device.type))
+    coarsest = max(torch.finfo(kind).eps for kind in kinds)
+    if torch.get_float32_matmul_precision() != "highest":
+        coarsest = max(coarsest, TF32)
+    tolerance = 1e-4 if coarsest < 1e-6 else 16 * coarsest
+    return bool((a_kV - b_kV).abs().max() <= tolerance * b_kV.abs().max())
 
 
 def _one_pass(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from phantom_dist.contexts import load_contexts
 from phantom_dist.core.errors import InputError
@@ -110,3 +111,82 @@ def test_models_that_cannot_be_read_are_refused():
     model.lm_head.weight = torch.nn.Parameter(torch.empty(0))
     with pytest.raises(InputError, match="sharded"):
         Monitor(model, tokenizer)
+
+
+LONG = {
+    "longrope": {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "original_max_position_embeddings": 10},
+    "dynamic": {},
+    "default": {},
+}
+
+
+def _tiny(rope):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=96,
+        max_position_embeddings=10 if rope == "dynamic" else 64,
+        rope_parameters={"rope_type": rope, "rope_theta": 100.0, "factor": 4.0, **LONG[rope]},
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(10 if parameter.ndim > 1 else 1)
+    return model.eval()
+
+
+class _Backwards(torch.nn.Module):
+    """Every position sees the last one, a little."""
+
+    def forward(self, x):
+        return x + 0.1 * x[:, -1:]
+
+
+@pytest.mark.parametrize("rope", [*LONG, "backwards"])
+def test_a_look_is_what_each_prompt_is_alone(rope):
+    """Whatever the training read before, and without a trace: for its next batch nothing has changed."""
+
+    def fresh():
+        model = _tiny("default" if rope == "backwards" else rope)
+        if rope == "backwards":
+            layer = model.model.layers[0]
+            layer.mlp = torch.nn.Sequential(layer.mlp, _Backwards())
+        return model
+
+    generator = torch.Generator().manual_seed(0)
+    prompts = [
+        tuple(torch.randint(96, (length,), generator=generator).tolist())
+        for length in (1, 9, 10, 11, 11, 40, 64)
+    ]
+    with torch.no_grad():
+        alone = torch.stack([last_logits(fresh(), prompt) for prompt in prompts])
+        model = fresh()
+        model(input_ids=torch.zeros(1, 50, dtype=torch.int64))
+        buffers = {name: (buffer, buffer.clone()) for name, buffer in model.named_buffers()}
+        rotary = dict(vars(model.model.rotary_emb))
+        for _ in range(3):
+            assert torch.allclose(look.last_logits(model, prompts), alone, atol=1e-4, rtol=1e-4)
+            for one, expected in zip(prompts, alone, strict=True):
+                assert torch.allclose(look.last_logits(model, [one])[0], expected, atol=1e-4, rtol=1e-4)
+    for name, buffer in model.named_buffers():
+        assert buffer is buffers[name][0]
+        assert torch.equal(buffer, buffers[name][1])
+    for name, value in vars(model.model.rotary_emb).items():
+        assert value is rotary[name]
+
+
+def test_prompts_are_padded_where_that_changes_nothing(monkeypatch):
+    passes = []
+    real = look._one_pass
+    monkeypatch.setattr(look, "_one_pass", lambda *a: (passes.append(1), real(*a))[1])
+    prompts = [tuple(range(1, length)) for length in (3, 7, 12)]
+    for rope, expected in (("default", 1), ("longrope", 3)):
+        model = _tiny(rope)
+        with torch.no_grad():
+            look.last_logits(model, prompts)
+            passes.clear()
+            look.last_logits(model, prompts)
+        assert len(passes) == expected

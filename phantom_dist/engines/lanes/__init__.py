@@ -8,6 +8,7 @@ the lanes in their first axis. Everything else (attention, rotary positions, act
 | `engine` | the engine `lanes`: batches of trials, retirement, the fall-back to the reference |
 | `training` | the loop over steps; read it after `engines/single.py` |
 | `fuse` | the model with its leaves replaced, and the way back |
+| `alone` | what lanes may share a batch: a lane is what its trial is alone |
 | `leaves/` | one file per kind of leaf, and the line that registers it |
 | `kind` | what a leaf may ask for: matrices and vectors that differ from lane to lane |
 | `stacked` | full fine-tuning, any optimizer: every lane has weights of its own |

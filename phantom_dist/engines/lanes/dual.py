@@ -54,7 +54,7 @@ class Dual(FullLanes):
         """See `FullLanes`."""
         if parameter is self.readout:
             return self._readout
-        if id(parameter) in self._seen:
+        if id(parameter) in self._seen | self._tables:
             raise NotFusable(
                 "two modules share a matrix that is not the embedding, and the dual form keeps one input"
             )
@@ -64,7 +64,10 @@ class Dual(FullLanes):
 
     def table(self, parameter: Tensor) -> OwnRows | TiedTable:
         """See `FullLanes`."""
+        self._only_table(parameter)
         if parameter is not self.readout:
+            if id(parameter) in self._seen:
+                raise NotFusable("a matrix that is not the readout is looked up and multiplied with")
             return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
         own = self.parameters.matrix(parameter.new_zeros(self.shape.tokens, parameter.shape[1]))
         return TiedTable(self._readout, own)

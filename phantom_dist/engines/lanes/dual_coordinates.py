@@ -16,6 +16,7 @@ from torch import Tensor
 from phantom_dist.core.measurement import PathProbe
 from phantom_dist.core.trial import Problem, Tokens
 from phantom_dist.engines.coordinates import gap_of, loss_of
+from phantom_dist.engines.lanes.alone import check
 from phantom_dist.engines.lanes.dual import Dual
 from phantom_dist.engines.lanes.fuse import LastPosition, fused, last_logits, padded
 from phantom_dist.engines.lanes.kind import Shape
@@ -47,8 +48,9 @@ def dual_coordinates(
     """The untouched model's surroundings; afterwards the untouched model is back.
 
     Raises:
-        NotFusable: the model has a leaf that is unknown here.
+        NotFusable: the model can't be computed as lanes are.
     """
+    check(loaded, problem, lanes=1)
     place = _Place()
     shape = Shape(first=1, lanes=1, steps=GRADIENTS, tokens=len(prompt))
     lanes = Dual(problem.optimizer, shape, readout_matrix(loaded.model), place)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from phantom_dist.core.measurement import Trial, TrialResult
+from phantom_dist.engines.lanes.alone import Unlike, check, lengths_apart
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
 from phantom_dist.engines.lanes.training import train
@@ -31,18 +32,40 @@ class LanesEngine:
         for trial in trials:
             together.setdefault(trial.problem.training, []).append(trial)
         for members in together.values():
-            yield from _run(loaded, members, self._outside)
+            sorts = lengths_apart(loaded, map(_prompt, members))
+            for part in _parted(members, sorts.__getitem__):
+                yield from _run(loaded, part, self._outside)
+
+
+def _prompt(trial: Trial) -> tuple[int, ...]:
+    assert trial.origin.tokens is not None
+    return trial.origin.tokens.prompt
+
+
+def _parted(trials: list[Trial], sort: Callable[[int], object]) -> list[list[Trial]]:
+    """Trials by what their prompt's length is sorted into, in the order of their first."""
+    parts: dict[object, list[Trial]] = {}
+    for trial in trials:
+        parts.setdefault(sort(len(_prompt(trial))), []).append(trial)
+    return list(parts.values())
 
 
 def _run(loaded: LoadedModel, trials: list[Trial], outside: Sequence[Named]) -> Iterator[TrialResult]:
+    """Lanes where they pay; of prompts of equal length where others aren't read as alone; else the reference."""
     if not fusion_pays(trials[0].problem, loaded.identity.parameters, len(trials)):
         yield from SingleEngine(outside).run(loaded, trials)
         return
     start = time.perf_counter()
     try:
         with out_of_memory_named():
+            check(loaded, trials[0].problem, lanes=min(2, len(trials)))
             lanes = train(loaded, trials, outside=outside)
     except NotFusable as reason:
+        parts = _parted(trials, lambda length: length)
+        if isinstance(reason, Unlike) and len(parts) > 1:
+            for part in parts:
+                yield from _run(loaded, part, outside)
+            return
         for result in SingleEngine(outside).run(loaded, trials):
             yield dataclasses.replace(result, note=str(reason))
         return

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.engines.lanes.kind import Lanes
+from phantom_dist.models.forward_state import memoryless
 
 
 class LastPosition(nn.Module):
@@ -32,9 +33,17 @@ class LastPosition(nn.Module):
 def fused(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
     """The model as the lanes' kind trains it; afterwards the untouched model is back. Yields its readout.
 
+    It begins as if it had computed nothing before, and what its forward passes leave in it is taken away.
+
     Raises:
         NotFusable: the model has a leaf that is unknown here.
     """
+    with memoryless(model), _replaced(model, lanes) as last:
+        yield last
+
+
+@contextmanager
+def _replaced(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
     readout = model.get_output_embeddings()
     replacements = lanes.replacements(model)
     lanes.allocate()

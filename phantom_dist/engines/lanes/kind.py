@@ -94,9 +94,26 @@ class Lanes(ABC):
 class FullLanes(Lanes):
     """Lanes that train every parameter: each leaf of the model is replaced, and asks here for its weights."""
 
+    def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
+        super().__init__(optimizer, shape, readout)
+        self._vectors: dict[int, LaneTensor] = {}
+        self._tables: set[int] = set()
+
     def vector(self, parameter: Tensor) -> LaneTensor:
-        """A trained gain or bias; every lane has its own."""
-        return self.parameters.vector(parameter)
+        """A trained gain or bias; every lane has its own. Modules that share it share it here."""
+        if id(parameter) not in self._vectors:
+            self._vectors[id(parameter)] = self.parameters.vector(parameter)
+        return self._vectors[id(parameter)]
+
+    def _only_table(self, parameter: Tensor) -> None:
+        """Note that rows of a matrix are looked up.
+
+        Raises:
+            NotFusable: another module does so too, and each would have rows of its own.
+        """
+        if id(parameter) in self._tables:
+            raise NotFusable("two modules look rows of one matrix up, and lanes keep the rows of one of them")
+        self._tables.add(id(parameter))
 
     @abstractmethod
     def matrix(self, parameter: Tensor, *, transposed: bool = False) -> Matrix:

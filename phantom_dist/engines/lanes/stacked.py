@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.trial import Optimizer
-from phantom_dist.engines.lanes.kind import FullLanes, Shape
+from phantom_dist.engines.lanes.kind import FullLanes, NotFusable, Shape
 from phantom_dist.engines.lanes.leaves import leaves_for
 from phantom_dist.engines.lanes.own_rows import OwnRows
 from phantom_dist.engines.lanes.parameters import LaneTensor
@@ -97,6 +97,8 @@ class Stacked(FullLanes):
 
     def matrix(self, parameter: Tensor, *, transposed: bool = False) -> StackedMatrix:
         """See `FullLanes`."""
+        if parameter is not self.readout and id(parameter) in self._tables:
+            raise NotFusable("a matrix that is not the readout is looked up and multiplied with")
         if id(parameter) not in self._weights:
             self._weights[id(parameter)] = self.parameters.matrix(parameter.T if transposed else parameter)
         return StackedMatrix(self._weights[id(parameter)])
@@ -105,6 +107,9 @@ class Stacked(FullLanes):
         """See `FullLanes`."""
         if parameter is self.readout:
             return self.matrix(parameter)
+        self._only_table(parameter)
+        if id(parameter) in self._weights:
+            raise NotFusable("a matrix that is not the readout is looked up and multiplied with")
         return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
 
     def geometry(self) -> StackedGeometry:

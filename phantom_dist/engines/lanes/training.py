@@ -10,6 +10,7 @@ from torch import nn
 
 from phantom_dist.core.measurement import Measurement, Trial
 from phantom_dist.core.trial import Tokens
+from phantom_dist.engines.lanes.alone import Unlike, unlike
 from phantom_dist.engines.lanes.fuse import fused, last_logits, padded
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.lanes.kinds import lanes_for
@@ -60,6 +61,7 @@ def train(
 
     Raises:
         NotFusable: the model has a leaf that is unknown here; nothing was trained.
+        Unlike: the untouched model reads something else in a lane than alone; nothing was trained.
     """
     device = loaded.model.device
     rows = _starting_rows(trials)
@@ -76,7 +78,12 @@ def train(
             lanes.begin_step(step, learns=step < steps)
             with torch.set_grad_enabled(step < steps):
                 logits_LV = last_logits(loaded.model, readout, ids_LK, last_L)
-            for row, measurement in zip(rows, recorder.measure(step, logits_LV), strict=True):
+            measurements = recorder.measure(step, logits_LV)
+            if step == 0:
+                difference = unlike([row[0].trial.origin for row in rows], measurements, logits_LV)
+                if difference is not None:
+                    raise Unlike(difference)
+            for row, measurement in zip(rows, measurements, strict=True):
                 for lane in row:
                     lane.trace.append(measurement)
             staying = [place for place, row in enumerate(rows) if not row[0].ended]

@@ -1,0 +1,141 @@
+"""Trials of prompts of chosen lengths, without a tokenizer, and lanes held against the reference on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from phantom_dist.core.measurement import Origin, Trial, TrialResult
+from phantom_dist.core.trial import Context, Lora, ModelIdentity, Optimizer, Problem, Tokens
+from phantom_dist.engines import LanesEngine, SingleEngine
+from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.lanes import engine
+from phantom_dist.engines.trainable import trainable
+from phantom_dist.instruments import readout
+from phantom_dist.models import LoadedModel
+from phantom_dist.models.adapter import ModelFolder
+
+WAYS: dict[str, dict[str, Any]] = {
+    "SGD": {"method": "full", "optimizer": Optimizer(name="sgd")},
+    "AdamW": {"method": "full", "optimizer": Optimizer(name="adamw", epsilon=1e-3)},
+    "LoRA": {
+        "method": "lora",
+        "optimizer": Optimizer(name="adamw", epsilon=1e-3),
+        "lora": Lora(rank=2, alpha=4),
+    },
+}
+"""ε is large, for near a small one gradients that are rounding become steps of full size."""
+
+
+def ways(loaded: LoadedModel) -> dict[str, dict[str, Any]]:
+    """Adapters where there is no attention: at every linear module."""
+    linear = {n: m for n, m in loaded.model.named_modules() if isinstance(m, (nn.Linear, Conv1D))}
+    if any("attn" in name or "attention" in name for name in linear):
+        return WAYS
+    readout = loaded.model.get_output_embeddings()
+    names = {name.split(".")[-1] for name, module in linear.items() if module is not readout}
+    names -= {"out_proj"}  # peft takes none at Mamba's
+    return WAYS | {"LoRA": WAYS["LoRA"] | {"lora": Lora(rank=2, alpha=4, targets=tuple(sorted(names)))}}
+
+
+STEP = 0.3
+"""How much the loss falls in a step, to first order; nats."""
+
+
+def loaded_as(model: Any) -> LoadedModel:
+    """A model that was built here, as if it had been loaded."""
+    identity = ModelIdentity(
+        weights="0" * 64,
+        architecture=type(model).__name__,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+    folder = ModelFolder(reference="tiny", path=Path("tiny"), title="tiny")
+    return LoadedModel(
+        model=model.eval().requires_grad_(True), tokenizer=None, folder=folder, identity=identity
+    )  # type: ignore[arg-type]
+
+
+def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2) -> list[Trial]:
+    """A trial for each length, its origin taken alone and at a rate that moves the loss by `STEP` in each step."""
+    vocabulary = loaded.model.config.get_text_config().vocab_size
+    generator = torch.Generator().manual_seed(1)
+    trials = []
+    for number, length in enumerate(lengths):
+        prompt = tuple(torch.randint(4, vocabulary, (length,), generator=generator).tolist())
+        problem = Problem(
+            model="tiny",
+            context=Context(id=f"c{number}", text="x", target=" a", competitor=" b"),
+            steps=steps,
+            **ways(loaded)[way],
+        )
+        with trainable(loaded, problem) as ready:
+            logits_V = last_logits(ready.model, prompt).float()
+            *_, competitor, target = logits_V.detach()[:vocabulary].topk(5).indices.tolist()
+            loss = torch.nn.functional.cross_entropy(logits_V, torch.tensor(target))
+            gradients = torch.autograd.grad(loss, ready.parameters, allow_unused=True)
+        epsilon = WAYS[way]["optimizer"].epsilon
+        fall = sum(float(_fall(g.double(), way, epsilon).sum()) for g in gradients if g is not None)
+        tokens = Tokens(
+            prompt=prompt, target=target, competitor=competitor, target_text=" a", competitor_text=" b"
+        )
+        seen_V = logits_V.detach()
+        origin = Origin(
+            problem=problem,
+            identity=loaded.identity,
+            tokens=tokens,
+            gap_0=float(readout.logit_gap(seen_V, target, competitor)),
+            loss_0=float(readout.cross_entropy(seen_V, target)),
+        )
+        trials.append(Trial(origin=origin, learning_rate=STEP / fall))
+    return trials
+
+
+def _fall(gradient: Tensor, way: str, epsilon: float) -> Tensor:
+    """What the loss falls by at a learning rate of 1, in the first step and to first order."""
+    return gradient.square() if way == "SGD" else gradient.square() / (gradient.abs() + epsilon)
+
+
+def held(loaded: LoadedModel, trials: list[Trial], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Lanes against the reference alone, each trial from a model that ran nothing else before; what did them, in words.
+
+    Tolerances are those of the suite of lanes: logit gaps within 1e-3 or 1e-4 of their size.
+    """
+    batches: list[set[int]] = []
+    real = engine.train
+
+    def spied(loaded: LoadedModel, trials: list[Trial], **more: Any) -> Any:
+        lanes = real(loaded, trials, **more)
+        batches.append({len(trial.origin.tokens.prompt) for trial in trials})
+        return lanes
+
+    got: dict[str, TrialResult] = {}
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "train", spied)
+        for result in LanesEngine().run(loaded, trials):
+            if result.note is not None:
+                assert result.engine == "single"
+                return f"reference: {result.note}"
+            got[result.trial.id] = result
+    assert batches, "lanes were to be held against the reference"
+    for expected in SingleEngine().run(loaded, list(reversed(trials))):
+        near(got[expected.trial.id], expected)
+    everything = {len(trial.origin.tokens.prompt) for trial in trials}
+    return "lanes" if batches == [everything] else "lanes by length"
+
+
+def near(lane: TrialResult, alone: TrialResult) -> None:
+    """The suite's tolerances; and the trial went somewhere."""
+    assert len(lane.trace) == len(alone.trace)
+    for a, b in zip(lane.trace, alone.trace, strict=True):
+        tolerance = max(1e-3, 1e-4 * abs(b.logit_gap))
+        assert a.logit_gap == pytest.approx(b.logit_gap, abs=tolerance)
+        assert a.loss == pytest.approx(b.loss, abs=2 * tolerance)
+        assert a.embedding_drift == pytest.approx(b.embedding_drift, rel=1e-3, abs=1e-7)
+        if b.gradient_norm is not None:
+            assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=2 * tolerance + 1e-3)
+    assert abs(alone.trace[-1].loss - alone.trace[0].loss) > 20 * 1e-3
