@@ -22,7 +22,7 @@ from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import Context
 from phantom_dist.instruments.overlap import row_rms
 from phantom_dist.monitor.undisturbed import undisturbed
-from phantom_dist.monitor.virtual_tokens import text_positions, virtual_tokens
+from phantom_dist.monitor.peft_method import text_positions, virtual_tokens
 from phantom_dist.monitor.watch import centred_overlap_rows
 from phantom_dist.monitor.wrappers import unwrapped
 

@@ -24,7 +24,7 @@ from phantom_dist.core.errors import InputError, PhantomDistError, StoreError
 from phantom_dist.core.trial import Context, Tokens
 from phantom_dist.monitor.learning_rate import Pace
 from phantom_dist.monitor.look import Reading, read
-from phantom_dist.monitor.own_value import check_own_value
+from phantom_dist.monitor.own_value import check_own_value, is_due
 from phantom_dist.monitor.pacing import Clock, Pacing
 from phantom_dist.monitor.rate import LawSays, carries_hooks, law_says
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry, readout_module
@@ -141,8 +141,7 @@ class Monitor:
             self._schedule = ScheduleAhead(None if self._pace.counts_steps else scheduler, self.total_steps)
             self._geometry = ReadoutGeometry(self.model, [w.tokens for w in self.watched])
             if self.watched:
-                with undisturbed(self.model):
-                    check_own_value(self.model, [w.tokens.prompt for w in self.watched])
+                self._check_own_value()
             self._write([self._start_row()])
         if not state and self.watched:
             self._look(logits_kV)
@@ -272,11 +271,17 @@ class Monitor:
     def _look(self, logits_kV: Tensor | None = None) -> None:
         wait_for_kernels(self.model)
         with self.pacing.looking(self._step):
+            if is_due(self.pacing.looks):
+                self._check_own_value()
             with undisturbed(self.model):
                 readings = read(self.model, [w.tokens for w in self.watched], self._geometry, logits_kV)
             self._publish(readings)
             found = self._judge(readings)
         self._tell(found)
+
+    def _check_own_value(self) -> None:
+        with undisturbed(self.model):
+            check_own_value(self.model, [w.tokens.prompt for w in self.watched])
 
     def _last_look(self) -> None:
         self._over = True

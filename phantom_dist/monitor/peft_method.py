@@ -1,10 +1,11 @@
-"""A model's logits at the positions of the text, where prompt learning puts virtual tokens before it.
+"""What peft's method of fine-tuning does to a look: where the text's logits stand, and whether they are its alone.
 
 | peft's method | virtual tokens stand | here |
 |---|---|---|
 | prompt tuning, p-tuning, CPT | before the text, so logits come that much later | taken out |
 | prefix tuning, cartridge | in the cache | nothing to do |
 | multitask prompt tuning, Poly | depend on each row's `task_ids`, which a watched context has none of | refused by name |
+| Lily | none, but its experts are weighed by a mean over all tokens of a batch | refused by name |
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ import torch
 from phantom_dist.core.errors import InputError
 
 IN_THE_CACHE = ("PREFIX_TUNING", "CARTRIDGE")
-ASK_FOR_A_TASK = ("MULTITASK_PROMPT_TUNING", "POLY")
+REFUSED = {
+    "MULTITASK_PROMPT_TUNING": "answers by the `task_ids` of each row, and a watched context has none",
+    "POLY": "answers by the `task_ids` of each row, and a watched context has none",
+    "LILY": "weighs its experts by a mean over all tokens of a batch, so no prompt has a value of its own",
+}
 
 
 def text_positions(model: Any) -> Any:
     """The model, or where virtual tokens stand before the text a stand-in whose logits are the text's alone.
 
     Raises:
-        InputError: the method needs `task_ids`.
+        InputError: the method gives a prompt no value of its own.
     """
     before = _before_the_text(model)
     return _WithoutThem(model, before) if before else model
@@ -51,11 +56,8 @@ def _before_the_text(model: Any) -> int:
     if config is None:
         return 0
     name = config.peft_type.value
-    if name in ASK_FOR_A_TASK:
-        raise InputError(
-            f"monitor: peft's {name} answers by the `task_ids` of each row, and a watched context has none, so this "
-            "model is not watched"
-        )
+    if name in REFUSED:
+        raise InputError(f"monitor: peft's {name} {REFUSED[name]}, so this model is not watched")
     return 0 if name in IN_THE_CACHE else virtual_tokens(model)
 
 
