@@ -21,8 +21,8 @@ from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import Context
 from phantom_dist.instruments.overlap import row_rms
-from phantom_dist.monitor.undisturbed import undisturbed
 from phantom_dist.monitor.peft_method import text_positions, virtual_tokens
+from phantom_dist.monitor.undisturbed import undisturbed
 from phantom_dist.monitor.watch import centred_overlap_rows
 from phantom_dist.monitor.wrappers import unwrapped
 
@@ -152,7 +152,8 @@ def first_rows(data: Any) -> Iterable[Text]:
     if isinstance(data, Sequence) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         return (data[i] for i in range(len(data)))
     if type(data).__module__.startswith("datasets."):  # its streams begin anew for everyone who asks
-        return iter(data)
+        stream: Iterable[Text] = data
+        return stream
     raise InputError(
         f"watch: the training data is a {type(data).__name__}, a stream whose rows would be missing in the training; "
         "give contexts, or texts to `find_contexts`"

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from phantom_dist.core.trial import Tokens
 from phantom_dist.instruments import drag, order_parameter, readout, signal
-from phantom_dist.monitor.readout_geometry import ReadoutGeometry
 from phantom_dist.monitor.peft_method import text_positions
+from phantom_dist.monitor.readout_geometry import ReadoutGeometry
 
 ENTRIES = 1 << 26
 """Logits that one pass may return (256 MiB of float32); a longer watch list is looked at in several passes."""

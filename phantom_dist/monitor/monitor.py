@@ -23,9 +23,10 @@ from torch import Tensor
 from phantom_dist.core.errors import InputError, PhantomDistError, StoreError
 from phantom_dist.core.trial import Context, Tokens
 from phantom_dist.monitor.learning_rate import Pace
-from phantom_dist.monitor.look import Reading, read
+from phantom_dist.monitor.look import Reading, last_logits, read
 from phantom_dist.monitor.own_value import check_own_value, is_due
 from phantom_dist.monitor.pacing import Clock, Pacing
+from phantom_dist.monitor.peft_method import text_positions
 from phantom_dist.monitor.rate import LawSays, carries_hooks, law_says
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry, readout_module
 from phantom_dist.monitor.schedule_ahead import ScheduleAhead
@@ -58,7 +59,7 @@ class Monitor:
     The first look is taken here, so the model must be untouched, or `state` must come from a checkpoint of the same
     training. In distributed training the first process looks and the others' monitors do nothing.
 
-    It raises nothing, here or later: what it can't watch it says, once, as a warning of `phantom_dist.monitor`, keeps in
+    It raises nothing, here or later: what it can't watch it says once, as a warning of `phantom_dist.monitor`, keeps in
     `stopped`, and leaves.
 
     Args:
@@ -104,7 +105,8 @@ class Monitor:
         self.warnings: list[SilentFailure] = []
         self.stopped: str | None = None
         self.total_steps = total_steps
-        self.pacing = Pacing(1, 1.0, clock)
+        self.pacing = Pacing(1, 1.0, time.perf_counter)  # until it is known how often to look
+        self._clock = clock
         self._active = active is not False
         self._optimizer, self._log, self._record, self._on_warning = optimizer, log, record, on_warning
         self._courses: dict[str, Course] = {}
@@ -126,7 +128,7 @@ class Monitor:
             return
         self.model = unwrapped(self.model)
         every = self.settings.every or (10 if self.total_steps is None else max(1, self.total_steps // 50))
-        self.pacing = Pacing(every, self.settings.budget, self.pacing.clock)
+        self.pacing = Pacing(every, self.settings.budget, self._clock)
         logits_kV = None
         with self.pacing.working():
             readout_module(self.model)
@@ -140,8 +142,6 @@ class Monitor:
                 self._restore(state)
             self._schedule = ScheduleAhead(None if self._pace.counts_steps else scheduler, self.total_steps)
             self._geometry = ReadoutGeometry(self.model, [w.tokens for w in self.watched])
-            if self.watched:
-                self._check_own_value()
             self._write([self._start_row()])
         if not state and self.watched:
             self._look(logits_kV)
@@ -169,13 +169,13 @@ class Monitor:
         """Leave this training alone from here on; said once."""
         if self.stopped is not None:
             return
-        ours = isinstance(reason, str | PhantomDistError)
-        self.stopped = str(reason) if ours else f"{type(reason).__name__}: {reason}"
+        unexpected = None if isinstance(reason, str | PhantomDistError) else reason
+        self.stopped = str(reason) if unexpected is None else f"{type(reason).__name__}: {reason}"
         logger.warning(
             "phantom_dist: the monitor stops at step %d, training goes on: %s",
             self._step,
             self.stopped,
-            exc_info=None if ours else reason,
+            exc_info=unexpected,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -271,17 +271,16 @@ class Monitor:
     def _look(self, logits_kV: Tensor | None = None) -> None:
         wait_for_kernels(self.model)
         with self.pacing.looking(self._step):
-            if is_due(self.pacing.looks):
-                self._check_own_value()
             with undisturbed(self.model):
-                readings = read(self.model, [w.tokens for w in self.watched], self._geometry, logits_kV)
+                pairs = [w.tokens for w in self.watched]
+                if logits_kV is None:
+                    logits_kV = last_logits(text_positions(self.model), [pair.prompt for pair in pairs])
+                if is_due(self.pacing.looks):
+                    check_own_value(self.model, [pair.prompt for pair in pairs], logits_kV)
+                readings = read(self.model, pairs, self._geometry, logits_kV)
             self._publish(readings)
             found = self._judge(readings)
         self._tell(found)
-
-    def _check_own_value(self) -> None:
-        with undisturbed(self.model):
-            check_own_value(self.model, [w.tokens.prompt for w in self.watched])
 
     def _last_look(self) -> None:
         self._over = True

@@ -1,4 +1,4 @@
-"""Whether a look reads what the model itself says: two prompts as a look asks them, against each one alone.
+"""Whether a look reads what the model itself says: some prompts of a look against each one alone.
 
 It holds for everything that a wrapper or a method of fine-tuning may do to positions, padding or batches and that
 nobody thought of here.
@@ -6,6 +6,7 @@ nobody thought of here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,7 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.monitor.look import last_logits
-from phantom_dist.monitor.peft_method import method_of, text_positions
+from phantom_dist.monitor.peft_method import method_of
 
 EXACT, ROUNDED = 1e-4, 0.1
 """Largest root mean square of a difference in units of the logits' spread: in float32, and in anything coarser."""
@@ -22,27 +22,29 @@ EXACT, ROUNDED = 1e-4, 0.1
 
 def is_due(looks: int) -> bool:
     """Asked again as looks double: adapters that start at zero do nothing yet when a training begins."""
-    return looks >= 2 and looks & (looks - 1) == 0
+    return looks & (looks - 1) == 0
 
 
 @torch.no_grad()
-def check_own_value(model: Any, prompts: Sequence[tuple[int, ...]]) -> None:
-    """Ask the shortest and the longest prompt together and alone; the model is in evaluation mode.
+def check_own_value(model: Any, prompts: Sequence[tuple[int, ...]], logits_kV: Tensor) -> None:
+    """Hold a look's logits (k, V) against the model's own; the model is in evaluation mode.
+
+    Asked alone are the shortest and the longest prompt, and one of the length that most have.
 
     Raises:
         InputError: the answers differ, so a look would show numbers that aren't the model's.
     """
-    some = sorted({min(prompts, key=len), max(prompts, key=len)}, key=len)
-    together_kV = last_logits(text_positions(model), some)
-    for prompt, together_V in zip(some, together_kV, strict=True):
-        alone_V, allowed = _alone(model, prompt)
+    lengths = Counter(map(len, prompts))
+    some = {min(lengths), max(lengths), lengths.most_common(1)[0][0]}
+    for place in (next(k for k, prompt in enumerate(prompts) if len(prompt) == length) for length in some):
+        alone_V, allowed = _alone(model, prompts[place])
         if not bool(alone_V.isfinite().all()):
             return
-        difference = float((together_V - alone_V).square().mean().sqrt() / alone_V.std().clamp_min(1e-6))
-        if difference > allowed:
+        off = float((logits_kV[place] - alone_V).square().mean().sqrt() / alone_V.std().clamp_min(1e-6))
+        if not off <= allowed:
             raise InputError(
-                f"monitor: {method_of(model)} answers a prompt differently in a padded batch than alone (by "
-                f"{difference:.2g} of its logits' spread), so this model is not watched"
+                f"monitor: {method_of(model)} answers a prompt differently among others than alone (by {off:.2g} of "
+                "its logits' spread), so this model is not watched"
             )
 
 

@@ -28,7 +28,7 @@ class Pacing:
         self.budget = budget
         self.looks = 0
         self.spent = 0.0
-        self.clock = clock
+        self._clock = clock
         self._started = clock()
         self._costs: deque[float] = deque(maxlen=5)
         self._last_step: int | None = None
@@ -36,7 +36,7 @@ class Pacing:
     @property
     def elapsed(self) -> float:
         """Seconds since the monitor began, its own among them."""
-        return self.clock() - self._started
+        return self._clock() - self._started
 
     @property
     def share(self) -> float:
@@ -63,16 +63,16 @@ class Pacing:
     def looking(self, step: int) -> Iterator[None]:
         """Around a look: its time is the monitor's."""
         with self.working():
-            before = self.clock()
+            before = self._clock()
             yield
-            self._costs.append(self.clock() - before)
+            self._costs.append(self._clock() - before)
         self._last_step, self.looks = step, self.looks + 1
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """Around any other work of the monitor."""
-        before = self.clock()
+        before = self._clock()
         try:
             yield
         finally:
-            self.spent += self.clock() - before
+            self.spent += self._clock() - before

@@ -4,7 +4,7 @@
 |---|---|---|
 | prompt tuning, p-tuning, CPT | before the text, so logits come that much later | taken out |
 | prefix tuning, cartridge | in the cache | nothing to do |
-| multitask prompt tuning, Poly | depend on each row's `task_ids`, which a watched context has none of | refused by name |
+| multitask prompt tuning, Poly | depend on a row's `task_ids`, and a watched context has none | refused by name |
 | Lily | none, but its experts are weighed by a mean over all tokens of a batch | refused by name |
 """
 

@@ -20,8 +20,8 @@ from phantom_dist.core.trial import Optimizer, Tokens
 from phantom_dist.instruments import kernel_rate, readout
 from phantom_dist.law.file import read_law
 from phantom_dist.monitor.look import last_logits
-from phantom_dist.monitor.undisturbed import undisturbed
 from phantom_dist.monitor.peft_method import text_positions
+from phantom_dist.monitor.undisturbed import undisturbed
 
 INDICATION = (
     "the law is calibrated on training on one context alone at a constant rate; here it is an indication"

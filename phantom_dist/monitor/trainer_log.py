@@ -1,9 +1,9 @@
 """What the monitor sees, to the reporters of transformers' Trainer, without the trainer's own `log`.
 
-`Trainer.log` is there to be overridden: TRL's trainers empty their running averages in it, so a row of the monitor would
-take values that belong into the trainer's next row. The reporters (TensorBoard, W&B, MLflow, …) are callbacks, and each
-is asked here by itself: one that fails is left out from then on, flags that it sets don't reach the trainer, and the
-console's callbacks are not asked.
+`Trainer.log` is there to be overridden: TRL's trainers empty their running averages in it, so a row of the monitor
+would take values that belong into the trainer's next row. The reporters (TensorBoard, W&B, MLflow, …) are callbacks,
+and each is asked here by itself: one that fails is left out from then on, flags that it sets don't reach the trainer,
+and the console's callbacks are not asked.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ from phantom_dist.core.outcome import Outcome, Thresholds
 from phantom_dist.core.trial import Context, Tokens
 from phantom_dist.instruments.overlap import overlap_rows, row_rms
 from phantom_dist.monitor.look import last_logits
-from phantom_dist.monitor.readout_geometry import effective_matrix, readout_module
 from phantom_dist.monitor.peft_method import text_positions, virtual_tokens
+from phantom_dist.monitor.readout_geometry import effective_matrix, readout_module
 
 Watch = str | os.PathLike[str] | Sequence[Context | Mapping[str, str]] | None
 """A contexts file, contexts (or mappings in the file's form), or None: the near-synonyms that ship with the package."""

@@ -234,7 +234,9 @@ GUESTS: dict[str, Callable[[], Guest]] = {
     "no lr in the groups": _with(lambda m: WithoutRate(m.parameters())),
     "no groups": _with(lambda m: Bare(m.parameters())),
     "groups not ready": _wrapped_optimizer,
-    "a tensor as rate": _with(lambda m: torch.optim.AdamW(m.parameters(), lr=torch.tensor(1e-3), capturable=False)),
+    "a tensor as rate": _with(
+        lambda m: torch.optim.AdamW(m.parameters(), lr=torch.tensor(1e-3), capturable=False)
+    ),
     "several groups": _with(_groups),
     "linear": _scheduled(lambda o: get_scheduler("linear", o, 1, 6)),
     "cosine of torch": _scheduled(lambda o: CosineAnnealingLR(o, 6)),

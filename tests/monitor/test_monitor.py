@@ -143,7 +143,10 @@ def test_a_resumed_training_says_what_an_uninterrupted_one_says(failing, tmp_pat
     [
         ({"version": 7}, "monitor: state of version 7; this version reads 1"),
         ({"version": 1}, "monitor: the checkpoint's state can't be read (KeyError: 'step')"),
-        ({"version": 1, "step": 3, "tau": 0.1, "learning_rate": 0.1, "contexts": [3]}, "can't be read (TypeError"),
+        (
+            {"version": 1, "step": 3, "tau": 0.1, "learning_rate": 0.1, "contexts": [3]},
+            "can't be read (TypeError",
+        ),
     ],
 )
 def test_a_state_that_cannot_be_read_is_said_and_left(caplog, state, sentence):

@@ -22,7 +22,11 @@ WATCHED = loop.contexts("guilt", "rage", "clever", "surprise-career")
 STEPS = 2
 
 TABLE = dict(
-    re.findall(r"^\| `([A-Z0-9_]+(?: [a-z_ ]+)?)` \| (.+?) \|$", (Path(package).parent / "README.md").read_text(), re.M)
+    re.findall(
+        r"^\| `([A-Z0-9_]+(?: [a-z_ ]+)?)` \| (.+?) \|$",
+        (Path(package).parent / "README.md").read_text(),
+        re.M,
+    )
 )
 """What the README says of each method: `exact`, or the sentence with which it is left."""
 

@@ -191,5 +191,11 @@ def test_the_console_shows_the_trainers_rows_alone(tmp_path, capsys):
 
 def test_the_readme_names_the_trainers_that_are_tested():
     table = (Path(package).parent / "README.md").read_text().split("## Trainers")[1].split("\n## ")[0]
-    for name in ("`Trainer`", "`SFTTrainer`", "whose `log` does more", "Lightning's `Trainer`", "a plain loop"):
+    for name in (
+        "`Trainer`",
+        "`SFTTrainer`",
+        "whose `log` does more",
+        "Lightning's `Trainer`",
+        "a plain loop",
+    ):
         assert name in table

@@ -71,7 +71,7 @@ def test_weights_are_bit_identical(name, settings, training):
 
 @pytest.mark.parametrize("name", GUESTS)
 def test_any_training_ends_as_without_the_monitor(name):
-    """With a warning half-way too, whose law takes gradients; state is kept and taken up again, as a checkpoint does."""
+    """With warnings, whose law takes gradients; the state is kept and taken up again, as a checkpoint does."""
     ends = []
     for monitored in (False, True):
         guest = GUESTS[name]()
