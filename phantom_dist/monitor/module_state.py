@@ -1,7 +1,8 @@
-"""What a module holds beside its parameters' values, kept over a look and put back.
+"""What a module holds, kept over a look and put back.
 
 A forward pass may change more than one thinks: a rotary embedding that follows the longest prompt so far replaces its
-frequencies, a mixture keeps its last routing, a module of the user's own counts its calls.
+frequencies, a mixture keeps its last routing, a module of the user's own counts its calls, peft's CPT puts a projection
+in its parameter's place.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ _NOTHING = object()
 
 
 class ModuleState:
-    """The attributes of one module (its own `training` among them), the entries of its containers, its buffers."""
+    """The attributes of one module (its own `training` among them), the entries of its containers, its tensors."""
 
-    __slots__ = ("_attributes", "_buffers", "_contents", "_module")
+    __slots__ = ("_attributes", "_buffers", "_contents", "_module", "_places")
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -36,6 +37,12 @@ class ModuleState:
             (buffer, buffer._version, buffer.detach().clone())
             for buffer in module.__dict__.get("_buffers", {}).values()
             if buffer is not None and buffer.numel() <= LARGEST and not buffer.is_inference()
+        ]
+
+        self._places = [
+            (parameter, parameter.data, parameter.data_ptr())
+            for parameter in module.__dict__.get("_parameters", {}).values()
+            if parameter is not None
         ]
 
     def restore(self) -> None:
@@ -52,6 +59,9 @@ class ModuleState:
         for buffer, version, values in self._buffers:
             if buffer._version != version:
                 _put_back(buffer, values)
+        for parameter, data, place in self._places:
+            if parameter.data_ptr() != place:
+                parameter.data = data
 
 
 def _same(container: Any, before: Any) -> bool:

@@ -32,11 +32,14 @@ TABLE = dict(
 
 
 def alone(model, pair):
-    """The gap that the model itself gives, asked as anybody would."""
+    """The gap that the model itself gives, asked as anybody would; CPT's pass changes its parameters, which is put right."""
+    before = [(parameter, parameter.data) for parameter in model.parameters()]
     model.eval()
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([pair.prompt])).logits[0, -1]
     model.train()
+    for parameter, data in before:
+        parameter.data = data
     return float(logits[pair.target] - logits[pair.competitor])
 
 
