@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -177,11 +178,10 @@ def _frozen() -> Guest:
 def _growing_rotary() -> Guest:
     """A rotary embedding that follows the longest text so far: a look at a longer one must not move it."""
     guest = _plain("llama-a")
-    config = guest.model.config
+    config = copy.deepcopy(guest.model.config)
     config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     config.max_position_embeddings = 4
     guest.model.model.rotary_emb = type(guest.model.model.rotary_emb)(config)
-    config.max_position_embeddings = 64
     return guest
 
 

@@ -32,7 +32,7 @@ TABLE = dict(
 
 
 def alone(model, pair):
-    """The gap that the model itself gives, asked as anybody would; CPT's pass changes its parameters, which is put right."""
+    """The gap that the model itself gives, asked as anybody would; what CPT's pass does to its parameters is undone."""
     before = [(parameter, parameter.data) for parameter in model.parameters()]
     model.eval()
     with torch.no_grad():
