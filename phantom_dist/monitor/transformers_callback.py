@@ -119,5 +119,7 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
         )
 
     def _tokenizer(self) -> Any:
-        given = self.tokenizer or getattr(self.trainer, "processing_class", None)
+        given = self.tokenizer
+        if given is None:
+            given = getattr(self.trainer, "processing_class", None)
         return getattr(given, "tokenizer", given)
