@@ -37,8 +37,10 @@ def read_sums(archive: Path) -> tuple[dict[str, str], list[str]]:
     """
     sums: dict[str, str] = {}
     wrong = []
-    text = (archive / CHECKSUMS).read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines():
+    text = (archive / CHECKSUMS).read_bytes().decode("utf-8", errors="replace")
+    for line in (
+        text.removesuffix("\n").split("\n") if text else ()
+    ):  # other line ends of Unicode may be in a name
         found = _LINE.fullmatch(line)
         if found is None or found[2] in sums:
             wrong.append(line[:200])

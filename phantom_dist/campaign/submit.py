@@ -118,7 +118,7 @@ def _check_models(models: tuple[str, ...]) -> None:
 
 def _last_object(log: str) -> Row:
     """The job's answer: the last line of its log that is a JSON object; empty if there is none."""
-    for line in reversed(log.splitlines()):
+    for line in reversed(log.split("\n")):
         if line.startswith("{"):
             try:
                 found: Row = json.loads(line)

@@ -186,7 +186,7 @@ def verify_text(result: Json) -> str:
 def _plain(table: Table) -> str:
     out = io.StringIO()
     Console(file=out, width=180).print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    return "\n".join(line.rstrip() for line in out.getvalue().removesuffix("\n").split("\n"))
 
 
 def doctor_text(result: Json) -> str:

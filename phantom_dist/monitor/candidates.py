@@ -6,10 +6,12 @@ the floor of `contexts.near_synonym`, and the model prefers the rival. There a s
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count, islice
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import Context
 from phantom_dist.instruments.overlap import row_rms
+from phantom_dist.monitor.peft_method import text_positions, virtual_tokens
 from phantom_dist.monitor.undisturbed import undisturbed
 from phantom_dist.monitor.watch import centred_overlap_rows
 from phantom_dist.monitor.wrappers import unwrapped
@@ -58,11 +61,12 @@ def find_contexts(
         InputError: a row that is neither a text nor has `input_ids` or `text`.
     """
     model = unwrapped(model)
+    asked = text_positions(model)
     with undisturbed(model):
         places = [
             place
             for text in islice(texts, sample)
-            for place in _rivalled(model, _ids(tokenizer, text)[:LONGEST])
+            for place in _rivalled(asked, _ids(tokenizer, text)[: _longest(model)])
         ]
         near = _near_synonyms(model, places, thresholds)
     pairs: dict[tuple[int, int], list[_Place]] = {}
@@ -72,7 +76,7 @@ def find_contexts(
     for group in sorted(pairs.values(), key=lambda g: (-len(g), -max(p.gap for p in g))):
         context = next(filter(None, (_context(tokenizer, place) for place in group)), None)
         if context is not None:
-            found.append(context)
+            found.append(context.model_copy(update={"id": _unique(context.id, {c.id for c in found})}))
         if len(found) == limit:
             break
     return found
@@ -109,16 +113,57 @@ def _context(tokenizer: Any, place: _Place) -> Context | None:
     """The place as a context in words, if the tokenizer reads those words as the same tokens."""
     text = tokenizer.decode(list(place.prompt), skip_special_tokens=True)
     target, rival = (token_text(tokenizer, place.prompt, token) for token in (place.target, place.rival))
-    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.strip()}-{rival.strip()}").strip("-")
-    if not (text and target.strip() and rival.strip() and name):
+    if not (text and target.strip() and rival.strip()):
         return None
-    context = Context(id=name, text=text, target=target, competitor=rival)
+    context = Context(id=pair_id(target, rival), text=text, target=target, competitor=rival)
     try:
         pair = tokenise(tokenizer, context)
     except Refusal:
         return None
     admitted = rival_test(tokenizer, context)(place.rival)
     return context if admitted and (pair.target, pair.competitor) == (place.target, place.rival) else None
+
+
+def pair_id(target: str, rival: str) -> str:
+    """A pair's id in ASCII, for trackers turn other letters into `_`; a hash stands for what ASCII can't say.
+
+    `He-She`; accents are left out (`fiance-epoux`); words of another script are `pair-` and eight hex digits.
+    """
+    words = f"{target.strip()}-{rival.strip()}"
+    bare = "".join(c for c in unicodedata.normalize("NFKD", words) if not unicodedata.combining(c))
+    name = re.sub(r"[^A-Za-z0-9]+", "-", bare).strip("-")
+    if bare.isascii() and name:
+        return name
+    return f"{name or 'pair'}-{hashlib.sha256(words.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """`He-She` for the first of several pairs of that name, then `He-She-2`, `He-She-3`."""
+    numbered = (f"{name}-{i}" for i in count(2))
+    return next(n for n in chain([name], numbered) if n not in taken)
+
+
+def first_rows(data: Any) -> Iterable[Text]:
+    """The rows of a data set that can be read without changing what a training reads after us.
+
+    Raises:
+        InputError: a stream, whose rows would be taken from the training.
+    """
+    if isinstance(data, Sequence) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        return (data[i] for i in range(len(data)))
+    if type(data).__module__.startswith("datasets."):  # its streams begin anew for everyone who asks
+        stream: Iterable[Text] = data
+        return stream
+    raise InputError(
+        f"watch: the training data is a {type(data).__name__}, a stream whose rows would be missing in the training; "
+        "give contexts, or texts to `find_contexts`"
+    )
+
+
+def _longest(model: Any) -> int:
+    """Tokens of a text that are searched, no more than the model has positions for."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LONGEST
+    return max(1, min(LONGEST, limit - virtual_tokens(model)))
 
 
 def _ids(tokenizer: Any, text: Text) -> list[int]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from phantom_dist.core.trial import Tokens
 from phantom_dist.instruments import drag, order_parameter, readout, signal
 from phantom_dist.models.forward_state import memoryless
+from phantom_dist.monitor.peft_method import text_positions
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry
 
 ENTRIES = 1 << 26
@@ -52,7 +53,7 @@ def read(
     `logits_kV` where the model was asked already.
     """
     if logits_kV is None:
-        logits_kV = last_logits(model, [pair.prompt for pair in pairs])
+        logits_kV = last_logits(text_positions(model), [pair.prompt for pair in pairs])
     overlap_k, lever_kV = geometry.now()
     t_k = torch.tensor([pair.target for pair in pairs], device=logits_kV.device)
     c_k = torch.tensor([pair.competitor for pair in pairs], device=logits_kV.device)

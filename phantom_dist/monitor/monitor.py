@@ -20,11 +20,14 @@ from typing import Any
 
 from torch import Tensor
 
-from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.errors import InputError, PhantomDistError, StoreError
 from phantom_dist.core.trial import Context, Tokens
-from phantom_dist.monitor.look import Reading, read
+from phantom_dist.monitor.learning_rate import Pace
+from phantom_dist.monitor.look import Reading, last_logits, read
+from phantom_dist.monitor.own_value import check_own_value, is_due
 from phantom_dist.monitor.pacing import Clock, Pacing
-from phantom_dist.monitor.rate import LawSays, law_says
+from phantom_dist.monitor.peft_method import text_positions
+from phantom_dist.monitor.rate import LawSays, carries_hooks, law_says
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry, readout_module
 from phantom_dist.monitor.schedule_ahead import ScheduleAhead
 from phantom_dist.monitor.settings import MonitorSettings
@@ -32,6 +35,7 @@ from phantom_dist.monitor.undisturbed import undisturbed
 from phantom_dist.monitor.verdict import Course, Finding, Progress
 from phantom_dist.monitor.warning import SilentFailure
 from phantom_dist.monitor.watch import Watch, Watched, choose, contexts_of
+from phantom_dist.monitor.whole_model import check_whole
 from phantom_dist.monitor.wrappers import is_first_process, unwrapped, wait_for_kernels
 from phantom_dist.traces import monitor_log
 
@@ -55,11 +59,16 @@ class Monitor:
     The first look is taken here, so the model must be untouched, or `state` must come from a checkpoint of the same
     training. In distributed training the first process looks and the others' monitors do nothing.
 
+    It raises nothing, here or later: what it can't watch it says once, as a warning of `phantom_dist.monitor`, keeps in
+    `stopped`, and leaves.
+
     Args:
         model: a causal language model of transformers, also wrapped by peft, DDP or torch.compile.
         tokenizer: its tokenizer.
-        watch: a contexts file, contexts, or None for the near-synonyms that ship with the package.
-        optimizer: where the learning rate is read from; without it give each step's to `step`, or leave it out.
+        watch: a contexts file, contexts, or None for the near-synonyms that ship with the package; or a function that
+            returns one of these, whose time counts as the monitor's.
+        optimizer: where the learning rate is read from; without it give each step's to `step`, or leave it out. Where
+            it has none that can be read, steps are counted.
         scheduler: the learning rate's; where it is a `LambdaLR`, as transformers' are, its rest is known, else the rate
             is taken to stay.
         total_steps: optimizer steps of the whole training; without it the monitor reckons with as many again.
@@ -67,19 +76,16 @@ class Monitor:
         record: a JSON-lines file that looks and warnings are appended to (`open_monitor_log` reads it).
         on_warning: called with each `SilentFailure`, after it was logged as a warning of `phantom_dist.monitor`.
         settings: interval, budget and thresholds.
-        state: `state_dict()` of the training that is resumed.
+        state: `state_dict()` of the training that is resumed; None or empty: there is none.
         active: whether this process looks; None: the first process of the default group.
         clock: seconds, by which the budget is kept.
-
-    Raises:
-        InputError: a model, a watch list or a state that can't be used.
     """
 
     def __init__(
         self,
         model: Any,
         tokenizer: Any,
-        watch: Watch = None,
+        watch: Watch | Callable[[], Watch] = None,
         *,
         optimizer: Any = None,
         scheduler: Any = None,
@@ -92,34 +98,53 @@ class Monitor:
         active: bool | None = None,
         clock: Clock = time.perf_counter,
     ) -> None:
-        self.model = unwrapped(model)
+        self.model = model
         self.settings = settings
         self.watched: list[Watched] = []
         self.refused: dict[str, str] = {}
         self.warnings: list[SilentFailure] = []
         self.stopped: str | None = None
         self.total_steps = total_steps
-        self._active = is_first_process() if active is None else active
+        self.pacing = Pacing(1, 1.0, time.perf_counter)  # until it is known how often to look
+        self._clock = clock
+        self._active = active is not False
         self._optimizer, self._log, self._record, self._on_warning = optimizer, log, record, on_warning
-        self._ahead = ScheduleAhead(scheduler, total_steps)
         self._courses: dict[str, Course] = {}
         self._over = False
-        self._step, self._tau, self._learning_rate, self._rising = 0, 0.0, self._rate_in_use() or 0.0, False
+        self._step, self._tau, self._ahead_rate, self._rising = 0, 0.0, 0.0, False
+        if self._active:
+            self._guarded(lambda: self._begin(tokenizer, watch, scheduler, state, active))
+
+    def _begin(
+        self,
+        tokenizer: Any,
+        watch: Watch | Callable[[], Watch],
+        scheduler: Any,
+        state: Mapping[str, Any] | None,
+        active: bool | None,
+    ) -> None:
+        self._active = is_first_process() if active is None else active
         if not self._active:
             return
-        every = settings.every or (10 if total_steps is None else max(1, total_steps // 50))
-        self.pacing = Pacing(every, settings.budget, clock)
+        self.model = unwrapped(self.model)
+        every = self.settings.every or (10 if self.total_steps is None else max(1, self.total_steps // 50))
+        self.pacing = Pacing(every, self.settings.budget, self._clock)
         logits_kV = None
         with self.pacing.working():
             readout_module(self.model)
-            if state is None:
-                logits_kV = self._choose(tokenizer, contexts_of(watch))
+            check_whole(self.model)
+            self._pace = Pace(self._optimizer)
+            self._ahead_rate = self._pace.ahead
+            if not state:
+                _check_tokenizer(tokenizer)
+                logits_kV = self._choose(tokenizer, contexts_of(watch() if callable(watch) else watch))
             else:
                 self._restore(state)
+            self._schedule = ScheduleAhead(None if self._pace.counts_steps else scheduler, self.total_steps)
             self._geometry = ReadoutGeometry(self.model, [w.tokens for w in self.watched])
             self._write([self._start_row()])
-        if state is None:
-            self._guarded(lambda: self._look(logits_kV))
+        if not state and self.watched:
+            self._look(logits_kV)
 
     @property
     def cost_share(self) -> float:
@@ -131,39 +156,40 @@ class Monitor:
 
         Steps may be left out; a step that was told before is ignored.
         """
-        if not self._active or n <= self._step:
-            return
-        ahead = self._rate_in_use() if learning_rate is None else learning_rate
-        ahead = 1.0 if ahead is None else ahead  # nobody knows it: τ counts steps
-        used = self._learning_rate if learning_rate is None and self._optimizer is not None else ahead
-        self._tau += used * (n - self._step)
-        self._rising = ahead > self._learning_rate and self._step > 0
-        self._step, self._learning_rate = n, ahead
-        if self.pacing.due(n):
-            self._guarded(self._look)
+        if self._active:
+            self._guarded(lambda: self._advance(n, learning_rate))
 
     def finish(self) -> None:
         """The training is over: a last look if the last step had none and the budget has room, and the record's end."""
-        if not self._active:
+        if self._active:
+            self._guarded(self._last_look)
+            self._guarded(self._end, even_if_stopped=True)
+
+    def stop(self, reason: str | Exception) -> None:
+        """Leave this training alone from here on; said once."""
+        if self.stopped is not None:
             return
-        self._guarded(self._last_look)
-        end = {"row": "end", "step": self._step, "looks": self.pacing.looks, "cost_share": self.cost_share}
-        self._write([end])
-        if self._looks_on() and self.pacing.looks < self.settings.fewest_looks:
-            logger.warning(
-                "phantom_dist: only %d looks fitted into %.3g of the time of this training, too few to judge it; "
-                "allow more by MonitorSettings(budget=...)",
-                self.pacing.looks,
-                self.settings.budget,
-            )
+        unexpected = None if isinstance(reason, str | PhantomDistError) else reason
+        self.stopped = str(reason) if unexpected is None else f"{type(reason).__name__}: {reason}"
+        logger.warning(
+            "phantom_dist: the monitor stops at step %d, training goes on: %s",
+            self._step,
+            self.stopped,
+            exc_info=unexpected,
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep, as JSON can hold it: contexts, all looks, and what was said of them."""
+        """What a checkpoint must keep, as JSON can hold it: contexts, all looks, and what was said of them.
+
+        Empty where nothing is watched.
+        """
+        if not self.watched:
+            return {}
         return {
             "version": STATE,
             "step": self._step,
             "tau": self._tau,
-            "learning_rate": self._learning_rate,
+            "learning_rate": self._pace.rate,
             "contexts": [
                 {
                     "context": w.context.model_dump(),
@@ -192,8 +218,18 @@ class Monitor:
             raise InputError(
                 f"monitor: state of version {state.get('version')!r}; this version reads {STATE}"
             )
+        try:
+            self._take_up(state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"monitor: the checkpoint's state can't be read ({type(error).__name__}: {error})"
+            ) from None
+        if self._looked_at is not None:
+            self.pacing.resume(self._looked_at)
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
         self._step, self._tau = state["step"], state["tau"]
-        self._learning_rate = state["learning_rate"]
+        self._ahead_rate = self._pace.resume(state["learning_rate"])
         for entry in state["contexts"]:
             context = Context(**entry["context"])
             self.watched.append(Watched(context=context, tokens=Tokens(**entry["tokens"])))
@@ -204,8 +240,6 @@ class Monitor:
                 agreeing=entry["agreeing"],
                 said=set(entry["said"]),
             )
-        if self._looked_at is not None:
-            self.pacing.resume(self._looked_at)
 
     @property
     def _looked_at(self) -> int | None:
@@ -215,39 +249,61 @@ class Monitor:
     def _looks_on(self) -> bool:
         return self.stopped is None and bool(self.watched)
 
-    def _guarded(self, action: Callable[[], None]) -> None:
+    def _guarded(self, action: Callable[[], None], *, even_if_stopped: bool = False) -> None:
         """A failure in here must not end somebody's training: it ends the monitor."""
-        if not self._looks_on():
+        if self.stopped is not None and not even_if_stopped:
             return
         try:
             action()
         except Exception as error:
-            self.stopped = f"{type(error).__name__}: {error}"
-            logger.warning(
-                "phantom_dist: the monitor stops at step %d, training goes on: %s",
-                self._step,
-                self.stopped,
-                exc_info=True,
-            )
+            self.stop(error)
+
+    def _advance(self, n: int, learning_rate: float | None) -> None:
+        if n <= self._step:
+            return
+        taken, ahead = self._pace.advance(learning_rate)
+        self._tau += taken * (n - self._step)
+        self._rising = ahead > self._ahead_rate and self._step > 0
+        self._step, self._ahead_rate = n, ahead
+        if self.watched and self.pacing.due(n):
+            self._look()
 
     def _look(self, logits_kV: Tensor | None = None) -> None:
         wait_for_kernels(self.model)
         with self.pacing.looking(self._step):
             with undisturbed(self.model):
-                readings = read(self.model, [w.tokens for w in self.watched], self._geometry, logits_kV)
+                pairs = [w.tokens for w in self.watched]
+                if logits_kV is None:
+                    logits_kV = last_logits(text_positions(self.model), [pair.prompt for pair in pairs])
+                if is_due(self.pacing.looks):
+                    check_own_value(self.model, [pair.prompt for pair in pairs], logits_kV)
+                readings = read(self.model, pairs, self._geometry, logits_kV)
             self._publish(readings)
             found = self._judge(readings)
         self._tell(found)
 
     def _last_look(self) -> None:
         self._over = True
+        if not self.watched:
+            return
         if self._looked_at == self._step:
             self._tell(self._judge())
         elif self.pacing.affords(1):
             self._look()
 
+    def _end(self) -> None:
+        end = {"row": "end", "step": self._step, "looks": self.pacing.looks, "cost_share": self.cost_share}
+        self._write([end])
+        if self._looks_on() and self.pacing.looks < self.settings.fewest_looks:
+            logger.warning(
+                "phantom_dist: only %d looks fitted into %.3g of the time of this training, too few to judge it; "
+                "allow more by MonitorSettings(budget=...)",
+                self.pacing.looks,
+                self.settings.budget,
+            )
+
     def _publish(self, readings: list[Reading]) -> None:
-        at = {"step": self._step, "learning_rate": self._learning_rate, "cost_share": self.cost_share}
+        at = {"step": self._step, "learning_rate": self._pace.rate, "cost_share": self.cost_share}
         self._write(
             {"row": "look", "context": w.context.id, **at, **asdict(reading)}
             for w, reading in zip(self.watched, readings, strict=True)
@@ -266,7 +322,7 @@ class Monitor:
             step=self._step,
             total=self.total_steps,
             tau=self._tau,
-            left=self._tau if self.total_steps is None else self._ahead.left(self._step, self._learning_rate),
+            left=self._tau if self.total_steps is None else self._schedule.left(self._step, self._ahead_rate),
             rising=self._rising,
             over=self._over or self._step == self.total_steps,
         )
@@ -287,7 +343,7 @@ class Monitor:
 
     def _warn(self, watched: Watched, finding: Finding) -> None:
         law = None if finding.kind == "diverged" else self._ask_law(watched)
-        failure = SilentFailure(watched=watched, finding=finding, learning_rate=self._learning_rate, law=law)
+        failure = SilentFailure(watched=watched, finding=finding, learning_rate=self._pace.rate, law=law)
         self.warnings.append(failure)
         logger.warning("%s", failure.message)
         self._write([failure.row()])
@@ -295,19 +351,20 @@ class Monitor:
             self._on_warning(failure)
 
     def _ask_law(self, watched: Watched) -> LawSays | None:
-        """The law's word where the budget has room for it; a warning must not fail for want of it."""
-        if self.total_steps is None or not self.pacing.affords(PROBE):
+        """The law's word where the budget has room for it; a warning must not fail for want of it.
+
+        It has none where steps were counted, and isn't asked where its backward passes would call somebody's hooks.
+        """
+        if self.total_steps is None or self._pace.rate is None or not self.pacing.affords(PROBE):
             return None
-        left = self._ahead.left(self._step, self._learning_rate)
+        left = self._schedule.left(self._step, self._pace.rate)
         try:
+            if carries_hooks(self.model):
+                return None
             return law_says(self.model, self._optimizer, watched.tokens, left)
-        except RuntimeError as error:  # gradients that don't fit beside the training's
+        except Exception as error:  # gradients that don't fit beside the training's, or can't be taken
             logger.info("phantom_dist: the law was not asked: %s", error)
             return None
-
-    def _rate_in_use(self) -> float | None:
-        groups = getattr(self._optimizer, "param_groups", None)
-        return max(float(group["lr"]) for group in groups) if groups else None
 
     def _say_refused(self) -> None:
         if self.refused:
@@ -346,3 +403,10 @@ class Monitor:
         except StoreError as error:
             self._record = None
             logger.warning("phantom_dist: the monitor goes on without its record: %s", error)
+
+
+def _check_tokenizer(tokenizer: Any) -> None:
+    if not (hasattr(tokenizer, "encode") and hasattr(tokenizer, "decode")):
+        raise InputError(
+            f"monitor: {type(tokenizer).__name__} is no tokenizer (`encode`, `decode`); give one as `tokenizer=`"
+        )

@@ -20,6 +20,7 @@ from phantom_dist.core.trial import Optimizer, Tokens
 from phantom_dist.instruments import kernel_rate, readout
 from phantom_dist.law.file import read_law
 from phantom_dist.monitor.look import last_logits
+from phantom_dist.monitor.peft_method import text_positions
 from phantom_dist.monitor.undisturbed import undisturbed
 
 INDICATION = (
@@ -66,6 +67,13 @@ def law_says(model: Any, optimizer: Any, pair: Tokens, left: float) -> LawSays |
     )
 
 
+def carries_hooks(model: Any) -> bool:
+    """Whether a backward pass through the model calls somebody's hooks, on its parameters or its modules."""
+    return any(parameter._backward_hooks for parameter in model.parameters()) or any(
+        module._backward_hooks or module._backward_pre_hooks for module in model.modules()
+    )
+
+
 def optimizer_settings(optimizer: Any) -> Optimizer | None:
     """The settings of a torch optimizer's first group; None where it is neither SGD nor Adam's kind.
 
@@ -105,7 +113,7 @@ def _kappa(model: Any, pair: Tokens, optimizer: Optimizer) -> tuple[float, float
     """κ = -⟨∇g, u⟩ (logits per step per unit learning rate) and g, at the present weights; no `.grad` is touched."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with undisturbed(model, gradients=True):
-        logits_V = last_logits(model, [pair.prompt])[0]
+        logits_V = last_logits(text_positions(model), [pair.prompt])[0]
         gap = readout.logit_gap(logits_V, pair.target, pair.competitor)
         loss = torch.nn.functional.cross_entropy(logits_V, torch.tensor(pair.target, device=logits_V.device))
         slopes = _gradients(loss, parameters, keep=True)

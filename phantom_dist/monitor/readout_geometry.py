@@ -50,7 +50,7 @@ def readout_module(model: Any) -> Any:
     """The module that turns hidden states into logits.
 
     Raises:
-        InputError: there is none, or its weights are sharded or quantised.
+        InputError: there is none, or its weights are sharded, quantised, offloaded or adapted in an unknown way.
     """
     module = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if module is None:
@@ -59,6 +59,11 @@ def readout_module(model: Any) -> Any:
             "allowed: causal language models of transformers, with or without peft"
         )
     weight = effective_matrix(module)
+    if weight.is_meta:
+        raise InputError(
+            "monitor: the readout matrix has no values here (`meta`: its weights are offloaded); allowed: weights in "
+            "memory"
+        )
     if weight.ndim != 2 or not weight.numel() or type(weight).__name__ == "DTensor":
         raise InputError(
             "monitor: the readout matrix is sharded over processes (FSDP or ZeRO-3), so one of them can't look alone; "
@@ -73,15 +78,41 @@ def readout_module(model: Any) -> Any:
 
 @torch.no_grad()
 def effective_matrix(module: Any) -> Tensor:
-    """E (V x d) as the logits see it: a copy that peft trains, or the base's plus its adapters' share."""
+    """E (V x d) as the logits see it: a copy that peft trains, or the base's plus its adapters' share.
+
+    Raises:
+        InputError: an adapter of another kind than LoRA's sum or trainable tokens.
+    """
     copies = getattr(module, "modules_to_save", None)
     if copies is not None:
         return effective_matrix(copies[module.active_adapters[0]])
-    if not hasattr(module, "get_delta_weight") or module.disable_adapters or module.merged:
-        weight: Tensor = getattr(module, "base_layer", module).weight
+    if not hasattr(module, "base_layer") and not hasattr(module, "token_adapter"):
+        plain: Tensor = module.weight
+        return plain
+    adapted = getattr(module, "token_adapter", module)
+    if adapted.disable_adapters or adapted.merged:
+        weight: Tensor = adapted.base_layer.weight
         return weight
+    if hasattr(adapted, "get_merged_weights"):
+        rows: Tensor = adapted.get_merged_weights(adapted.active_adapters)
+        return rows
+    return _with_lora(adapted)
+
+
+def _with_lora(module: Any) -> Tensor:
     total: Tensor = module.base_layer.weight
+    if not hasattr(module, "lora_A") or not hasattr(module, "get_delta_weight"):
+        raise _other_adapter(type(module).__module__.removeprefix("peft.tuners.").split(".")[0])
     for adapter in module.active_adapters:
+        if adapter in getattr(module, "lora_variant", {}):
+            raise _other_adapter(type(module.lora_variant[adapter]).__name__)
         if adapter in module.lora_A:
             total = total + module.get_delta_weight(adapter)
     return total
+
+
+def _other_adapter(kind: str) -> InputError:
+    return InputError(
+        f"monitor: the readout carries an adapter (peft's {kind}) whose matrix can't be read here; allowed there: "
+        "LoRA, trainable tokens, `modules_to_save`"
+    )

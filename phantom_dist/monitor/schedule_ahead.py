@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dis
+import functools
+import math
+import types
 from itertools import pairwise
 from typing import Any
 
@@ -11,11 +15,15 @@ POINTS = 512
 AGREEMENT = 0.02
 """Relative difference between the schedule's rate and the optimizer's up to which the schedule is believed."""
 
+_BUILT_IN = frozenset({"abs", "float", "int", "max", "min", "pow", "round"})
+_PLAIN = (int, float, str, bool, type(None))
+
 
 class ScheduleAhead:
     """The rest of a schedule, from the pure functions of torch's `LambdaLR`, which transformers' schedules are.
 
-    Any other schedule, and one that disagrees with the optimizer, is taken to stay where it is.
+    Any other schedule, and one that disagrees with the optimizer, is taken to stay where it is. So is one that may
+    remember being asked (`is_pure`): asking it ahead would change the training.
 
     Args:
         scheduler: the learning rate's scheduler or None; a wrapper's inner one is found.
@@ -23,16 +31,23 @@ class ScheduleAhead:
     """
 
     def __init__(self, scheduler: Any, total: int | None) -> None:
-        inner = getattr(scheduler, "scheduler", scheduler)
-        lambdas, bases = getattr(inner, "lr_lambdas", None), getattr(inner, "base_lrs", None)
         self._total = total
-        self._known: list[tuple[int, float]] = []
+        try:
+            self._known = self._ask(getattr(scheduler, "scheduler", scheduler), total)
+        except Exception:  # somebody else's function, asked for a step that it didn't expect
+            self._known = []
+
+    @staticmethod
+    def _ask(scheduler: Any, total: int | None) -> list[tuple[int, float]]:
+        lambdas, bases = getattr(scheduler, "lr_lambdas", None), getattr(scheduler, "base_lrs", None)
         if total is None or not lambdas or not bases:
-            return
+            return []
         first = max(range(len(bases)), key=lambda i: bases[i])  # the group whose rate the monitor reads
+        if not is_pure(lambdas[first]):
+            return []
         stride = max(1, total // POINTS)
         steps = [*range(0, total, stride), total]
-        self._known = [(step, float(bases[first] * lambdas[first](step))) for step in steps]
+        return [(step, float(bases[first] * lambdas[first](step))) for step in steps]
 
     def left(self, step: int, learning_rate: float) -> float:
         """Σ η over the steps after `step`, whose rate is `learning_rate`; 0 where nobody knows the end."""
@@ -55,3 +70,37 @@ class ScheduleAhead:
             return before[1]
         part = (step - before[0]) / (after[0] - before[0])
         return before[1] + part * (after[1] - before[1])
+
+
+def is_pure(function: Any) -> bool:
+    """Whether asking a function changes nothing: transformers' schedules, or one of numbers and mathematics alone."""
+    if isinstance(function, functools.partial):
+        given = [*function.args, *function.keywords.values()]
+        return is_pure(function.func) and all(isinstance(value, _PLAIN) for value in given)
+    if not isinstance(function, types.FunctionType):
+        return False
+    if str(function.__module__) == "transformers.optimization":
+        return True
+    code = function.__code__
+    if any(isinstance(constant, types.CodeType) for constant in code.co_consts):
+        return False
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    if not all(isinstance(value, _PLAIN) for value in held) or _rebinds(code):
+        return False
+    return all(_is_plain_name(name, function.__globals__) for name in code.co_names)
+
+
+def _rebinds(code: types.CodeType) -> bool:
+    """Whether the function stores into a name that outlives it (`global`, `nonlocal`)."""
+    kept = set(code.co_freevars)
+    return any(
+        op.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")
+        or (op.opname in ("STORE_DEREF", "DELETE_DEREF") and op.argval in kept)
+        for op in dis.get_instructions(code)
+    )
+
+
+def _is_plain_name(name: str, names: dict[str, Any]) -> bool:
+    if name in names:
+        return names[name] is math or isinstance(names[name], _PLAIN) or is_pure(names[name])
+    return name in _BUILT_IN or hasattr(math, name)

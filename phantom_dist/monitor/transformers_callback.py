@@ -9,14 +9,13 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback
 
-from phantom_dist.core.errors import InputError
-from phantom_dist.monitor.candidates import find_contexts
+from phantom_dist.monitor.candidates import find_contexts, first_rows
 from phantom_dist.monitor.monitor import Monitor
 from phantom_dist.monitor.pacing import Clock
 from phantom_dist.monitor.settings import MonitorSettings
+from phantom_dist.monitor.trainer_log import TrainerLog
 from phantom_dist.monitor.warning import SilentFailure
 from phantom_dist.monitor.watch import Watch
-from phantom_dist.monitor.wrappers import unwrapped
 
 STATE = "phantom_dist.monitor"
 """Where the trainer's state, and with it each checkpoint, keeps the monitor's."""
@@ -26,10 +25,11 @@ RECORD = "phantom_monitor.jsonl"
 
 
 class PhantomCallback(TrainerCallback):  # type: ignore[misc]
-    """Watches contexts during `trainer.train()`, logs through `Trainer.log` and warns of silent failures.
+    """Watches contexts during `trainer.train()`, logs to the trainer's reporters and warns of silent failures.
 
-    What it logs reaches everything that the trainer reports to. A resumed training goes on with the looks that its
-    checkpoint kept.
+    What it logs reaches everything that the trainer reports to, in rows of its own; the trainer's rows, its flags and
+    its console are as without it (`TrainerLog`). A resumed training goes on with the looks that its checkpoint kept.
+    It raises nothing: what it can't watch it says once and leaves (`monitor.stopped`).
 
     Args:
         trainer: the trainer that it is added to.
@@ -64,37 +64,27 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take the first look, or go on from the checkpoint."""
-        kept = state.stateful_callbacks.get(STATE) if state.global_step > 0 else None
-        model, first = unwrapped(kwargs["model"]), state.is_world_process_zero
-        watch = self.watch
-        if first and kept is None and watch == TRAINING_DATA:
-            watch = find_contexts(
-                model,
-                self._tokenizer(),
-                self.trainer.train_dataset,
-                thresholds=self.settings.thresholds,
-            )
         self.monitor = Monitor(
-            model,
+            kwargs.get("model"),
             self._tokenizer(),
-            watch,
+            self._from_training_data(kwargs.get("model")) if self._searches else self.watch,
             optimizer=kwargs.get("optimizer"),
             scheduler=kwargs.get("lr_scheduler"),
             total_steps=state.max_steps,
-            log=self._log,
+            log=TrainerLog(self.trainer),
             record=self.record or os.path.join(args.output_dir, RECORD),
             on_warning=self.on_warning,
             settings=self.settings,
-            state=kept,
-            active=first,
+            state=state.stateful_callbacks.get(STATE) if state.global_step > 0 else None,
+            active=state.is_world_process_zero,
             clock=self.clock,
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look if it is time."""
-        assert self.monitor is not None
-        self.monitor.step(state.global_step)
-        self._keep(state, control.should_save)
+        if self.monitor is not None:
+            self.monitor.step(state.global_step)
+            self._keep(state, control.should_save)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """A checkpoint may follow."""
@@ -102,29 +92,34 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The best checkpoint so far may follow."""
-        self._keep(state, self.monitor is not None)
+        self._keep(state, True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """A last look."""
-        assert self.monitor is not None
-        self.monitor.finish()
-
-    def _log(self, values: dict[str, float], step: int) -> None:
-        """Through `Trainer.log`, which would take the trainer's own pending log for done."""
-        pending = self.trainer.control.should_log
-        self.trainer.log(values)
-        self.trainer.control.should_log = pending
+        if self.monitor is not None:
+            self.monitor.finish()
 
     def _keep(self, state: Any, asked: bool) -> None:
         """The monitor's state goes with the trainer's into the next checkpoint."""
-        if asked and self.monitor is not None:
-            state.stateful_callbacks[STATE] = self.monitor.state_dict()
+        kept = self.monitor.state_dict() if asked and self.monitor is not None else None
+        if kept:
+            state.stateful_callbacks[STATE] = kept
+
+    @property
+    def _searches(self) -> bool:
+        return isinstance(self.watch, str) and self.watch == TRAINING_DATA
+
+    def _from_training_data(self, model: Any) -> Callable[[], Watch]:
+        """A search that the monitor begins itself, so that its time and its failures are the monitor's."""
+        return lambda: find_contexts(
+            model,
+            self._tokenizer(),
+            first_rows(self.trainer.train_dataset),
+            thresholds=self.settings.thresholds,
+        )
 
     def _tokenizer(self) -> Any:
-        given = self.tokenizer or self.trainer.processing_class
-        tokenizer = getattr(given, "tokenizer", given)
-        if not hasattr(tokenizer, "encode"):
-            raise InputError(
-                "PhantomCallback: the trainer has no tokenizer (`processing_class`); give one as `tokenizer=`"
-            )
-        return tokenizer
+        given = self.tokenizer
+        if given is None:
+            given = getattr(self.trainer, "processing_class", None)
+        return getattr(given, "tokenizer", given)

@@ -12,11 +12,14 @@ from phantom_dist.monitor.watch import Watched
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SilentFailure:
-    """What a user is told once for each context and kind; `law` is None where the law has no word on it."""
+    """What a user is told once for each context and kind; `law` is None where the law has no word on it.
+
+    `learning_rate` is None where no optimizer says it and steps were counted.
+    """
 
     watched: Watched
     finding: Finding
-    learning_rate: float
+    learning_rate: float | None
     law: LawSays | None
 
     @property
@@ -61,6 +64,11 @@ class SilentFailure:
             return "Even as many steps again at twice this pace would not close it."
         if found.share is None:
             return "At this pace the gap widens, so a larger learning rate alone is no remedy."
+        if self.learning_rate is None:
+            return (
+                f"At this pace training ends at a gap of {found.gap_end:+.2f}: to first order {found.share:.2g} of the "
+                "critical learning rate is in use (no rate is known, so steps were counted)."
+            )
         return (
             f"At this pace training ends at a gap of {found.gap_end:+.2f}: to first order the learning rate in use "
             f"({self.learning_rate:.3g} now) is {found.share:.2g} of the critical one."

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from phantom_dist.core.outcome import Outcome, Thresholds
 from phantom_dist.core.trial import Context, Tokens
 from phantom_dist.instruments.overlap import overlap_rows, row_rms
 from phantom_dist.monitor.look import last_logits
+from phantom_dist.monitor.peft_method import text_positions, virtual_tokens
 from phantom_dist.monitor.readout_geometry import effective_matrix, readout_module
 
 Watch = str | os.PathLike[str] | Sequence[Context | Mapping[str, str]] | None
@@ -93,26 +95,24 @@ def choose(
     check_tokenizer(tokenizer, type(model).__name__)
     refused: dict[str, str] = {}
     prompts: dict[str, tuple[tuple[int, ...], int]] = {}
+    rows = _rows(model)
     for context in contexts:
-        try:
+        with _left_out(context, refused):
             prompts[context.id] = prompt_and_target(tokenizer, context)
+            _check_ids(rows, context, [*prompts[context.id][0], prompts[context.id][1]])
             _check_length(model, prompts[context.id][0])
-        except Refusal as refusal:
-            refused[context.id] = refusal.message
     readable = [context for context in contexts if context.id not in refused]
     if not readable:
         return [], refused, None
-    logits_kV = last_logits(model, [prompts[context.id][0] for context in readable])
+    logits_kV = last_logits(text_positions(model), [prompts[context.id][0] for context in readable])
     targets = sorted({prompts[context.id][1] for context in readable})
     rows_wV = centred_overlap_rows(model, targets)
     watched: list[Watched] = []
     for context, logits_V in zip(readable, logits_kV, strict=True):
         target = prompts[context.id][1]
-        try:
+        with _left_out(context, refused):
             pair = _pair(tokenizer, context, target, logits_V, rows_wV[targets.index(target)], thresholds)
             watched.append(Watched(context=context, tokens=pair))
-        except Refusal as refusal:
-            refused[context.id] = refusal.message
     kept = [place for place, context in enumerate(readable) if context.id not in refused]
     return watched, refused, logits_kV[kept]
 
@@ -136,6 +136,7 @@ def _pair(
     if context.competitor == AUTO:
         rival = choose_competitor(logits_V, centred_V, floor, target, rival_test(tokenizer, context))
     pair = tokenise(tokenizer, context, rival)
+    _check_ids(len(logits_V), context, [pair.competitor])
     check_pair(
         gap_0=float(logits_V[pair.target] - logits_V[pair.competitor]),
         centred_overlap=float(centred_V[pair.competitor]),
@@ -146,8 +147,39 @@ def _pair(
     return pair
 
 
+@contextmanager
+def _left_out(context: Context, refused: dict[str, str]) -> Iterator[None]:
+    """A context that can't be read is left out with its reason, whatever it is; the others are watched."""
+    try:
+        yield
+    except Refusal as refusal:
+        refused[context.id] = refusal.message
+    except Exception as error:  # somebody else's tokenizer
+        refused[context.id] = f"context {context.id!r}: {type(error).__name__}: {error}"
+
+
+def _rows(model: Any) -> int:
+    """Token ids below this have a row in both matrices."""
+    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    weight = getattr(embedding, "weight", None)
+    rows = effective_matrix(readout_module(model)).shape[0]
+    return int(rows if weight is None or not weight.ndim else min(rows, weight.shape[0]))
+
+
+def _check_ids(rows: int, context: Context, ids: Sequence[int]) -> None:
+    """An id beyond the matrix must not reach the model: on a GPU it would end the whole process."""
+    beyond = [token for token in ids if not 0 <= token < rows]
+    if beyond:
+        raise Refusal(
+            Outcome.REFUSED_TOKENS,
+            f"context {context.id!r}: the tokenizer gives the id {beyond[0]}, and the model's matrix has {rows} rows "
+            "(resize_token_embeddings adds them)",
+        )
+
+
 def _check_length(model: Any, prompt: Sequence[int]) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = None if limit is None else limit - virtual_tokens(model)
     if limit is not None and len(prompt) > limit:
         raise Refusal(
             Outcome.REFUSED_TOKENS,

@@ -6,12 +6,15 @@ from typing import Any
 
 import torch
 
+AROUND = ("DistributedDataParallel", "DataParallel", "DeepSpeedEngine", "_FabricModule")
+"""Wrappers whose `module` is the model: a look must not go through their gradients' buckets and counters of steps."""
+
 
 def unwrapped(model: Any) -> Any:
-    """The model itself from under DDP's and torch.compile's wrappers."""
+    """The model itself from under the wrappers of torch, torch.compile, DeepSpeed and Lightning Fabric."""
     while True:
         inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, torch.nn.parallel.DistributedDataParallel):
+        if inner is None and any(kind.__name__ in AROUND for kind in type(model).__mro__):
             inner = model.module
         if inner is None:
             return model
@@ -20,7 +23,9 @@ def unwrapped(model: Any) -> Any:
 
 def is_first_process() -> bool:
     """True for rank 0 of the default group, and where there is none."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return True
+    return torch.distributed.get_rank() == 0
 
 
 def wait_for_kernels(model: Any) -> None:

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from phantom_dist.core.errors import InputError, StoreError
 
@@ -46,8 +46,9 @@ def append(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> N
     text = "".join(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in rows)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(text)
+        with open(path, "ab+") as file:
+            # half a surrogate, as a tokenizer may decode a piece of a character, stays JSON's escape of itself
+            file.write(_after_a_cut(file) + text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise StoreError(
             f"{os.fspath(path)}: can't write the monitor's record: {error.strerror or error}"
@@ -64,19 +65,20 @@ def open_monitor_log(path: str | os.PathLike[str]) -> MonitorRecord:
     """
     where = os.fspath(path)
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = Path(path).read_bytes().split(b"\n")  # other line ends of Unicode are letters of a text
+    except OSError as error:
         raise InputError(f"{where}: can't read the monitor's record ({error})") from None
+    if not lines[-1]:
+        lines.pop()
     start: Row | None = None
     rows: list[Row] = []
     for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            kind = row["row"]
-        except (ValueError, TypeError, KeyError):
-            if number == len(lines) and start is not None:
-                break
-            raise InputError(f"{where}, line {number}: no row of a monitor's record") from None
+        row = _row(line)
+        if row is None:
+            if start is not None and _cut_off(lines, number):
+                continue
+            raise InputError(f"{where}, line {number}: no row of a monitor's record")
+        kind = row["row"]
         if kind == "start":
             if row.get("format", 0) > FORMAT:
                 raise InputError(
@@ -98,6 +100,31 @@ def open_monitor_log(path: str | os.PathLike[str]) -> MonitorRecord:
         warnings=[row for row in rows if row["row"] == "warning"],
         end=ends[-1] if ends else None,
     )
+
+
+def _row(line: bytes) -> Row | None:
+    """The row of one line; None where it is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "row" in row else None
+
+
+def _cut_off(lines: list[bytes], number: int) -> bool:
+    """Whether a line may be what a killed training left: the last one, or the one before it was resumed."""
+    if number == len(lines):
+        return True
+    following = _row(lines[number])
+    return following is not None and following["row"] == "start"
+
+
+def _after_a_cut(file: BinaryIO) -> bytes:
+    """A line feed where the file ends within a line, which a killed training wrote; else nothing."""
+    if not file.seek(0, os.SEEK_END):
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"
 
 
 def _finite(value: Any) -> Any:

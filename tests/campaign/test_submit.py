@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import phantom_dist
+from phantom_dist.campaign.submit import _last_object
 from phantom_dist.core.errors import InputError
 
 CONTEXT = {"id": "c", "text": "He spoke openly of his", "target": " shame", "competitor": " guilt"}
@@ -67,3 +70,10 @@ def test_what_run_can_be_asked_for_is_passed_on(monkeypatch):
 def test_a_bad_address_is_the_users_mistake():
     with pytest.raises(InputError, match=r"--address http://127\.0\.0\.1:1: no job server"):
         phantom_dist.submit(sweep("zoo:gpt2-a"), "s3://bucket/run", address="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85"])
+def test_the_answer_is_the_last_line_whatever_is_in_its_texts(inside):
+    answer = {"run": f"a{inside}b", "state": "complete"}
+    log = f"started\n{json.dumps({'run': 'early'})}\n{json.dumps(answer, ensure_ascii=False)}\ngone\n"
+    assert _last_object(log) == answer

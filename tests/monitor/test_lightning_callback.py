@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import lightning.pytorch as lightning
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
+from transformers import get_scheduler
 
-from phantom_dist.core.errors import InputError
 from phantom_dist.monitor import MonitorSettings, PhantomLightningCallback
 from phantom_dist.traces.monitor_log import open_monitor_log
 
@@ -20,18 +22,32 @@ EVERY_SECOND = MonitorSettings(every=2, budget=1.0)
 
 
 class Module(lightning.LightningModule):
-    def __init__(self) -> None:
+    def __init__(self, scheduled: bool = False) -> None:
         super().__init__()
         self.language, self.tokenizer = loop.fresh("gpt2-a")
+        self.scheduled = scheduled
 
     def training_step(self, rows, index):
-        return self.language(**loop.encode(self.tokenizer, rows)).loss
+        loss = self.language(**loop.encode(self.tokenizer, rows)).loss
+        self.log("loss", loss)
+        return loss
 
     def configure_optimizers(self):
-        return torch.optim.AdamW(self.parameters(), lr=1e-4)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=1e-4)
+        if not self.scheduled:
+            return optimizer
+        return [optimizer], [{"scheduler": get_scheduler("linear", optimizer, 1, 6), "interval": "step"}]
 
 
-def fit(folder, steps, module=None, resume=None, **settings):
+class Broken(CSVLogger):
+    """A logger that takes no name with a slash."""
+
+    def log_metrics(self, metrics, step=None):
+        assert not any("/" in name for name in metrics)
+        super().log_metrics(metrics, step)
+
+
+def fit(folder, steps, module=None, resume=None, monitored=True, **settings):
     lightning.seed_everything(0)
     module = module or Module()
     callback = PhantomLightningCallback(
@@ -40,7 +56,7 @@ def fit(folder, steps, module=None, resume=None, **settings):
     trainer = lightning.Trainer(
         max_steps=steps,
         max_epochs=-1,
-        callbacks=[callback],
+        callbacks=[callback] if monitored else [],
         accelerator="cpu",
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -80,5 +96,32 @@ def test_a_training_is_resumed_from_its_checkpoint(tmp_path):
 def test_a_module_without_one_language_model_is_told_to_name_it(tmp_path):
     module = Module()
     module.other, _ = loop.fresh("llama-a")
-    with pytest.raises(InputError, match="2 attributes of Module are language models; name one as `model=`"):
-        fit(tmp_path, 1, module=module)
+    trainer, monitor = fit(tmp_path, 1, module=module)
+    assert trainer.global_step == 1
+    assert "2 attributes of Module are language models; name one as `model=`" in monitor.stopped
+
+
+@pytest.mark.parametrize(
+    ("scheduled", "settings"),
+    [
+        (False, {}),
+        (True, {"accumulate_grad_batches": 2}),
+        (False, {"precision": "bf16-mixed"}),
+        (True, {"gradient_clip_val": 0.5}),
+    ],
+)
+def test_rows_weights_and_random_numbers_are_as_without_it(tmp_path, caplog, scheduled, settings):
+    ends = []
+    for monitored in (False, True):
+        module, rows = Module(scheduled), Broken(tmp_path / str(monitored))
+        _, monitor = fit(
+            tmp_path, 6, module, monitored=monitored, logger=rows, log_every_n_steps=1, **settings
+        )
+        table = Path(rows.log_dir, "metrics.csv").read_text()
+        ends.append((table, module.state_dict(), torch.get_rng_state()))
+    assert monitor.stopped is None
+    assert monitor.pacing.looks == 4
+    assert caplog.text.count("Broken takes no row of the monitor") == 1
+    assert ends[0][0] == ends[1][0]
+    assert all(torch.equal(ends[0][1][key], ends[1][1][key]) for key in ends[0][1])
+    assert torch.equal(ends[0][2], ends[1][2])

@@ -9,7 +9,6 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from phantom_dist.contexts import load_contexts
-from phantom_dist.core.errors import InputError
 from phantom_dist.engines.forward import last_logits
 from phantom_dist.engines.recorder import Recorder, SoloGeometry
 from phantom_dist.engines.trainable import Trainable, readout_matrix
@@ -104,13 +103,12 @@ def test_a_readout_that_peft_trains_is_read_as_the_logits_see_it(how):
     assert torch.allclose(states[0] @ matrix.T, logits, atol=1e-4)
 
 
-def test_models_that_cannot_be_read_are_refused():
+def test_models_that_cannot_be_read_are_said_and_left():
     model, tokenizer = loop.fresh("gpt2-a")
-    with pytest.raises(InputError, match="no output embedding"):
-        Monitor(torch.nn.Linear(2, 2), tokenizer)
+    assert "no output embedding" in Monitor(torch.nn.Linear(2, 2), tokenizer).stopped
     model.lm_head.weight = torch.nn.Parameter(torch.empty(0))
-    with pytest.raises(InputError, match="sharded"):
-        Monitor(model, tokenizer)
+    assert "sharded" in Monitor(model, tokenizer).stopped
+
 
 
 LONG = {

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from phantom_dist.core.errors import InputError
 from phantom_dist.monitor import Monitor, MonitorSettings
 from phantom_dist.traces.monitor_log import open_monitor_log
 
@@ -139,10 +138,25 @@ def test_a_resumed_training_says_what_an_uninterrupted_one_says(failing, tmp_pat
     assert [r["step"] for r in record.looks if r["context"] == "rage"] == list(range(0, 41, 2))
 
 
-def test_a_state_of_another_version_is_refused():
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ({"version": 7}, "monitor: state of version 7; this version reads 1"),
+        ({"version": 1}, "monitor: the checkpoint's state can't be read (KeyError: 'step')"),
+        (
+            {"version": 1, "step": 3, "tau": 0.1, "learning_rate": 0.1, "contexts": [3]},
+            "can't be read (TypeError",
+        ),
+    ],
+)
+def test_a_state_that_cannot_be_read_is_said_and_left(caplog, state, sentence):
     model, tokenizer = loop.fresh("gpt2-a")
-    with pytest.raises(InputError, match="state of version 7; this version reads 1"):
-        Monitor(model, tokenizer, TAUGHT, state={"version": 7})
+    monitor = Monitor(model, tokenizer, TAUGHT, state=state)
+    monitor.step(4)
+    monitor.finish()
+    assert sentence in monitor.stopped
+    assert caplog.text.count("the monitor stops at step") == 1
+    assert "Traceback" not in caplog.text
 
 
 def test_a_training_that_explodes_is_told_once_and_goes_on(caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import numpy as np
@@ -13,9 +14,12 @@ from phantom_dist.monitor.rate import law_says
 from phantom_dist.monitor.undisturbed import undisturbed
 
 from . import loop
+from .guests import GUESTS
 
 EVERY_STEP = MonitorSettings(every=1, budget=1.0)
+EAGER = MonitorSettings(every=1, budget=1.0, fewest_looks=3, judged_from=0.0, streak=1, loss_fall=0.0)
 WATCHED = loop.contexts("guilt", "rage", "clever")
+LONG = WATCHED[0].model_copy(update={"id": "long", "text": "After the unfair tax, " * 8 + WATCHED[0].text})
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -63,6 +67,67 @@ def test_weights_are_bit_identical(name, settings, training):
             assert monitor.pacing.looks == 9
         ends.append(weights(model))
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_any_training_ends_as_without_the_monitor(name):
+    """With warnings, whose law takes gradients; the state is kept and taken up again, as a checkpoint does."""
+    ends = []
+    for monitored in (False, True):
+        guest = GUESTS[name]()
+        random.seed(0)
+        np.random.seed(0)
+        monitors = []
+
+        def watch(state=None, guest=guest, monitors=monitors):
+            monitors.append(
+                Monitor(
+                    guest.called,
+                    guest.tokenizer,
+                    [*WATCHED, LONG],
+                    optimizer=guest.optimizer,
+                    scheduler=guest.scheduler,
+                    total_steps=6,
+                    settings=EAGER,
+                    state=state,
+                )
+            )
+
+        def after(n, guest=guest, monitors=monitors, monitored=monitored, watch=watch):
+            if guest.scheduler is not None:
+                guest.scheduler.step()
+            if monitored:
+                monitors[-1].step(n)
+            if monitored and n == 4:
+                watch(json.loads(json.dumps(monitors[-1].state_dict())))
+
+        if monitored:
+            watch()
+        loop.train(
+            guest.called,
+            guest.tokenizer,
+            steps=6,
+            learning_rate=1e-3,
+            taught=WATCHED,
+            optimizer=guest.optimizer,
+            after=after,
+        )
+        if monitored:
+            monitors[-1].finish()
+            stopped = [m.stopped for m in monitors if m.stopped is not None]
+            if name == "dynamic rope" and stopped:  # what it gives a prompt depends on what it read before
+                assert all("differently among others than alone" in sentence for sentence in stopped)
+            else:
+                assert stopped == []
+                assert [m.pacing.looks for m in monitors] == [5, 2]
+            assert not monitors[0].refused
+        compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"] if "compiled" in name else 0
+        generators = (random.random(), np.random.random(), torch.get_rng_state())
+        ends.append((weights(guest.model), compiled, generators))
+    assert all(torch.equal(ends[0][0][key], ends[1][0][key]) for key in ends[0][0])
+    assert ends[0][1] == ends[1][1]
+    assert ends[0][2][:2] == ends[1][2][:2]
+    assert torch.equal(ends[0][2][2], ends[1][2][2])
 
 
 def test_modes_gradients_and_generators_are_as_before():
