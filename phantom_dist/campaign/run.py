@@ -24,7 +24,7 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.engines import DEEPSPEED, ENGINES
 from phantom_dist.models import Permissions, resolve
 from phantom_dist.scheduling.executor import Executor, Group, WorkerSettings
-from phantom_dist.spec import extends, from_yaml, to_yaml
+from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.leases import Leases
@@ -77,7 +77,8 @@ def run(
     budget = Budget(hours=max_hours, trials=max_trials)
     directory = RunDirectory(Store(out))
     chosen = engine or _began_with(directory) or "auto"
-    planned = _with_room(plan(sweep, engine=chosen), executor, _cluster(address))
+    spec = _spelled_as_there(load(sweep), directory)
+    planned = _with_room(plan(spec, engine=chosen), executor, _cluster(address))
     with claim(directory) as leases:
         directory = directory.under(leases.own)
         _same_sweep(planned, directory)
@@ -127,6 +128,16 @@ def _began_with(directory: RunDirectory) -> str | None:
         engine: str | None = directory.read_state().get("packing", {}).get("engine")
         return engine
     return None
+
+
+def _spelled_as_there(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
+    """The sweep with its models called as in the directory; unchanged where that can't be read, which `claim` will say."""
+    with suppress(StoreError):
+        text = directory.read_sweep()
+        if text is not None:
+            stored = from_yaml(text, source=f"{directory.store.location}/sweep.yaml")
+            return spelled_as(spec, stored)
+    return spec
 
 
 def _cluster(address: str | None) -> str:
