@@ -131,7 +131,7 @@ def _began_with(directory: RunDirectory) -> str | None:
 
 
 def _spelled_as_there(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
-    """The sweep with its models called as in the directory; unchanged where that can't be read, which `claim` will say."""
+    """The sweep with its models called as in the directory; unchanged where none can be read."""
     with suppress(StoreError):
         text = directory.read_sweep()
         if text is not None:

@@ -87,7 +87,7 @@ def submit(
     answer = _last_object("".join(log))
     if "run" in answer:
         return answer | {"job": job}
-    message = str(answer.get("error", ended.message))
+    message = str(answer.get("error") or (ended.message.strip() or "Ray says nothing more").splitlines()[0])
     if ended.exit_status == WRONG_INPUT:
         raise InputError(message)
     if ended.exit_status == INTERRUPTED:

@@ -2,8 +2,8 @@
 
 `load` reads a file, a mapping or a spec; `expand` lists the problems that its axes span; `to_yaml` writes the
 normalised form that a run directory keeps; `extends` says what keeps a run from continuing as another sweep.
-Read `sweep` first, then the axes: `methods`, `optimizers`, `rates`, `schedules`; `reference` spells models so that every
-reader of the tables takes them for text. `yaml_lines` reads any YAML file; its errors name the line.
+Read `sweep` first, then the axes: `methods`, `optimizers`, `rates`, `schedules`; `reference` spells models so that
+every reader of the tables takes them for text. `yaml_lines` reads any YAML file; its errors name the line.
 """
 
 from phantom_dist.spec.expand import expand, learning_rates_of, tolerance_of
