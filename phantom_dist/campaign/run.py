@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from phantom_dist.campaign.budget import Budget
@@ -19,7 +20,7 @@ from phantom_dist.campaign.course import Campaign, Observer
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.status import status
 from phantom_dist.core import plugins
-from phantom_dist.core.errors import InputError, StoreError, did_you_mean
+from phantom_dist.core.errors import InputError, Interrupted, StoreError, did_you_mean
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.engines import DEEPSPEED, ENGINES
 from phantom_dist.models import Permissions, resolve
@@ -69,7 +70,7 @@ def run(
     Raises:
         InputError: the input as a whole is wrong; nothing was run.
         StoreError: results can't be stored; what was stored is kept.
-        KeyboardInterrupt: as it came; the directory can be resumed.
+        Interrupted: as it came; says whether the directory can be resumed.
     """
     _one_of("--executor", executor, EXECUTORS)
     _one_of("--engine", engine, (None, "auto", *ENGINES, DEEPSPEED))
@@ -77,23 +78,26 @@ def run(
     budget = Budget(hours=max_hours, trials=max_trials)
     directory = RunDirectory(Store(out))
     chosen = engine or _began_with(directory) or "auto"
-    spec = _spelled_as_there(load(sweep), directory)
-    planned = _with_room(plan(spec, engine=chosen), executor, _cluster(address))
-    with claim(directory) as leases:
-        directory = directory.under(leases.own)
-        _same_sweep(planned, directory)
-        planned = planned.packed_as(directory.read_state().get("packing"))
-        directory.forget_cancel()
-        directory.discard_halves()
-        if retry == "failed":
-            directory.discard_failed(FAILURES)
-        directory.write_plan(planned.rows())
-        directory.write_sweep(to_yaml(planned.spec))
-        campaign = Campaign(planned, directory, leases, budget, observer)
-        campaign.execute(
-            lambda group: _executor(planned, directory, leases, _cluster(address), executor, group, workers)
-        )
-        directory.discard_halves()
+    with _saying_what_is_kept(directory):
+        spec = _spelled_as_there(load(sweep), directory)
+        planned = _with_room(plan(spec, engine=chosen), executor, _cluster(address))
+        with claim(directory) as leases:
+            directory = directory.under(leases.own)
+            _same_sweep(planned, directory)
+            planned = planned.packed_as(directory.read_state().get("packing"))
+            directory.forget_cancel()
+            directory.discard_halves()
+            if retry == "failed":
+                directory.discard_failed(FAILURES)
+            directory.write_plan(planned.rows())
+            directory.write_sweep(to_yaml(planned.spec))
+            campaign = Campaign(planned, directory, leases, budget, observer)
+            campaign.execute(
+                lambda group: _executor(
+                    planned, directory, leases, _cluster(address), executor, group, workers
+                )
+            )
+            directory.discard_halves()
     return status(out)
 
 
@@ -120,6 +124,21 @@ def cancel(out: str | os.PathLike[str]) -> Row:
         raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
     directory_and_sweep(out)[0].cancel()
     return now
+
+
+@contextmanager
+def _saying_what_is_kept(directory: RunDirectory) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        stored, location = False, directory.store.location
+        with suppress(StoreError):
+            stored = directory.read_sweep() is not None
+        if not stored:
+            raise Interrupted("interrupted before anything was run; nothing is stored") from None
+        raise Interrupted(
+            f"interrupted; what was stored is kept: continue with `phantom-dist resume {shlex.quote(location)}`"
+        ) from None
 
 
 def _began_with(directory: RunDirectory) -> str | None:
