@@ -79,6 +79,8 @@ def run(
     directory = RunDirectory(Store(out))
     chosen = engine or _began_with(directory) or "auto"
     with _saying_what_is_kept(directory):
+        if executor == "ray":
+            _check_ray(_cluster(address))
         spec = _spelled_as_there(load(sweep), directory)
         planned = _with_room(plan(spec, engine=chosen), executor, _cluster(address))
         with claim(directory) as leases:
@@ -161,6 +163,12 @@ def _spelled_as_there(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
 
 def _cluster(address: str | None) -> str:
     return address or os.environ.get("RAY_ADDRESS") or "local"
+
+
+def _check_ray(address: str) -> None:
+    from phantom_dist.scheduling.ray_executor import check
+
+    check(address)
 
 
 def _with_room(planned: Plan, executor: str, address: str) -> Plan:

@@ -121,6 +121,9 @@ def test_archive_commands_end_in_silence(tmp_path):
     next((tmp_path / "damaged" / "trials").glob("*.parquet")).write_bytes(b"PAR1")
     damaged = call("archive", "pack", tmp_path / "damaged", "--out", tmp_path / "none")
     assert damaged.returncode == 1
+    assert damaged.stderr.splitlines()[-1].startswith(
+        f"phantom-dist: archive pack: {tmp_path}/damaged: a damaged or"
+    )
     for done in (packed, sound, broken, taken, damaged):
         assert "nanobind" not in done.stderr
         assert "leaked" not in done.stderr
