@@ -18,9 +18,6 @@ CONNECT_TIMEOUT_S = 10.0
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """The kernel's limit for the path of a Unix socket."""
 
-NAMES_OTHERS = ("", "auto", "local")
-"""Values of RAY_ADDRESS that name no cluster."""
-
 
 def temporary_folder() -> str:
     """The folder below which Ray makes one for each session."""
@@ -116,17 +113,12 @@ def not_started(error: Exception) -> InputError:
 
 def _cluster_of_this_machine() -> str:
     """The one that RAY_ADDRESS names, else the one that `ray start` noted, else one whose processes run here."""
-    named = os.environ.get("RAY_ADDRESS", "")
-    if named not in NAMES_OTHERS:
-        return named
     services.find_gcs_addresses.cache_clear()
     try:
-        found = services.canonicalize_bootstrap_address("auto")
+        found = str(services.get_ray_address_from_environment("auto", None))
     except ConnectionError:
-        found = None
-    if found is None:
-        folder = temporary_folder()
-        raise ConnectionError(
-            f"no Ray runs on this machine, nor is one noted in {folder}/ray_current_cluster"
-        )
-    return str(found)
+        noted = f"{temporary_folder()}/ray_current_cluster"
+        raise ConnectionError(f"no Ray runs on this machine, nor is one noted in {noted}") from None
+    if found == "local":
+        raise ConnectionError("RAY_ADDRESS=local stands against it")
+    return found
