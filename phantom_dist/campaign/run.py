@@ -24,6 +24,7 @@ from phantom_dist.core.errors import InputError, Interrupted, StoreError, did_yo
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.engines import DEEPSPEED, ENGINES
 from phantom_dist.models import Permissions, resolve
+from phantom_dist.scheduling.address import chosen_address
 from phantom_dist.scheduling.executor import Executor, Group, WorkerSettings
 from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
@@ -80,9 +81,9 @@ def run(
     chosen = engine or _began_with(directory) or "auto"
     with _saying_what_is_kept(directory):
         if executor == "ray":
-            _check_ray(_cluster(address))
+            _check_ray(chosen_address(address))
         spec = _spelled_as_there(load(sweep), directory)
-        planned = _with_room(plan(spec, engine=chosen), executor, _cluster(address))
+        planned = _with_room(plan(spec, engine=chosen), executor, chosen_address(address))
         with claim(directory) as leases:
             directory = directory.under(leases.own)
             _same_sweep(planned, directory)
@@ -96,7 +97,7 @@ def run(
             campaign = Campaign(planned, directory, leases, budget, observer)
             campaign.execute(
                 lambda group: _executor(
-                    planned, directory, leases, _cluster(address), executor, group, workers
+                    planned, directory, leases, chosen_address(address), executor, group, workers
                 )
             )
             directory.discard_halves()
@@ -159,10 +160,6 @@ def _spelled_as_there(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
             stored = from_yaml(text, source=f"{directory.store.location}/sweep.yaml")
             return spelled_as(spec, stored)
     return spec
-
-
-def _cluster(address: str | None) -> str:
-    return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def _check_ray(address: str) -> None:

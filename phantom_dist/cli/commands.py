@@ -106,10 +106,12 @@ def run(
 
     On a directory of the same sweep it continues; more values on its axes extend it.
     """
-    from phantom_dist.campaign.run import run as run_sweep
 
-    _watched(
-        lambda view: run_sweep(
+    def work(view: Any) -> dict[str, Any]:
+        _look_at_ray(address, executor)
+        from phantom_dist.campaign.run import run as run_sweep
+
+        return run_sweep(
             spec,
             out,
             address=address,
@@ -120,9 +122,9 @@ def run(
             max_hours=max_hours,
             max_trials=max_trials,
             observer=view,
-        ),
-        as_json,
-    )
+        )
+
+    _watched(work, as_json)
 
 
 @app.command(
@@ -144,10 +146,12 @@ def resume(
 
     Nothing that is stored is run again.
     """
-    from phantom_dist.campaign.run import resume as resume_run
 
-    _watched(
-        lambda view: resume_run(
+    def work(view: Any) -> dict[str, Any]:
+        _look_at_ray(address, executor)
+        from phantom_dist.campaign.run import resume as resume_run
+
+        return resume_run(
             directory,
             address=address,
             executor=executor,
@@ -157,9 +161,9 @@ def resume(
             max_hours=max_hours,
             max_trials=max_trials,
             observer=view,
-        ),
-        as_json,
-    )
+        )
+
+    _watched(work, as_json)
 
 
 @app.command(rich_help_panel=RUNNING, epilog=examples("cancel runs/quickstart"))
@@ -473,6 +477,15 @@ def doctor(as_json: AsJson = False) -> None:
     from phantom_dist.machine import doctor as examine
 
     answer(examine, doctor_text, as_json=as_json)
+
+
+def _look_at_ray(address: str | None, executor: str) -> None:
+    """Say at once where there is none, before torch is loaded: it takes seconds, and makes a folder below TMPDIR."""
+    if executor == "ray":
+        from phantom_dist.scheduling.address import chosen_address
+        from phantom_dist.scheduling.ray_place import check_place
+
+        check_place(chosen_address(address))
 
 
 def _watched(work: Any, as_json: bool) -> None:

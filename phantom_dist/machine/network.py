@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import urllib.request
+from urllib.request import getproxies_environment, proxy_bypass
 from pathlib import Path
 
 from phantom_dist.machine.check import Json, check, warned
@@ -17,7 +17,8 @@ LOOPBACK = ("127.0.0.1", "localhost")
 
 def host_name() -> Json:
     """Whether the host's own name has an address, and soon."""
-    name, found = socket.gethostname(), []
+    name = socket.gethostname()
+    found: list[str | OSError] = []
 
     def look_up() -> None:
         try:
@@ -41,9 +42,9 @@ def host_name() -> Json:
 
 def proxies() -> Json:
     """Whether a proxy would be asked for what is on this machine itself."""
-    set_here = urllib.request.getproxies_environment()
+    set_here = getproxies_environment()
     through = sorted({scheme for scheme in ("http", "https", "all") if scheme in set_here})
-    lost = [host for host in LOOPBACK if not urllib.request.proxy_bypass_environment(host, set_here)]
+    lost = [host for host in LOOPBACK if not proxy_bypass(host)]
     if not through:
         return warned("proxies", True, "none set", "")
     return warned(

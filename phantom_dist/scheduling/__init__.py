@@ -11,7 +11,7 @@
 | `inprocess`, `ray_executor` | tasks in this process, or in long-lived Ray actors |
 | `ray_job`, `job_server` | a command as a Ray job on a cluster; what speaking to its job server can come to |
 | `event_loop` | asynchronous streams for synchronous code |
-| `ray_place` | where Ray puts its files here, and which cluster `auto` means |
+| `address`, `ray_place` | which Ray a run goes to; where Ray puts its files here, and which cluster `auto` means |
 | `ray_group`, `rank` | several actors that train one large model and behave as one worker; what each of them does |
 
 `ray_executor`, `ray_place`, `ray_group`, `ray_job` and `job_server` alone import ray.

@@ -19,6 +19,7 @@ from tests.servers.ray_head import ray_head
 
 pytestmark = pytest.mark.ray
 
+TORCHS = "TORCHINDUCTOR_CACHE_DIR"  # which torch sets for this process, and whose folder it makes as it is imported
 CONTEXT = '{id: c, text: "He spoke openly of his", target: " shame", competitor: " guilt"}'
 SWEEP = f"models: zoo:gpt2-a\ncontexts: [{CONTEXT}]\nlearning_rates: [1e-3]\nsteps: 2\n"
 
@@ -36,7 +37,9 @@ def plain(monkeypatch, tmp_path):
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (folder / "s.yaml").write_text(SWEEP)
     command = [sys.executable, "-m", "phantom_dist", "run", "s.yaml", "--out", "out", "--json", *words]
-    kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_TMPDIR")}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_TMPDIR", TORCHS)
+    }
     return subprocess.run(
         command,
         cwd=folder,
