@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from urllib.request import getproxies_environment, proxy_bypass
 from pathlib import Path
+from urllib.request import getproxies_environment, proxy_bypass
 
 from phantom_dist.machine.check import Json, check, warned
 from phantom_dist.machine.places import why_not_writable
