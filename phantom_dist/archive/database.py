@@ -41,7 +41,14 @@ def database(folder: Path, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect(folder / "work.duckdb", config=settings) as connection:
             yield connection
     except duckdb.Error as error:
-        raise StoreError(f"{what}: {error}") from error
+        raise StoreError(f"{what}: {_said(error)}") from error
+
+
+def _said(error: duckdb.Error) -> str:
+    """One line: DuckDB's first, or, of an error of ours in a stream that it read, what follows the traceback in it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    _, ours, message = lines[-1].partition(f"{StoreError.__module__}.{StoreError.__name__}: ")
+    return message if ours else lines[0]
 
 
 def literal(value: str) -> str:

@@ -42,7 +42,7 @@ from phantom_dist.archive.tables import attach, write_tables
 from phantom_dist.archive.verify import problems_of
 from phantom_dist.core.errors import StoreError
 from phantom_dist.law.file import read_law
-from phantom_dist.spec import SweepSpec, to_yaml
+from phantom_dist.spec import to_yaml
 
 Row = dict[str, Any]
 
@@ -122,7 +122,7 @@ def archive_pack(
         "trials": facts["rows"]["trials"],
         "rows": facts["rows"]["traces"],
         "duplicates": origin["merged"]["duplicates"],
-        "notices": _notices(facts, said.authors, specs),
+        "notices": _notices(facts, said.authors, sources),
     }
 
 
@@ -193,11 +193,16 @@ def _law_bytes(path: str | os.PathLike[str]) -> bytes:
     return Path(path).read_bytes()
 
 
-def _notices(facts: Row, authors: Sequence[str], specs: Sequence[SweepSpec]) -> list[str]:
+def _notices(facts: Row, authors: Sequence[str], sources: Sequence[Source]) -> list[str]:
     """What a person may want to change before others see it."""
     local = sorted({m["model"] for m in facts["models"] if m["model"].startswith(("/", "~"))})
     found = [f"the model reference {model!r} shows where it lay on your machine" for model in local]
-    outside = sorted({name for spec in specs for name in spec.instruments})
+    outside = sorted({name for source in sources for name in source.spec.instruments})
+    renamed = sorted({names for source in sources for names in source.renamed.items()})
+    found += [
+        f"the model {old!r} is called {new!r} here: readers would take {old} for a number, a date or a truth value"
+        for old, new in renamed
+    ]
     if outside:
         found.append(f"columns of other packages' instruments are left out ({', '.join(outside)})")
     if not authors:

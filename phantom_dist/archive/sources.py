@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.spec import SweepSpec
+from phantom_dist.spec import SweepSpec, expand
+from phantom_dist.spec.reference import is_text, spellings
 from phantom_dist.traces import RunDirectory, directory_and_sweep, schema
 from phantom_dist.traces.run_directory import model_of
 
@@ -21,11 +22,34 @@ Place = tuple[int, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A run directory that is packed."""
+    """A run directory that is packed.
+
+    Attributes:
+        spec: its sweep, with models spelled so that every reader takes them for text.
+        renamed: what models are called here, by what the run calls them; empty unless an older version wrote it.
+        problems: likewise of problems, whose names cover the model's.
+    """
 
     location: str
     directory: RunDirectory
     spec: SweepSpec
+    renamed: Mapping[str, str]
+    problems: Mapping[str, str]
+
+    def model_of(self, file: str) -> str:
+        """The model of a file of traces, as the archive calls it."""
+        stored = model_of(file)
+        return self.renamed.get(stored, stored)
+
+    def rows(self, file: str) -> pa.Table:
+        """A file's rows, as the archive calls models and problems."""
+        rows = self.directory.file(file)
+        for column, names in (("model", self.renamed), ("problem", self.problems)):
+            if names and column in rows.column_names:
+                place = rows.column_names.index(column)
+                values = [names.get(value, value) for value in rows[column].to_pylist()]
+                rows = rows.set_column(place, rows.field(place), pa.array(values, pa.string()))
+        return rows
 
 
 def open_sources(directories: Sequence[str | os.PathLike[str]]) -> list[Source]:
@@ -41,13 +65,26 @@ def open_sources(directories: Sequence[str | os.PathLike[str]]) -> list[Source]:
         directory, spec = directory_and_sweep(location)
         if any(directory.store.root == other.directory.store.root for other in sources):
             raise InputError(f"archive pack: {location} is named twice")
-        sources.append(Source(location=location, directory=directory, spec=spec))
+        sources.append(_source(location, directory, spec))
     return sources
+
+
+def _source(location: str, directory: RunDirectory, stored: SweepSpec) -> Source:
+    renamed = {model: spellings(model)[0] for model in stored.models if not is_text(model)}
+    spec = stored.model_copy(update={"models": tuple(renamed.get(m, m) for m in stored.models)})
+    problems = zip(expand(stored), expand(spec), strict=True) if renamed else ()
+    return Source(
+        location=location,
+        directory=directory,
+        spec=spec,
+        renamed=renamed,
+        problems={before.key: after.key for before, after in problems},
+    )
 
 
 def models(sources: Sequence[Source]) -> list[str]:
     """The models that have traces, sorted."""
-    return sorted({model_of(name) for source in sources for name in source.directory.files("traces")})
+    return sorted({source.model_of(name) for source in sources for name in source.directory.files("traces")})
 
 
 def stream(
@@ -77,12 +114,12 @@ def stream(
         for number, source in enumerate(sources):
             for name in source.directory.files(table):
                 place = (number, name.rsplit("/", 1)[-1])
-                if (model is not None and model_of(name) != model) or (
+                if (model is not None and source.model_of(name) != model) or (
                     only is not None and place not in only
                 ):
                     continue
                 # what other packages' instruments measured stays behind
-                rows = source.directory.file(name).select(columns.names)
+                rows = source.rows(name).select(columns.names)
                 for field, value in zip(PLACE, place, strict=True):
                     rows = rows.append_column(field, pa.repeat(pa.scalar(value, field.type), rows.num_rows))
                 yield from rows.to_batches()

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from phantom_dist.campaign.kept import KeptPredictions, asked_of
 from phantom_dist.campaign.suffices import bulk_of
 from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
-from phantom_dist.core.errors import InputError, OutOfMemory
+from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.rows import probe_row, problem_row
@@ -37,6 +38,7 @@ def predict(
     optimizer: str = "sgd",
     steps: int = 8,
     lora: Lora | None = None,
+    out: str | os.PathLike[str] | None = None,
     observer: Any = None,
 ) -> Row:
     """Predict the critical learning rate of every context on a model.
@@ -50,10 +52,15 @@ def predict(
         optimizer: `sgd` or `adamw`.
         steps: T.
         lora: the adapters; None for the defaults.
+        out: a file (local path or object-store URI) that keeps what is predicted; what it holds already is not
+            predicted again.
         observer: told (done, total) after each context.
 
     Raises:
-        InputError: an unknown method or optimizer, T < 1, or a model, law or contexts file that can't be read.
+        InputError: an unknown method or optimizer, T < 1, a model, law or contexts file that can't be read, or a file
+            `out` that holds something else.
+        StoreError: `out` can't be written.
+        Interrupted: as it came; says what was kept.
     """
     _check(method, METHODS, "method")
     _check(optimizer, OPTIMIZERS, "optimizer")
@@ -61,10 +68,8 @@ def predict(
         raise InputError(f"steps: {steps}. Allowed: 1 and more.")
     known = law if isinstance(law, Law) else read_law(law)
     chosen = _contexts(model, contexts)
-    loaded = load(model, device=device_of("auto"))
-    predictions = []
-    for context in chosen:
-        problem = Problem(
+    problems = [
+        Problem(
             model=model,
             context=context,
             method="lora" if method == "lora" else "full",
@@ -72,10 +77,44 @@ def predict(
             optimizer=Optimizer(name="adamw" if optimizer == "adamw" else "sgd"),
             steps=steps,
         )
-        predictions.append(_predict(loaded, problem, known))
-        if observer is not None:
-            observer(len(predictions), len(chosen))
-    return {"predictions": predictions, "lora": {model: _lora(loaded, known, steps)}}
+        for context in chosen
+    ]
+    kept = None if out is None else KeptPredictions(out)
+    try:
+        loaded = load(model, device=device_of("auto"))
+        if kept is not None and problems:
+            kept.belongs_to(asked_of(loaded, problems[0], known))
+        predictions = []
+        for problem in problems:
+            predictions.append(_kept_or_new(kept, loaded, problem, known))
+            if observer is not None:
+                observer(len(predictions), len(problems))
+        said = {model: _lora(loaded, known, steps)}
+        if kept is not None:
+            kept.complete(said)
+    except KeyboardInterrupt:
+        raise Interrupted(_interrupted(kept)) from None
+    finally:
+        if kept is not None:
+            kept.close()
+    return {"predictions": predictions, "lora": said}
+
+
+def _interrupted(kept: KeptPredictions | None) -> str:
+    if kept is None:
+        return "interrupted; no prediction was kept: with `--out FILE` each is, and the same command goes on from there"
+    return (
+        f"interrupted; {len(kept)} predictions are kept in {kept.file}: the same command goes on from there"
+    )
+
+
+def _kept_or_new(kept: KeptPredictions | None, loaded: LoadedModel, problem: Problem, law: Law) -> Row:
+    prediction = None if kept is None else kept.of(problem.context)
+    if prediction is None:
+        prediction = _predict(loaded, problem, law)
+        if kept is not None:
+            kept.add(problem.context, prediction)
+    return prediction
 
 
 def _lora(loaded: LoadedModel, law: Law, steps: int) -> Row:

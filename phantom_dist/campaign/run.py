@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from phantom_dist.campaign.budget import Budget
@@ -19,12 +20,13 @@ from phantom_dist.campaign.course import Campaign, Observer
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.status import status
 from phantom_dist.core import plugins
-from phantom_dist.core.errors import InputError, StoreError, did_you_mean
+from phantom_dist.core.errors import InputError, Interrupted, StoreError, did_you_mean
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.engines import DEEPSPEED, ENGINES
 from phantom_dist.models import Permissions, resolve
+from phantom_dist.scheduling.address import chosen_address
 from phantom_dist.scheduling.executor import Executor, Group, WorkerSettings
-from phantom_dist.spec import extends, from_yaml, to_yaml
+from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.leases import Leases
@@ -69,7 +71,7 @@ def run(
     Raises:
         InputError: the input as a whole is wrong; nothing was run.
         StoreError: results can't be stored; what was stored is kept.
-        KeyboardInterrupt: as it came; the directory can be resumed.
+        Interrupted: as it came; says whether the directory can be resumed.
     """
     _one_of("--executor", executor, EXECUTORS)
     _one_of("--engine", engine, (None, "auto", *ENGINES, DEEPSPEED))
@@ -77,22 +79,28 @@ def run(
     budget = Budget(hours=max_hours, trials=max_trials)
     directory = RunDirectory(Store(out))
     chosen = engine or _began_with(directory) or "auto"
-    planned = _with_room(plan(sweep, engine=chosen), executor, _cluster(address))
-    with claim(directory) as leases:
-        directory = directory.under(leases.own)
-        _same_sweep(planned, directory)
-        planned = planned.packed_as(directory.read_state().get("packing"))
-        directory.forget_cancel()
-        directory.discard_halves()
-        if retry == "failed":
-            directory.discard_failed(FAILURES)
-        directory.write_plan(planned.rows())
-        directory.write_sweep(to_yaml(planned.spec))
-        campaign = Campaign(planned, directory, leases, budget, observer)
-        campaign.execute(
-            lambda group: _executor(planned, directory, leases, _cluster(address), executor, group, workers)
-        )
-        directory.discard_halves()
+    with _saying_what_is_kept(directory):
+        if executor == "ray":
+            _check_ray(chosen_address(address))
+        spec = _spelled_as_there(load(sweep), directory)
+        planned = _with_room(plan(spec, engine=chosen), executor, chosen_address(address))
+        with claim(directory) as leases:
+            directory = directory.under(leases.own)
+            _same_sweep(planned, directory)
+            planned = planned.packed_as(directory.read_state().get("packing"))
+            directory.forget_cancel()
+            directory.discard_halves()
+            if retry == "failed":
+                directory.discard_failed(FAILURES)
+            directory.write_plan(planned.rows())
+            directory.write_sweep(to_yaml(planned.spec))
+            campaign = Campaign(planned, directory, leases, budget, observer)
+            campaign.execute(
+                lambda group: _executor(
+                    planned, directory, leases, chosen_address(address), executor, group, workers
+                )
+            )
+            directory.discard_halves()
     return status(out)
 
 
@@ -121,6 +129,21 @@ def cancel(out: str | os.PathLike[str]) -> Row:
     return now
 
 
+@contextmanager
+def _saying_what_is_kept(directory: RunDirectory) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        stored, location = False, directory.store.location
+        with suppress(StoreError):
+            stored = directory.read_sweep() is not None
+        if not stored:
+            raise Interrupted("interrupted before anything was run; nothing is stored") from None
+        raise Interrupted(
+            f"interrupted; what was stored is kept: continue with `phantom-dist resume {shlex.quote(location)}`"
+        ) from None
+
+
 def _began_with(directory: RunDirectory) -> str | None:
     """The engine of the run that is there; None where there is none, or nothing can be read, which `claim` will say."""
     with suppress(StoreError):
@@ -129,8 +152,20 @@ def _began_with(directory: RunDirectory) -> str | None:
     return None
 
 
-def _cluster(address: str | None) -> str:
-    return address or os.environ.get("RAY_ADDRESS") or "local"
+def _spelled_as_there(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
+    """The sweep with its models called as in the directory; unchanged where none can be read."""
+    with suppress(StoreError):
+        text = directory.read_sweep()
+        if text is not None:
+            stored = from_yaml(text, source=f"{directory.store.location}/sweep.yaml")
+            return spelled_as(spec, stored)
+    return spec
+
+
+def _check_ray(address: str) -> None:
+    from phantom_dist.scheduling.ray_executor import check
+
+    check(address)
 
 
 def _with_room(planned: Plan, executor: str, address: str) -> Plan:

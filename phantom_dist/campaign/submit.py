@@ -9,7 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phantom_dist.core.errors import INTERRUPTED, WRONG_INPUT, ClusterError, InputError, StoreError
+from phantom_dist.core.errors import (
+    INTERRUPTED,
+    WRONG_INPUT,
+    ClusterError,
+    InputError,
+    Interrupted,
+    StoreError,
+)
 from phantom_dist.spec import load, to_yaml
 
 Row = dict[str, Any]
@@ -46,7 +53,7 @@ def submit(
         InputError: the input as a whole is wrong, here or on the cluster.
         StoreError: results can't be stored.
         ClusterError: the job was lost.
-        KeyboardInterrupt: no longer followed, or the run was interrupted over there.
+        Interrupted: no longer followed, or the run was interrupted over there; says which.
     """
     from phantom_dist.scheduling.ray_job import RayJobs
 
@@ -79,19 +86,20 @@ def submit(
     try:
         ended = jobs.follow(job, record)
     except KeyboardInterrupt:
-        show(
-            f"\nno longer followed; the job {job} goes on. The same command follows it again; this one ends it:\n"
-        )
-        show(f"  ray job stop {job} --address {address}\n")
-        raise
+        raise Interrupted(
+            f"no longer followed; the job {job} goes on. The same command follows it again, "
+            f"`ray job stop {job} --address {address}` ends it"
+        ) from None
     answer = _last_object("".join(log))
     if "run" in answer:
         return answer | {"job": job}
-    message = str(answer.get("error", ended.message))
+    message = str(answer.get("error") or (ended.message.strip() or "Ray says nothing more").splitlines()[0])
     if ended.exit_status == WRONG_INPUT:
         raise InputError(message)
     if ended.exit_status == INTERRUPTED:
-        raise KeyboardInterrupt
+        raise Interrupted(
+            "the run was interrupted over there; what it had stored is kept, and the same `submit` goes on from there"
+        )
     if "error" in answer:
         raise StoreError(message)
     raise ClusterError(f"the job {job} ended without a result ({ended.status}): {message}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from phantom_dist.cli import complete
 from phantom_dist.cli.manual import LAW, MACHINE, MANUAL, PUBLISHING, RUNNING, SHOWING, examples
@@ -25,10 +27,22 @@ from phantom_dist.cli.options import (
     Spec,
     Workers,
 )
-from phantom_dist.cli.output import answer
+from phantom_dist.cli.output import answer, interrupted_early
+
+
+class _Commands(TyperGroup):
+    """The commands; one that is interrupted before its work begins says so as the others do."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            interrupted_early(as_json="--json" in sys.argv)
+
 
 app = typer.Typer(
     name="phantom-dist",
+    cls=_Commands,
     help="Sweeps that find the critical learning rate at which a fine-tuned language model learns the right word "
     "over its near-synonym.",
     epilog=MANUAL,
@@ -36,6 +50,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from phantom_dist import __version__
+
+        typer.echo(f"phantom-dist {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command(rich_help_panel=RUNNING, epilog=examples("plan sweeps/quickstart.yaml"))
@@ -75,10 +106,12 @@ def run(
 
     On a directory of the same sweep it continues; more values on its axes extend it.
     """
-    from phantom_dist.campaign.run import run as run_sweep
 
-    _watched(
-        lambda view: run_sweep(
+    def work(view: Any) -> dict[str, Any]:
+        _look_at_ray(address, executor)
+        from phantom_dist.campaign.run import run as run_sweep
+
+        return run_sweep(
             spec,
             out,
             address=address,
@@ -89,9 +122,9 @@ def run(
             max_hours=max_hours,
             max_trials=max_trials,
             observer=view,
-        ),
-        as_json,
-    )
+        )
+
+    _watched(work, as_json)
 
 
 @app.command(
@@ -113,10 +146,12 @@ def resume(
 
     Nothing that is stored is run again.
     """
-    from phantom_dist.campaign.run import resume as resume_run
 
-    _watched(
-        lambda view: resume_run(
+    def work(view: Any) -> dict[str, Any]:
+        _look_at_ray(address, executor)
+        from phantom_dist.campaign.run import resume as resume_run
+
+        return resume_run(
             directory,
             address=address,
             executor=executor,
@@ -126,9 +161,9 @@ def resume(
             max_hours=max_hours,
             max_trials=max_trials,
             observer=view,
-        ),
-        as_json,
-    )
+        )
+
+    _watched(work, as_json)
 
 
 @app.command(rich_help_panel=RUNNING, epilog=examples("cancel runs/quickstart"))
@@ -248,14 +283,19 @@ def fit(
         view = Countdown("paths probed")
         return fit_to(directories or [], out=out, prior=prior, alone=alone, lora=lora or [], observer=view)
 
-    answer(work, fit_text, as_json=as_json)
+    answer(
+        work,
+        fit_text,
+        as_json=as_json,
+        interrupted="interrupted; no law was written, and the paths probed so far are not kept",
+    )
 
 
 @app.command(
     rich_help_panel=LAW,
     epilog=examples(
         "predict --model zoo:gpt2-a --contexts sweeps/contexts/zoo.yaml",
-        "predict --model gguf:smollm2-135m-instruct --method lora --optimizer adamw --steps 32",
+        "predict --model gguf:smollm2-135m-instruct --method lora --optimizer adamw --steps 32 --out rates.json",
     ),
 )
 def predict(
@@ -279,6 +319,10 @@ def predict(
         str, typer.Option(help="sgd or adamw", autocompletion=complete.one_of("sgd", "adamw"))
     ] = "sgd",
     steps: Annotated[int, typer.Option(help="optimizer steps T")] = 8,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="keep predictions in this file, and go on from what it holds"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict critical learning rates, with intervals.
@@ -292,7 +336,7 @@ def predict(
     def work() -> dict[str, Any]:
         view = Countdown("contexts predicted")
         return predict_rates(
-            model, contexts, law=law, method=method, optimizer=optimizer, steps=steps, observer=view
+            model, contexts, law=law, method=method, optimizer=optimizer, steps=steps, out=out, observer=view
         )
 
     answer(work, predict_text, as_json=as_json)
@@ -321,6 +365,7 @@ def report(
         lambda: write_report(directories, out),
         lambda result: f"{result['verdict']}\nreport: {result['file']}",
         as_json=as_json,
+        interrupted="interrupted; no page was written",
     )
 
 
@@ -398,7 +443,7 @@ def archive_pack(
             observer=Phases(),
         )
 
-    answer(work, archive_text, as_json=as_json)
+    answer(work, archive_text, as_json=as_json, interrupted="interrupted; nothing was written")
 
 
 @archive.command("verify", epilog=examples("archive verify quickstart-archive"))
@@ -434,6 +479,15 @@ def doctor(as_json: AsJson = False) -> None:
     answer(examine, doctor_text, as_json=as_json)
 
 
+def _look_at_ray(address: str | None, executor: str) -> None:
+    """Say at once where there is none, before torch is loaded: it takes seconds, and makes a folder below TMPDIR."""
+    if executor == "ray":
+        from phantom_dist.scheduling.address import chosen_address
+        from phantom_dist.scheduling.ray_place import check_place
+
+        check_place(chosen_address(address))
+
+
 def _watched(work: Any, as_json: bool) -> None:
     from phantom_dist.cli.live import LiveView
     from phantom_dist.cli.text import status_text
@@ -452,4 +506,14 @@ def main() -> None:
     try:
         app()
     finally:
-        gc.freeze()  # else Python ends by looking for garbage in all of torch and transformers: 1.2 s of 1.4
+        _end_at_once()
+
+
+def _end_at_once() -> None:
+    """Let Python end without a last look through all of torch and transformers for garbage: 1.2 s of 1.4.
+
+    What is frozen then is never freed. DuckDB, which no command loads beside torch, counts what is left of its own
+    at the end and prints a line for each.
+    """
+    if "torch" in sys.modules and "duckdb" not in sys.modules:
+        gc.freeze()

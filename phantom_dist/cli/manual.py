@@ -19,7 +19,7 @@ Exit status:
   0  done, whatever the trials' outcomes, refusals included
   1  done, but some trials ended in an error; or results can't be stored
   2  the input is wrong: one message says where, and what is allowed
-130  interrupted; what was stored is kept
+130  interrupted; one message says what is kept, and how to go on
 
 With --json stdout is one JSON object; everything else goes to stderr.
 

@@ -21,6 +21,7 @@ from phantom_dist.core.errors import (
     WRONG_INPUT,
     ClusterError,
     InputError,
+    Interrupted,
     StoreError,
 )
 
@@ -31,9 +32,11 @@ def answer(
     *,
     as_json: bool,
     failed: str = "errors",
+    interrupted: str = "interrupted",
 ) -> NoReturn:
     """Do a command's work, print its answer, exit with its status: 1 where the answer's key `failed` holds something.
 
+    `interrupted`: the message where the work doesn't say itself what Ctrl-C has left (`core.errors.Interrupted`).
     While the work is done, whatever a library prints to stdout lands on stderr.
     """
     stdout = _divert_stdout()
@@ -43,15 +46,16 @@ def answer(
         _fail(stdout, str(error), WRONG_INPUT, as_json)
     except (StoreError, ClusterError) as error:
         _fail(stdout, str(error), FAILED, as_json)
-    except KeyboardInterrupt:
-        _fail(
-            stdout,
-            "interrupted; what was stored is kept: continue with `phantom-dist resume DIR`",
-            INTERRUPTED,
-            as_json,
-        )
+    except KeyboardInterrupt as error:
+        message = str(error) if isinstance(error, Interrupted) else interrupted
+        _fail(stdout, message, INTERRUPTED, as_json)
     print(json.dumps(to_json(result)) if as_json else show(result), file=stdout, flush=True)
     sys.exit(FAILED if result.get(failed) else DONE)
+
+
+def interrupted_early(*, as_json: bool) -> NoReturn:
+    """Ctrl-C while a command was still being loaded: nothing was begun."""
+    _fail(sys.stdout, "interrupted before anything was begun", INTERRUPTED, as_json)
 
 
 def _divert_stdout() -> Any:

@@ -6,6 +6,7 @@
 | `Refusal` | one model and context | record the named outcome; the rest of the sweep goes on |
 | `OutOfMemory` | the batch is too large for the worker | run it in halves; a single trial becomes `out_of_memory` |
 | `StoreError` | a full disk, a damaged or foreign file | stop in order; nothing already measured is lost |
+| `Interrupted` | nobody | stop in order; the message says what is kept, and what goes on from there |
 | `ClusterError` | a cluster that lost a job, or is lost itself | stop; what was stored is kept, and the job may go on |
 """
 
@@ -52,6 +53,10 @@ class OutOfMemory(PhantomDistError):
 
 class ClusterError(PhantomDistError):
     """A job was sent to a cluster and can't be followed to its end (exit status 1)."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a request to end, as it came; the message says what is kept and how to go on (exit status 130)."""
 
 
 class StoreError(PhantomDistError):

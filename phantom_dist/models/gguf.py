@@ -75,7 +75,7 @@ def _file(reference: str) -> Path:
 
 def _recorded(reference: str, missing: NotInstalledError) -> ModelMetadata:
     packaged = PACKAGED[reference.removeprefix(PREFIX)]
-    facts = describe_recorded(packaged.hub_name, str(missing))
+    facts = describe_recorded(reference, packaged.hub_name, str(missing))
     if facts is None:
         raise missing
     return replace(facts, reference=reference, title=packaged.title)

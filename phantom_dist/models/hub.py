@@ -35,7 +35,8 @@ from phantom_dist.models.metadata import describe_config, describe_recorded, rec
 from phantom_dist.models.quiet import quiet
 
 T = TypeVar("T")
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+PREFIX = "hub:"
+HUB_NAME = re.compile(rf"({PREFIX})?[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WEIGHTS_AND_TOKENIZER = ["*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt"]
 OTHER_FORMS = ["*/*", "consolidated*"]
 """The same weights once more, for other programs."""
@@ -56,7 +57,7 @@ class Hub(ModelAdapter):
 
     endpoint: str | None = None
     cache_dir: str | None = None
-    form: ClassVar[str] = "ORG/NAME on the Hugging Face hub"
+    form: ClassVar[str] = "ORG/NAME or hub:NAME on the Hugging Face hub"
 
     def claims(self, reference: str) -> bool:
         """True for everything that looks like a hub name."""
@@ -81,16 +82,22 @@ class Hub(ModelAdapter):
         the weights hold apart is found out when they are fetched.
         """
         try:
-            folder = _ask(reference, lambda: self._snapshot(reference, ["config.json", ADAPTER_CONFIG]))
+            folder = _ask(
+                reference, lambda: self._snapshot(_name(reference), ["config.json", ADAPTER_CONFIG])
+            )
             if (folder / ADAPTER_CONFIG).is_file():
-                files = _ask(reference, lambda: HfApi(endpoint=self.endpoint).list_repo_files(reference))
+                files = _ask(
+                    reference, lambda: HfApi(endpoint=self.endpoint).list_repo_files(_name(reference))
+                )
                 refuse_adapter(folder, reference, {ADAPTER_CONFIG, *files})
         except _UnreachableError as error:
-            facts = describe_recorded(reference, f"the Hugging Face hub can't be reached ({error})")
+            facts = describe_recorded(
+                reference, _name(reference), f"the Hugging Face hub can't be reached ({error})"
+            )
             if facts is None:
                 raise InputError(
                     f"model {reference!r}: the Hugging Face hub can't be reached ({error}) and nothing is recorded "
-                    "about it." + did_you_mean(reference, recorded())
+                    "about it." + did_you_mean(_name(reference), recorded())
                 ) from None
             return facts
         config = read_config(folder, reference, permissions)
@@ -107,7 +114,8 @@ class Hub(ModelAdapter):
             )
         )
 
-    def _fetch(self, name: str, permissions: Permissions) -> Path:
+    def _fetch(self, reference: str, permissions: Permissions) -> Path:
+        name = _name(reference)
         patterns = [*WEIGHTS_AND_TOKENIZER, *(["*.py"] if permissions.remote_code else [])]
         folder = self._snapshot(name, patterns)
         if has_safetensors(folder):
@@ -115,7 +123,7 @@ class Hub(ModelAdapter):
         if permissions.pickle:
             return self._snapshot(name, [*patterns, PICKLED])
         files = HfApi(endpoint=self.endpoint).list_repo_files(name)
-        refuse_pickled(name, [f for f in files if fnmatch(f, PICKLED)])
+        refuse_pickled(reference, [f for f in files if fnmatch(f, PICKLED)])
         return folder
 
 
@@ -147,5 +155,9 @@ def _ask(name: str, question: Callable[[], T]) -> T:
         raise _UnreachableError(first_line(error)) from None
 
 
-def _title(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
+def _name(reference: str) -> str:
+    return reference.removeprefix(PREFIX)
+
+
+def _title(reference: str) -> str:
+    return _name(reference).rsplit("/", 1)[-1]

@@ -71,12 +71,12 @@ def recorded() -> dict[str, dict[str, Any]]:
     return models
 
 
-def describe_recorded(name: str, reason: str) -> ModelMetadata | None:
-    """The recorded facts about a hub model, marked unverified with the reason; None if nothing is recorded."""
+def describe_recorded(reference: str, name: str, reason: str) -> ModelMetadata | None:
+    """The recorded facts about a hub model of this name, marked unverified with the reason; None if there are none."""
     facts = recorded().get(name)
     if facts is None:
         return None
     known = {key: value for key, value in facts.items() if key != "config"}
     return ModelMetadata(
-        reference=name, title=name.rsplit("/", 1)[-1], **known, verified=False, reason=reason
+        reference=reference, title=name.rsplit("/", 1)[-1], **known, verified=False, reason=reason
     )

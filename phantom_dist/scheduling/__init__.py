@@ -9,8 +9,10 @@
 | `worker` | what a worker does with a task: load, train, store |
 | `executor` | the interface of executors |
 | `inprocess`, `ray_executor` | tasks in this process, or in long-lived Ray actors |
-| `ray_job` | a command as a Ray job on a cluster |
+| `ray_job`, `job_server` | a command as a Ray job on a cluster; what speaking to its job server can come to |
+| `event_loop` | asynchronous streams for synchronous code |
+| `address`, `ray_place` | which Ray a run goes to; where Ray puts its files here, and which cluster `auto` means |
 | `ray_group`, `rank` | several actors that train one large model and behave as one worker; what each of them does |
 
-`ray_executor`, `ray_group` and `ray_job` alone import ray.
+`ray_executor`, `ray_place`, `ray_group`, `ray_job` and `job_server` alone import ray.
 """

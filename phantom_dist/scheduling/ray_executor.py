@@ -9,10 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,10 +22,8 @@ from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.ray_group import RankLost, RayGroup, node_is_alive
+from phantom_dist.scheduling.ray_place import check_place, not_joined, not_started
 from phantom_dist.scheduling.worker import Worker
-
-CONNECT_TIMEOUT_S = 10.0
-"""How long a cluster's head may take to answer a connection."""
 
 FIRST_WORKER_S = 900.0
 """How long a cluster may have no room for a single worker: a cloud takes minutes to start a machine."""
@@ -220,6 +216,16 @@ class RayExecutor(Executor):
         self._starting[actor.node.remote()] = worker
 
 
+def check(address: str) -> None:
+    """Look whether Ray can be started or joined there, before anything is written that would be of no use then.
+
+    Raises:
+        InputError: it can't.
+    """
+    if not ray.is_initialized():
+        check_place(address)
+
+
 def cluster_resources(address: str) -> dict[str, float]:
     """What a running cluster offers, by Ray's names (CPU, GPU, memory in bytes, …).
 
@@ -251,42 +257,19 @@ def _connect(address: str) -> bool:
     on_terminate = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}
+    found = check_place(address)
     try:
         if address == "local":
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
-            _check_reachable(address)
-            ray.init(address=address, **quiet)
+            ray.init(address=found, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"--address {address}: no Ray cluster could be joined there ({first_line}). Allowed: `local` starts one on "
-            f"this machine, `auto` joins the one that runs here, ray://HOST:10001 or HOST:6379 another."
-        ) from None
+        raise (not_started(error) if address == "local" else not_joined(address, error)) from None
     finally:
         # ray.init takes SIGTERM for itself and would end the process without a word to the run.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_terminate)
     return True
-
-
-def _check_reachable(address: str) -> None:
-    """Raise OSError at once where nobody listens; ray.init itself would go on trying for minutes."""
-    if address == "auto":
-        named = os.environ.get("RAY_ADDRESS", "auto")
-        address = _cluster_of_this_machine() if named in ("auto", "local", "") else named
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        raise ValueError("the address has no port")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
-
-
-def _cluster_of_this_machine() -> str:
-    """The address that `ray start` leaves for later commands on its machine."""
-    try:
-        return Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
-    except FileNotFoundError:
-        raise ConnectionError("no cluster runs on this machine") from None
 
 
 def _room(resources: dict[str, float], threads: int, gpus: int) -> int:

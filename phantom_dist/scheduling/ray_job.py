@@ -1,16 +1,16 @@
 """A command as a Ray job: sent to a cluster's head, its log followed until it ends.
 
 The job's name follows from what is run, so whoever sends the same again while it runs follows the job that is there.
-The head's job server is spoken to over HTTP; this file and `ray_executor` are the only ones that import ray.
+The head's job server is spoken to over HTTP; `job_server` says what is a broken connection and what is an error.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +18,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
-from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from phantom_dist.core.errors import ClusterError, InputError
+from phantom_dist.scheduling.event_loop import event_loop, items
+from phantom_dist.scheduling.job_server import BrokenConnection, check_server, speaking_to
 
 PATIENCE_S = 300.0
 """How long a head that doesn't answer is asked again, before the job is left to itself."""
-
-BROKEN = (aiohttp.ClientError, OSError, RuntimeError)
-"""What a connection that breaks looks like: of the log's stream, of a request, or as Ray puts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +56,14 @@ class RayJobs:
                 f"--address {address}: `submit` speaks to the job server of a cluster's head. "
                 f"Allowed: http://HOST:8265 or https://HOST."
             )
+        headers = _token_header()
         try:
-            with _only(address):
-                self._client = JobSubmissionClient(address, headers=_token_header())
-        except AuthenticationError:
+            check_server(address, headers)
+            with _only(address), speaking_to(address):
+                self._client = JobSubmissionClient(address, headers=headers)
+        except BrokenConnection as error:
             raise InputError(
-                f"--address {address}: the cluster asks for its token and was not given the right one. Put it into "
-                f"RAY_AUTH_TOKEN or ~/.ray/auth_token (on the cluster's head: `ray get-auth-token`)."
-            ) from None
-        except BROKEN as error:
-            first_line = (str(error) or type(error).__name__).splitlines()[0]
-            raise InputError(
-                f"--address {address}: no job server of a Ray cluster answers there ({first_line}). Is the cluster up, "
+                f"--address {address}: no job server of a Ray cluster answers there ({error}). Is the cluster up, "
                 f"and the tunnel to it open?"
             ) from None
 
@@ -92,10 +85,11 @@ class RayJobs:
             with TemporaryDirectory() as folder:
                 for file, text in files.items():
                     Path(folder, file).write_text(text, encoding="utf-8")
-                self._client.submit_job(
-                    entrypoint=shlex.join(words), submission_id=fresh, runtime_env={"working_dir": folder}
-                )
-        except BROKEN as error:
+                with speaking_to(self._address):
+                    self._client.submit_job(
+                        entrypoint=shlex.join(words), submission_id=fresh, runtime_env={"working_dir": folder}
+                    )
+        except BrokenConnection as error:
             raise ClusterError(f"{self._address} doesn't take the job {name}: {error}") from None
         return fresh, True
 
@@ -103,39 +97,63 @@ class RayJobs:
         """Show a job's log as it grows, each character once, until the job has ended.
 
         Raises:
-            ClusterError: the head has not answered for `PATIENCE_S`; the job may go on.
+            ClusterError: the head has not answered for `PATIENCE_S`, and the job may go on; or it knows no such job.
         """
         seen, answered = 0, time.monotonic()
+        with event_loop() as loop:
+            while True:
+                try:
+                    position = 0  # each stream begins with the log's beginning
+                    for text in self._log(loop, job):
+                        answered = time.monotonic()
+                        position += len(text)
+                        if position > seen:
+                            show(text[seen - position :])
+                            seen = position
+                    details = self._details(job)
+                    answered = time.monotonic()
+                    if details.status.is_terminal():
+                        return Ended(str(details.status), details.driver_exit_code, details.message or "")
+                except BrokenConnection as error:
+                    self._check_known(job)
+                    if time.monotonic() - answered > PATIENCE_S:
+                        raise ClusterError(
+                            f"{self._address} no longer answers ({error}). If the cluster is alive, so is the job "
+                            f"{job}: the same `submit` follows it again."
+                        ) from None
+                time.sleep(1.0)
 
-        async def read() -> None:
-            nonlocal seen, answered
-            position = 0  # each stream begins with the log's beginning
-            async for text in self._client.tail_job_logs(job):
-                answered = time.monotonic()
-                position += len(text)
-                if position > seen:
-                    show(text[seen - position :])
-                    seen = position
-
+    def _log(self, loop: AbstractEventLoop, job: str) -> Iterator[str]:
+        """The pieces of the log from its beginning, until the server ends the stream."""
+        pieces = items(loop, self._client.tail_job_logs(job))
         while True:
-            try:
-                asyncio.run(read())
-                details = self._client.get_job_info(job)
-                answered = time.monotonic()
-                if details.status.is_terminal():
-                    return Ended(str(details.status), details.driver_exit_code, details.message or "")
-            except BROKEN as error:
-                if time.monotonic() - answered > PATIENCE_S:
-                    raise ClusterError(
-                        f"{self._address} no longer answers ({error}). If the cluster is alive, so is the job {job}: "
-                        f"the same `submit` follows it again."
-                    ) from None
-            time.sleep(1.0)
+            with speaking_to(self._address):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def _details(self, job: str) -> Any:
+        with speaking_to(self._address):
+            return self._client.get_job_info(job)
+
+    def _check_known(self, job: str) -> None:
+        """Raise ClusterError where the head answers and knows no such job; it was started anew."""
+        try:
+            self._details(job)
+        except BrokenConnection as error:
+            if error.forgotten:
+                raise ClusterError(
+                    f"{self._address} knows no job {job}: the cluster's head has been started anew since. What the run "
+                    f"had stored is kept; the same `submit` goes on from there."
+                ) from None
 
     def _look_up(self, name: str) -> tuple[str | None, str]:
         """The job of that name that has not ended, and the next id that is free."""
         ids: dict[str, bool] = {}
-        for details in self._client.list_jobs():
+        with speaking_to(self._address):
+            jobs = self._client.list_jobs()
+        for details in jobs:
             if details.submission_id and details.submission_id.partition(".")[0] == name:
                 ids[details.submission_id] = details.status.is_terminal()
         running = next((job for job, ended in ids.items() if not ended), None)

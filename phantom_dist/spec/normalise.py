@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from phantom_dist.spec.expand import expand, learning_rates_of, training
 from phantom_dist.spec.rates import Critical
+from phantom_dist.spec.reference import spellings
 from phantom_dist.spec.sweep import SweepSpec
 
 
@@ -51,6 +52,15 @@ def extends(old: SweepSpec, new: SweepSpec) -> list[str]:
         # full fine-tuning takes the first seed, so putting another before it is no extension
         differences.append(f"seeds: the directory begins with {old.seeds[0]}, the sweep with {new.seeds[0]}")
     return differences
+
+
+def spelled_as(spec: SweepSpec, stored: SweepSpec) -> SweepSpec:
+    """The sweep with its models called as a stored one calls them.
+
+    A run of an older version may call a model `007` and knows its rows by that name; a sweep says `./007` by now.
+    """
+    there = {spelling: model for model in stored.models for spelling in spellings(model)}
+    return spec.model_copy(update={"models": tuple(there.get(model, model) for model in spec.models)})
 
 
 def _axes(spec: SweepSpec) -> dict[str, list[str]]:

@@ -23,6 +23,7 @@ from phantom_dist.spec.axis import Strict, as_axis, as_tuple, unique, wrong
 from phantom_dist.spec.methods import MethodAxis, MethodEntry
 from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry
 from phantom_dist.spec.rates import RateAxis
+from phantom_dist.spec.reference import all_as_text
 from phantom_dist.spec.schedules import ScheduleAxis, ScheduleEntry
 from phantom_dist.spec.yaml_lines import parse
 
@@ -31,10 +32,22 @@ _INT32 = 2**31 - 1
 MIN_RANKS, MAX_RANKS = 2, 1024
 
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=100)]
+
+
+def _is_stored(info: ValidationInfo) -> bool:
+    return (info.context or {}).get("folder", ".") is None
+
+
+def _spelled(references: Sequence[str], info: ValidationInfo) -> Sequence[str]:
+    """A stored sweep keeps the spelling under which its rows are found."""
+    return references if _is_stored(info) else all_as_text(references)
+
+
 ModelAxis: TypeAlias = Annotated[
     tuple[Annotated[str, StringConstraints(min_length=1, pattern=r"^\S(.*\S)?$")], ...],
     Field(min_length=1),
     BeforeValidator(as_axis),
+    AfterValidator(_spelled),
     AfterValidator(unique),
 ]
 StepsAxis: TypeAlias = Annotated[
@@ -86,10 +99,9 @@ def _inline(value: Any, info: ValidationInfo) -> Any:
     """Replace the path of a contexts file, relative to the sweep file, by what the file holds."""
     if not isinstance(value, str):
         return as_tuple(value)
-    folder = (info.context or {}).get("folder", ".")
-    if folder is None:
+    if _is_stored(info):
         raise ValueError("a stored sweep holds its contexts and names no file")
-    path = Path(folder) / value
+    path = Path((info.context or {}).get("folder", ".")) / value
     if not path.is_file():
         raise ValueError(f"there is no contexts file {str(path)!r}; the path is relative to the sweep file")
     return load_contexts(path)
@@ -153,8 +165,9 @@ class SweepSpec(Strict):
 
     name: Name = Field(default="sweep", description="short name; the file's name where it is left out")
     models: ModelAxis = Field(
-        description="hub names, local folders (./my-model), GGUF files (gguf:path.gguf), packaged models"
-        " (gguf:smollm2-135m-instruct), built-in models (zoo:gpt2-a), adapters merged into their base (peft:./adapter)"
+        description="hub names (also hub:NAME), local folders (./my-model), GGUF files (gguf:path.gguf), packaged"
+        " models (gguf:smollm2-135m-instruct), built-in models (zoo:gpt2-a), adapters merged into their base"
+        " (peft:./adapter)"
     )
     contexts: ContextAxis = Field(
         description="the path of a contexts file, relative to this one, or the contexts"

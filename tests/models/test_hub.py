@@ -19,6 +19,7 @@ from phantom_dist.models.adapter import ModelFolder, Permissions
 from phantom_dist.models.hub import Hub
 from phantom_dist.models.identity import weights_digest
 from phantom_dist.models.metadata import recorded
+from phantom_dist.models.registry import adapter_for
 
 from . import tiny
 
@@ -190,6 +191,20 @@ def test_an_unknown_model_is_an_error_without_the_hub(tmp_path: Path) -> None:
         InputError, match=r"not on this machine and the Hugging Face hub can't be reached \(.*hf download"
     ):
         hub.resolve("EleutherAI/pythia-160m", NOTHING_ALLOWED)
+
+
+def test_the_prefix_says_that_a_name_is_the_hubs(hub: Hub, tmp_path: Path) -> None:
+    """Names that readers of tables would take for a number are spelled so (`spec.reference`)."""
+    assert isinstance(adapter_for("hub:007"), Hub)
+    folder = hub.resolve("hub:tiny/gpt2", NOTHING_ALLOWED)
+    assert (folder.reference, folder.title) == ("hub:tiny/gpt2", "gpt2")
+    assert folder.path == hub.resolve("tiny/gpt2", NOTHING_ALLOWED).path
+    assert hub.describe("hub:tiny/gpt2", NOTHING_ALLOWED).title == "gpt2"
+    with pytest.raises(InputError, match="model 'hub:tiny/pickled' holds only pickled weights"):
+        hub.resolve("hub:tiny/pickled", NOTHING_ALLOWED)
+    offline = Hub(endpoint=NOBODY, cache_dir=str(tmp_path / "none"))
+    known = offline.describe("hub:EleutherAI/pythia-160m", NOTHING_ALLOWED)
+    assert (known.reference, known.verified) == ("hub:EleutherAI/pythia-160m", False)
 
 
 def test_an_existing_folder_goes_before_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

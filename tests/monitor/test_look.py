@@ -110,7 +110,6 @@ def test_models_that_cannot_be_read_are_said_and_left():
     assert "sharded" in Monitor(model, tokenizer).stopped
 
 
-
 LONG = {
     "longrope": {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "original_max_position_embeddings": 10},
     "dynamic": {},

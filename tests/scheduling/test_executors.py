@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 import torch
+from ray._private import services
 from ray.exceptions import ActorUnschedulableError, ObjectLostError, OwnerDiedError, RuntimeEnvSetupError
 
 from phantom_dist.core.errors import InputError
@@ -73,7 +74,10 @@ class TestRay(ExecutorConformance):
 @pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:9"])
 def test_no_cluster_at_the_address_is_one_clear_message(address, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # whatever cluster runs here, it left no trace there
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # whatever cluster runs here, it left no trace there,
+    monkeypatch.setattr(
+        services, "_find_address_from_flag", lambda flag: set()
+    )  # and its processes aren't seen
     from phantom_dist.scheduling.executor import WorkerSettings
 
     with pytest.raises(

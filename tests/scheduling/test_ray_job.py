@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import phantom_dist
 from phantom_dist.core.errors import ClusterError, InputError
 from phantom_dist.scheduling import ray_job
 from phantom_dist.scheduling.ray_job import RayJobs
@@ -126,6 +133,120 @@ def test_the_same_run_sent_twice_is_one_job_and_a_lost_connection_is_taken_up(
     assert lines == ["first", "last"], "no line is lost, none comes twice"
     assert (ended.status, ended.exit_status) == ("FAILED", 3)
     assert jobs.start("waits", ["true"], {})[0] == "waits.2", "the id of a job that has ended is used up"
+
+
+@pytest.mark.slow
+def test_a_job_is_followed_inside_a_running_loop_as_outside(head, token, sweep, tmp_path):
+    """As in a notebook or a web server."""
+
+    async def cell() -> dict[str, Any]:
+        shown: list[str] = []
+        done = phantom_dist.submit(sweep, tmp_path / "out", address=head.dashboard, show=shown.append)
+        assert "sent: " in "".join(shown), "the job's log was followed"
+        await asyncio.sleep(0)  # the caller's own loop goes on
+        return done
+
+    threads = threading.active_count()
+    result = asyncio.run(cell())
+    assert (result["state"], result["trials"]["done"]) == ("complete", 2)
+    assert threading.active_count() <= threads
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_following_and_not_the_job(head, token, tmp_path):
+    jobs, mark = RayJobs(head.dashboard), tmp_path / "mark"
+    job, _ = jobs.start("goes-on", ["sh", "-c", f"echo on; while [ ! -e {mark} ]; do sleep 0.2; done"], {})
+    threads = threading.active_count()
+
+    def interrupt(text: str) -> None:
+        if "on" in text.splitlines():
+            threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        jobs.follow(job, interrupt)
+    assert threading.active_count() <= threads
+    mark.touch()
+    assert jobs.follow(job, print).status == "SUCCEEDED"
+
+
+ERRORS = [
+    ValueError("a number of ours"),
+    TypeError("an argument of ours"),
+    RuntimeError("asyncio.run() cannot be called from a running event loop"),
+    OSError(28, "No space left on device"),
+    BrokenPipeError("nobody reads what is shown"),
+]
+
+
+@pytest.mark.slow
+def test_an_error_of_ours_is_no_broken_connection(head, token, monkeypatch):
+    """Asking again would not mend it; it comes at once and as it is, from the log's stream or from who is shown it."""
+    jobs = RayJobs(head.dashboard)
+    job, _ = jobs.start("speaks", ["sh", "-c", "echo something"], {})
+    jobs.follow(job, print)
+
+    def raised(show) -> BaseException:
+        with pytest.raises(Exception) as found:  # noqa: PT011
+            jobs.follow(job, show)
+        return found.value
+
+    for error in ERRORS:
+
+        def fails(text: str, error: Exception = error) -> None:
+            raise error
+
+        async def breaks(name: str, error: Exception = error) -> AsyncIterator[str]:
+            yield "something"
+            raise error
+
+        assert raised(fails) is error
+        if not isinstance(error, ConnectionError):  # of the stream it would be one
+            with monkeypatch.context() as patched:
+                patched.setattr(jobs._client, "tail_job_logs", breaks)
+                assert raised(lambda text: None) is error
+
+
+@pytest.mark.slow
+def test_a_job_that_the_head_has_forgotten_is_not_waited_for(head, token):
+    with pytest.raises(
+        ClusterError, match=r"knows no job no-such-job: .* the same `submit` goes on from there"
+    ):
+        RayJobs(head.dashboard).follow("no-such-job", print)
+
+
+@pytest.mark.slow
+def test_a_token_that_no_longer_opens_is_said(head, token, monkeypatch):
+    jobs = RayJobs(head.dashboard)
+    job, _ = jobs.start("speaks-again", ["true"], {})
+    monkeypatch.setattr(jobs._client, "_headers", {"Authorization": "Bearer " + "wrong" * 8})
+    with pytest.raises(InputError, match="the cluster asks for its token"):
+        jobs.follow(job, print)
+
+
+class _Other(BaseHTTPRequestHandler):
+    """Some other server, which answers everything with JSON."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'["hello"]')
+
+    def log_message(self, *words):
+        pass
+
+
+def test_another_server_is_no_job_server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Other) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(
+                InputError, match=r"no job server .* \(what answers there is something else\)"
+            ):
+                RayJobs(f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.slow

@@ -33,7 +33,12 @@ class Head:
 
 @contextmanager
 def ray_head(
-    more: Mapping[str, str] | None = None, *, host: str = "127.0.0.1", mode: str = "token", cpus: int = 1
+    more: Mapping[str, str] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    mode: str = "token",
+    cpus: int = 1,
+    own_tmpdir: bool = False,
 ) -> Iterator[Head]:
     """Start a head, end it and nothing else.
 
@@ -42,6 +47,7 @@ def ray_head(
         host: the address that the dashboard listens on.
         mode: Ray's RAY_AUTH_MODE.
         cpus: CPUs that it offers.
+        own_tmpdir: where its files lie is said by TMPDIR, and not by an option.
     """
     port, dashboard, client, agent = free_ports(4)
     token = secrets.token_hex(32)
@@ -71,8 +77,8 @@ def ray_head(
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         log = stack.enter_context(Path(folder, "start.log").open("w+"))
         process = subprocess.Popen(
-            [*command, f"--temp-dir={folder}"],
-            env=environment,
+            command if own_tmpdir else [*command, f"--temp-dir={folder}"],
+            env=environment | ({"TMPDIR": folder} if own_tmpdir else {}),
             stdout=log,
             stderr=log,
             start_new_session=True,

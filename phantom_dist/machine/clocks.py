@@ -1,0 +1,61 @@
+"""Clocks: heartbeats and leases compare the clocks of hosts; signatures and certificates are refused by wrong ones."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+import time
+from pathlib import Path
+
+from phantom_dist.machine.check import Json, warned
+from phantom_dist.machine.places import existing
+
+MOST_SKEW_S = 5.0
+WATCHED_S = 0.2
+MOST_JUMP_S = 0.05
+DAY_S = 86400.0
+
+REMEDY = (
+    "a live run may be taken for dead, and object stores refuse requests: keep the clock right (chrony, ntpd)"
+)
+
+
+def clocks() -> list[Json]:
+    """This machine's clock by itself, and beside those of the file systems that runs and models are kept on."""
+    from phantom_dist.models.cache import cache_folder
+
+    return [clock(), *(file_clock(place) for place in dict.fromkeys((Path.cwd(), existing(cache_folder()))))]
+
+
+def clock() -> Json:
+    """Whether the clock goes on evenly and is not before the package was installed."""
+    wall, steady = time.time(), time.monotonic()
+    time.sleep(WATCHED_S)
+    jump = (time.time() - wall) - (time.monotonic() - steady)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    if abs(jump) > MOST_JUMP_S:
+        return warned("clock", False, f"{now}, has jumped by {jump:+.2f} s while it was watched", REMEDY)
+    behind = Path(__file__).stat().st_mtime - time.time()
+    if behind > DAY_S:
+        return warned(
+            "clock", False, f"{now}, {behind / DAY_S:.0f} days before this package's own files", REMEDY
+        )
+    return warned("clock", True, now, "")
+
+
+def file_clock(folder: Path) -> Json:
+    """How far the clock that stamps files in a folder is from this machine's; a network's is its server's."""
+    name = f"clock of files in {folder}"
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            before = time.time()
+            file.write(b"x")
+            file.flush()
+            stamped = Path(file.name).stat().st_mtime
+            after = time.time()
+    except OSError as error:
+        return warned(
+            name, False, f"unknown: {error.strerror or error}", "runs need a folder that can be written"
+        )
+    skew = max(before - stamped, stamped - after, 0.0)
+    return warned(name, skew <= MOST_SKEW_S, f"{skew:.1f} s from this machine's", REMEDY)

