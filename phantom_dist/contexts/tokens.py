@@ -7,6 +7,7 @@ competitor. README.md of this folder lists what is refused.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 
 from phantom_dist.contexts.reading import Read, Reader, Tokenizer, Unreadable
@@ -70,7 +71,7 @@ def token_text(tokenizer: Tokenizer, before: Sequence[int], token: int) -> str:
 def rival_test(tokenizer: Tokenizer, context: Context, *, rows: int | None = None) -> Callable[[int], bool]:
     """Whether a token may stand as an `auto` competitor beside the target.
 
-    It is a word of two letters or more, begins with a space if the target does, is not the target in another case,
+    It is a word (`is_word`), begins with a space if the target does, is not the target in another case,
     and extends the prompt as one token.
 
     Raises:
@@ -85,8 +86,7 @@ def rival_test(tokenizer: Tokenizer, context: Context, *, rows: int | None = Non
         text = reader.text_of(prompt.ids, token)
         word = text.strip()
         return (
-            len(word) >= 2
-            and word.isalpha()
+            is_word(word)
             and text[0].isspace() == beside[:1].isspace()
             and word.casefold() not in same
             and reader.has_row(token)
@@ -94,6 +94,18 @@ def rival_test(tokenizer: Tokenizer, context: Context, *, rows: int | None = Non
         )
 
     return admits
+
+
+def is_word(text: str) -> bool:
+    """Whether a text is a word: letters with their marks (Unicode's L and M), in any script.
+
+    A single letter is one where the script has no capitals: a Chinese character, but no Latin letter.
+    """
+    kinds = [unicodedata.category(letter) for letter in text]
+    if not all(kind[0] in "LM" for kind in kinds):
+        return False
+    letters = [kind for kind in kinds if kind[0] == "L"]
+    return len(letters) >= 2 or letters == ["Lo"]
 
 
 def _prompt_and_target(reader: Reader, context: Context) -> tuple[Read, int]:

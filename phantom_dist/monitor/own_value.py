@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.errors import InputError
+from phantom_dist.models.forward_state import memoryless
 from phantom_dist.monitor.peft_method import method_of
 
 EXACT, ROUNDED = 1e-4, 0.1
@@ -50,7 +51,8 @@ def check_own_value(model: Any, prompts: Sequence[tuple[int, ...]], logits_kV: T
 
 def _alone(model: Any, prompt: tuple[int, ...]) -> tuple[Tensor, float]:
     device = next(model.parameters()).device
-    logits: Tensor = model(input_ids=torch.tensor([prompt], device=device), use_cache=False).logits[0, -1]
+    with memoryless(model):
+        logits: Tensor = model(input_ids=torch.tensor([prompt], device=device), use_cache=False).logits[0, -1]
     parameters = {parameter.dtype for parameter in model.parameters()}
     rounded = device.type == "cuda" and torch.get_float32_matmul_precision() != "highest"
     rounded = rounded or torch.is_autocast_enabled(device.type)

@@ -98,8 +98,8 @@ def choose(
     rows = _rows(model)
     for context in contexts:
         with _left_out(context, refused):
-            prompts[context.id] = prompt_and_target(tokenizer, context)
-            _check_ids(rows, context, [*prompts[context.id][0], prompts[context.id][1]])
+            # An id beyond the matrix must not reach the model: on a GPU it would end the whole process.
+            prompts[context.id] = prompt_and_target(tokenizer, context, rows=rows)
             _check_length(model, prompts[context.id][0])
     readable = [context for context in contexts if context.id not in refused]
     if not readable:
@@ -131,12 +131,13 @@ def _pair(
     centred_V: Tensor,
     thresholds: Thresholds,
 ) -> Tokens:
-    floor = synonym_floor(row_rms(centred_V, target), thresholds)
+    floor, rows = synonym_floor(row_rms(centred_V, target), thresholds), len(logits_V)
     rival = None
     if context.competitor == AUTO:
-        rival = choose_competitor(logits_V, centred_V, floor, target, rival_test(tokenizer, context))
-    pair = tokenise(tokenizer, context, rival)
-    _check_ids(len(logits_V), context, [pair.competitor])
+        rival = choose_competitor(
+            logits_V, centred_V, floor, target, rival_test(tokenizer, context, rows=rows)
+        )
+    pair = tokenise(tokenizer, context, rival, rows=rows)
     check_pair(
         gap_0=float(logits_V[pair.target] - logits_V[pair.competitor]),
         centred_overlap=float(centred_V[pair.competitor]),
@@ -164,17 +165,6 @@ def _rows(model: Any) -> int:
     weight = getattr(embedding, "weight", None)
     rows = effective_matrix(readout_module(model)).shape[0]
     return int(rows if weight is None or not weight.ndim else min(rows, weight.shape[0]))
-
-
-def _check_ids(rows: int, context: Context, ids: Sequence[int]) -> None:
-    """An id beyond the matrix must not reach the model: on a GPU it would end the whole process."""
-    beyond = [token for token in ids if not 0 <= token < rows]
-    if beyond:
-        raise Refusal(
-            Outcome.REFUSED_TOKENS,
-            f"context {context.id!r}: the tokenizer gives the id {beyond[0]}, and the model's matrix has {rows} rows "
-            "(resize_token_embeddings adds them)",
-        )
 
 
 def _check_length(model: Any, prompt: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phantom_dist.contexts import prompt_and_target, rival_test, tokenise
+from phantom_dist.contexts.tokens import is_word
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context
@@ -130,3 +131,25 @@ def test_what_is_accepted_extends_the_prompt_by_one_token(
     tokens = tokenise(TOKENIZER, context(target, competitor, whole))
     assert list(tokens.prompt) == prompt
     assert [tokens.target, tokens.competitor] == [ids[-1] for ids in extended]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("glad", True),
+        ("déjà", True),
+        ("ярость", True),
+        ("गुस्सा", True),  # vowel signs are marks
+        ("غَضَب", True),  # vocalised
+        ("怒", True),
+        ("a", False),
+        ("я", False),
+        ("́", False),  # a mark alone
+        ("gl4d", False),
+        ("##ly", False),
+        ("can't", False),
+        ("", False),
+    ],
+)
+def test_a_word_is_letters_of_any_script_with_their_marks(text, expected):
+    assert is_word(text) is expected
