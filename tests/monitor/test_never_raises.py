@@ -160,12 +160,12 @@ def test_steps_that_are_none(ready, step):
 
 def test_ids_beyond_the_matrix_leave_out_their_contexts_alone(ready, caplog):
     model, tokenizer = ready[0], copy.deepcopy(ready[1])
-    tokenizer.add_tokens([" fury", "Once"])
+    tokenizer.add_tokens([" fury"])
     (rage,) = loop.contexts("rage")
     bad = [
         rage.model_copy(update={"id": "target", "target": " fury"}),
         rage.model_copy(update={"id": "competitor", "competitor": " fury"}),
-        rage.model_copy(update={"id": "prompt", "text": "Once " + rage.text}),
+        rage.model_copy(update={"id": "prompt", "text": rage.text + " fury"}),
     ]
     monitor = Monitor(model, tokenizer, [rage, *bad], settings=EVERY_STEP)
     monitor.step(1)
