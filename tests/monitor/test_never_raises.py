@@ -174,7 +174,7 @@ def test_ids_beyond_the_matrix_leave_out_their_contexts_alone(ready, caplog):
     assert monitor.pacing.looks == 2
     rows = model.lm_head.weight.shape[0]
     for name in ("target", "competitor", "prompt"):
-        assert f"{rows} rows" in monitor.refused[name]
+        assert f"no row: it has {rows}" in monitor.refused[name]
 
 
 def test_a_tokenizer_that_fails_at_one_text_leaves_out_that_one(ready):
