@@ -139,17 +139,11 @@ def test_a_place_that_can_hold_no_file_is_said_before_anything_is_predicted(prob
 @pytest.mark.parametrize("send", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_file_that_the_same_command_finishes(send, tmp_path):
     file = tmp_path / "rates.json"
-    words = [
-        "predict",
-        "--model",
-        MODEL,
-        "--contexts",
-        "sweeps/contexts/zoo.yaml",
-        "--out",
-        str(file),
-        "--json",
-    ]
-    command = [sys.executable, "-m", "phantom_dist", *words, "--method", "lora"]
+    many = [c.model_dump() | {"id": f"{c.id}-{copy}"} for copy in range(24) for c in CONTEXTS]
+    (tmp_path / "many.yaml").write_text(json.dumps(many))  # JSON is YAML; ten seconds or more of work
+    model = ["--model", MODEL, "--contexts", str(tmp_path / "many.yaml"), "--method", "lora"]
+    slow = ["--optimizer", "adamw", "--steps", "128", "--out", str(file), "--json"]
+    command = [sys.executable, "-m", "phantom_dist", "predict", *model, *slow]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -166,7 +160,7 @@ def test_a_signal_leaves_a_file_that_the_same_command_finishes(send, tmp_path):
     assert "resume" not in errors
     assert json.loads(said)["error"].endswith(f"kept in {file}: the same command goes on from there")
     before = json.loads(file.read_text())["predictions"]
-    assert 0 < len(before) < 13
+    assert 0 < len(before) < len(many)
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(again.stdout)["predictions"][: len(before)] == before
-    assert len(json.loads(again.stdout)["predictions"]) == 13
+    assert len(json.loads(again.stdout)["predictions"]) == len(many)

@@ -27,7 +27,7 @@ def test_recorded_facts_are_those_of_the_recorded_configuration(name: str) -> No
     settings = dict(recorded()[name]["config"])
     config = CONFIG_MAPPING[settings.pop("model_type")](**settings)
     built = describe_config(config, name, name.rsplit("/", 1)[-1])
-    said = describe_recorded(name, "unreachable")
+    said = describe_recorded(name, name, "unreachable")
     assert said is not None
     assert {**_facts(said), "verified": True, "reason": None} == _facts(built)
 
@@ -38,7 +38,7 @@ def test_recorded_parameters_are_the_published_ones(name: str) -> None:
 
 
 def test_nothing_is_made_up_about_an_unknown_model() -> None:
-    assert describe_recorded("nobody/nothing", "unreachable") is None
+    assert describe_recorded("nobody/nothing", "nobody/nothing", "unreachable") is None
 
 
 def _facts(metadata: object) -> dict[str, object]:

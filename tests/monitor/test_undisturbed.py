@@ -19,7 +19,10 @@ from .guests import GUESTS
 EVERY_STEP = MonitorSettings(every=1, budget=1.0)
 EAGER = MonitorSettings(every=1, budget=1.0, fewest_looks=3, judged_from=0.0, streak=1, loss_fall=0.0)
 WATCHED = loop.contexts("guilt", "rage", "clever")
-LONG = WATCHED[0].model_copy(update={"id": "long", "text": "After the unfair tax, " * 8 + WATCHED[0].text})
+_AFTER, _REST = WATCHED[0].text.split(" ", 1)
+LONG = WATCHED[0].model_copy(
+    update={"id": "long", "text": f"{_AFTER}{' the unfair tax,' * 8} {_REST}"}  # words that the zoo knows
+)
 
 
 def weights(model) -> dict[str, torch.Tensor]:

@@ -64,7 +64,8 @@ def test_momentum_is_named_and_problems_are_matched_across_it(
 ) -> None:
     rows = reports.Rows.of([plain_run, momentum_run])
     named = {difference.name: difference for difference in differences(rows)}
-    assert set(named) == {"momentum"}
+    # Where a round of a search has a single trial the reference engine takes it, in one run and not in the other.
+    assert set(named) - {"engine"} == {"momentum"}
     assert named["momentum"].values == {"tiny": "0", "momentum": "0.9"}
     assert named["momentum"].matched
     pairs = compared(rows)

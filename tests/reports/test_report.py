@@ -36,8 +36,8 @@ def test_report_writes_the_page_and_says_where(stored: Path, tmp_path: Path, tin
         "file": str(file),
         "bytes": file.stat().st_size,
         "runs": ["tiny"],
-        "verdict": "No jump under full fine-tuning; under LoRA jumps occur in 3 of 7 LoRA trials, with a readout "
-        "matrix that stays bit-identical in 7 of 7: they need no moving readout.",
+        "verdict": "No jump under full fine-tuning; under LoRA jumps occur in 2 of 8 LoRA trials, with a readout "
+        "matrix that stays bit-identical in 8 of 8: they need no moving readout.",
         "critical_rates": len(tiny_run.critical_rates),
     }
     assert "data-figure" in file.read_text(encoding="utf-8")

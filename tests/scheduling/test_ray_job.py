@@ -162,8 +162,12 @@ def test_ctrl_c_ends_the_following_and_not_the_job(head, token, tmp_path):
         if "on" in text.splitlines():
             threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
 
-    with pytest.raises(KeyboardInterrupt):
-        jobs.follow(job, interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist's workers ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            jobs.follow(job, interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert threading.active_count() <= threads
     mark.touch()
     assert jobs.follow(job, print).status == "SUCCEEDED"
