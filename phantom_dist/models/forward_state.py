@@ -22,6 +22,9 @@ _PLAIN = (Tensor, bool, int, float, str, type(None))
 
 _ABSENT = object()
 
+LARGEST = 1 << 20
+"""Entries of a buffer that is copied; larger ones are masks or quantised weights, which no pass writes to."""
+
 
 class ForwardState:
     """Buffers, plain attributes and children of every module as they are now; parameters are not among them."""
@@ -85,8 +88,8 @@ class _Kept:
 
     def __init__(self, tensor: Tensor | None) -> None:
         self._tensor = tensor
-        # masks are long and no pass writes to them
-        self._copy = None if tensor is None or tensor.dtype is torch.bool else tensor.detach().clone()
+        known = tensor is not None and tensor.dtype is not torch.bool and tensor.numel() <= LARGEST
+        self._copy = tensor.detach().clone() if known and tensor is not None else None
 
     def restored(self) -> Tensor | None:
         if self._tensor is not None and self.differs(self._tensor):
