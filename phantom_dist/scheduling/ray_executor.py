@@ -262,9 +262,12 @@ def _connect(address: str) -> bool:
         if address == "local":
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
-            ray.init(address=found, **quiet)
+            # Ray takes this machine's token along only where it looks the cluster up itself.
+            ray.init(address="auto" if address == "auto" else found, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
-        raise (not_started(error) if address == "local" else not_joined(address, error)) from None
+        if address == "local":
+            raise not_started(error) from None
+        raise not_joined(address, error, listens=True) from None
     finally:
         # ray.init takes SIGTERM for itself and would end the process without a word to the run.
         if threading.current_thread() is threading.main_thread():

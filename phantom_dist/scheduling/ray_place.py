@@ -90,14 +90,16 @@ def check_place(address: str) -> str:
     return found
 
 
-def not_joined(address: str, error: Exception) -> InputError:
-    """Why no cluster was joined, where it was looked for, and what else there is."""
+def not_joined(address: str, error: Exception, *, listens: bool = False) -> InputError:
+    """Why no cluster was joined, where it was looked for, and what else there is; `listens`: somebody is there."""
     named = f"RAY_ADDRESS={address}" if os.environ.get("RAY_ADDRESS") == address else f"--address {address}"
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     others = ["`local` starts one on this machine"]
     others += ["`auto` joins the one that runs here"] * (address != "auto")
+    asks = listens and os.environ.get("RAY_AUTH_MODE") != "token"
+    hint = " A cluster that asks for its token is joined with RAY_AUTH_MODE=token." if asks else ""
     return InputError(
-        f"{named}: no Ray cluster could be joined there ({first_line}). Allowed: {', '.join(others)}, "
+        f"{named}: no Ray cluster could be joined there ({first_line}).{hint} Allowed: {', '.join(others)}, "
         f"ray://HOST:10001 or HOST:6379 another."
     )
 

@@ -38,7 +38,9 @@ def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
     (folder / "s.yaml").write_text(SWEEP)
     command = [sys.executable, "-m", "phantom_dist", "run", "s.yaml", "--out", "out", "--json", *words]
     kept = {
-        name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_TMPDIR", TORCHS)
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("RAY_ADDRESS", "RAY_TMPDIR", "RAY_AUTH_MODE", TORCHS)
     }
     return subprocess.run(
         command,
@@ -89,11 +91,16 @@ def test_at_the_limit_ray_starts(tmp_path):
 def test_a_ray_with_a_temporary_folder_of_its_own_is_joined(tmp_path):
     """`ray start` notes its address below TMPDIR; Ray finds it elsewhere by its processes."""
     with ray_head(own_tmpdir=True) as head:
-        environment = {name: head.environment[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
-        done = run(tmp_path, "--address", "auto", **environment)
+        token = {"RAY_AUTH_TOKEN": head.token}
+        done = run(tmp_path, "--address", "auto", **token)
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout)
         assert (result["state"], result["trials"]["done"]) == ("complete", 1)
+        # To an address that is spelled out Ray takes no token along unless it is told to.
+        (tmp_path / "other").mkdir()
+        refused = run(tmp_path / "other", "--address", head.address, **token)
+        assert refused.returncode == 2
+        assert "is joined with RAY_AUTH_MODE=token" in json.loads(refused.stdout)["error"]
 
 
 def test_the_variable_that_counts_is_named(plain, monkeypatch):
