@@ -31,6 +31,11 @@ def status(location: str | os.PathLike[str]) -> Row:
         for row in rows
         if row["outcome"] == Outcome.ERROR
     ]
+    refused = {
+        (row["model"], row["context"], row["outcome"]): row["error"]
+        for row in rows
+        if row["outcome"].startswith("refused")
+    }
     live = alive(state)
     recorded = state.get("state", "interrupted")
     return {
@@ -44,6 +49,10 @@ def status(location: str | os.PathLike[str]) -> Row:
         "outcomes": dict(sorted(outcomes.items())),
         "critical_rates": critical_rates(directory.probes().to_pylist(), rows, tolerance_of(spec)),
         "errors": failed,
+        "refusals": [
+            {"model": model, "context": context, "outcome": outcome, "error": error}
+            for (model, context, outcome), error in refused.items()
+        ],
         "notes": dict(Counter(row["note"] for row in rows if row["note"])),
         "models": state.get("models", {}),
         "reason": None if live else state.get("reason"),

@@ -13,6 +13,9 @@ from phantom_dist.notebook import rates_table
 
 Json = dict[str, Any]
 
+REFUSALS = 10
+"""Refused pairs that are told of, each in a line."""
+
 
 def plan_text(result: Json) -> str:
     """What a run would do."""
@@ -63,6 +66,11 @@ def status_text(result: Json) -> str:
     lines += [f"{count} trial(s) on the reference engine: {why}" for why, count in result["notes"].items()]
     if result["critical_rates"]:
         lines.append(_plain(rates_table(result["critical_rates"])))
+    lines += [
+        f"{r['outcome']}: {r['model']} {r['context']}: {r['error']}" for r in result["refusals"][:REFUSALS]
+    ]
+    if (more := len(result["refusals"]) - REFUSALS) > 0:
+        lines.append(f"and {more} more, each with its reason in the column `error` of trials")
     lines += [f"error: {e['model']} {e['context']}: {e['error']}" for e in result["errors"]]
     return "\n".join(lines).rstrip()
 

@@ -12,6 +12,7 @@ import pytest
 import phantom_dist
 from phantom_dist.campaign import course
 from phantom_dist.campaign.plan import plan
+from phantom_dist.cli.text import status_text
 from phantom_dist.core.errors import InputError
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
@@ -171,6 +172,12 @@ def test_refused_pairs_are_outcomes_and_the_rest_runs(sweep, tmp_path):
     assert result["errors"] == [], "a refusal is no failure"
     refused = [r for r in rows(tmp_path) if r["outcome"].startswith("refused")]
     assert all(r["error"] for r in refused)
+    assert {(r["context"], r["outcome"]) for r in result["refusals"]} == reasons, (
+        "each told once, for all methods"
+    )
+    shown = status_text(result)
+    for entry in result["refusals"]:
+        assert f"{entry['outcome']}: zoo:gpt2-a {entry['context']}: {entry['error']}" in shown
     assert run(sweep, tmp_path)["trials"]["done"] == result["trials"]["done"], "and is recorded once"
 
 
