@@ -1,8 +1,8 @@
 """How well the law's intervals hold out of its domain (`python -m tests.benchmarks.out_of_domain`).
 
-Settings that were not calibrated: runs `sweeps/out-of-domain.yaml` and `sweeps/out-of-domain-schedules.yaml` into
-`runs/` (a quarter of an hour on two CPU cores; what is done is not done again) and predicts each critical rate by the
-shipped calibration without its architecture, as a user's new model would be.
+Settings that were not calibrated: runs `sweeps/out-of-domain*.yaml` into `runs/` (a quarter of an hour on two CPU cores,
+what is done is not done again) and predicts each critical rate by the shipped calibration without its architecture,
+as a user's new model would be.
 
 Ranges that were not calibrated: a fifth of the calibration, at one end of a group's range, is predicted by a law fitted
 to the rest without the architecture; of these rows, those that this law calls out of its domain.
@@ -33,9 +33,14 @@ from phantom_dist.law.law import ClassLaw, by_class, class_of, fit_class
 from phantom_dist.law.validation import Held, judge
 
 ROOT = Path(__file__).parents[2]
-SWEEPS = ("out-of-domain", "out-of-domain-schedules")
+SWEEPS = ("out-of-domain", "out-of-domain-schedules", "out-of-domain-bfloat16")
 
 law = read_law()
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage; None: no interval is given."""
+    return "none given" if share is None else f"{100 * share:.1f} %"
 
 
 @functools.cache
@@ -122,18 +127,16 @@ def main() -> None:
             "contexts": len(members),
             "error_median": statistics.median(abs(h.error) for h in members),
             "coverage_plain": statistics.fmean(plain),
-            "coverage_given": statistics.fmean(given),
+            "coverage_given": statistics.fmean(given) if given else None,
             "withheld": len(members) - len(given),
         }
         entries.append(entry)
-        table.add_row(
-            name, words, str(len(members)), *(f"{100 * float(entry[k]):.1f} %" for k in list(entry)[3:6])
-        )
+        table.add_row(name, words, str(len(members)), *(percent(entry[key]) for key in list(entry)[3:6]))
     console = Console(width=150)
     console.print(table)
     table, moved = ranges()
     console.print(table)
-    worst = min(entry["coverage_given"] for entry in (*entries, *moved))
+    worst = min(e["coverage_given"] for e in (*entries, *moved) if e["coverage_given"] is not None)
     print(json.dumps({"settings": entries, "ranges": moved, "coverage_given": worst}))
 
 
