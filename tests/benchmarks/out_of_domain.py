@@ -1,8 +1,8 @@
 """How well the law's intervals hold out of its domain (`python -m tests.benchmarks.out_of_domain`).
 
-Settings that were not calibrated: runs `sweeps/out-of-domain*.yaml` into `runs/` (a quarter of an hour on two CPU cores;
-what is done is kept), and predicts each critical rate by the shipped calibration without its architecture, as a new
-model of a user would be.
+Settings that were not calibrated: runs `sweeps/out-of-domain*.yaml` into `runs/` (15 minutes on two CPU cores; what is
+done is kept), and predicts each critical rate by the shipped calibration without its architecture, as a new model of a
+user would be.
 
 Ranges that were not calibrated: a fifth of the calibration, at one end of a group's range, is predicted by a law fitted
 to the rest without the architecture; of these rows, those that this law calls out of its domain.
