@@ -28,7 +28,7 @@ TOO_WIDE = f"bracket_wider_than_{100 * MOST_WIDE:g}_percent"
 
 PROBED = (
     "weights", "parameters", "width", "effective_steps", "gap_0", "kappa", "overlap_0", "log_odds_0", "path_rates",
-    "probe_trial_steps", "beta1", "beta2", "epsilon", "warmup_steps",
+    "gap_end", "probe_trial_steps", "beta1", "beta2", "epsilon", "warmup_steps",
 )  # fmt: skip
 """What the law reads of a problem's probe, beside the keys that say which; as in `probes/`."""
 

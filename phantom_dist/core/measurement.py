@@ -29,6 +29,10 @@ class PathProbe:
     MOST: ClassVar[float] = 0.2
     """Largest last correction of ln η; a path that is cut there did not close."""
 
+    LEFT: ClassVar[Mapping[str, float]] = {"full": 0.1, "lora": 0.2}
+    """Largest share of the gap that the last walk may leave, by method: a path that leaves more did not close, however
+    small its last correction is. Where the walk runs beyond its points, its slope there may be far too steep."""
+
     MORE: ClassVar[int] = 2
     """Further points, one after another, that are measured at most where the last correction was cut."""
 

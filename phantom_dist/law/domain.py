@@ -109,16 +109,20 @@ def as_asked(row: Row, problem: Problem) -> dict[str, Any]:
 
 
 def is_open(row: Row) -> bool:
-    """Whether a row's path did not close: its last correction is cut, and how large it should be isn't known."""
-    return abs(BY_NAME["last"].value(row)) >= PathProbe.MOST - 1e-9
+    """Whether a row's path did not close, so that nobody knows how far off its rate is."""
+    return bool(_open(row))
 
 
 def _open(row: Row) -> list[str]:
-    if not is_open(row):
-        return []
+    """Its last correction is cut, or its last walk leaves much of the gap (old law files don't say how much)."""
     last = BY_NAME["last"].value(row)
-    side = "above" if last > 0 else "below"
-    return [
-        f"the path did not close: its last correction of ln eta is cut at {last:+.2g}, so the critical rate probably "
-        f"lies {side} the prediction"
-    ]
+    left = abs((row.get("gap_end") or 0.0) / row["gap_0"])
+    if abs(last) >= PathProbe.MOST - 1e-9:
+        side = "above" if last > 0 else "below"
+        return [
+            f"the path did not close: its last correction of ln eta is cut at {last:+.2g}, so the critical rate "
+            f"probably lies {side} the prediction"
+        ]
+    if left > PathProbe.LEFT[row["method"]]:
+        return [f"the path did not close: its last walk leaves {left:.2g} of the gap"]
+    return []
