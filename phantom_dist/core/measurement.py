@@ -41,6 +41,11 @@ class PathProbe:
     gap_end: float
     trial_steps: float
 
+    @classmethod
+    def is_cut(cls, before: float, after: float) -> bool:
+        """Whether the correction from one rate to the next is the largest that is made, and so was cut."""
+        return abs(math.log(after / before)) >= cls.MOST - 1e-9
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:

@@ -117,7 +117,7 @@ def _open(row: Row) -> list[str]:
     """Its last correction is cut, or its last walk leaves much of the gap (old law files don't say how much)."""
     last = BY_NAME["last"].value(row)
     left = abs((row.get("gap_end") or 0.0) / row["gap_0"])
-    if abs(last) >= PathProbe.MOST - 1e-9:
+    if PathProbe.is_cut(*row["path_rates"][-2:]):
         side = "above" if last > 0 else "below"
         return [
             f"the path did not close: its last correction of ln eta is cut at {last:+.2g}, so the critical rate "

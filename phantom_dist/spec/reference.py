@@ -2,7 +2,7 @@
 
 Traces lie in folders `model=…`, and readers guess the type of what a folder's name says: pyarrow and Polars read `007`
 as a number, DuckDB `2024-05-01` and `epoch` as dates, Polars `true` as a truth value. The value would then equal no
-model of `trials`, and a merge would be empty without a word. Escapes don't help, for readers guess after they have
+model of `trials`, and a merge would silently be empty. Escapes don't help, for readers guess after they have
 undone them. So such a reference is spelled in another way that means the same model, from the sweep on: a local folder
 `007` is `./007`, a hub name `007` is `hub:007`.
 """

@@ -139,7 +139,7 @@ class _Probe:
             rates.append(rate)
         moved, end, corrected = self._corrected(rate)
         for _ in range(PathProbe.MORE):
-            if abs(math.log(corrected / rate)) < PathProbe.MOST - 1e-9:
+            if not PathProbe.is_cut(rate, corrected):
                 break
             self._measure(moved, end.way)
             # The gap at the end says on which side the crossing lies; the path solved anew may only go further.
