@@ -17,10 +17,10 @@ from phantom_dist.campaign.memory import PeakMemory
 from phantom_dist.campaign.plan import Plan
 from phantom_dist.campaign.progress import Progress, SearchProgress
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.measurement import Origin, Trial, TrialResult
-from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.measurement import Trial, Untrained, content_address
+from phantom_dist.core.probe_result import Measured, ProbeResult, Refused
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.rows import origin_from_row, probe_row
+from phantom_dist.engines.rows import probe_result_from_row, probe_row
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
@@ -31,7 +31,7 @@ from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished, Group
 from phantom_dist.scheduling.ledger import GiveUp, Start
 from phantom_dist.scheduling.packing import Cohort, pack_probes
-from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, train_task
+from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, batch_id, train_task
 from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases
@@ -60,7 +60,7 @@ class Campaign:
         self._memory = PeakMemory()
         self._before = directory.read_state()
         self._problems = {problem.key: problem for problem in planned.problems}
-        self._origins: dict[str, Origin] = {}
+        self._probed: dict[str, ProbeResult] = {}
         self._contents: dict[str, Problem] = {}
         self._settled: set[str] = set()  # searches that ask for nothing more
         self._rows: dict[str, list[Row]] = {key: [] for key in self._problems}
@@ -108,11 +108,11 @@ class Campaign:
                 self._take_in(row)
         for row in self._directory.probes().to_pylist():
             if row["problem"] in self._problems:
-                self._know(origin_from_row(row, self._problems[row["problem"]]))
+                self._know(probe_result_from_row(row, self._problems[row["problem"]]))
 
     def _first_tasks(self, group: Group | None) -> Iterator[Task]:
         mine = [p for p in self._plan.problems if self._plan.group_of(p) == group]
-        unknown = (p for p in mine if p.key not in self._origins)
+        unknown = (p for p in mine if p.key not in self._probed)
         yield from pack_probes(
             unknown, self._plan.parameters, self._plan.starts_from_law, self._plan.probe_seconds
         )
@@ -120,31 +120,29 @@ class Campaign:
             if self._plan.group_of(cohort.problems[0]) == group:
                 yield from self._next_task(cohort)
 
-    def _know(self, origin: Origin) -> None:
-        problem = origin.problem
-        self._refuse_twin(origin)
-        self._origins[problem.key] = origin
+    def _know(self, probed: ProbeResult) -> None:
+        problem = probed.problem
+        self._refuse_twin(probed)
+        self._probed[problem.key] = probed
         self._shown.pop(problem.key, None)
-        if origin.refusal is None:
-            assert origin.gap_0 is not None
-            assert origin.kappa is not None
+        if isinstance(probed, Measured):
             steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
             self._searches[problem.key] = Search(
-                gap_0=origin.gap_0,
-                slope_0=steps * origin.kappa,
+                gap_0=probed.gap_0,
+                slope_0=steps * probed.kappa,
                 learning_rates=self._plan.learning_rates,
                 tolerance=self._plan.tolerance,
-                expected=self._expected(origin),
+                expected=self._expected(probed),
                 rows=self._rows[problem.key],
             )
 
-    def _expected(self, origin: Origin) -> Expected | None:
+    def _expected(self, measured: Measured) -> Expected | None:
         """Where the law sees η_c; the path's own answer where the law doesn't know this way of training."""
-        if origin.path is None or self._plan.tolerance is None:
+        if measured.path is None or self._plan.tolerance is None:
             return None
-        predicted = self._law.predict(as_asked(probe_row(origin), origin.problem))
+        predicted = self._law.predict(as_asked(probe_row(measured), measured.problem))
         if predicted.eta_c is None or predicted.interval is None:
-            rate = origin.path.learning_rates[-1]
+            rate = measured.path.learning_rates[-1]
             return rate, rate, rate
         return predicted.interval[0], predicted.eta_c, predicted.interval[1]
 
@@ -152,38 +150,40 @@ class Campaign:
     def _law(self) -> Law:
         return read_law()
 
-    def _refuse_twin(self, origin: Origin) -> None:
+    def _refuse_twin(self, probed: ProbeResult) -> None:
         """Two problems whose trials are the same by content would give every trial two rows."""
-        content = Trial(origin=origin, learning_rate=None).id
-        twin = self._contents.setdefault(content, origin.problem)
-        if twin.key != origin.problem.key:
+        content = content_address(probed, None)
+        twin = self._contents.setdefault(content, probed.problem)
+        if twin.key != probed.problem.key:
             raise InputError(
-                f"{_name(twin)} and {_name(origin.problem)} are the same problem: equal weights, tokens and settings "
+                f"{_name(twin)} and {_name(probed.problem)} are the same problem: equal weights, tokens and settings "
                 f"under two names. Leave one of them out and choose a new --out."
             )
 
     def _next_task(self, cohort: Cohort) -> Iterator[Task]:
-        """The batch that the cohort trains next: when all its origins are known, and nothing of it is in training.
+        """The batch that the cohort trains next: when all its problems are probed, and nothing of it is in training.
 
         So what shares a batch follows from the plan, whoever is faster.
         """
-        if any(problem.key not in self._origins for problem in cohort.problems):
+        if any(problem.key not in self._probed for problem in cohort.problems):
             return
         if self._training[cohort]:
             return
         asked: dict[str, tuple[float, ...]] = {}
+        measured: dict[str, Measured] = {}
         for problem in cohort.problems:
-            origin = self._origins[problem.key]
-            if origin.refusal is not None:
-                self._record_refusal(origin)
+            probed = self._probed[problem.key]
+            if isinstance(probed, Refused):
+                self._record_refusal(probed)
                 continue
+            measured[problem.key] = probed
             search = self._searches[problem.key]
             asked[problem.key] = search.next_learning_rates(together=cohort.together)
             if not asked[problem.key]:
                 self._settled.add(problem.key)
                 self._shown.pop(problem.key, None)
         trials = [
-            Trial(origin=self._origins[key], learning_rate=r)
+            Trial(measured=measured[key], learning_rate=r)
             for key, rate in ((problem.key, rate) for problem, rate in cohort.members)
             for r in asked.get(key, ())
             if rate is None or r == rate
@@ -197,10 +197,10 @@ class Campaign:
 
     def on_done(self, finished: Finished) -> Iterable[Task]:
         """Take in what was measured; what can be trained now."""
-        for origin in finished.origins:
-            self._know(origin)
-        for origin in finished.origins:
-            yield from self._cohorts_after(origin.problem.key)
+        for result in finished.probed:
+            self._know(result)
+        for result in finished.probed:
+            yield from self._cohorts_after(result.problem.key)
         self._remember(finished.rows)
         if isinstance(finished.task, TrainTask):
             yield from self._trained(finished.task)
@@ -209,12 +209,21 @@ class Campaign:
         """Store the outcome for all members; what can be trained now."""
         if isinstance(command.task, ProbeTask):
             for problem in command.task.problems:
-                origin = Origin(problem=problem, refusal=command.outcome, message=command.message)
-                self._directory.write_probes(command.task.id, [probe_row(origin)])
-                self._know(origin)
+                refused = Refused(problem=problem, outcome=command.outcome, message=command.message)
+                self._directory.write_probes(command.task.id, [probe_row(refused)])
+                self._know(refused)
                 yield from self._cohorts_after(problem.key)
         else:
-            self._record(command.task.trials, command.outcome, command.message, command.attempt)
+            given_up = [
+                Untrained(
+                    probed=trial.measured,
+                    learning_rate=trial.learning_rate,
+                    outcome=command.outcome,
+                    message=command.message,
+                )
+                for trial in command.task.trials
+            ]
+            self._record(given_up, command.attempt)
             yield from self._trained(command.task)
 
     def on_start(self, command: Start) -> None:
@@ -227,7 +236,7 @@ class Campaign:
         self._directory.discard_batch(task.id, task.model)
 
     def _cohorts_after(self, key: str) -> Iterator[Task]:
-        """What can begin now that this problem's origin is known."""
+        """What can begin now that this problem is probed."""
         for cohort in self._cohorts_of[key]:
             yield from self._next_task(cohort)
 
@@ -243,24 +252,22 @@ class Campaign:
         members = ((trial.problem, trial.learning_rate), (trial.problem, None))
         return next(cohort for cohort in mine if any(member in cohort.members for member in members))
 
-    def _record_refusal(self, origin: Origin) -> None:
+    def _record_refusal(self, refused: Refused) -> None:
         """One row per given learning rate, or a single one for a search; what is stored already is left alone."""
-        assert origin.refusal is not None
         rates: tuple[float | None, ...] = self._plan.learning_rates or (None,)
-        stored = {row["learning_rate"] for row in self._rows[origin.problem.key]}
-        trials = tuple(Trial(origin=origin, learning_rate=rate) for rate in rates if rate not in stored)
-        if trials:
-            self._record(trials, origin.refusal, origin.message or "", attempt=1)
-
-    def _record(self, trials: tuple[Trial, ...], outcome: Outcome, message: str, attempt: int) -> None:
-        results = [
-            TrialResult(
-                trial=trial, trace=(), vocabulary_size=0, wall_time=0.0, untrained=outcome, error=message
-            )
-            for trial in trials
+        stored = {row["learning_rate"] for row in self._rows[refused.problem.key]}
+        rows = [
+            Untrained(probed=refused, learning_rate=rate, outcome=refused.outcome, message=refused.message)
+            for rate in rates
+            if rate not in stored
         ]
-        task = train_task(trials)
-        self._remember(store_results(self._directory, task, results, circumstances(task.id, attempt)))
+        if rows:
+            self._record(rows, attempt=1)
+
+    def _record(self, untrained: list[Untrained], attempt: int) -> None:
+        batch = batch_id((u.probed.problem.key, u.learning_rate) for u in untrained)
+        model = untrained[0].probed.problem.model
+        self._remember(store_results(self._directory, batch, model, untrained, circumstances(batch, attempt)))
 
     def _remember(self, rows: Iterable[Row]) -> None:
         for row in rows:
@@ -298,8 +305,7 @@ class Campaign:
 
     def _search_progress(self, key: str, problem: Problem) -> SearchProgress:
         rows = self._rows[key]
-        search, origin = self._searches.get(key), self._origins.get(key)
-        refused = origin is not None and origin.refusal is not None
+        search, refused = self._searches.get(key), isinstance(self._probed.get(key), Refused)
         all_given = self._plan.tolerance is None and len(rows) >= len(self._plan.learning_rates)
         finished = refused or all_given or key in self._settled
         found = search.bracket if search is not None else None

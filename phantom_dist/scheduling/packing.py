@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from phantom_dist.core.measurement import Origin, PathProbe
+from phantom_dist.core.probe_result import Measured, PathProbe
 from phantom_dist.core.trial import Problem
 from phantom_dist.scheduling.tasks import ProbeTask, batch_id, probe_task
 
@@ -129,7 +129,7 @@ def pack_probes(
     for problem in problems:
         alike.setdefault((problem.model, with_path(problem)), []).append(problem)
     for (_, paths), members in alike.items():
-        steps = PathProbe.STEPS if paths else Origin.PROBE_STEPS
+        steps = PathProbe.STEPS if paths else Measured.PROBE_STEPS
         cost = work(members[0], parameters(members[0])) * steps / members[0].steps
         size = max(1, min(MAX_PROBES, int(BATCH_WORK // cost)))
         for start in range(0, len(members), size):
