@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from phantom_dist.core.measurement import Origin, PathProbe
+from phantom_dist.core.probe_result import Measured, PathProbe
 from phantom_dist.core.trial import Problem
 from phantom_dist.planning.sizes import BATCH_WORK, MAX_PROBES, work
 from phantom_dist.scheduling.tasks import ProbeTask, probe_task
@@ -31,7 +31,7 @@ def probe_tasks(
         key = (problem.model, with_path(problem), memory_bytes(problem))
         alike.setdefault(key, []).append(problem)
     for (_, paths, memory), members in alike.items():
-        steps = PathProbe.STEPS if paths else Origin.PROBE_STEPS
+        steps = PathProbe.STEPS if paths else Measured.PROBE_STEPS
         cost = work(members[0], parameters(members[0])) * steps / members[0].steps
         size = max(1, min(MAX_PROBES, int(BATCH_WORK // cost)))
         for start in range(0, len(members), size):

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from phantom_dist.core.measurement import Origin
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import Measured
 from phantom_dist.refinement.curve import Curve, Point, curve
 from phantom_dist.refinement.root_search import NoRoot, bracket, next_step
 from phantom_dist.spec import SweepSpec, expand, tolerance_of
@@ -102,7 +102,7 @@ def _reason(known: Curve, trials: Sequence[Row], tolerance: float | None) -> str
 def _probe_steps(probe: Row) -> float:
     """Trial-steps of the probe; runs of before this was stored probed κ alone."""
     known: float | None = probe["probe_trial_steps"]
-    return float(Origin.PROBE_STEPS) if known is None else known
+    return Measured.PROBE_STEPS if known is None else known
 
 
 def _number(value: float | None) -> float:

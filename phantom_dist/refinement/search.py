@@ -20,7 +20,7 @@ EXPECTED_TRIALS = 4
 class Search:
     """The learning rates of one problem: given ones, or (with a `tolerance`) a search for g_T(η) = 0.
 
-    `gap_0` (logits) and `slope_0` = T κ (logits) are the origin's, known once it was probed. `rows` are the problem's
+    `gap_0` (logits) and `slope_0` = T κ (logits) are the probe's. `rows` are the problem's
     stored rows of `trials/`. `expected`: where a search starts; None for first order.
     """
 

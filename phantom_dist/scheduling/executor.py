@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from phantom_dist.core.measurement import Origin
 from phantom_dist.core.plugins import Plugin
+from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.models import Permissions
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.tasks import Task
@@ -52,7 +52,7 @@ class Finished:
 
     event: Done | Failed | Lost
     task: Task
-    origins: tuple[Origin, ...] = ()
+    probed: tuple[ProbeResult, ...] = ()
     rows: tuple[dict[str, Any], ...] = ()
 
 

@@ -43,14 +43,14 @@ class InProcessExecutor(Executor):
         held, self._held = self._held, None
         task, lease = held.task, held.lease
         try:
-            origins, rows = self._worker.do(task, held.attempt, lease)
+            probed, rows = self._worker.do(task, held.attempt, lease)
         except (InputError, StoreError):
             raise
         except OutOfMemory as error:
             return Finished(Failed(_NAME, lease, Outcome.OUT_OF_MEMORY, str(error)), task)
         except Exception as error:
             return Finished(Failed(_NAME, lease, Outcome.ERROR, describe(error)), task)
-        return Finished(Done(_NAME, lease), task, origins, rows)
+        return Finished(Done(_NAME, lease), task, probed, rows)
 
     def replace(self, worker: str) -> None:
         """A new worker with nothing loaded."""

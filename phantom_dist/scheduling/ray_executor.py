@@ -159,7 +159,7 @@ class RayExecutor(Executor):
         started = self._running.pop(ref)
         worker, lease, task = started.worker, started.lease, started.task
         try:
-            origins, rows = ray.get(ref)
+            probed, rows = ray.get(ref)
         except OutOfMemoryError as error:  # Ray's memory monitor has killed its process
             return Finished(Lost(worker, lease, describe(error), outcome=Outcome.OUT_OF_MEMORY), task)
         except RayTaskError as error:
@@ -168,7 +168,7 @@ class RayExecutor(Executor):
             return Finished(_failed(started, error.cause), task)
         except RayError as error:  # the worker is dead, or its answer went with its node's object store
             return Finished(Lost(worker, lease, describe(error), self._was_taken_away(worker, error)), task)
-        return Finished(Done(worker, lease), task, origins, rows)
+        return Finished(Done(worker, lease), task, probed, rows)
 
     def _was_taken_away(self, worker: str, error: Exception) -> bool:
         """Whether the actor's whole node is gone, which is no fault of its task."""

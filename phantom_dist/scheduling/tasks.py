@@ -16,7 +16,7 @@ from phantom_dist.core.trial import Problem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeTask:
-    """Measure the origins of some problems of one model; with `paths`, their paths as well."""
+    """Probe some problems of one model; with `paths`, their paths as well."""
 
     id: str
     model: str

@@ -38,8 +38,7 @@ class LanesEngine:
 
 
 def _prompt(trial: Trial) -> tuple[int, ...]:
-    assert trial.origin.tokens is not None
-    return trial.origin.tokens.prompt
+    return trial.measured.tokens.prompt
 
 
 def _parted(trials: list[Trial], sort: Callable[[int], object]) -> list[list[Trial]]:
