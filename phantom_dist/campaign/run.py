@@ -19,7 +19,7 @@ from phantom_dist.campaign.preview import models_of, resources_of
 from phantom_dist.campaign.run_driver import Observer, RunDriver
 from phantom_dist.campaign.run_state import RunState
 from phantom_dist.campaign.search_start import LawStart
-from phantom_dist.campaign.status import RunStatus, status
+from phantom_dist.campaign.status import status
 from phantom_dist.core import plugins
 from phantom_dist.core.errors import Cancelled, InputError, Interrupted, StoreError
 from phantom_dist.core.outcome import Outcome
@@ -29,7 +29,7 @@ from phantom_dist.models import Permissions, resolve
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.summary import plan_rows
-from phantom_dist.records import probe_result_from_row
+from phantom_dist.engines.rows import probe_result_from_row
 from phantom_dist.scheduling.address import chosen_address
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, RankGroup, WorkerSettings
@@ -37,6 +37,8 @@ from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, t
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.leases import Leases
+
+Row = dict[str, Any]
 
 FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
 
@@ -47,7 +49,7 @@ def run(
     *,
     observer: Observer = lambda progress: None,
     **options: Unpack[Options],
-) -> RunStatus:
+) -> Row:
     """Run a sweep; on a directory of the same sweep it continues, with more values on the axes it extends.
 
     Args:
@@ -83,7 +85,7 @@ def resume(
     *,
     observer: Observer = lambda progress: None,
     **options: Unpack[Options],
-) -> RunStatus:
+) -> Row:
     """Continue an interrupted run, with options as in `run`. Nothing that is stored is run again.
 
     Raises:
@@ -92,7 +94,7 @@ def resume(
     return run(directory_and_sweep(out)[1], out, observer=observer, **options)
 
 
-def cancel(out: str | os.PathLike[str]) -> RunStatus:
+def cancel(out: str | os.PathLike[str]) -> Row:
     """Stop a live run from outside; batches that run are lost, and run again when it is resumed.
 
     Returns:
@@ -102,8 +104,8 @@ def cancel(out: str | os.PathLike[str]) -> RunStatus:
         InputError: there is no run in that directory, or none that is live.
     """
     now = status(out)
-    if now.state != "running":
-        raise InputError(f"{out}: no run is live here (it is {now.state}), so there is nothing to cancel.")
+    if now["state"] != "running":
+        raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
     directory_and_sweep(out)[0].cancel()
     return now
 

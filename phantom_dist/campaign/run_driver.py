@@ -14,12 +14,15 @@ from phantom_dist.campaign.peak_memory import PeakMemory
 from phantom_dist.campaign.progress import Progress
 from phantom_dist.campaign.run_state import Command, GivenUp, Probed, RunState, StoreProbes, StoreUntrained, Trained
 from phantom_dist.core.errors import Cancelled
+from phantom_dist.core.summaries import TrialSummary
+from phantom_dist.engines.rows import probe_row
 from phantom_dist.planning.plan import Plan
 from phantom_dist.planning.summary import plan_rows_as_run
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished, RankGroup
 from phantom_dist.scheduling.ledger import GiveUp, Start
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
+from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases
 from phantom_dist.traces.process import this_process
@@ -36,7 +39,6 @@ class RunDriver:
         leases: for the workers.
         budget: of this start.
         observer: called with a `Progress` about once a second.
-        heartbeat_s: time between heartbeats (s).
     """
 
     def __init__(
@@ -46,14 +48,12 @@ class RunDriver:
         leases: Leases,
         budget: Budget,
         observer: Observer,
-        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._state = state
         self._directory = directory
         self._leases = leases
         self._budget = budget
         self._observer = observer
-        self._heartbeat_s = heartbeat_s
         self._started_at = time.time()
         self._started = self._last_heartbeat = time.monotonic()
         self._begun = 0  # trials
@@ -117,7 +117,7 @@ class RunDriver:
             case ProbeTask():
                 return self._carry_out(self._state.handle(Probed(finished.probed)))
             case TrainTask() as task:
-                return self._carry_out(self._state.handle(Trained(task, finished.outcomes)))
+                return self._carry_out(self._state.handle(Trained(task, tuple(map(TrialSummary.from_row, finished.rows)))))
 
     def on_give_up(self, command: GiveUp) -> Iterable[Task]:
         """What follows from a task that is given up."""
@@ -135,7 +135,7 @@ class RunDriver:
             Cancelled: `phantom-dist cancel` asked for the end.
         """
         self._workers = max(self._workers, len(self._executor.workers))
-        if time.monotonic() - self._last_heartbeat >= self._heartbeat_s:
+        if time.monotonic() - self._last_heartbeat >= HEARTBEAT_S:
             self._write_state("running")
             if self._directory.cancelled:
                 raise Cancelled("cancelled")
@@ -149,7 +149,8 @@ class RunDriver:
         for command in commands:
             match command:
                 case StoreUntrained(trials, attempt):
-                    store_untrained(self._directory, trials, attempt)
+                    batch, model = command.batch, trials[0].probed.problem.model
+                    store_results(self._directory, batch, model, trials, circumstances(batch, attempt))
                 case StoreProbes(batch, results):
                     self._directory.write_probes(batch, [probe_row(result) for result in results])
                 case ProbeTask() | TrainTask():

@@ -35,7 +35,7 @@ from phantom_dist.planning.plan import Plan
 from phantom_dist.refinement.root_search import Expected
 from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
 from phantom_dist.scheduling.executor import RankGroup
-from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, train_task
+from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, batch_id, train_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,11 @@ class StoreUntrained:
 
     trials: tuple[Untrained, ...]
     attempt: int
+
+    @property
+    def batch(self) -> str:
+        """The name of the batch that they are stored as."""
+        return batch_id((trial.probed.problem.key, trial.learning_rate) for trial in self.trials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +240,10 @@ class RunState:
             yield self._store(untrained, attempt=1)
 
     def _store(self, untrained: tuple[Untrained, ...], attempt: int) -> StoreUntrained:
+        command = StoreUntrained(untrained, attempt)
         for trial in untrained:
-            self._take_in(_summary(trial))
-        return StoreUntrained(untrained, attempt)
+            self._take_in(_summary(trial, command.batch))
+        return command
 
     def _group_of(self, trial: Trial) -> BatchGroup:
         """The batch group that wanted the trial: the one with its learning rate, or that searches for its problem."""
@@ -316,7 +322,7 @@ class RunState:
         )
 
 
-def _summary(untrained: Untrained) -> TrialSummary:
+def _summary(untrained: Untrained, batch: str) -> TrialSummary:
     """What will be stored of a trial that is not trained, as far as it matters here."""
     problem = untrained.probed.problem
     return TrialSummary(
@@ -330,7 +336,7 @@ def _summary(untrained: Untrained) -> TrialSummary:
         steps_taken=None,
         drag_final=None,
         structural_drag=None,
-        batch=None,
+        batch=batch,
         wall_time=0.0,
         process_bytes=None,
         error=untrained.message,

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from phantom_dist.scheduling.executor import Executor, WorkerSettings
@@ -78,7 +78,7 @@ class Cluster(ABC):
     def close(self) -> None:
         """End what was started here; a cluster that was joined goes on."""
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -39,6 +39,7 @@ class RayCluster(Cluster):
         self.address = address
         self.workers_share_cache = address == "local"
         self._connected_here = False
+        self._is_this_machine = address == "local" and not ray.is_initialized()
         self._gpu_bytes: dict[str, float] = {}  # of each kind of GPU
         if not ray.is_initialized():
             check_place(address)
@@ -66,13 +67,13 @@ class RayCluster(Cluster):
 
     def worker_kinds(self, device: str, threads: int) -> tuple[WorkerKind, ...]:
         """Those of all nodes that are alive; of this machine where Ray is going to be started here."""
-        if not self.grows and not ray.is_initialized():
+        if self._is_this_machine:
             return (worker_kind(device, threads),)
         return merge_alike(self._kinds(device, threads).values())
 
     def memory_of(self, node: str, device: str, threads: int) -> float:
         """What a worker on the node of that id may plan with (bytes)."""
-        if not self.grows:
+        if self._is_this_machine:
             return worker_kind(device, threads).memory_bytes
         kind = self._kinds(device, threads).get(node)
         return 0.0 if kind is None else kind.memory_bytes

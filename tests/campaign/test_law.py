@@ -12,9 +12,9 @@ import pytest
 
 import phantom_dist
 from phantom_dist.campaign.calibrate import PROBED, measurement_of
-from phantom_dist.campaign.cost import path_seconds
+from phantom_dist.planning.cost import path_seconds
 from phantom_dist.campaign.fit import _merged
-from phantom_dist.campaign.plan import plan
+from phantom_dist.campaign.preview import plan
 from phantom_dist.campaign.suffices import SETTINGS, lora_rows
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Lora

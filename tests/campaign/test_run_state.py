@@ -69,6 +69,21 @@ def play(state: RunState, world: World, stored: Stored, *, order=None, tasks: in
     return waiting
 
 
+@given(tasks=st.integers(0, 12), contexts=st.integers(1, 5))
+@settings(deadline=None, max_examples=40)
+def test_what_is_kept_between_heartbeats_is_what_is_stored(tasks, contexts):
+    """A state that lived through the events shows the same as one that is restored from what they stored."""
+    plan, world, stored = plan_of(sweep(contexts)), World(refused=frozenset({"c3"})), Stored()
+    state = stored.state(plan)
+    state.progress(elapsed=1.0, workers=1)
+    play(state, world, stored, tasks=tasks)
+    restored = stored.state(plan)
+    for phase in plan.phases:
+        restored.first(phase)  # which settles the searches that want nothing more
+    lived, read = (s.progress(elapsed=1.0, workers=1) for s in (state, restored))
+    assert (lived.searches, lived.outcomes) == (read.searches, read.outcomes)
+
+
 def rates(stored: Stored) -> set:
     return {(t.problem, t.learning_rate, t.outcome) for t in stored.trials}
 
