@@ -19,6 +19,7 @@ from phantom_dist.campaign.progress import Progress, SearchProgress
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Origin, Trial, TrialResult
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.rows import origin_from_row, probe_row
 from phantom_dist.instruments.kernel_rate import effective_steps
@@ -34,6 +35,7 @@ from phantom_dist.scheduling.packing import Cohort, pack_probes
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, train_task
 from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.traces import RunDirectory
+from phantom_dist.traces.decode import trial_summaries
 from phantom_dist.traces.leases import Leases
 from phantom_dist.traces.process import this_process
 
@@ -63,7 +65,7 @@ class Campaign:
         self._origins: dict[str, Origin] = {}
         self._contents: dict[str, Problem] = {}
         self._settled: set[str] = set()  # searches that ask for nothing more
-        self._rows: dict[str, list[Row]] = {key: [] for key in self._problems}
+        self._trials: dict[str, list[TrialSummary]] = {key: [] for key in self._problems}
         self._outcomes: Counter[str] = Counter()
         self._shown: dict[str, SearchProgress] = {}  # of the problems that nothing new is known of
         self._searches: dict[str, Search] = {}
@@ -103,9 +105,9 @@ class Campaign:
     # -- what follows from what is known ------------------------------------------------------------------------------
 
     def _read_stored(self) -> None:
-        for row in self._directory.trials().to_pylist():
-            if row["problem"] in self._rows:
-                self._take_in(row)
+        for trial in trial_summaries(self._directory.trials()):
+            if trial.problem in self._trials:
+                self._take_in(trial)
         for row in self._directory.probes().to_pylist():
             if row["problem"] in self._problems:
                 self._know(origin_from_row(row, self._problems[row["problem"]]))
@@ -135,7 +137,6 @@ class Campaign:
                 learning_rates=self._plan.learning_rates,
                 tolerance=self._plan.tolerance,
                 expected=self._expected(origin),
-                rows=self._rows[problem.key],
             )
 
     def _expected(self, origin: Origin) -> Expected | None:
@@ -178,7 +179,9 @@ class Campaign:
                 self._record_refusal(origin)
                 continue
             search = self._searches[problem.key]
-            asked[problem.key] = search.next_learning_rates(together=cohort.together)
+            asked[problem.key] = search.next_learning_rates(
+                self._trials[problem.key], trials_per_search=cohort.together
+            )
             if not asked[problem.key]:
                 self._settled.add(problem.key)
                 self._shown.pop(problem.key, None)
@@ -247,7 +250,7 @@ class Campaign:
         """One row per given learning rate, or a single one for a search; what is stored already is left alone."""
         assert origin.refusal is not None
         rates: tuple[float | None, ...] = self._plan.learning_rates or (None,)
-        stored = {row["learning_rate"] for row in self._rows[origin.problem.key]}
+        stored = {trial.learning_rate for trial in self._trials[origin.problem.key]}
         trials = tuple(Trial(origin=origin, learning_rate=rate) for rate in rates if rate not in stored)
         if trials:
             self._record(trials, origin.refusal, origin.message or "", attempt=1)
@@ -264,13 +267,13 @@ class Campaign:
 
     def _remember(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            self._take_in(row)
+            self._take_in(TrialSummary.from_row(row))
             self._fresh += 1
 
-    def _take_in(self, row: Row) -> None:
-        self._rows[row["problem"]].append(row)
-        self._outcomes[row["outcome"]] += 1
-        self._shown.pop(row["problem"], None)
+    def _take_in(self, trial: TrialSummary) -> None:
+        self._trials[trial.problem].append(trial)
+        self._outcomes[trial.outcome.value] += 1
+        self._shown.pop(trial.problem, None)
 
     # -- where it stands ----------------------------------------------------------------------------------------------
 
@@ -297,17 +300,17 @@ class Campaign:
         )
 
     def _search_progress(self, key: str, problem: Problem) -> SearchProgress:
-        rows = self._rows[key]
+        trials = self._trials[key]
         search, origin = self._searches.get(key), self._origins.get(key)
         refused = origin is not None and origin.refusal is not None
-        all_given = self._plan.tolerance is None and len(rows) >= len(self._plan.learning_rates)
+        all_given = self._plan.tolerance is None and len(trials) >= len(self._plan.learning_rates)
         finished = refused or all_given or key in self._settled
-        found = search.bracket if search is not None else None
+        found = search.bracket(trials) if search is not None else None
         fallback = len(self._plan.learning_rates) or EXPECTED_TRIALS
-        expected = len(rows) if finished else (search.expected_trials if search else fallback)
+        expected = len(trials) if finished else (search.expected_trials(trials) if search else fallback)
         bracket = (found.low, found.high) if found else None
         return SearchProgress(
-            name=_name(problem), trials=len(rows), expected=expected, bracket=bracket, finished=finished
+            name=_name(problem), trials=len(trials), expected=expected, bracket=bracket, finished=finished
         )
 
     def on_heartbeat(self) -> bool:
@@ -349,16 +352,19 @@ class Campaign:
         """The plan as it turned out: what is stored in the place of what was planned, the rest as planned."""
         rows: list[Row] = []
         for planned in self._plan.rows():
-            stored = self._rows[planned["problem"]]
+            stored = self._trials[planned["problem"]]
             if self._plan.tolerance is None:
-                stored = [row for row in stored if row["learning_rate"] == planned["learning_rate"]]
+                stored = [trial for trial in stored if trial.learning_rate == planned["learning_rate"]]
             # A trial's share of what was predicted for its whole search.
             share = 1 / max(1, round(planned["predicted_trial_steps"] / planned["steps"]))
             took_place = [
                 planned
-                | {name: row[name] for name in ("learning_rate", "batch", "wall_time", "process_bytes")}
+                | {
+                    name: getattr(trial, name)
+                    for name in ("learning_rate", "batch", "wall_time", "process_bytes")
+                }
                 | {name: share * planned[name] for name in ("predicted_trial_steps", "predicted_seconds")}
-                for row in stored
+                for trial in stored
             ]
             rows += took_place or [planned]
         return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import sys
 from collections import Counter
 
@@ -16,6 +17,7 @@ from phantom_dist.cli.text import status_text
 from phantom_dist.core.errors import InputError
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
+from phantom_dist.traces.decode import probe_summaries
 
 from .runs import digest, rows, run
 
@@ -334,10 +336,11 @@ def test_kappa_below_zero_is_a_named_reason(sweep, tmp_path):
     from phantom_dist.refinement.critical_rate import critical_rates
 
     run(sweep, tmp_path)
-    probes = [p | {"kappa": -abs(p["kappa"])} for p in RunDirectory(Store(tmp_path)).probes().to_pylist()]
+    stored = probe_summaries(RunDirectory(Store(tmp_path)).probes())
+    probes = [dataclasses.replace(p, kappa=-abs(p.kappa)) for p in stored]
     entries = critical_rates(probes, [], 0.01)
-    assert [e["reason"] for e in entries] == ["kappa_not_positive"] * 4
-    assert [e["eta_c"] for e in entries] == [None] * 4
+    assert [e.reason for e in entries] == ["kappa_not_positive"] * 4
+    assert [e.eta_c for e in entries] == [None] * 4
 
 
 def test_the_same_context_under_two_names_is_refused(sweep, tmp_path):
@@ -434,7 +437,9 @@ def test_what_is_kept_between_heartbeats_is_what_the_rows_say(sweep, tmp_path, m
         self._shown.clear()
         fresh = kept_progress(self)
         assert kept.searches == fresh.searches
-        assert kept.outcomes == Counter(row["outcome"] for rows in self._rows.values() for row in rows)
+        assert kept.outcomes == Counter(
+            trial.outcome.value for trials in self._trials.values() for trial in trials
+        )
         compared.append(kept.done)
         return kept
 
