@@ -34,8 +34,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from phantom_dist.archive import archive_pack, archive_verify
     from phantom_dist.campaign.fit import fit
-    from phantom_dist.campaign.preview import plan
     from phantom_dist.campaign.predict import predict
+    from phantom_dist.campaign.preview import plan
     from phantom_dist.campaign.run import cancel, resume, run
     from phantom_dist.campaign.status import status
     from phantom_dist.campaign.submit import submit

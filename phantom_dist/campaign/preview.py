@@ -13,8 +13,8 @@ from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.summary import plan_json
-from phantom_dist.scheduling.cluster import WorkerKind
 from phantom_dist.scheduling.this_machine import worker_kind
+from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import SweepSpec, load
 
 

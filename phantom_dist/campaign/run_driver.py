@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from phantom_dist.campaign.budget import Budget
 from phantom_dist.campaign.peak_memory import PeakMemory
 from phantom_dist.campaign.progress import Progress
-from phantom_dist.campaign.run_state import Command, GivenUp, Probed, RunState, StoreProbes, StoreUntrained, Trained
+from phantom_dist.campaign.run_state import (
+    Command,
+    GivenUp,
+    Probed,
+    RunState,
+    StoreProbes,
+    StoreUntrained,
+    Trained,
+)
 from phantom_dist.core.errors import Cancelled
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.engines.rows import probe_row
@@ -117,7 +125,8 @@ class RunDriver:
             case ProbeTask():
                 return self._carry_out(self._state.handle(Probed(finished.probed)))
             case TrainTask() as task:
-                return self._carry_out(self._state.handle(Trained(task, tuple(map(TrialSummary.from_row, finished.rows)))))
+                trials = tuple(map(TrialSummary.from_row, finished.rows))
+                return self._carry_out(self._state.handle(Trained(task, trials)))
 
     def on_give_up(self, command: GiveUp) -> Iterable[Task]:
         """What follows from a task that is given up."""

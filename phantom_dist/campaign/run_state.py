@@ -161,20 +161,24 @@ class RunState:
                 for trial in trials:
                     self._take_in(trial)
                 return list(self._trained(task))
-            case GivenUp(ProbeTask() as task, _, outcome, message):
-                refused = tuple(Refused(problem=p, outcome=outcome, message=message) for p in task.problems)
-                return [StoreProbes(task.id, refused), *self._probed(refused)]
-            case GivenUp(TrainTask() as task, attempt, outcome, message):
-                untrained = tuple(
-                    Untrained(
-                        probed=trial.measured,
-                        learning_rate=trial.learning_rate,
-                        outcome=outcome,
-                        message=message,
-                    )
-                    for trial in task.trials
-                )
-                return [self._store(untrained, attempt), *self._trained(task)]
+            case GivenUp():
+                return list(self._given_up(event))
+
+    def _given_up(self, event: GivenUp) -> Iterator[Command]:
+        task, outcome, message = event.task, event.outcome, event.message
+        if isinstance(task, ProbeTask):
+            refused = tuple(Refused(problem=p, outcome=outcome, message=message) for p in task.problems)
+            yield StoreProbes(task.id, refused)
+            yield from self._probed(refused)
+            return
+        untrained = tuple(
+            Untrained(
+                probed=trial.measured, learning_rate=trial.learning_rate, outcome=outcome, message=message
+            )
+            for trial in task.trials
+        )
+        yield self._store(untrained, event.attempt)
+        yield from self._trained(task)
 
     def _probed(self, results: tuple[ProbeResult, ...]) -> Iterator[Command]:
         for result in results:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.planning.sizes import GPU_SEARCHES, MAX_LANES, MAX_SEARCHES
-from phantom_dist.scheduling.cluster import WorkerKind
 from phantom_dist.scheduling.tasks import batch_id
+from phantom_dist.scheduling.worker_kind import WorkerKind
 
 Member = tuple[Problem, float | None]
 """A problem and its learning rate; None where a search decides."""

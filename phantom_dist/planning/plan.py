@@ -19,9 +19,9 @@ from phantom_dist.planning.probes import probe_tasks
 from phantom_dist.planning.rank_groups import rank_groups
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.sizes import most_lanes, single_trials
-from phantom_dist.scheduling.cluster import WorkerKind
 from phantom_dist.scheduling.executor import RankGroup
 from phantom_dist.scheduling.tasks import ProbeTask
+from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, tolerance_of
 
 
@@ -154,9 +154,7 @@ def make_plan(
     problems = expand(spec)
     groups: dict[tuple[object, ...], RankGroup] = {}
     if engine in ("auto", DEEPSPEED) and resources.deepspeed:
-        groups = rank_groups(
-            problems, models, spec.execution.group, resources, always=engine == DEEPSPEED
-        )
+        groups = rank_groups(problems, models, spec.execution.group, resources, always=engine == DEEPSPEED)
     rates = learning_rates_of(spec)
     learning_rates = () if isinstance(rates, Critical) else rates
 

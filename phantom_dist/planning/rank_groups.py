@@ -60,10 +60,14 @@ def _smallest_that_fits(
     always: bool,
 ) -> RankGroup | None:
     rank = resources.for_ranks
-    counts = range(MIN_RANKS, min(rank.count, MAX_RANKS) + 1) if settings.ranks == "auto" else (settings.ranks,)
+    counts = (
+        range(MIN_RANKS, min(rank.count, MAX_RANKS) + 1) if settings.ranks == "auto" else (settings.ranks,)
+    )
     stages = STAGES if settings.stage == "auto" else (settings.stage,)
     choices = [
-        RankGroup(ranks=count, stage=stage, timeout_s=settings.timeout) for count in counts for stage in stages
+        RankGroup(ranks=count, stage=stage, timeout_s=settings.timeout)
+        for count in counts
+        for stage in stages
     ]
     for choice in choices:
         if cost.rank_bytes(problem, model, choice.ranks, choice.stage) <= rank.memory_bytes:
@@ -71,4 +75,6 @@ def _smallest_that_fits(
     if not always:
         return None
     # Groups were asked for, whatever is predicted: as large as there is room for.
-    return choices[-1] if choices else RankGroup(ranks=MIN_RANKS, stage=stages[-1], timeout_s=settings.timeout)
+    return (
+        choices[-1] if choices else RankGroup(ranks=MIN_RANKS, stage=stages[-1], timeout_s=settings.timeout)
+    )

@@ -1,4 +1,4 @@
-"""What a plan has to work with: kinds of workers, as data that is recorded with a run and replayed when it continues."""
+"""The workers that a plan is made for, as data: recorded with a run, and replayed when it continues."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phantom_dist.scheduling.cluster import WorkerKind
+from phantom_dist.scheduling.worker_kind import WorkerKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

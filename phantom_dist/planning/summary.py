@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.engines.rows import problem_row
 from phantom_dist.planning.plan import Plan
 from phantom_dist.refinement.search import EXPECTED_TRIALS
@@ -31,7 +32,7 @@ def plan_rows(plan: Plan) -> list[Json]:
     ]
 
 
-def plan_rows_as_run(plan: Plan, trials_of: Callable[[str], Sequence[TrialOutcome]]) -> list[Json]:
+def plan_rows_as_run(plan: Plan, trials_of: Callable[[str], Sequence[TrialSummary]]) -> list[Json]:
     """The rows of the plan as it turned out: what was stored in the place of what was planned, the rest as planned.
 
     Args:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from phantom_dist.scheduling.cluster import Cluster, WorkerKind
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
 from phantom_dist.scheduling.this_machine import worker_kind
 from phantom_dist.scheduling.worker import Worker
+from phantom_dist.scheduling.worker_kind import WorkerKind
 
 _NAME = "in-process"
 

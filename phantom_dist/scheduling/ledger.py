@@ -373,7 +373,9 @@ class Ledger:
             holders = self._holders[needs[0]]
             return holders == 0, self._queues[needs].seconds / (1 + holders)
 
-        return max((needs for needs in self._queues if needs[1] == needed), key=urgency)  # of equals the first
+        return max(
+            (needs for needs in self._queues if needs[1] == needed), key=urgency
+        )  # of equals the first
 
     def _find_late(self, now: float) -> list[_Entry]:
         """Tasks that are late and long enough to matter, the latest last; none while nobody else could take them."""

@@ -12,10 +12,11 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from phantom_dist.scheduling.cluster import Cluster, WorkerKind, merge_alike
+from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.scheduling.ray_place import check_place, not_joined, not_started
 from phantom_dist.scheduling.this_machine import gpu_bytes, worker_kind
+from phantom_dist.scheduling.worker_kind import WorkerKind, merge_alike
 
 ACCELERATOR = "accelerator_type:"
 """How Ray calls the resource that tells a node's kind of GPU."""
@@ -107,7 +108,7 @@ class RayCluster(Cluster):
                 memory = self._gpu_bytes_of(name, resources)
                 yield name, WorkerKind(count=count, memory_bytes=memory, on_gpu=True)
             elif count:
-                # What Ray found free when it started, its object store taken off: the container's limit, if there is one.
+                # Free memory when Ray started there, without its object store; Ray respects a container's limit.
                 yield name, WorkerKind(count=count, memory_bytes=float(resources.get("memory", 0.0)) / count)
 
     def _gpu_bytes_of(self, node: str, resources: Mapping[str, float]) -> float:

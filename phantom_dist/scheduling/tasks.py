@@ -1,7 +1,7 @@
 """The two kinds of work that workers take.
 
-`seconds`: the predicted time; 0 where it isn't known. `memory_bytes`: only workers with at least so much memory take the
-task, while there are any; 0 for all workers.
+`seconds`: the predicted time; 0 where it isn't known. `memory_bytes`: while there are workers with at least so much
+memory, they alone take the task; 0 for all workers.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import torch
 
-from phantom_dist.scheduling.cluster import WorkerKind
+from phantom_dist.scheduling.worker_kind import WorkerKind
 
 SHARE = 0.8
 """Share of the memory that workers may plan with; the rest is for the system, the driver and Ray."""

@@ -148,7 +148,8 @@ class Execution(Strict):
         default="auto", description="auto: cuda where there is one"
     )
     group: RankGroupSettings = Field(
-        default=RankGroupSettings(), description="for models too large for one worker, and for --engine deepspeed"
+        default=RankGroupSettings(),
+        description="for models too large for one worker, and for --engine deepspeed",
     )
     allow_pickle: bool = Field(
         default=False, description="load weights that only exist pickled; they can run code"

@@ -16,13 +16,15 @@ from phantom_dist.core.trial import ModelIdentity, Problem, Tokens
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources
-from phantom_dist.scheduling.cluster import WorkerKind
+from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import load
 
 WORDS = ("shame", "guilt", "dread", "fear", "house", "home", "sea", "ocean")
 
 
-def sweep(contexts: int = 2, *, rates: object = None, models: tuple[str, ...] = ("zoo:gpt2-a",), **more: object):
+def sweep(
+    contexts: int = 2, *, rates: object = None, models: tuple[str, ...] = ("zoo:gpt2-a",), **more: object
+):
     """A sweep over so many contexts."""
     return {
         "name": "scripted",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -12,10 +13,12 @@ import phantom_dist
 from phantom_dist.campaign import run_driver
 from phantom_dist.cli.text import status_text
 from phantom_dist.core.errors import InputError
-from phantom_dist.scheduling.cluster import WorkerKind
+from phantom_dist.planning.summary import plan_rows
 from phantom_dist.scheduling.inprocess import ThisProcess
+from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
+from phantom_dist.traces.decode import probe_summaries
 
 from .runs import digest, rows, run
 
@@ -102,7 +105,7 @@ def test_given_learning_rates_run_as_planned(sweep, tmp_path):
     result = run(sweep, tmp_path)
     assert result["trials"] == {"total": 20, "done": 20, "failed": 0}
     assert {(r["problem"], r["learning_rate"], r["batch"]) for r in rows(tmp_path)} == {
-        (r["problem"], r["learning_rate"], r["batch"]) for r in planned.rows()
+        (r["problem"], r["learning_rate"], r["batch"]) for r in plan_rows(planned.plan)
     }
 
 
@@ -308,7 +311,7 @@ def test_no_run_in_a_directory(tmp_path):
 def test_unknown_choices_stop_before_anything_is_written(sweep, tmp_path):
     for option in ({"executor": "dask"}, {"engine": "singel"}, {"retry": "all"}):
         ((name, value),) = option.items()
-        with pytest.raises(InputError, match=rf"--{name} {value}: there is no such choice"):
+        with pytest.raises(InputError, match=rf"{name} {value}: there is no such choice"):
             phantom_dist.run(sweep, tmp_path / "run", **option)
     assert not (tmp_path / "run").exists()
 
@@ -332,10 +335,11 @@ def test_kappa_below_zero_is_a_named_reason(sweep, tmp_path):
     from phantom_dist.refinement.critical_rate import critical_rates
 
     run(sweep, tmp_path)
-    probes = [p | {"kappa": -abs(p["kappa"])} for p in RunDirectory(Store(tmp_path)).probes().to_pylist()]
+    stored = probe_summaries(RunDirectory(Store(tmp_path)).probes())
+    probes = [dataclasses.replace(p, kappa=-abs(p.kappa)) for p in stored]
     entries = critical_rates(probes, [], 0.01)
-    assert [e["reason"] for e in entries] == ["kappa_not_positive"] * 4
-    assert [e["eta_c"] for e in entries] == [None] * 4
+    assert [e.reason for e in entries] == ["kappa_not_positive"] * 4
+    assert [e.eta_c for e in entries] == [None] * 4
 
 
 def test_the_same_context_under_two_names_is_refused(sweep, tmp_path):

@@ -44,7 +44,9 @@ def play(state: RunState, world: World, stored: Stored, *, order=None, tasks: in
             match command:
                 case StoreUntrained(trials, _):
                     stored.trials += [
-                        trial for key in {t.probed.problem.key for t in trials} for trial in state.trials_of(key)
+                        trial
+                        for key in {t.probed.problem.key for t in trials}
+                        for trial in state.trials_of(key)
                         if trial not in stored.trials
                     ]
                 case StoreProbes(_, results):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.resources import Resources
-from phantom_dist.scheduling.cluster import WorkerKind
+from phantom_dist.scheduling.worker_kind import WorkerKind
 
 TEXT = "After betraying his closest friend he was overcome with"
 

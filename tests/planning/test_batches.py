@@ -17,8 +17,8 @@ from phantom_dist.planning.sizes import (
     most_lanes,
     single_trials,
 )
-from phantom_dist.scheduling.cluster import WorkerKind, merge_alike
 from phantom_dist.scheduling.tasks import batch_id
+from phantom_dist.scheduling.worker_kind import WorkerKind, merge_alike
 
 from .problems import kind
 
@@ -137,9 +137,7 @@ def test_every_kind_of_worker_gets_the_share_that_it_holds(count, kinds, searchi
     made = tuple(WorkerKind(count=n, memory_bytes=float(i + 1)) for i, (n, _) in enumerate(kinds))
     room = {k.memory_bytes: lanes for k, (_, lanes) in zip(made, kinds, strict=True)}
     problems = [problem(context=f"c{i}") for i in range(count)]
-    packed = list(
-        batch_groups(problems, () if searching else [0.1], lambda p, k: room[k.memory_bytes], made)
-    )
+    packed = list(batch_groups(problems, () if searching else [0.1], lambda p, k: room[k.memory_bytes], made))
     assert [p.key for g in packed for p in g.problems] == [p.key for p in problems], "in order, each once"
     total = sum(k.count * room[k.memory_bytes] for k in made)
     for k in made:

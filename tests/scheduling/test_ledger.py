@@ -180,7 +180,9 @@ class MemoryMachine(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.now = 0.0
         self.memory: dict[str, float] = {}  # of those that are there
-        self.away: dict[str, tuple[float, float]] = {}  # memory of those that were there, and since when they aren't
+        self.away: dict[
+            str, tuple[float, float]
+        ] = {}  # memory of those that were there, and since when they aren't
         self.holds: dict[str, Start] = {}
         self.added = 0
 
