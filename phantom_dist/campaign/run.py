@@ -33,6 +33,7 @@ from phantom_dist.planning.summary import plan_rows
 from phantom_dist.scheduling.address import chosen_address
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, RankGroup, WorkerSettings
+from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
@@ -70,12 +71,16 @@ def run(
     directory = RunDirectory(Store(out))
     with _interruption_explained(directory), _cluster(chosen) as cluster:
         spec = _spelled_as_stored(load(sweep), directory)
-        plan = _plan(spec, chosen, directory, cluster)
+        kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
+        plan = _plan(spec, chosen, directory, kinds)
         with claim(directory) as leases:
             directory = directory.under(leases.own)
             _prepare(directory, plan, chosen)
             driver = RunDriver(_restored(plan, directory), directory, leases, chosen.budget, observer)
-            driver.execute(lambda phase: _executor(plan, phase, cluster, directory, leases, chosen.workers))
+            driver.execute(
+                lambda phase: _executor(plan, phase, cluster, directory, leases, chosen.workers),
+                largest_worker=max(kind.memory_bytes for kind in kinds),
+            )
             directory.discard_halves()
     return status(out)
 
@@ -147,16 +152,16 @@ def _spelled_as_stored(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
     return spec
 
 
-def _plan(spec: SweepSpec, options: RunOptions, directory: RunDirectory, cluster: Cluster) -> Plan:
+def _plan(
+    spec: SweepSpec, options: RunOptions, directory: RunDirectory, kinds: tuple[WorkerKind, ...]
+) -> Plan:
     """The plan; where a run continues it is made for the resources that the run began with, wherever it goes on."""
     engine, recorded = _recorded(directory)
     chosen = options.engine or engine or "auto"
     outside.load(spec.instruments)  # what can't be measured is reported before anything runs
     models = models_of(spec)
-    if recorded is not None and engine == chosen:
-        return make_plan(spec, models, recorded, engine=chosen)
-    kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
-    return make_plan(spec, models, resources_of(kinds, chosen), engine=chosen)
+    resources = recorded if recorded and engine == chosen else resources_of(kinds, chosen)
+    return make_plan(spec, models, resources, engine=chosen)
 
 
 def _recorded(directory: RunDirectory) -> tuple[str | None, Resources | None]:

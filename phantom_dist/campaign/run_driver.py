@@ -73,10 +73,16 @@ class RunDriver:
     def _plan(self) -> Plan:
         return self._state.plan
 
-    def execute(self, make_executor: Callable[[RankGroup | None], Executor]) -> None:
+    def execute(
+        self, make_executor: Callable[[RankGroup | None], Executor], *, largest_worker: float = 0.0
+    ) -> None:
         """Run the plan's phases, one after another, until nothing is left to do.
 
         `state.json` says `complete` only then.
+
+        Args:
+            make_executor: starts the workers of a phase.
+            largest_worker: memory of the largest worker that is expected to come (bytes).
 
         Raises:
             InputError, StoreError: as a task raised it.
@@ -89,24 +95,26 @@ class RunDriver:
         state = "interrupted"
         try:
             self._write_state("running")
-            if self._run_phases(first, make_executor):
+            if self._run_phases(first, make_executor, largest_worker):
                 state = "complete"
             self._write_plan()
         finally:
             self._write_state(state)
 
     def _run_phases(
-        self, first: dict[RankGroup | None, list[Task]], make_executor: Callable[[RankGroup | None], Executor]
+        self,
+        first: dict[RankGroup | None, list[Task]],
+        make_executor: Callable[[RankGroup | None], Executor],
+        largest_worker: float,
     ) -> bool:
         """Whether nothing is left; False where the budget is spent."""
         leases = itertools.count(1)  # phases share them, so that no lease comes again
-        expected = self._plan.resources.largest.memory_bytes
         for phase, tasks in first.items():
             if not tasks:
                 continue
             self._executor = make_executor(phase)
             try:
-                if not drive(self._executor, tasks, self._leases, self, leases, expected):
+                if not drive(self._executor, tasks, self._leases, self, leases, largest_worker):
                     return False
             finally:
                 self._executor.close()
