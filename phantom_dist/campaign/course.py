@@ -23,9 +23,9 @@ from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.rows import origin_from_row, probe_row
 from phantom_dist.instruments.kernel_rate import effective_steps
-from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import Law
+from phantom_dist.law.law_input import law_input
 from phantom_dist.refinement.root_search import Expected
 from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
@@ -143,7 +143,7 @@ class Campaign:
         """Where the law sees η_c; the path's own answer where the law doesn't know this way of training."""
         if origin.path is None or self._plan.tolerance is None:
             return None
-        predicted = self._law.predict(as_asked(probe_row(origin), origin.problem))
+        predicted = self._law.predict(law_input(probe_row(origin), origin.problem))
         if predicted.eta_c is None or predicted.interval is None:
             rate = origin.path.learning_rates[-1]
             return rate, rate, rate

@@ -18,7 +18,7 @@ from typing import Any
 from phantom_dist.campaign.budget import Budget
 from phantom_dist.campaign.course import Campaign, Observer
 from phantom_dist.campaign.plan import Plan, plan
-from phantom_dist.campaign.status import status
+from phantom_dist.campaign.status import RunStatus, status
 from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError, Interrupted, StoreError, did_you_mean
 from phantom_dist.core.outcome import Outcome
@@ -30,8 +30,6 @@ from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, t
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.leases import Leases
-
-Row = dict[str, Any]
 
 EXECUTORS = ("ray", "inprocess")
 FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
@@ -49,7 +47,7 @@ def run(
     max_hours: float | None = None,
     max_trials: int | None = None,
     observer: Observer = lambda progress: None,
-) -> Row:
+) -> RunStatus:
     """Run a sweep; on a directory of the same sweep it continues, with more values on the axes it extends.
 
     Args:
@@ -104,7 +102,7 @@ def run(
     return status(out)
 
 
-def resume(out: str | os.PathLike[str], **how: Any) -> Row:
+def resume(out: str | os.PathLike[str], **how: Any) -> RunStatus:
     """Continue an interrupted run; `how` as in `run`. Nothing that is stored is run again.
 
     Raises:
@@ -113,7 +111,7 @@ def resume(out: str | os.PathLike[str], **how: Any) -> Row:
     return run(directory_and_sweep(out)[1], out, **how)
 
 
-def cancel(out: str | os.PathLike[str]) -> Row:
+def cancel(out: str | os.PathLike[str]) -> RunStatus:
     """Ask the driver of a live run to stop; batches that run are lost and run again when it is resumed.
 
     Returns:
@@ -123,8 +121,8 @@ def cancel(out: str | os.PathLike[str]) -> Row:
         InputError: there is no run in that directory, or none that is live.
     """
     now = status(out)
-    if now["state"] != "running":
-        raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
+    if now.state != "running":
+        raise InputError(f"{out}: no run is live here (it is {now.state}), so there is nothing to cancel.")
     directory_and_sweep(out)[0].cancel()
     return now
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import phantom_dist
-from phantom_dist.campaign.calibrate import calibration_rows
-from phantom_dist.campaign.suffices import lora_rows
+from phantom_dist.calibration.calibrate import calibrate
+from phantom_dist.calibration.lora_sufficiency import sufficiency_counts
 from phantom_dist.reports import read_run
 
 
@@ -35,11 +35,11 @@ def test_all_sweeps_of_an_archive_stand_on_one_page(packed: Path, tmp_path: Path
 
 
 def test_a_law_is_fitted_to_the_same_rows(runs: list[Path], one: Path) -> None:
-    (of_archive, dropped), (of_run, _) = (calibration_rows([place]) for place in (one, runs[0]))
-    assert sorted(of_archive, key=str) == sorted(of_run, key=str)
-    assert len(of_run) == 6
-    assert not dropped
-    assert lora_rows([one]) == lora_rows(runs[:1]) != []
+    of_archive, of_run = (calibrate([place]) for place in (one, runs[0]))
+    assert sorted(of_archive.rows, key=str) == sorted(of_run.rows, key=str)
+    assert len(of_run.rows) == 6
+    assert not of_archive.dropped
+    assert sufficiency_counts([one]) == sufficiency_counts(runs[:1]) != []
 
 
 def test_every_problem_of_an_archive_goes_by_its_own_sweep(runs: list[Path], packed: Path) -> None:
