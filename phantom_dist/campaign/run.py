@@ -19,7 +19,7 @@ from phantom_dist.campaign.preview import models_of, resources_of
 from phantom_dist.campaign.run_driver import Observer, RunDriver
 from phantom_dist.campaign.run_state import RunState
 from phantom_dist.campaign.search_start import LawStart
-from phantom_dist.campaign.status import status
+from phantom_dist.campaign.status import RunStatus, status
 from phantom_dist.core import plugins
 from phantom_dist.core.errors import Cancelled, InputError, Interrupted, StoreError
 from phantom_dist.core.outcome import Outcome
@@ -39,8 +39,6 @@ from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.leases import Leases
 
-Row = dict[str, Any]
-
 FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
 
 
@@ -50,7 +48,7 @@ def run(
     *,
     observer: Observer = lambda progress: None,
     **options: Unpack[Options],
-) -> Row:
+) -> RunStatus:
     """Run a sweep; on a directory of the same sweep it continues, with more values on the axes it extends.
 
     Args:
@@ -90,7 +88,7 @@ def resume(
     *,
     observer: Observer = lambda progress: None,
     **options: Unpack[Options],
-) -> Row:
+) -> RunStatus:
     """Continue an interrupted run, with options as in `run`. Nothing that is stored is run again.
 
     Raises:
@@ -99,7 +97,7 @@ def resume(
     return run(directory_and_sweep(out)[1], out, observer=observer, **options)
 
 
-def cancel(out: str | os.PathLike[str]) -> Row:
+def cancel(out: str | os.PathLike[str]) -> RunStatus:
     """Stop a live run from outside; batches that run are lost, and run again when it is resumed.
 
     Returns:
@@ -109,8 +107,8 @@ def cancel(out: str | os.PathLike[str]) -> Row:
         InputError: there is no run in that directory, or none that is live.
     """
     now = status(out)
-    if now["state"] != "running":
-        raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
+    if now.state != "running":
+        raise InputError(f"{out}: no run is live here (it is {now.state}), so there is nothing to cancel.")
     directory_and_sweep(out)[0].cancel()
     return now
 

@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 from phantom_dist.core.errors import InputError, StoreError
-from phantom_dist.law.law import Law, dumps, from_json
+from phantom_dist.law.file_format import dumps, from_json
+from phantom_dist.law.law import Law
 
 SHIPPED = "shipped.json"
 

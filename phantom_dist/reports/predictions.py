@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.groups import BY_NAME
 from phantom_dist.law.law import Law
+from phantom_dist.law.law_input import law_input
 
 Row = dict[str, Any]
 
@@ -45,37 +45,31 @@ def predictions(
     Returns:
         the entries with `predicted`, `low`, `high`, `known` (how the prediction was made) and the law's groups.
     """
-    calibrated = {(row["problem"], row["weights"]): row for row in law.rows}
+    calibrated = {(row.problem, row.weights): row for row in law.rows}
     by_problem = {row["problem"]: row for row in probes}
-    models = {row["weights"] for row in law.rows}
-    found = []
+    models = {row.weights for row in law.rows}
+    rows = []
     for entry in entries:
         probe = by_problem[entry["problem"]]
         known = calibrated.get((entry["problem"], probe["weights"]))
-        if entry["eta_c"] is None or (known is None and probe["path_rates"] is None):
+        if entry["eta_c"] is None:
             continue
-        if known is not None and known.get("held_out_eta_c") is not None:
-            source, how = known, HELD_OUT
-            rate, interval = known["held_out_eta_c"], known["held_out_interval"]
+        if known is not None and known.held_out is not None:
+            source, how = known.law_input, HELD_OUT
+            rate, interval = known.held_out.eta_c, known.held_out.interval
         elif probe["path_rates"] is not None:
-            problem = problems.get(entry["problem"])
-            said = law.predict(probe if problem is None else as_asked(probe, problem))
-            how = OUTSIDE if not said.in_domain else CALIBRATED if probe["weights"] in models else NEW
-            source = probe
-            rate, interval = said.eta_c, said.interval
+            source = law_input(probe, problems.get(entry["problem"]))
+            predicted = law.predict(source)
+            how = OUTSIDE if not predicted.in_domain else CALIBRATED if probe["weights"] in models else NEW
+            if predicted.eta_c is None:
+                continue
+            rate, interval = predicted.eta_c, predicted.interval
         else:
             continue
-        if rate is None:
-            continue
         low, high = interval or (None, None)
-        found.append(
+        rows.append(
             dict(entry)
-            | {
-                "predicted": rate,
-                "low": low,
-                "high": high,
-                "known": how,
-            }
+            | {"predicted": rate, "low": low, "high": high, "known": how}
             | {name: BY_NAME[name].value(source) for name in GROUPS}
         )
-    return found
+    return rows

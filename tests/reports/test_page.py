@@ -189,10 +189,10 @@ def test_the_law_section_holds_each_prediction_and_counts_its_intervals(
     said = list(tiny_run.predictions)
     assert len(said) == 6
     assert {p["known"] for p in said} == {"architecture left out"}
-    shipped = {row["problem"]: row for row in read_law().rows}
+    shipped = {row.problem: row.held_out for row in read_law().rows}
     for p in said:
-        assert p["predicted"] == shipped[p["problem"]]["held_out_eta_c"]
-        assert [p["low"], p["high"]] == shipped[p["problem"]]["held_out_interval"]
+        assert p["predicted"] == shipped[p["problem"]].eta_c
+        assert (p["low"], p["high"]) == shipped[p["problem"]].interval
     inside = sum(p["low"] <= p["eta_c"] <= p["high"] for p in said if p["method"] == "full")
     assert f"{inside} of 3 intervals" in Elements(page).text
 

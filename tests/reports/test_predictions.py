@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from phantom_dist.law.file_format import row_to_json
 from phantom_dist.law.law import fit_law
+from phantom_dist.law.law_input import law_input
 from phantom_dist.reports.predictions import CALIBRATED, NEW, OUTSIDE, predictions
 from tests.law.rows import rows
 
@@ -20,8 +22,9 @@ from tests.law.rows import rows
 )
 def test_a_prediction_says_what_it_stands_on(change, known):
     made = rows(models=12, contexts=6)
-    law, probe = fit_law(made), made[0] | {"problem": "asked"} | change
+    law = fit_law(made)
+    probe = row_to_json(made[0]) | {"problem": "asked"} | change
     (found,) = predictions(law, [{"problem": "asked", "eta_c": 1.0}], [probe], {})
-    said = law.predict(probe)
+    said = law.predict(law_input(probe, None))
     assert found["known"] == known
     assert (found["predicted"], found["low"], found["high"]) == (said.eta_c, *said.interval)

@@ -18,7 +18,8 @@ from typing import Any
 
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.trial import Context, Problem
-from phantom_dist.law.law import Law, dumps
+from phantom_dist.law.file_format import dumps
+from phantom_dist.law.law import Law
 from phantom_dist.models import LoadedModel
 from phantom_dist.traces import Store
 
