@@ -11,11 +11,11 @@ from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path import probe_path
-from phantom_dist.engines.rows import probe_row
 from phantom_dist.law.domain import as_asked, settings_of
 from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.device import device_of
+from phantom_dist.records import probe_row
 from phantom_dist.refinement.critical_rate import WHICH, critical_rates_of
-from phantom_dist.scheduling.worker import device_of
 from phantom_dist.spec import expand
 from phantom_dist.traces import directory_and_sweeps
 

@@ -20,11 +20,17 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial, Untrained, content_address
 from phantom_dist.core.probe_result import Measured, ProbeResult, Refused
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.rows import probe_result_from_row, probe_row
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import Law
+from phantom_dist.records import (
+    execution_metadata,
+    probe_result_from_row,
+    probe_row,
+    store_batch,
+    store_probes,
+)
 from phantom_dist.refinement.root_search import Expected
 from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
@@ -32,7 +38,6 @@ from phantom_dist.scheduling.executor import Executor, Finished, Group
 from phantom_dist.scheduling.ledger import GiveUp, Start
 from phantom_dist.scheduling.packing import Cohort, pack_probes
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, batch_id, train_task
-from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases
 from phantom_dist.traces.process import this_process
@@ -210,7 +215,7 @@ class Campaign:
         if isinstance(command.task, ProbeTask):
             for problem in command.task.problems:
                 refused = Refused(problem=problem, outcome=command.outcome, message=command.message)
-                self._directory.write_probes(command.task.id, [probe_row(refused)])
+                store_probes(self._directory, command.task.id, [refused])
                 self._know(refused)
                 yield from self._cohorts_after(problem.key)
         else:
@@ -267,7 +272,7 @@ class Campaign:
     def _record(self, untrained: list[Untrained], attempt: int) -> None:
         batch = batch_id((u.probed.problem.key, u.learning_rate) for u in untrained)
         model = untrained[0].probed.problem.model
-        self._remember(store_results(self._directory, batch, model, untrained, circumstances(batch, attempt)))
+        self._remember(store_batch(self._directory, model, untrained, execution_metadata(batch, attempt)))
 
     def _remember(self, rows: Iterable[Row]) -> None:
         for row in rows:

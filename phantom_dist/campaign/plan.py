@@ -12,9 +12,9 @@ from phantom_dist.campaign.grouping import check_deepspeed, fits_worker, groups,
 from phantom_dist.campaign.memory import share_of_memory, uses_gpu, workers_here
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED, SingleEngine
-from phantom_dist.engines.rows import problem_row
 from phantom_dist.instruments import outside
 from phantom_dist.models import ModelMetadata, describe
+from phantom_dist.records import problem_row
 from phantom_dist.refinement.search import EXPECTED_TRIALS
 from phantom_dist.scheduling.executor import Group
 from phantom_dist.scheduling.packing import Cohort, cohorts, most_lanes, pack_probes, single_trials

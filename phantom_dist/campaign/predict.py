@@ -14,14 +14,14 @@ from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
 from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines.path import probe_path
-from phantom_dist.engines.rows import probe_row, problem_row
 from phantom_dist.law.classes import says
 from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.device import device_of
+from phantom_dist.records import probe_row, problem_row
 from phantom_dist.refinement.critical_rate import WHICH
-from phantom_dist.scheduling.worker import device_of
 from phantom_dist.spec import load_contexts
 
 Row = dict[str, Any]
