@@ -12,6 +12,7 @@ from phantom_dist.campaign.suffices import bulk_of
 from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
 from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
 from phantom_dist.core.probe_result import Refused
+from phantom_dist.core.problem_columns import PROBLEM_COLUMNS
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.law.classes import says
@@ -21,7 +22,6 @@ from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.device import device_of
 from phantom_dist.records import probe_row, problem_row
-from phantom_dist.refinement.critical_rate import WHICH
 from phantom_dist.spec import load_contexts
 
 Row = dict[str, Any]
@@ -151,7 +151,7 @@ def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> Row:
 
 def _answer(row: Row) -> Row:
     """The entry of a problem before anything is predicted."""
-    return {key: row.get(key) for key in WHICH} | {
+    return {key: row.get(key) for key in PROBLEM_COLUMNS} | {
         "eta_c": None,
         "interval": None,
         "level": LEVEL,

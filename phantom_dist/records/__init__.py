@@ -16,19 +16,19 @@ from phantom_dist.records.problems import problem_row
 from phantom_dist.records.row import Row
 from phantom_dist.records.store import store_batch, store_probes
 from phantom_dist.records.traces import trace_rows
-from phantom_dist.records.trials import TrialSummary, summary, trial_row
+from phantom_dist.records.trials import TraceSummary, trace_summary, trial_row
 
 __all__ = [
     "ExecutionMetadata",
     "Row",
-    "TrialSummary",
+    "TraceSummary",
     "execution_metadata",
     "probe_result_from_row",
     "probe_row",
     "problem_row",
     "store_batch",
     "store_probes",
-    "summary",
     "trace_rows",
+    "trace_summary",
     "trial_row",
 ]

@@ -15,7 +15,7 @@ from phantom_dist.records.row import Row
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class TrialSummary:
+class TraceSummary:
     """What a trace amounts to under the problem's thresholds; fields as in `core.quantities.TRIAL_COLUMNS`."""
 
     outcome: Outcome
@@ -30,7 +30,7 @@ class TrialSummary:
     drag_final: float
 
 
-def summary(result: TrialResult) -> TrialSummary:
+def trace_summary(result: TrialResult) -> TraceSummary:
     """The outcome, the largest jump and the last numbers of a trial that was trained."""
     thresholds, trace = result.trial.problem.thresholds, result.trace
     loss = [m.loss for m in trace]
@@ -43,7 +43,7 @@ def summary(result: TrialResult) -> TrialSummary:
         thresholds=thresholds,
     )
     jump = largest_jump([m.order_parameter for m in trace], [m.readout_change for m in trace], thresholds)
-    return TrialSummary(
+    return TraceSummary(
         outcome=ended,
         silent=silent(loss, ended),
         commit_step=commit_step(gap),
@@ -63,7 +63,7 @@ def trial_row(result: TrialResult | Untrained) -> Row:
         row = _settings_row(result.id, result.probed, result.learning_rate)
         return row | {"outcome": result.outcome.value, "error": result.message}
     row = _settings_row(result.id, result.trial.measured, result.trial.learning_rate)
-    columns = dataclasses.asdict(summary(result))
+    columns = dataclasses.asdict(trace_summary(result))
     return row | columns | {"outcome": columns["outcome"].value, "stopped_early": result.stopped_early}
 
 

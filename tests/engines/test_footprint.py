@@ -15,7 +15,7 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.engines.lanes.engine import LanesEngine
 from tests.engines.conftest import CONTEXTS, DEVICE, load, problem
 from phantom_dist.engines.probe import probe
-from phantom_dist.campaign import cost
+from phantom_dist.planning import cost
 from phantom_dist.models import describe
 
 torch.set_num_threads(1)

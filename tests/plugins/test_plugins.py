@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import phantom_dist
-from phantom_dist.campaign.plan import plan
+from phantom_dist.campaign.preview import plan
 from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
@@ -238,7 +238,7 @@ def test_what_is_no_instrument_is_refused(package):
 
 def test_none_takes_over_what_works_without_it(package):
     package("liar", code="class Thing: pass", model_adapters="zoo = liar:Thing")
-    assert plan(sweep("zoo:gpt2-a")).models["zoo:gpt2-a"].verified
+    assert plan(sweep("zoo:gpt2-a")).plan.models["zoo:gpt2-a"].verified
 
 
 @pytest.mark.parametrize("given", [{}, {"a": torch.zeros(3)}, {"a": torch.zeros(2), "b": torch.zeros(2)}])

@@ -1,4 +1,4 @@
-"""What every executor must do. Inherited by the test class of each."""
+"""What every cluster and its executor must do. Inherited by the test class of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def problem(model: str = "zoo:gpt2-a", **changes) -> Problem:
 
 
 class ExecutorConformance:
-    """Subclasses give `make(settings)`, a started executor, and how many workers it has."""
+    """Subclasses give `cluster()`, and how many workers an executor of it has."""
 
     workers = 1
     numbers = iter(LEASES)
@@ -48,11 +48,16 @@ class ExecutorConformance:
     def executor(cls, location, leases):
         for number in LEASES:
             leases.grant(number)
-        executor = cls.make(WorkerSettings(location=str(location), driver=leases.driver))
-        while len(executor.workers) < cls.workers:
-            assert isinstance(next_event(executor), Joined)
-        yield executor
-        executor.close()
+        settings = WorkerSettings(location=str(location), driver=leases.driver)
+        with cls.cluster() as cluster:
+            executor = cluster.executor(settings, workers=2, useful=8)
+            kinds = cluster.worker_kinds(settings.device, settings.threads)
+            while len(executor.workers) < cls.workers:
+                joined = next_event(executor)
+                assert isinstance(joined, Joined)
+                assert joined.memory_bytes >= kinds[0].memory_bytes
+            yield executor
+            executor.close()
 
     def finish(self, executor: Executor, task):
         lease = next(self.numbers)
@@ -122,7 +127,7 @@ class ExecutorConformance:
     def test_a_replaced_worker_works(self, executor):
         worker = executor.workers[0]
         executor.replace(worker)
-        assert next_event(executor) == Joined(worker)
+        assert next_event(executor).worker == worker
         assert isinstance(self.finish(executor, probe_task([problem()])).event, Done)
 
     def test_nothing_is_stored_under_a_lease_that_is_over(self, executor, location, leases):

@@ -11,17 +11,17 @@ import pytest
 import ray
 
 import phantom_dist
-from phantom_dist.campaign import plan as planning
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.engines import SingleEngine
 from phantom_dist.models import load
-from phantom_dist.scheduling.executor import Group, WorkerSettings
+from phantom_dist.scheduling.executor import RankGroup, WorkerSettings
 from phantom_dist.scheduling.ledger import Done, Joined, Lost, Start
-from phantom_dist.scheduling.ray_executor import RayExecutor
+from phantom_dist.scheduling.ray_cluster import RayCluster
 from phantom_dist.scheduling.tasks import probe_task, train_task
+from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.leases import Leases
 
@@ -60,9 +60,9 @@ class TestGroup:
         leases = Leases(Store(location))
         for number in LEASES:
             leases.grant(number)
-        group = Group(ranks=2, stage=2, timeout_s=TIMEOUT_S)
+        group = RankGroup(ranks=2, stage=2, timeout_s=TIMEOUT_S)
         settings = WorkerSettings(location=str(location), driver=leases.driver, group=group)
-        executor = RayExecutor(settings, "local", workers=None, useful=8)
+        executor = RayCluster("local").executor(settings, workers=None, useful=8)
         assert next_event(executor) == Joined("worker-0")
         yield executor
         executor.close()
@@ -178,16 +178,17 @@ def processes(executor) -> list[psutil.Process]:
 
 
 def test_a_group_larger_than_the_cluster_is_one_clear_message(tmp_path):
-    settings = WorkerSettings(location=str(tmp_path), driver="d", group=Group(ranks=3, stage=3))
+    settings = WorkerSettings(location=str(tmp_path), driver="d", group=RankGroup(ranks=3, stage=3))
     with pytest.raises(
         InputError, match=r"group of 3 ranks, of which each needs 1 CPUs .*execution\.group\.ranks"
     ):
-        RayExecutor(settings, "local", workers=None, useful=1)
+        RayCluster("local").executor(settings, workers=None, useful=1)
 
 
 def test_a_sweep_on_a_group_finds_the_references_critical_rates(tmp_path, monkeypatch):
     """A model that doesn't fit one worker, by the memory model: one that is told of very little memory."""
-    monkeypatch.setattr(planning, "share_of_memory", lambda device, threads: 0.65e9)
+    small = WorkerKind(count=2, memory_bytes=0.65e9)
+    monkeypatch.setattr(RayCluster, "worker_kinds", lambda self, device, threads: (small,))
     sweep = {
         "models": ["zoo:gpt2-a"],
         "contexts": [context.model_dump() for context in CONTEXTS[:2]],
