@@ -24,12 +24,12 @@ from phantom_dist.core import plugins
 from phantom_dist.core.errors import Cancelled, InputError, Interrupted, StoreError
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.engines.rows import probe_result_from_row
 from phantom_dist.instruments import outside
 from phantom_dist.models import Permissions, resolve
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.summary import plan_rows
+from phantom_dist.records import probe_result_from_row
 from phantom_dist.scheduling.address import chosen_address
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, RankGroup, WorkerSettings

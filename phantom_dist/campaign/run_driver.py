@@ -23,14 +23,13 @@ from phantom_dist.campaign.run_state import (
 )
 from phantom_dist.core.errors import Cancelled
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.engines.rows import probe_row
 from phantom_dist.planning.plan import Plan
 from phantom_dist.planning.summary import plan_rows_as_run
+from phantom_dist.records import execution_metadata, store_batch, store_probes
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished, RankGroup
 from phantom_dist.scheduling.ledger import GiveUp, Start
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
-from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases
 from phantom_dist.traces.process import this_process
@@ -166,10 +165,10 @@ class RunDriver:
         for command in commands:
             match command:
                 case StoreUntrained(trials, attempt):
-                    batch, model = command.batch, trials[0].probed.problem.model
-                    store_results(self._directory, batch, model, trials, circumstances(batch, attempt))
+                    metadata = execution_metadata(command.batch, attempt)
+                    store_batch(self._directory, trials[0].probed.problem.model, trials, metadata)
                 case StoreProbes(batch, results):
-                    self._directory.write_probes(batch, [probe_row(result) for result in results])
+                    store_probes(self._directory, batch, results)
                 case ProbeTask() | TrainTask():
                     tasks.append(command)
         return tasks

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 
 from phantom_dist.core.probe_result import Measured
-from phantom_dist.engines.rows import probe_row
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import Law
 from phantom_dist.law.law_input import law_input
+from phantom_dist.records import probe_row
 from phantom_dist.refinement.root_search import Expected
 
 

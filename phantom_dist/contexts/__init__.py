@@ -6,6 +6,7 @@ The file's format belongs to `spec`, which also takes contexts inline.
 from pathlib import Path
 
 from phantom_dist.contexts.near_synonym import check_pair, choose_competitor, synonym_floor
+from phantom_dist.contexts.pair import choose_pair
 from phantom_dist.contexts.reading import Tokenizer
 from phantom_dist.contexts.tokens import AUTO, prompt_and_target, rival_test, token_text, tokenise
 from phantom_dist.contexts.usable import check_tokenizer
@@ -25,6 +26,7 @@ __all__ = [
     "check_pair",
     "check_tokenizer",
     "choose_competitor",
+    "choose_pair",
     "load_contexts",
     "prompt_and_target",
     "rival_test",

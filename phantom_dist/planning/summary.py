@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.engines.rows import problem_row
 from phantom_dist.planning.plan import Plan
+from phantom_dist.records import problem_row
 from phantom_dist.refinement.search import EXPECTED_TRIALS
 
 Json = dict[str, Any]
