@@ -111,8 +111,8 @@ def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):
             out,
             executor="inprocess",
         )
-        (again,) = result["critical_rates"]
-        assert again["eta_c"] == pytest.approx(row.eta_c, rel=0.002)
+        (again,) = result.critical_rates
+        assert again.eta_c == pytest.approx(row.eta_c, rel=0.002)
 
 
 def test_the_real_model_left_out_is_predicted(law):
