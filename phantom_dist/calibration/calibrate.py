@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from phantom_dist.core.errors import InputError, OutOfMemory
+from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.problem_columns import ProblemColumns
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path import probe_path
@@ -128,16 +129,21 @@ def calibrate(
             if precision not in loaded:
                 loaded[precision] = load(model, precision=precision, device=device_of("auto"))
             try:
-                origin = probe_path(loaded[precision], problem)
+                probed = probe_path(loaded[precision], problem)
             except (OutOfMemory, ArithmeticError) as error:
                 dropped[f"path: {error}"] += 1
             else:
-                if origin.path is None:
-                    raise InputError(
-                        f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now the "
-                        f"pair is refused ({origin.message}). Were its weights replaced?"
+                if isinstance(probed, Refused) or probed.path is None:
+                    now = (
+                        f"the pair is refused ({probed.message})"
+                        if isinstance(probed, Refused)
+                        else "the first steps widen the gap"
                     )
-                rows.append(_row(rate, crossing, probe_row(origin), problem))
+                    raise InputError(
+                        f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now {now}. "
+                        f"Were its weights replaced?"
+                    )
+                rows.append(_row(rate, crossing, probe_row(probed), problem))
             done += 1
             if observer is not None:
                 observer(done, total)

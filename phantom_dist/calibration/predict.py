@@ -12,6 +12,7 @@ from phantom_dist.calibration.kept_predictions import KeptPredictions, asked_of
 from phantom_dist.calibration.lora_sufficiency import bulk_of
 from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
 from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
+from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.problem_columns import ProblemColumns, problem_columns
 from phantom_dist.core.result import Result, table
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
@@ -249,14 +250,14 @@ def _sufficiency(loaded: LoadedModel, law: Law, steps: int) -> LoraSufficiency:
 
 def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> PredictedRate:
     try:
-        origin = probe_path(loaded, problem)
+        probed = probe_path(loaded, problem)
     except (OutOfMemory, ArithmeticError) as error:
         return _unpredicted(problem_row(problem), str(error))
-    row = problem_row(problem) | {k: v for k, v in probe_row(origin).items() if v is not None}
-    if origin.refusal is not None:
-        return _unpredicted(row, f"{origin.refusal.value}: {origin.message}")
-    if origin.path is None:
-        return _unpredicted(row, f"the first steps widen the gap (kappa = {origin.kappa:.3g})")
+    row = problem_row(problem) | {k: v for k, v in probe_row(probed).items() if v is not None}
+    if isinstance(probed, Refused):
+        return _unpredicted(row, f"{probed.outcome.value}: {probed.message}")
+    if probed.path is None:
+        return _unpredicted(row, f"the first steps widen the gap (kappa = {probed.kappa:.3g})")
     predicted = law.predict(law_input(row, problem))
     return PredictedRate(
         **problem_columns(row),
@@ -265,9 +266,9 @@ def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> PredictedRate:
         level=LEVEL,
         in_domain=predicted.in_domain,
         reason=predicted.reason,
-        kappa=origin.kappa,
-        gap_0=origin.gap_0,
-        trial_steps_used=origin.trial_steps,
+        kappa=probed.kappa,
+        gap_0=probed.gap_0,
+        trial_steps_used=probed.trial_steps,
     )
 
 

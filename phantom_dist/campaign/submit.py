@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from phantom_dist.campaign.options import JobOptions, RunOptions
 from phantom_dist.campaign.status import RunStatus
 from phantom_dist.core.errors import (
     INTERRUPTED,
@@ -53,13 +54,9 @@ def submit(
     out: str | os.PathLike[str],
     *,
     address: str,
-    engine: str | None = None,
-    workers: int | None = None,
-    retry: str | None = None,
-    max_hours: float | None = None,
-    max_trials: int | None = None,
     wait: bool = True,
     show: Callable[[str], None] = lambda text: None,
+    **options: Unpack[JobOptions],
 ) -> SubmittedRun:
     """Run a sweep as a job of a Ray cluster; sent again while it runs, it is followed again.
 
@@ -68,9 +65,9 @@ def submit(
         out: the run directory as the cluster sees it: an object-store URI, or an absolute path on a file system that
             all nodes share.
         address: the cluster's head, `http://HOST:8265`.
-        engine, workers, retry, max_hours, max_trials: as in `run`.
         wait: False returns when the job is there.
-        show: told of each piece of the job's log.
+        show: called with each piece of the job's log.
+        options: see `RunOptions`.
 
     Raises:
         InputError: the input as a whole is wrong, here or on the cluster.
@@ -80,21 +77,14 @@ def submit(
     """
     from phantom_dist.scheduling.ray_job import RayJobs
 
+    how = RunOptions(**options).command_line()
     spec = load(sweep)
     location = _seen_from_the_cluster(os.fspath(out))
     _check_models(spec.models)
     text = to_yaml(spec)
     jobs = RayJobs(address)
     command = [*("python", "-m", "phantom_dist", "run", "sweep.yaml", "--out", location)]
-    given = {
-        "--engine": engine,
-        "--workers": workers,
-        "--retry": retry,
-        "--max-hours": max_hours,
-        "--max-trials": max_trials,
-    }
-    command += ["--address", "auto", "--json"]
-    command += [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    command += ["--address", "auto", "--json", *how]
     digest = hashlib.sha256("\0".join((text, *command)).encode()).hexdigest()
     job, new = jobs.start(f"phantom-dist-{spec.name}-{digest[:12]}", command, {"sweep.yaml": text})
     show(f"job {job} {'was sent' if new else 'runs already'}\n")

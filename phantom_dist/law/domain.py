@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phantom_dist.core.measurement import PathProbe
+from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.law.calibration_row import CalibrationRow
 from phantom_dist.law.groups import BY_NAME
 from phantom_dist.law.law_input import LawInput, TrainingSettings

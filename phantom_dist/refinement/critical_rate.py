@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from phantom_dist.core.measurement import Origin
+from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.problem_columns import ProblemColumns, problem_columns
 from phantom_dist.core.summaries import ProbeSummary, TrialSummary
 from phantom_dist.refinement.curve import Curve, Point, curve
@@ -185,4 +185,4 @@ def _probe_steps(probe: ProbeSummary) -> float:
     """Trial-steps of the probe; before runs stored this, they probed κ alone."""
     if probe.kappa is None:
         return 0
-    return float(Origin.PROBE_STEPS) if probe.trial_steps is None else probe.trial_steps
+    return Measured.PROBE_STEPS if probe.trial_steps is None else probe.trial_steps

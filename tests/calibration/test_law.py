@@ -14,12 +14,12 @@ import pytest
 import phantom_dist
 from phantom_dist.calibration.calibrate import MeasurementKey
 from phantom_dist.calibration.lora_sufficiency import finished_lora_searches, merged, sufficiency_counts
-from phantom_dist.campaign.cost import path_seconds
-from phantom_dist.campaign.plan import plan
+from phantom_dist.campaign.preview import plan
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.problem_columns import PROBLEM_COLUMNS
 from phantom_dist.core.trial import Lora
 from phantom_dist.law.file import read_law
+from phantom_dist.planning.cost import path_seconds
 from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import directory_and_sweep
@@ -219,7 +219,7 @@ def test_a_probe_with_a_path_is_predicted_to_take_as_long_as_both():
         "optimizers": ["adamw"],
     }
     plans = {
-        start: plan(sweep | {"learning_rates": {"critical": {"tolerance": 0.01, "start": start}}})
+        start: plan(sweep | {"learning_rates": {"critical": {"tolerance": 0.01, "start": start}}}).plan
         for start in ("first_order", "law")
     }
     (problem,) = plans["law"].problems
