@@ -50,7 +50,7 @@ class Run:
     # -- tables -----------------------------------------------------------------------------------------------------
 
     def dataset(self, table: str) -> Any:
-        """The table `trials`, `probes` or `traces` as a `pyarrow.dataset.Dataset`: read in parts, as asked for.
+        """The table `trials`, `probes` or `traces` as a `pyarrow.dataset.Dataset`: read in parts, as needed.
 
         Raises:
             InputError: there is no such table.
@@ -77,7 +77,7 @@ class Run:
         return read_as(as_, self.dataset("traces"), model=model, trial_id=trial_ids)
 
     def critical_rates(self, *, as_: Format = "arrow") -> Any:
-        """One row per critical rate that was asked for; where there is none, `reason` says why."""
+        """One row per problem that was probed; where it has no critical rate, `reason` says why."""
         return read_as(as_, critical_rates_dataset(rate.to_json() for rate in self.status().critical_rates))
 
     # -- where it stands --------------------------------------------------------------------------------------------

@@ -6,15 +6,16 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from phantom_dist.calibration.kept_predictions import KeptPredictions, asked_of
+from phantom_dist.calibration.kept_predictions import KeptPredictions, conditions_of
 from phantom_dist.calibration.lora_sufficiency import bulk_of
+from phantom_dist.calibration.predicted_rate import PredictedRate, predictions_table
 from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
 from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
 from phantom_dist.core.probe_result import Refused
-from phantom_dist.core.problem_columns import ProblemColumns, problem_columns
-from phantom_dist.core.result import Result, table
+from phantom_dist.core.problem_columns import problem_columns
+from phantom_dist.core.result import Result
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.law.file import read_law
@@ -34,47 +35,6 @@ OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PredictedRate(ProblemColumns):
-    """The predicted critical rate of one context.
-
-    Attributes:
-        eta_c: None where there is none; then `reason` says why.
-        interval: of `level`; None where the law gives none.
-        in_domain: whether the law was calibrated on problems like this; else `reason` says what differs.
-        kappa: logits per step per unit learning rate; `gap_0` in logits. None where the pair was refused first.
-        trial_steps_used: what the prediction cost, in trial-steps.
-    """
-
-    eta_c: float | None
-    interval: tuple[float, float] | None
-    level: float
-    in_domain: bool
-    reason: str | None
-    kappa: float | None
-    gap_0: float | None
-    trial_steps_used: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The object in `predictions` of the JSON of `predict`."""
-        return self.problem_columns() | {
-            "eta_c": self.eta_c,
-            "interval": None if self.interval is None else list(self.interval),
-            "level": self.level,
-            "in_domain": self.in_domain,
-            "reason": self.reason,
-            "kappa": self.kappa,
-            "gap_0": self.gap_0,
-            "trial_steps_used": self.trial_steps_used,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Decode an object that `to_json` made."""
-        interval = value["interval"]
-        return cls(**{**value, "interval": None if interval is None else (interval[0], interval[1])})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LoraSufficiency:
     """Whether LoRA suffices for a model; `prediction` is None where no calibration run searched under LoRA."""
 
@@ -83,11 +43,11 @@ class LoraSufficiency:
 
     def to_json(self) -> dict[str, Any]:
         """The object of the model in `lora` of the JSON of `predict`."""
-        said = self.prediction
+        made = self.prediction
         return {
-            "class": None if said is None else said.architecture_class,
-            "sufficient": None if said is None else said.sufficient,
-            "evidence": None if said is None else said.evidence.to_json(),
+            "class": None if made is None else made.architecture_class,
+            "sufficient": None if made is None else made.sufficient,
+            "evidence": None if made is None else made.evidence.to_json(),
             "reason": self.reason,
         }
 
@@ -125,27 +85,6 @@ class PredictResult(Result):
         yield predictions_table(self.predictions)
         for model, sufficiency in self.lora.items():
             yield from sufficiency.lines(model)
-
-
-def predictions_table(predictions: Iterable[PredictedRate]) -> Table:
-    """Predicted critical rates, a line each."""
-    shown = table(
-        "predicted critical learning rates",
-        ("context", "target / competitor"),
-        ("eta_c", "interval", "trial-steps"),
-        ("note",),
-    )
-    for entry in predictions:
-        interval = entry.interval
-        shown.add_row(
-            entry.context,
-            f"{entry.target} /{entry.competitor}",
-            "none" if entry.eta_c is None else f"{entry.eta_c:.5g}",
-            "" if interval is None else f"{interval[0]:.5g} … {interval[1]:.5g} ({100 * entry.level:.0f} %)",
-            f"{entry.trial_steps_used:.3g}",
-            "" if entry.in_domain else f"out of domain: {entry.reason}",
-        )
-    return shown
 
 
 def predict(
@@ -201,7 +140,7 @@ def predict(
     try:
         loaded = load(model, device=device_of("auto"))
         if kept is not None and problems:
-            kept.belongs_to(asked_of(loaded, problems[0], known))
+            kept.require(conditions_of(loaded, problems[0], known))
         predictions: list[PredictedRate] = []
         for problem in problems:
             predictions.append(_kept_or_new(kept, loaded, problem, known))
@@ -231,10 +170,10 @@ def _kept_or_new(
 ) -> PredictedRate:
     stored = None if kept is None else kept.of(problem.context)
     if stored is not None:
-        return PredictedRate.from_json(stored)
+        return stored
     prediction = _predict(loaded, problem, law)
     if kept is not None:
-        kept.add(problem.context, prediction.to_json())
+        kept.add(problem.context, prediction)
     return prediction
 
 

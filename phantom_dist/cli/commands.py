@@ -84,13 +84,8 @@ def plan(spec: Spec, engine: EngineName = "auto", as_json: AsJson = False) -> No
     Trials, batches, predicted time and memory. Nothing is written.
     """
     from phantom_dist.campaign.preview import plan as make_plan
-    from phantom_dist.cli.text import plan_text
 
-    def work() -> Printed:
-        planned = make_plan(spec, engine=engine).to_json()
-        return Printed(planned, plan_text(planned))
-
-    answer(work, as_json=as_json)
+    answer(lambda: make_plan(spec, engine=engine), as_json=as_json)
 
 
 @app.command(

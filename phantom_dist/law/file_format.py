@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -58,8 +59,14 @@ def row_from_json(value: Mapping[str, Any]) -> CalibrationRow:
         law_input=LawInput.from_columns(value),
         probe_trial_steps=value["probe_trial_steps"],
         held_out=held_out,
-        keys=tuple(key for key in value if key not in HELD_OUT),
+        keys=_measured_keys(tuple(value)),
     )
+
+
+@functools.cache
+def _measured_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple for all rows that have the same keys, which in a law file are thousands."""
+    return tuple(key for key in keys if key not in HELD_OUT)
 
 
 def row_to_json(row: CalibrationRow, *, held_out: bool = True) -> Json:

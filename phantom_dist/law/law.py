@@ -39,7 +39,7 @@ class TrainingClassLaw:
     rows: int
 
     def half_width(self, probed: LawInput, *, in_domain: bool) -> float | None:
-        """Half the interval, of ln η_c; None where it is withheld, as nothing that was measured says how wide it is."""
+        """Half the interval, of ln η_c; None where it is withheld, as no measurement tells its width."""
         if self.interval is None or not self.domain.tells_width(probed):
             return None
         return self.interval.half_width(probed) * (1.0 if in_domain else WIDENED)

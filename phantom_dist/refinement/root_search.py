@@ -83,9 +83,9 @@ def next_step(
     """
     if not curve.slope_0 > 0:
         return NoRoot("kappa_not_positive")
-    found = bracket(curve)
-    if found is not None and found.width <= tolerance:
-        return found
+    closed = bracket(curve)
+    if closed is not None and closed.width <= tolerance:
+        return closed
     low = curve.below.learning_rate if curve.below else 0.0
     diverged = curve.diverged
     if curve.above is None and diverged and low and diverged.learning_rate / low - 1 <= tolerance:
@@ -122,7 +122,7 @@ def _place(curve: Curve, low: float, tolerance: float) -> tuple[float, ...]:
     aim = root / close**0.5
     if not low < aim < high:
         return (root,)
-    # One trial beside the origin says too little of the root for a second one to be placed by it.
+    # One trial beside the origin determines the root too poorly for a second one to be placed by it.
     return (aim, aim * close) if len(curve.points) > 1 and aim * close < high else (aim,)
 
 

@@ -70,7 +70,7 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
         bytes=path.stat().st_size,
         runs=tuple(run.name for run in runs),
         verdict=verdict(jumps(rows), frozen(rows)),
-        critical_rates=sum(record["eta_c"] is not None for run in runs for record in run.critical_rates),
+        critical_rates=sum(rate.crossing is not None for run in runs for rate in run.critical_rates),
     )
 
 
@@ -79,9 +79,7 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
     directory, specs = directory_and_sweeps(location)
     trials, stored = directory.trials(), directory.probes()
     probes = stored.to_pylist()
-    rates = [
-        rate.to_json() for rate in critical_rates_of(specs, probe_summaries(stored), trial_summaries(trials))
-    ]
+    rates = critical_rates_of(specs, probe_summaries(stored), trial_summaries(trials))
     law, name = law_of(location)
     return RunTables(
         name=", ".join(spec.name for spec in specs),

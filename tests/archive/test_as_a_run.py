@@ -26,8 +26,9 @@ def test_the_page_shows_the_same_critical_rates(runs: list[Path], one: Path, tmp
     same = phantom_dist.report(runs[:1], tmp_path / "run.html")
     assert dataclasses.replace(found, file="") == dataclasses.replace(same, file="", bytes=found.bytes)
     assert found.critical_rates == 6
-    key = "problem"
-    rates = [sorted(read_run(place).critical_rates, key=lambda r: r[key]) for place in (one, runs[0])]
+    rates = [
+        sorted(read_run(place).critical_rates, key=lambda rate: rate.problem) for place in (one, runs[0])
+    ]
     assert rates[0] == rates[1]
 
 

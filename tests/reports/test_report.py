@@ -25,7 +25,7 @@ def test_a_stored_run_is_read_as_it_was_measured(stored: Path) -> None:
     assert (run.name, run.tolerance) == ("tiny", 0.01)
     assert run.prompts == {c.id: c.text for c in CONTEXTS[:3]}
     assert run.titles == {"zoo:gpt2-a": "gpt2-a (zoo)"}
-    assert run.critical_rates == [rate.to_json() for rate in phantom_dist.status(stored).critical_rates]
+    assert tuple(run.critical_rates) == phantom_dist.status(stored).critical_rates
     assert len(run.critical_rates) == 6
 
 
