@@ -13,7 +13,7 @@ The map of the layers, top to bottom; imports only go down, and rows side by sid
     cli
     notebook
     archive
-    campaign | reports | monitor
+    campaign | reports | machine | monitor
     refinement | scheduling
     law | engines
     traces | models | contexts | instruments

@@ -3,6 +3,7 @@
 | symbol | file | meaning |
 |---|---|---|
 | z, p, g | `readout` | logits of the last position, probabilities, the logit gap z_t - z_c |
+| | `bulk` | what the overlaps of all words look like together |
 | S_ti, S_ci, S_tc | `overlap` | cosines of readout rows; centred ones tell near-synonyms from strangers |
 | Φ, ρ | `order_parameter` | the density matrix's weight on the target less its weight on the competitor |
 | σ | `signal` | commitment to the target over its competitor |

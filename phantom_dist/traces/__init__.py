@@ -11,6 +11,7 @@
 | `leases` | which attempt may still write |
 | `process` | whether the process that wrote a name down may still live |
 | `digest` | one number for all results of a run |
+| `monitor_log` | what the monitor kept of a training, read again |
 """
 
 from phantom_dist.traces.run_directory import RunDirectory, directory_and_sweep, directory_and_sweeps

@@ -1,7 +1,8 @@
 """Draws the README's picture: seven learning rates around a critical one (`python -m tests.benchmarks.picture`).
 
-Trains SmolLM2-135M-Instruct on "overcome with shame" at seven multiples of its critical learning rate (full fine-tuning, SGD,
-T = 8) into `runs/picture`, and writes `tests/benchmarks/results/silent-failure.svg`. Half a minute on two CPU cores.
+Trains SmolLM2-135M-Instruct on "overcome with shame" at seven multiples of its critical learning rate (full
+fine-tuning, SGD, T = 8) into `runs/picture`, and writes `tests/benchmarks/results/silent-failure.svg`. Half a minute on
+two CPU cores.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ def panel(column: str, title: str) -> Any:
         detail="multiple:N",
     )
     ends = base.transform_filter("datum.step === 8").transform_calculate(words="datum.multiple + ' η_c'")
-    layers = [base.mark_line(strokeWidth=2), ends.mark_text(align="left", dx=5, fontSize=11).encode(text="words:N")]
+    layers = [
+        base.mark_line(strokeWidth=2),
+        ends.mark_text(align="left", dx=5, fontSize=11).encode(text="words:N"),
+    ]
     if column == "gap":
         zero = alt.Chart().mark_rule(color="#222", strokeDash=[4, 3]).encode(y=alt.datum(0))
         layers.insert(0, zero)
