@@ -7,15 +7,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from phantom_dist.core.measurement import Origin
 from phantom_dist.core.plugins import Plugin
+from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.models import Permissions
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
+class RankGroup:
     """A worker of several processes that share a model: how many `ranks`, and DeepSpeed's ZeRO `stage` (2 or 3).
 
     `timeout_s`: how long (s) a rank that makes no progress is waited for.
@@ -41,7 +41,7 @@ class WorkerSettings:
     device: str = "auto"
     threads: int = 1
     permissions: Permissions = Permissions()
-    group: Group | None = None
+    group: RankGroup | None = None
     instruments: tuple[str, ...] = ()
     plugins: tuple[Plugin, ...] = ()
 
@@ -52,7 +52,7 @@ class Finished:
 
     event: Done | Failed | Lost
     task: Task
-    origins: tuple[Origin, ...] = ()
+    probed: tuple[ProbeResult, ...] = ()
     rows: tuple[dict[str, Any], ...] = ()
 
 

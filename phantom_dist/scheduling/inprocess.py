@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
+from phantom_dist.scheduling.this_machine import worker_kind
 from phantom_dist.scheduling.worker import Worker
+from phantom_dist.scheduling.worker_kind import WorkerKind
 
 _NAME = "in-process"
 
@@ -39,14 +44,14 @@ class InProcessExecutor(Executor):
         held, self._held = self._held, None
         task, lease = held.task, held.lease
         try:
-            origins, rows = self._worker.do(task, held.attempt, lease)
+            probed, rows = self._worker.do(task, held.attempt, lease)
         except (InputError, StoreError):
             raise
         except OutOfMemory as error:
             return Finished(Failed(_NAME, lease, Outcome.OUT_OF_MEMORY, str(error)), task)
         except Exception as error:
             return Finished(Failed(_NAME, lease, Outcome.ERROR, describe(error)), task)
-        return Finished(Done(_NAME, lease), task, origins, rows)
+        return Finished(Done(_NAME, lease), task, probed, rows)
 
     def replace(self, worker: str) -> None:
         """A new worker with nothing loaded."""
@@ -55,6 +60,21 @@ class InProcessExecutor(Executor):
     def close(self) -> None:
         """Forget the task that is held."""
         self._held = None
+
+
+class ThisProcess(Cluster):
+    """The cluster that is no cluster: one worker, which plans with what a worker of this machine would."""
+
+    def worker_kinds(self, device: str, threads: int) -> tuple[WorkerKind, ...]:
+        """One worker."""
+        return (dataclasses.replace(worker_kind(device, threads), count=1),)
+
+    def executor(self, settings: WorkerSettings, workers: int | None, useful: int) -> Executor:
+        """The one worker, however many are asked for."""
+        return InProcessExecutor(settings)
+
+    def close(self) -> None:
+        """Nothing was started."""
 
 
 def describe(error: BaseException) -> str:
