@@ -5,6 +5,7 @@
 | `schema` | the tables' Arrow schemas, made from `core.quantities` |
 | `store` | named files under a local path or an object-store URI, each visible whole or not at all |
 | `run_directory` | the layout: who writes which file, what a reader sees |
+| `decode` | rows of the tables as the records that the packages above read |
 | `formats` | tables as Arrow, Polars or pandas |
 | `migrations` | tables of older versions in today's form |
 | `claim`, `object_claim` | one driver at a time: by a lock, or by an object that is created on condition |
