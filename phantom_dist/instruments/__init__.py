@@ -1,4 +1,4 @@
-"""What is measured at each step: one formula a file, each headed by its symbols (README, "What is measured").
+"""What is measured at each step: one formula a file, each headed by its symbols (README.md of this folder).
 
 | symbol | file | meaning |
 |---|---|---|
