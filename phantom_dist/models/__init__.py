@@ -10,7 +10,7 @@ trained.
 | `packaged` | GGUF files inside packages that one can install |
 | `adapter_folder`, `merging` | an adapter as peft saves it, checked and merged into its base |
 | `pickled`, `convert` | weights in other forms become safetensors in the cache |
-| `cache`, `staging` | what is kept between runs, whole or not at all; a folder with a model's own files and nothing else |
+| `cache`, `staging` | what is kept between runs; a folder with a model's own files and nothing else |
 | `folder`, `metadata` | what a folder must hold; facts that need no weights |
 | `load`, `weights`, `tokenizer`, `ties` | from a folder to a model that can be trained |
 | `identity` | the digest of a model |
