@@ -10,7 +10,7 @@ from tests.docs.snippets import DOCUMENTS, ROOT
 
 LINK = re.compile(r"\]\((?!https?://)([^)\s]+)\)")
 NAMED = re.compile(r"`((?:clusters|phantom_dist|sweeps|tests)/[\w./-]+)`")
-BELOW_THE_PACKAGE = re.compile(r"`([\w/]+\.(?:py|md|yaml|json))`")
+BELOW_THE_PACKAGE = re.compile(r"`([\w/]+\.(?:py|md|yaml|json|html))`")
 
 
 def text_of(document: str) -> str:
