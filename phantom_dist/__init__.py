@@ -13,7 +13,7 @@ The map of the layers, top to bottom; imports only go down, and rows side by sid
     cli
     notebook
     archive
-    campaign | calibration | reports | monitor
+    campaign | calibration | reports | machine | monitor
     planning
     refinement | scheduling
     law | engines

@@ -1,6 +1,13 @@
 """Near-synonym contexts: read from a file, turned into tokens, checked against a model.
 
-The file's format belongs to `spec`, which also takes contexts inline.
+| file | what it does |
+|---|---|
+| `tokens` | the rule: prompt, target and competitor as token ids |
+| `reading` | how a tokenizer reads a text for a model |
+| `near_synonym` | which words are near-synonyms for a model |
+| `usable` | what keeps a tokenizer from reading any context |
+
+The file's format belongs to `spec`, which also takes contexts inline. README.md lists what is refused.
 """
 
 from pathlib import Path
