@@ -17,6 +17,7 @@ The map of the layers, top to bottom; imports only go down, and rows side by sid
     planning
     refinement | scheduling
     law | engines
+    records
     traces | models | contexts | instruments
     spec
     core

@@ -1,12 +1,13 @@
 """Records as rows of the stored tables, and back; the one place that knows which field is which column.
 
-| module | columns |
+| file | columns |
 |---|---|
 | `problems` | which problem; in every table |
 | `probes` | `probes/`: what a probe measured or refused |
 | `trials` | `trials/`: what a trace amounts to |
 | `traces` | `traces/`: a trial's steps |
 | `execution` | where, when and with what a batch was made |
+| `row` | a row's type |
 | `store` | batches and probes into a run directory |
 """
 
