@@ -15,13 +15,13 @@ from torch import Tensor
 
 from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.core.trial import Problem, Tokens
-from phantom_dist.engines.coordinates import gap_of, loss_of
 from phantom_dist.engines.lanes.alone import check
 from phantom_dist.engines.lanes.dual import Dual
-from phantom_dist.engines.lanes.fuse import LastPosition, fused, last_logits, padded
+from phantom_dist.engines.lanes.fuse import LastPosition, fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
 from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.models import LoadedModel
 
@@ -103,7 +103,7 @@ class DualCoordinates:
         self._lanes.begin_step(taken, learns=torch.is_grad_enabled())
         if taken:
             self._move_own(moved[:taken].tolist())
-        return last_logits(self._model, self._last, self._ids_1K, self._last_1)[0].float()
+        return lane_logits(self._model, self._last, self._ids_1K, self._last_1)[0].float()
 
     def gradient(self, value: Tensor) -> Tensor:
         """See `Coordinates`."""

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from phantom_dist.core.probe_result import Measured, PathProbe, ProbeResult
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.coordinates import loss_of
 from phantom_dist.engines.memory import out_of_memory_named
+from phantom_dist.engines.objective import loss_of
 from phantom_dist.engines.path.adam import AdamWalk
 from phantom_dist.engines.path.interpolation import first_rise
 from phantom_dist.engines.path.sgd import SgdWalk
