@@ -77,6 +77,7 @@ class Entries:
 
     def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
         """See `Coordinates`."""
+        # κ = −⟨∇g, u⟩, u from ∇L. One forward pass serves both gradients.
         parameters = self._ready.parameters
         # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
         gradients = torch.autograd.grad(
@@ -87,7 +88,7 @@ class Entries:
             for gradient, parameter in zip(gradients, parameters, strict=True)
         ]
         kept = _in_a_row(gradients) if keep else None
-        del gradients
+        del gradients  # N numbers that the second backward pass has better use for
         return -_slope_along(gap_of(logits_V, pair), parameters, directions), kept
 
     def logits(self, moved: Tensor) -> Tensor:

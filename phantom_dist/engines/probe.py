@@ -34,7 +34,7 @@ _usable: WeakSet[Any] = WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartingPoint:
     """The untouched model in one problem that can be trained, and where its training starts.
 
     `logits` (V,), float32, detached; `gradient` ∇L in the coordinates, where the caller keeps it.
@@ -63,7 +63,7 @@ def probe(loaded: LoadedModel, problem: Problem) -> ProbeResult:
 
 
 @contextmanager
-def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> Iterator[Start]:
+def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> Iterator[StartingPoint]:
     """The model as the problem trains it, measured by one forward and two backward passes.
 
     Raises:
@@ -79,7 +79,7 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> It
             with _weights_stay(loaded.model):
                 logits_V = coordinates.untouched_logits()
             measured, gradient = measure(context, coordinates, logits_V, keep_gradient=keep_gradient)
-            yield Start(coordinates, measured, logits_V.detach(), gradient)
+            yield StartingPoint(coordinates, measured, logits_V.detach(), gradient)
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def _weights_stay(model: Any) -> Iterator[None]:
         )
 
 
-class Readout(Protocol):
+class ReadoutMatrix(Protocol):
     """What a probe reads of the untouched readout matrix E (V x d), whoever holds it."""
 
     @property
@@ -137,15 +137,15 @@ class WholeReadout:
 
     @property
     def width(self) -> int:
-        """See `Readout`."""
+        """See `ReadoutMatrix`."""
         return self._readout_Vd.shape[1]
 
     def centred_overlap_row(self, token: int) -> Tensor:
-        """See `Readout`."""
+        """See `ReadoutMatrix`."""
         return overlap.centred_overlap_row(self._readout_Vd, token)
 
     def token_overlap_rows(self, tokens: tuple[int, ...]) -> Tensor:
-        """See `Readout`."""
+        """See `ReadoutMatrix`."""
         return overlap.overlap_rows(self._readout_Vd, tokens)
 
 
@@ -164,13 +164,13 @@ class ReadContext:
     loaded: LoadedModel
     problem: Problem
     model: ModelReading
-    matrix: Readout
+    matrix: ReadoutMatrix
     prompt: tuple[int, ...]
     target: int
 
 
 def read_context(
-    loaded: LoadedModel, problem: Problem, matrix: Readout, targets: tuple[str, ...] | None
+    loaded: LoadedModel, problem: Problem, matrix: ReadoutMatrix, targets: tuple[str, ...] | None
 ) -> ReadContext:
     """Read a problem's context, before anything is computed.
 

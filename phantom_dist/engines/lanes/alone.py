@@ -21,9 +21,9 @@ from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.core.measurement import Measurement
 from phantom_dist.core.probe_result import PairReading
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines.lanes.choice import kind_of, lanes_for
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import NotFusable, Shape
-from phantom_dist.engines.lanes.kinds import kind_of, lanes_for
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.forward_state import memoryless

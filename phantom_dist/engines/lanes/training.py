@@ -11,9 +11,9 @@ from torch import nn
 from phantom_dist.core.measurement import Measurement, Trial
 from phantom_dist.core.trial import Tokens
 from phantom_dist.engines.lanes.alone import Unlike, unlike
+from phantom_dist.engines.lanes.choice import lanes_for
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import Shape
-from phantom_dist.engines.lanes.kinds import lanes_for
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel
