@@ -13,10 +13,11 @@ The map of the layers, top to bottom; imports only go down, and rows side by sid
     cli
     notebook
     archive
-    campaign | reports | machine | monitor
+    campaign | calibration | reports | machine | monitor
     planning
     refinement | scheduling
     law | engines
+    records
     traces | models | contexts | instruments
     spec
     core

@@ -7,7 +7,6 @@
 | `manual`, `complete` | what `--help` says beside the options; what the tab key offers |
 | `output` | the contract of stdout, stderr and exit status |
 | `live` | the live terminal view of a run |
-| `text` | results as text for people |
 """
 
 from phantom_dist.cli.commands import main

@@ -6,8 +6,9 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -27,7 +28,14 @@ from phantom_dist.cli.options import (
     Spec,
     Workers,
 )
-from phantom_dist.cli.output import answer, interrupted_early
+from phantom_dist.cli.output import Printed, answer, interrupted_early
+
+if TYPE_CHECKING:  # a command loads what it runs, and nothing before
+    from phantom_dist.archive.pack import PackResult
+    from phantom_dist.calibration.fit import FitResult
+    from phantom_dist.calibration.predict import PredictResult
+    from phantom_dist.campaign.status import RunStatus
+    from phantom_dist.cli.live import LiveView
 
 
 class _Commands(TyperGroup):
@@ -76,9 +84,8 @@ def plan(spec: Spec, engine: EngineName = "auto", as_json: AsJson = False) -> No
     Trials, batches, predicted time and memory. Nothing is written.
     """
     from phantom_dist.campaign.preview import plan as make_plan
-    from phantom_dist.cli.text import plan_text
 
-    answer(lambda: make_plan(spec, engine=engine).to_json(), plan_text, as_json=as_json)
+    answer(lambda: make_plan(spec, engine=engine), as_json=as_json)
 
 
 @app.command(
@@ -107,7 +114,7 @@ def run(
     On a directory of the same sweep it continues; more values on its axes extend it.
     """
 
-    def work(view: Any) -> dict[str, Any]:
+    def work(view: Any) -> RunStatus:
         _look_at_ray(address, executor)
         from phantom_dist.campaign.run import run as run_sweep
 
@@ -147,7 +154,7 @@ def resume(
     Nothing that is stored is run again.
     """
 
-    def work(view: Any) -> dict[str, Any]:
+    def work(view: Any) -> RunStatus:
         _look_at_ray(address, executor)
         from phantom_dist.campaign.run import resume as resume_run
 
@@ -174,9 +181,11 @@ def cancel(directory: Directory, as_json: AsJson = False) -> None:
     """
     from phantom_dist.campaign.run import cancel as cancel_run
 
-    answer(
-        lambda: cancel_run(directory), lambda result: f"run {result['run']}: asked to stop", as_json=as_json
-    )
+    def work() -> Printed:
+        status = cancel_run(directory)
+        return Printed(status.to_json(), f"run {status.run}: asked to stop")
+
+    answer(work, as_json=as_json)
 
 
 @app.command(
@@ -205,7 +214,6 @@ def submit(
     Sent again while it runs, it is followed again.
     """
     from phantom_dist.campaign.submit import submit as submit_sweep
-    from phantom_dist.cli.text import submit_text
 
     def show(text: str) -> None:
         typer.echo(text, err=True, nl=False)
@@ -223,7 +231,7 @@ def submit(
             wait=wait,
             show=show,
         ),
-        submit_text,
+        failed=lambda submitted: submitted.status is not None and submitted.status.errors,
         as_json=as_json,
     )
 
@@ -240,18 +248,21 @@ def status(
 ) -> None:
     """Show the progress and the results of a run, live or dead."""
     from phantom_dist.campaign.status import status as status_of
-    from phantom_dist.cli.text import status_text
 
-    def work() -> dict[str, Any]:
+    def work() -> RunStatus:
         result = status_of(directory)
-        while watch and result["state"] == "running":
-            typer.echo(status_text(result) + "\n", err=True)
+        while watch and result.state == "running":
+            typer.echo(f"{result}\n", err=True)
             time.sleep(2.0)
             result = status_of(directory)
-        # What a past run's trials ended in is no failure of looking at it.
-        return result | {"failed": result.pop("errors")}
+        return result
 
-    answer(work, lambda result: status_text(result | {"errors": result["failed"]}), as_json=as_json)
+    def json_of(result: RunStatus) -> dict[str, Any]:
+        # The key `errors` means that the command failed; what a past run's trials ended in is no failure of `status`.
+        value = result.to_json()
+        return value | {"failed": value.pop("errors")}
+
+    answer(work, json_of=json_of, as_json=as_json)
 
 
 @app.command(rich_help_panel=LAW, epilog=examples("fit runs/quickstart --out law.json"))
@@ -275,17 +286,15 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit the critical-rate law to runs, and to what ships."""
-    from phantom_dist.campaign.fit import fit as fit_to
+    from phantom_dist.calibration.fit import fit as fit_to
     from phantom_dist.cli.live import Countdown
-    from phantom_dist.cli.text import fit_text
 
-    def work() -> dict[str, Any]:
+    def work() -> FitResult:
         view = Countdown("paths probed")
         return fit_to(directories or [], out=out, prior=prior, alone=alone, lora=lora or [], observer=view)
 
     answer(
         work,
-        fit_text,
         as_json=as_json,
         interrupted="interrupted; no law was written, and the paths probed so far are not kept",
     )
@@ -329,17 +338,16 @@ def predict(
 
     It takes 4 trial-steps a context; for T > 32, 5 or 6.
     """
-    from phantom_dist.campaign.predict import predict as predict_rates
+    from phantom_dist.calibration.predict import predict as predict_rates
     from phantom_dist.cli.live import Countdown
-    from phantom_dist.cli.text import predict_text
 
-    def work() -> dict[str, Any]:
+    def work() -> PredictResult:
         view = Countdown("contexts predicted")
         return predict_rates(
             model, contexts, law=law, method=method, optimizer=optimizer, steps=steps, out=out, observer=view
         )
 
-    answer(work, predict_text, as_json=as_json)
+    answer(work, as_json=as_json)
 
 
 @app.command(rich_help_panel=SHOWING, epilog=examples("report runs/quickstart --out report.html"))
@@ -363,7 +371,6 @@ def report(
 
     answer(
         lambda: write_report(directories, out),
-        lambda result: f"{result['verdict']}\nreport: {result['file']}",
         as_json=as_json,
         interrupted="interrupted; no page was written",
     )
@@ -386,12 +393,13 @@ def studies(
     `optuna-dashboard studies.log` shows them.
     """
 
-    def work() -> dict[str, Any]:
+    def work() -> Printed:
         from phantom_dist.notebook import open_run
 
-        return {"storage": out, "studies": sorted(open_run(directory).studies(out))}
+        names = sorted(open_run(directory).studies(out))
+        return Printed({"storage": out, "studies": names}, f"{len(names)} studies: {out}")
 
-    answer(work, lambda result: f"{len(result['studies'])} studies: {result['storage']}", as_json=as_json)
+    answer(work, as_json=as_json)
 
 
 archive = typer.Typer(
@@ -430,9 +438,8 @@ def archive_pack(
     """
     from phantom_dist.archive import archive_pack as pack
     from phantom_dist.cli.live import Phases
-    from phantom_dist.cli.text import archive_text
 
-    def work() -> dict[str, Any]:
+    def work() -> PackResult:
         return pack(
             directories,
             out,
@@ -443,7 +450,7 @@ def archive_pack(
             observer=Phases(),
         )
 
-    answer(work, archive_text, as_json=as_json, interrupted="interrupted; nothing was written")
+    answer(work, as_json=as_json, interrupted="interrupted; nothing was written")
 
 
 @archive.command("verify", epilog=examples("archive verify quickstart-archive"))
@@ -457,13 +464,11 @@ def archive_verify(
     """
     from phantom_dist.archive import archive_verify as verify
     from phantom_dist.cli.live import Phases
-    from phantom_dist.cli.text import verify_text
 
     answer(
         lambda: verify(folder, observer=Phases()),
-        verify_text,
         as_json=as_json,
-        failed="problems",
+        failed=lambda result: result.problems,
     )
 
 
@@ -473,10 +478,9 @@ def doctor(as_json: AsJson = False) -> None:
 
     Packages, processors, memory, the cluster, plug-ins; and how to get what is missing.
     """
-    from phantom_dist.cli.text import doctor_text
     from phantom_dist.machine import doctor as examine
 
-    answer(examine, doctor_text, as_json=as_json)
+    answer(examine, as_json=as_json)
 
 
 def _look_at_ray(address: str | None, executor: str) -> None:
@@ -488,16 +492,14 @@ def _look_at_ray(address: str | None, executor: str) -> None:
         check_place(chosen_address(address))
 
 
-def _watched(work: Any, as_json: bool) -> None:
+def _watched(work: Callable[[LiveView], RunStatus], as_json: bool) -> None:
     from phantom_dist.cli.live import LiveView
-    from phantom_dist.cli.text import status_text
 
-    def with_view() -> dict[str, Any]:
+    def with_view() -> RunStatus:
         with LiveView() as view:
-            result: dict[str, Any] = work(view)
-        return result
+            return work(view)
 
-    answer(with_view, status_text, as_json=as_json)
+    answer(with_view, failed=lambda status: status.errors, as_json=as_json)
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from phantom_dist.core.result import duration
+
 if TYPE_CHECKING:  # commands that train nothing start without torch
     from phantom_dist.campaign.progress import Progress, SearchProgress
 
@@ -117,13 +119,3 @@ def _bracket(search: SearchProgress) -> tuple[str, str]:
 
 def _left(progress: Progress) -> str:
     return "unknown" if progress.left is None else duration(progress.left)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -12,7 +12,6 @@
 | `optimizers` | the torch optimizer of a trial's settings |
 | `trainable` | full fine-tuning or LoRA: which parameters train, and the way back to the untouched model |
 | `recorder` | all instruments at one step |
-| `rows` | results as rows of the tables |
 | `memory` | one name for exhausted memory |
 | `forward` | the model's logits at the last position |
 """

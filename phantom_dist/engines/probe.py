@@ -16,7 +16,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from phantom_dist.contexts import check_tokenizer, near_synonym, tokens
+from phantom_dist.contexts import check_tokenizer, choose_pair, near_synonym, tokens
 from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading, ProbeResult, Refused
@@ -194,16 +194,18 @@ def read_pair(
         ProbeRefused: the pair can't be trained on.
         ArithmeticError: the untouched model's gap is NaN or Inf.
     """
-    context, thresholds = problem.context, problem.thresholds
-    rows = len(logits_V)  # `read_context` has compared the prompt with the embedding's rows
     with _refusing(problem, model):
         centred_V = matrix.centred_overlap_row(target)
-        floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), thresholds)
-        chosen = None
-        if context.competitor == tokens.AUTO:
-            admits = tokens.rival_test(loaded.tokenizer, context, rows=rows)
-            chosen = near_synonym.choose_competitor(logits_V, centred_V, floor, target, admits)
-        read = tokens.tokenise(loaded.tokenizer, context, chosen, rows=rows)
+        floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), problem.thresholds)
+        # The logits may have fewer rows than the embedding; `read_context` has checked the prompt against both.
+        read = choose_pair(
+            loaded.tokenizer,
+            problem.context,
+            target,
+            logits_V=logits_V,
+            centred_overlap_V=centred_V,
+            floor=floor,
+        )
     rows_2V = matrix.token_overlap_rows((read.target, read.competitor))
     pair = PairReading(
         tokens=read,

@@ -94,12 +94,12 @@ def optimizer_settings(optimizer: Any) -> Optimizer | None:
 @functools.cache
 def pi_c_range(way: str) -> tuple[float, float] | None:
     """The fifth and the ninety-fifth percentile of Π_c over the shipped law's calibration; None for another way."""
-    rows = [row for row in read_law().rows if f"{row['method']} {row['optimizer']}" == way]
+    rows = [row for row in read_law().rows if row.training_class == way]
     if not rows:
         return None
     values = [
-        kernel_rate.dimensionless_rate(row["eta_c"], row["effective_steps"], row["kappa"], row["gap_0"])
-        for row in rows
+        kernel_rate.dimensionless_rate(row.eta_c, probed.effective_steps, probed.kappa, probed.gap_0)
+        for row, probed in ((row, row.law_input) for row in rows)
     ]
     low, high = np.quantile(values, [0.05, 0.95])
     return float(low), float(high)

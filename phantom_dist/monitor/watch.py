@@ -19,16 +19,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from phantom_dist.contexts import (
-    AUTO,
     SHIPPED,
     check_pair,
     check_tokenizer,
-    choose_competitor,
+    choose_pair,
     load_contexts,
     prompt_and_target,
-    rival_test,
     synonym_floor,
-    tokenise,
 )
 from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome, Thresholds
@@ -131,13 +128,10 @@ def _pair(
     centred_V: Tensor,
     thresholds: Thresholds,
 ) -> Tokens:
-    floor, rows = synonym_floor(row_rms(centred_V, target), thresholds), len(logits_V)
-    rival = None
-    if context.competitor == AUTO:
-        rival = choose_competitor(
-            logits_V, centred_V, floor, target, rival_test(tokenizer, context, rows=rows)
-        )
-    pair = tokenise(tokenizer, context, rival, rows=rows)
+    floor = synonym_floor(row_rms(centred_V, target), thresholds)
+    pair = choose_pair(
+        tokenizer, context, target, logits_V=logits_V, centred_overlap_V=centred_V, floor=floor
+    )
     check_pair(
         gap_0=float(logits_V[pair.target] - logits_V[pair.competitor]),
         centred_overlap=float(centred_V[pair.competitor]),

@@ -70,7 +70,7 @@ def range_test(loaded: LoadedModel, problem: Problem) -> float:
 def main() -> None:
     """Measure every pair of the shipped calibration once for each class, and store its rate for each T."""
     torch.set_num_threads(1)
-    calibrated = {row["problem"] for row in read_law().rows}
+    calibrated = {row.problem for row in read_law().rows}
     problems = [
         p
         for sweep in ("calibration-zoo", "calibration-smollm2")

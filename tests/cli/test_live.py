@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from phantom_dist.campaign.progress import Progress, SearchProgress
-from phantom_dist.cli.live import Countdown, duration, line, render
+from phantom_dist.cli.live import Countdown, line, render
+from phantom_dist.core.result import duration
 
 
 def progress(count: int = 3) -> Progress:

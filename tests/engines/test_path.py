@@ -24,7 +24,6 @@ from phantom_dist.engines.path.walk import Course, Point, remainder
 from phantom_dist.engines.probe import probe
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.law.file import read_law
-from phantom_dist.law.law import class_of
 from tests.engines.conftest import CONTEXTS, load, problem
 
 NODES = st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(sorted)
@@ -275,8 +274,8 @@ def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, opt
     row = next(
         row
         for row in read_law().rows
-        if (row["model"], row["context"], row["steps"]) == (model, context, steps)
-        and class_of(row) == f"{method} {optimizer}"
+        if (row.model, row.context, row.steps) == (model, context, steps)
+        and row.training_class == f"{method} {optimizer}"
     )
     loaded = load(model)
     path = probe_path(loaded, asked).path
@@ -286,7 +285,7 @@ def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, opt
     assert abs(math.log(path.learning_rates[-1] / path.learning_rates[-2])) < PathProbe.MOST
     assert path.trial_steps == pytest.approx(cut.trial_steps + 4 / 3)
     assert path.learning_rates[: len(cut.learning_rates) - 1] == cut.learning_rates[:-1]
-    off = [abs(math.log(row["eta_c"] / p.learning_rates[-1])) for p in (path, cut)]
+    off = [abs(math.log(row.eta_c / p.learning_rates[-1])) for p in (path, cut)]
     assert off[0] < off[1]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
+from phantom_dist.core.divided_differences import newton_form
+
 Curve = Callable[[float], float]
 
 
@@ -21,24 +23,12 @@ def lagrange_weights(nodes: Sequence[float], x: float) -> list[float]:
 
 
 def through(nodes: Sequence[float], values: Sequence[float], slope: float) -> Curve:
-    """The polynomial through the points that has this slope at the first one (Newton's divided differences)."""
-    places = [nodes[0], *nodes]
-    differences: list[float] = [values[0], *values]
-    coefficients = [values[0]]
-    for order in range(1, len(places)):
-        differences = [
-            slope if b == a else (after - before) / (b - a)
-            for (before, after), a, b in zip(
-                itertools.pairwise(differences), places, places[order:], strict=False
-            )
-        ]
-        coefficients.append(differences[0])
+    """The polynomial through the points that has this slope at the first one."""
+    places, coefficients = newton_form(nodes, values, slope)
 
     def value(x: float) -> float:
         result = 0.0
-        for coefficient, place in zip(
-            reversed(coefficients), reversed(places[: len(coefficients)]), strict=True
-        ):
+        for coefficient, place in zip(reversed(coefficients), reversed(places), strict=True):
             result = result * (x - place) + coefficient
         return result
 

@@ -1,8 +1,8 @@
-"""Predictions that are kept in a file as they are made; whoever is interrupted goes on from there.
+"""Predictions that are kept in a file as they are made: after an interruption the same command goes on from there.
 
-The file is one JSON object, the one that `predict` returns, with what was asked beside it: `asked` (law, model by its
-weights, way of training) and `contexts` (of each prediction, in the same order). It is replaced whole, so it can be
-read at any moment. A file of other questions is refused: its numbers would stand among these without a sign.
+The file is one JSON object, that of `predict`, with more beside it: `asked`, the conditions that all predictions share
+(law, model by its weights, training), and `contexts` (of each prediction, in the same order). It is replaced whole, so
+it can be read at any moment. A file with other conditions is refused: its numbers would stand among these unmarked.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from phantom_dist.calibration.predicted_rate import PredictedRate
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.trial import Context, Problem
-from phantom_dist.law.law import Law, dumps
+from phantom_dist.law.file_format import dumps
+from phantom_dist.law.law import Law
 from phantom_dist.models import LoadedModel
 from phantom_dist.traces import Store
 
-Row = dict[str, Any]
+Json = dict[str, Any]
 
 FORMAT = 1
 
@@ -48,8 +50,8 @@ class KeptPredictions:
             "/"
         )
         self._store, self._name = Store(folder), name
-        self._asked: Row | None = None
-        self._kept: dict[str, tuple[Row, Row]] = {}  # by its key: a context and its prediction
+        self._conditions: Json | None = None
+        self._kept: dict[str, tuple[Json, PredictedRate]] = {}  # by its key: a context and its prediction
         self._unwritten = False
         try:
             self._read(self._store.get(name))
@@ -62,43 +64,44 @@ class KeptPredictions:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def belongs_to(self, asked: Row) -> None:
-        """Say what is asked; the file's predictions must be answers to the same.
+    def require(self, conditions: Json) -> None:
+        """Set the conditions; predictions that are in the file must have been made under the same.
 
         Raises:
-            InputError: it holds answers to something else.
+            InputError: they were made under others.
         """
-        if self._asked is not None and self._kept:
-            other = [f"{key} {self._asked.get(key)}" for key in asked if self._asked.get(key) != asked[key]]
+        before = self._conditions
+        if before is not None and self._kept:
+            other = [f"{key} {before.get(key)}" for key in conditions if before.get(key) != conditions[key]]
             if other:
                 raise InputError(
                     f"--out {self.file}: it holds predictions for {', '.join(other)}, which is not what is asked "
                     "for now; choose another name, or remove the file."
                 )
-        self._asked = asked
+        self._conditions = conditions
 
-    def of(self, context: Context) -> Row | None:
+    def of(self, context: Context) -> PredictedRate | None:
         """The prediction of a context, if it is there."""
-        found = self._kept.get(_key(context.model_dump()))
-        return None if found is None else found[1]
+        entry = self._kept.get(_key(context.model_dump()))
+        return None if entry is None else entry[1]
 
-    def add(self, context: Context, prediction: Row) -> None:
+    def add(self, context: Context, prediction: PredictedRate) -> None:
         """Keep a prediction; it is in the file within `EVERY_S` where others follow, and after `close`."""
-        asked = context.model_dump()
-        self._kept[_key(asked)] = (asked, prediction)
+        value = context.model_dump()
+        self._kept[_key(value)] = (value, prediction)
         self._unwritten = True
         if time.monotonic() - self._written_at > EVERY_S:
             self._write()
 
-    def complete(self, lora: Row) -> None:
-        """Nothing more was asked for."""
+    def complete(self, lora: Json) -> None:
+        """Every prediction is made; `lora`: the object of that name in the JSON of `predict`."""
         self._write(complete=True, lora=lora)
 
     def close(self) -> None:
         """Write what is not in the file yet.
 
         Raises:
-            StoreError: the disk is full, or the file can't be written; what it held before is still there.
+            StoreError: the disk is full, or the file can't be written; what it contained before is still there.
         """
         if self._unwritten:
             self._write()
@@ -107,8 +110,8 @@ class KeptPredictions:
         try:
             content = json.loads(data)
             pairs = zip(content["contexts"], content["predictions"], strict=True)
-            self._kept = {_key(context): (context, prediction) for context, prediction in pairs}
-            self._asked = content["asked"]
+            self._kept = {_key(context): (context, PredictedRate.from_json(made)) for context, made in pairs}
+            self._conditions = content["asked"]
             known = content["format"] == FORMAT
         except (ValueError, KeyError, TypeError):
             known = False
@@ -117,12 +120,12 @@ class KeptPredictions:
                 f"--out {self.file}: the file is there and holds no predictions of phantom-dist; choose another name."
             )
 
-    def _write(self, *, complete: bool = False, lora: Row | None = None) -> None:
+    def _write(self, *, complete: bool = False, lora: Json | None = None) -> None:
         content = {
             "format": FORMAT,
-            "asked": self._asked,
+            "asked": self._conditions,
             "complete": complete,
-            "predictions": [prediction for _, prediction in self._kept.values()],
+            "predictions": [prediction.to_json() for _, prediction in self._kept.values()],
             "contexts": [context for context, _ in self._kept.values()],
             "lora": lora,
         }
@@ -131,7 +134,7 @@ class KeptPredictions:
         self._unwritten, self._written_at = False, time.monotonic()
 
 
-def asked_of(loaded: LoadedModel, problem: Problem, law: Law) -> Row:
+def conditions_of(loaded: LoadedModel, problem: Problem, law: Law) -> Json:
     """All but the context that a prediction depends on; equal values mean equal predictions."""
     settings = problem.model_dump(mode="json", include=set(SETTINGS))
     return {
@@ -143,12 +146,12 @@ def asked_of(loaded: LoadedModel, problem: Problem, law: Law) -> Row:
     }
 
 
-def _key(context: Row) -> str:
+def _key(context: Json) -> str:
     return json.dumps(context, sort_keys=True)
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no word for numbers that are not finite: they become null, as in what the commands print."""
+    """JSON has no word for NaN and Inf: they become null, as in what the commands print."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

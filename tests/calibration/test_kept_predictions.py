@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import phantom_dist
-from phantom_dist.campaign import kept, predict
+from phantom_dist.calibration import kept_predictions, predict
 from phantom_dist.core.errors import InputError, Interrupted
 from phantom_dist.law.file import read_law, write_law
 from phantom_dist.models.zoo import folder
@@ -51,26 +52,24 @@ def probed(monkeypatch):
 
 @pytest.mark.parametrize("every", [0.0, 3600.0], ids=["written at once", "written at the end"])
 def test_an_interrupted_prediction_goes_on_to_the_same_end(every, whole, probed, tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "EVERY_S", every)
+    monkeypatch.setattr(kept_predictions, "EVERY_S", every)
+    stored = whole.to_json()
     file, probed.stop_at = tmp_path / "rates.json", 2
     with pytest.raises(
         Interrupted, match=rf"2 predictions are kept in {file}: the same command goes on from there"
     ):
         phantom_dist.predict(MODEL, CONTEXTS, steps=2, out=file)
     content = json.loads(file.read_text())
-    assert (content["complete"], content["predictions"]) == (False, whole["predictions"][:2])
+    assert (content["complete"], content["predictions"]) == (False, stored["predictions"][:2])
     probed.stop_at = None
     assert phantom_dist.predict(MODEL, CONTEXTS, steps=2, out=file) == whole
     assert probed == [context.id for context in CONTEXTS], "none was probed twice"
     content = json.loads(file.read_text())
     assert content["complete"]
-    assert {key: content[key] for key in whole} == whole
+    assert {key: content[key] for key in stored} == stored
     assert content["contexts"] == [context.model_dump() for context in CONTEXTS]
-    assert (
-        phantom_dist.predict(MODEL, CONTEXTS[:1], steps=2, out=file)["predictions"]
-        == whole["predictions"][:1]
-    )
-    assert json.loads(file.read_text())["predictions"] == whole["predictions"], "what was kept stays"
+    assert phantom_dist.predict(MODEL, CONTEXTS[:1], steps=2, out=file).predictions == whole.predictions[:1]
+    assert json.loads(file.read_text())["predictions"] == stored["predictions"], "what was kept stays"
     assert len(probed) == len(CONTEXTS)
 
 
@@ -91,8 +90,8 @@ def test_a_file_of_other_questions_is_refused_and_stays_as_it_is(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folder("gpt2-a"), "m")
     law = read_law()
-    law.provenance["note"] = "another one"
-    write_law(law, "other.json")
+    other = dataclasses.replace(law, provenance={**law.provenance, "note": "another one"})
+    write_law(other, "other.json")
     asked = {"model": "./m", "contexts": CONTEXTS[:1], "steps": 2, "out": "rates.json"}
     phantom_dist.predict(**asked)
     before = Path("rates.json").read_bytes()
