@@ -7,6 +7,7 @@
 | `near_synonym` | which words are near-synonyms for a model |
 | `pair` | the competitor of a target, chosen for a model |
 | `usable` | what keeps a tokenizer from reading any context |
+| `pair` | the pair of words of a context for a model: chosen, tokenised, checked |
 
 The file's format belongs to `spec`, which also takes contexts inline. README.md lists what is refused.
 """

@@ -18,6 +18,7 @@ trained.
 | `forward_state` | what a forward pass leaves in a model, and the way back |
 | `quiet` | transformers without output on stdout |
 | `zoo/` | the built-in models |
+| `device` | the device that computes |
 """
 
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions

@@ -9,6 +9,7 @@
 | `execution` | where, when and with what a batch was made |
 | `row` | a row's type |
 | `store` | batches and probes into a run directory |
+| `row` | what a row is |
 """
 
 from phantom_dist.records.execution import ExecutionMetadata, execution_metadata
