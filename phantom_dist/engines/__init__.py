@@ -13,7 +13,7 @@
 | `trainable` | full fine-tuning or LoRA: which parameters train, and the way back to the untouched model |
 | `recorder` | all instruments at one step |
 | `memory` | one name for exhausted memory |
-| `forward` | the model's logits at the last position |
+| `objective` | the loss that is trained on, and the gap that it should close |
 """
 
 from collections.abc import Callable, Sequence
