@@ -14,6 +14,7 @@ trained.
 | `folder`, `metadata` | what a folder must hold; facts that need no weights |
 | `load`, `weights`, `tokenizer`, `ties` | from a folder to a model that can be trained |
 | `identity` | the digest of a model |
+| `device` | the device that a setting names |
 | `forward_state` | what a forward pass leaves in a model, and the way back |
 | `quiet` | transformers without output on stdout |
 | `zoo/` | the built-in models |

@@ -31,7 +31,7 @@ from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome, Thresholds
 from phantom_dist.core.trial import Context, Tokens
 from phantom_dist.instruments.overlap import overlap_rows, row_rms
-from phantom_dist.monitor.look import last_logits
+from phantom_dist.monitor.look import logits_of
 from phantom_dist.monitor.peft_method import text_positions, virtual_tokens
 from phantom_dist.monitor.readout_geometry import effective_matrix, readout_module
 
@@ -101,7 +101,7 @@ def choose(
     readable = [context for context in contexts if context.id not in refused]
     if not readable:
         return [], refused, None
-    logits_kV = last_logits(text_positions(model), [prompts[context.id][0] for context in readable])
+    logits_kV = logits_of(text_positions(model), [prompts[context.id][0] for context in readable])
     targets = sorted({prompts[context.id][1] for context in readable})
     rows_wV = centred_overlap_rows(model, targets)
     watched: list[Watched] = []

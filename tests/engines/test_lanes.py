@@ -20,7 +20,7 @@ from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Lora
 from phantom_dist.engines import LanesEngine, SingleEngine
-from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
+from phantom_dist.engines.lanes.choice import fusion_pays, kind_of
 from phantom_dist.engines.probe import probe
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from phantom_dist.core.divided_differences import newton_form
 
-Curve = Callable[[float], float]
+Function = Callable[[float], float]
 
 
 def lagrange_weights(nodes: Sequence[float], x: float) -> list[float]:
@@ -22,7 +22,7 @@ def lagrange_weights(nodes: Sequence[float], x: float) -> list[float]:
     return weights
 
 
-def through(nodes: Sequence[float], values: Sequence[float], slope: float) -> Curve:
+def through(nodes: Sequence[float], values: Sequence[float], slope: float) -> Function:
     """The polynomial through the points that has this slope at the first one."""
     places, coefficients = newton_form(nodes, values, slope)
 
@@ -35,13 +35,13 @@ def through(nodes: Sequence[float], values: Sequence[float], slope: float) -> Cu
     return value
 
 
-def derivative(curve: Curve, x: float, scale: float) -> float:
+def derivative(curve: Function, x: float, scale: float) -> float:
     """d curve / dx by a central difference; `scale` is a length over which the curve changes."""
     h = 1e-4 * scale
     return (curve(x + h) - curve(x - h)) / (2 * h)
 
 
-def first_rise(curve: Curve, low: float, high: float, *, parts: int = 200) -> float | None:
+def first_rise(curve: Function, low: float, high: float, *, parts: int = 200) -> float | None:
     """Where the curve first comes from below or at 0 to above it within [low, high]; None if it doesn't."""
     edges = [low + (high - low) * part / parts for part in range(parts + 1)]
     for a, b in itertools.pairwise(edges):

@@ -16,7 +16,7 @@ from torch import Tensor
 from phantom_dist.core.trial import Optimizer
 
 
-class Path(Protocol):
+class Coefficients(Protocol):
     """Where lanes stand: at a θ_0 + Σ c_r g_r."""
 
     @property
@@ -43,7 +43,7 @@ class Path(Protocol):
         ...
 
 
-class SgdPath:
+class SgdCoefficients:
     """The coefficients of every lane under SGD, float64: column 0 for θ_0, column r + 1 for the gradient of step r."""
 
     def __init__(self, optimizer: Optimizer, lanes: int, steps: int) -> None:
@@ -70,6 +70,7 @@ class SgdPath:
 
     def update(self, rates: Sequence[float]) -> None:
         """One step of each lane at its learning rate."""
+        # g' = λ θ + g_s, b = μ b + g', θ = θ − η b; each is a row of coefficients of θ_0, g_0, …, g_s.
         gradient = self._optimizer.weight_decay * self._theta
         self._steps += 1
         gradient[:, self._steps] += 1.0

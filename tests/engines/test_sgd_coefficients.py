@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phantom_dist.core.trial import Optimizer
-from phantom_dist.engines.lanes.sgd_path import SgdPath
+from phantom_dist.engines.lanes.sgd_coefficients import SgdCoefficients
 
 
 @settings(max_examples=50, deadline=None)
@@ -23,7 +23,7 @@ def test_the_combination_is_what_torch_computes(momentum, decay, rates, seed):
     gradients = torch.randn(len(rates), 5, dtype=torch.float64, generator=generator)
     parameter = torch.nn.Parameter(start.clone())
     optimizer = torch.optim.SGD([parameter], lr=1.0, momentum=momentum, weight_decay=decay)
-    path = SgdPath(Optimizer(name="sgd", momentum=momentum, weight_decay=decay), 2, len(rates))
+    path = SgdCoefficients(Optimizer(name="sgd", momentum=momentum, weight_decay=decay), 2, len(rates))
     for rate, gradient in zip(rates, gradients, strict=True):
         optimizer.param_groups[0]["lr"] = rate
         parameter.grad = gradient
@@ -36,7 +36,7 @@ def test_the_combination_is_what_torch_computes(momentum, decay, rates, seed):
 
 
 def test_lanes_keep_their_own_path():
-    path = SgdPath(Optimizer(name="sgd"), 1, 2)
+    path = SgdCoefficients(Optimizer(name="sgd"), 1, 2)
     path.select([0, 0, 0])
     path.update([1.0, 2.0, 3.0])
     path.select([0, 2])
