@@ -15,7 +15,8 @@ trained.
 | `load`, `weights`, `tokenizer`, `ties` | from a folder to a model that can be trained |
 | `identity` | the digest of a model |
 | `device` | the device that a setting names |
-| `forward_state` | what a forward pass leaves in a model, and the way back |
+| `last_logits` | the logits at the last position of one prompt |
+| `forward_state`, `module_state` | what a forward pass leaves in a model, and the way back |
 | `quiet` | transformers without output on stdout |
 | `zoo/` | the built-in models |
 | `device` | the device that computes |
