@@ -10,7 +10,7 @@
 | `search_start` | where searches start: at the law's prediction |
 | `budget` | hours and trials after which a run stops in order |
 | `preview` | `plan`: what `run` would do, without doing it |
-| `progress` | where a run stands, for the live view |
+| `progress`, `progress_view` | where a run stands, for the live view |
 | `peak_memory` | peak memory of the run's processes |
 | `status` | the JSON object of a run directory, live or dead |
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the live view starts without pydantic
+    from phantom_dist.core.trial import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,3 +33,8 @@ class Progress:
     outcomes: dict[str, int]
     searches: tuple[SearchProgress, ...]
     workers: int
+
+
+def title(problem: Problem) -> str:
+    """A problem's name for people."""
+    return f"{problem.model} {problem.context.id} {problem.method} {problem.optimizer.name} T={problem.steps}"

@@ -26,13 +26,13 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.instruments import outside
 from phantom_dist.models import Permissions, resolve
-from phantom_dist.planning.plan import Plan, make_plan
+from phantom_dist.planning.plan import Phase, Plan, make_plan
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.summary import plan_rows
 from phantom_dist.records import probe_result_from_row
 from phantom_dist.scheduling.address import chosen_address
 from phantom_dist.scheduling.cluster import Cluster
-from phantom_dist.scheduling.executor import Executor, RankGroup, WorkerSettings
+from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
@@ -219,7 +219,7 @@ def _restored(plan: Plan, directory: RunDirectory) -> RunState:
 
 def _executor(
     plan: Plan,
-    phase: RankGroup | None,
+    phase: Phase,
     cluster: Cluster,
     directory: RunDirectory,
     leases: Leases,
@@ -229,8 +229,8 @@ def _executor(
     settings = WorkerSettings(
         location=directory.store.location if local is None else str(local),
         driver=leases.driver,
-        engine=plan.engine if phase is None else "auto",
-        group=phase,
+        engine=plan.engine if phase.rank_group is None else "auto",
+        group=phase.rank_group,
         device=execution.device,
         threads=execution.threads,
         permissions=Permissions(pickle=execution.allow_pickle, remote_code=execution.trust_remote_code),
@@ -241,4 +241,4 @@ def _executor(
         # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
         for model in plan.spec.models:
             resolve(model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code)
-    return cluster.executor(settings, workers, useful=plan.max_concurrent_tasks(phase))
+    return cluster.executor(settings, workers, useful=phase.max_concurrent_tasks)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from phantom_dist.campaign.budget import Budget
 from phantom_dist.campaign.peak_memory import PeakMemory
 from phantom_dist.campaign.progress import Progress
+from phantom_dist.campaign.progress_view import ProgressView
 from phantom_dist.campaign.run_state import (
     Command,
     GivenUp,
@@ -23,11 +24,11 @@ from phantom_dist.campaign.run_state import (
 )
 from phantom_dist.core.errors import Cancelled
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.planning.plan import Plan
+from phantom_dist.planning.plan import Phase, Plan
 from phantom_dist.planning.summary import plan_rows_as_run
 from phantom_dist.records import execution_metadata, store_batch, store_probes
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
-from phantom_dist.scheduling.executor import Executor, Finished, RankGroup
+from phantom_dist.scheduling.executor import Executor, Finished
 from phantom_dist.scheduling.ledger import GiveUp, Start
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
 from phantom_dist.traces import RunDirectory
@@ -57,6 +58,7 @@ class RunDriver:
         observer: Observer,
     ) -> None:
         self._state = state
+        self._view = ProgressView(state)
         self._directory = directory
         self._leases = leases
         self._budget = budget
@@ -72,9 +74,7 @@ class RunDriver:
     def _plan(self) -> Plan:
         return self._state.plan
 
-    def execute(
-        self, make_executor: Callable[[RankGroup | None], Executor], *, largest_worker: float = 0.0
-    ) -> None:
+    def execute(self, make_executor: Callable[[Phase], Executor], *, largest_worker: float = 0.0) -> None:
         """Run the plan's phases, one after another, until nothing is left to do.
 
         `state.json` says `complete` only then.
@@ -87,8 +87,8 @@ class RunDriver:
             InputError, StoreError: as a task raised it.
             Cancelled: `phantom-dist cancel` asked for the end.
         """
-        first = {phase: self._carry_out(self._state.first(phase)) for phase in self._plan.phases}
-        if not any(first.values()) and self._before.get("state") == "complete":
+        first = [(phase, self._carry_out(self._state.first(phase))) for phase in self._plan.phases]
+        if not any(tasks for _, tasks in first) and self._before.get("state") == "complete":
             self._write_plan()
             return
         state = "interrupted"
@@ -102,13 +102,13 @@ class RunDriver:
 
     def _run_phases(
         self,
-        first: dict[RankGroup | None, list[Task]],
-        make_executor: Callable[[RankGroup | None], Executor],
+        first: list[tuple[Phase, list[Task]]],
+        make_executor: Callable[[Phase], Executor],
         largest_worker: float,
     ) -> bool:
         """Whether nothing is left; False where the budget is spent."""
         leases = itertools.count(1)  # phases share them, so that no lease comes again
-        for phase, tasks in first.items():
+        for phase, tasks in first:
             if not tasks:
                 continue
             self._executor = make_executor(phase)
@@ -182,7 +182,7 @@ class RunDriver:
         self._last_heartbeat = time.monotonic()
         self._memory.sample()
         elapsed = self._last_heartbeat - self._started
-        progress = self._state.progress(elapsed=elapsed, workers=self._workers)
+        progress = self._view.progress(elapsed=elapsed, workers=self._workers)
         self._directory.write_state(
             {
                 "state": state,
@@ -202,4 +202,4 @@ class RunDriver:
         self._observer(progress)
 
     def _write_plan(self) -> None:
-        self._directory.write_plan(plan_rows_as_run(self._plan, self._state.trials_of))
+        self._directory.write_plan(plan_rows_as_run(self._plan, self._state.trials))

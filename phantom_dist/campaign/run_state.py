@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from phantom_dist.campaign.progress import Progress, SearchProgress
+from phantom_dist.campaign.progress import title
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial, Untrained, content_address
 from phantom_dist.core.outcome import Outcome
@@ -31,10 +31,11 @@ from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import Problem
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.planning.batches import BatchGroup
-from phantom_dist.planning.plan import Plan
+from phantom_dist.planning.durations import trial_seconds
+from phantom_dist.planning.plan import Phase, Plan
+from phantom_dist.planning.probes import probe_tasks
 from phantom_dist.refinement.root_search import Expected
-from phantom_dist.refinement.search import EXPECTED_TRIALS, Search
-from phantom_dist.scheduling.executor import RankGroup
+from phantom_dist.refinement.search import Search
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, batch_id, train_task
 
 
@@ -96,25 +97,31 @@ class RunState:
     Args:
         plan: what the run does.
         expected: where the search of a problem starts, if anything predicts it.
+
+    Attributes, all to be read only, by a problem's key:
+        problems: those of the plan.
+        results: what their probes said.
+        searches: of the problems that were measured.
+        trials: how the trials of each ended, those that are not trained included.
+        settled: the problems whose searches want nothing more.
     """
 
     def __init__(self, plan: Plan, expected: Callable[[Measured], Expected | None]) -> None:
         self.plan = plan
         self._expected = expected
-        self._problems = {problem.key: problem for problem in plan.problems}
-        self._results: dict[str, ProbeResult] = {}
+        self.problems = {problem.key: problem for problem in plan.problems}
+        self.results: dict[str, ProbeResult] = {}
         self._contents: dict[str, Problem] = {}  # of each content address
-        self._searches: dict[str, Search] = {}
-        self._settled: set[str] = set()  # searches that want nothing more
-        self._trials: dict[str, list[TrialSummary]] = {key: [] for key in self._problems}
-        self._outcomes: Counter[str] = Counter()
-        self._groups_of: dict[str, list[BatchGroup]] = {key: [] for key in self._problems}
+        self.searches: dict[str, Search] = {}
+        self.settled: set[str] = set()  # searches that want nothing more
+        self.trials: dict[str, list[TrialSummary]] = {key: [] for key in self.problems}
+        self.outcomes: Counter[str] = Counter()
+        self._groups_of: dict[str, list[BatchGroup]] = {key: [] for key in self.problems}
         for group in plan.batch_groups:
             for problem in group.problems:
                 self._groups_of[problem.key].append(group)
         self._in_training: dict[BatchGroup, int] = dict.fromkeys(plan.batch_groups, 0)  # trials of each
-        self._restored = 0  # trials that an earlier start stored
-        self._shown: dict[str, SearchProgress] = {}  # of problems about which nothing new is known
+        self.restored = 0  # trials that an earlier start stored
 
     # -- what is stored -----------------------------------------------------------------------------------------------
 
@@ -125,28 +132,20 @@ class RunState:
             InputError: two problems are the same.
         """
         for trial in trials:
-            if trial.problem in self._problems:
+            if trial.problem in self.problems:
                 self._take_in(trial)
-                self._restored += 1
+                self.restored += 1
         for result in results:
-            if result.problem.key in self._problems:
+            if result.problem.key in self.problems:
                 self._know(result)
-
-    def trials_of(self, problem: str) -> tuple[TrialSummary, ...]:
-        """The trials that are stored of the problem with that key."""
-        return tuple(self._trials[problem])
 
     # -- events in, commands out --------------------------------------------------------------------------------------
 
-    def first(self, phase: RankGroup | None) -> list[Command]:
+    def first(self, phase: Phase) -> list[Command]:
         """What a phase of the plan begins with: probes of what is unknown, and what can be trained already."""
-        mine = (p for p in self.plan.problems if self.plan.rank_group_of(p) == phase)
-        unknown = tuple(problem for problem in mine if problem.key not in self._results)
-        commands: list[Command] = [*self.plan.probe_tasks(unknown)]
-        for group in self.plan.batch_groups:
-            if self.plan.rank_group_of(group.problems[0]) == phase:
-                commands += self._next_batch(group)
-        return commands
+        batches = [command for group in phase.batch_groups for command in self._next_batch(group)]
+        unknown = [probe for probe in phase.probes if probe.problem.key not in self.results]
+        return [*probe_tasks(unknown), *batches]
 
     def handle(self, event: Event) -> list[Command]:
         """Take in one event; the commands that follow from it, in order.
@@ -198,11 +197,11 @@ class RunState:
 
         So what shares a batch follows from the plan, whoever is faster.
         """
-        if self._in_training[group] or any(problem.key not in self._results for problem in group.problems):
+        if self._in_training[group] or any(problem.key not in self.results for problem in group.problems):
             return
         wanted: dict[str, tuple[Measured, tuple[float, ...]]] = {}
         for problem in group.problems:
-            result = self._results[problem.key]
+            result = self.results[problem.key]
             if isinstance(result, Refused):
                 yield from self._refuse(result)
             else:
@@ -217,24 +216,26 @@ class RunState:
         ]
         self._in_training[group] = len(trials)
         if trials:
-            seconds = sum(self.plan.trial_seconds(trial.problem, len(trials)) for trial in trials)
-            yield train_task(trials, seconds, self.plan.needed_memory(group.kind))
+            model = self.plan.models[trials[0].problem.model]
+            seconds = sum(
+                trial_seconds(trial.problem, model, group.rank_group, len(trials)) for trial in trials
+            )
+            yield train_task(trials, seconds, group.memory_bytes)
 
     def _next_learning_rates(self, problem: Problem, group: BatchGroup) -> tuple[float, ...]:
-        search = self._searches[problem.key]
+        search = self.searches[problem.key]
         rates = search.next_learning_rates(
-            self._trials[problem.key], trials_per_search=group.trials_per_search
+            self.trials[problem.key], trials_per_search=group.trials_per_search
         )
         if not rates:
-            self._settled.add(problem.key)
-            self._shown.pop(problem.key, None)
+            self.settled.add(problem.key)
         return rates
 
     def _refuse(self, refused: Refused) -> Iterator[Command]:
         """One row for each given learning rate, or a single one for a search; what is stored already is left alone."""
         key = refused.problem.key
         rates: tuple[float | None, ...] = self.plan.learning_rates or (None,)
-        stored = {trial.learning_rate for trial in self._trials[key]}
+        stored = {trial.learning_rate for trial in self.trials[key]}
         untrained = tuple(
             Untrained(probed=refused, learning_rate=rate, outcome=refused.outcome, message=refused.message)
             for rate in rates
@@ -260,12 +261,11 @@ class RunState:
     def _know(self, result: ProbeResult) -> None:
         key = result.problem.key
         self._refuse_twin(result)
-        self._results[key] = result
-        self._shown.pop(key, None)
+        self.results[key] = result
         if isinstance(result, Measured):
             problem = result.problem
             steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
-            self._searches[key] = Search(
+            self.searches[key] = Search(
                 gap_0=result.gap_0,
                 slope_0=steps * result.kappa,
                 learning_rates=self.plan.learning_rates,
@@ -278,52 +278,13 @@ class RunState:
         twin = self._contents.setdefault(content_address(result, None), result.problem)
         if twin.key != result.problem.key:
             raise InputError(
-                f"{_name(twin)} and {_name(result.problem)} are the same problem: equal weights, tokens and settings "
+                f"{title(twin)} and {title(result.problem)} are the same problem: equal weights, tokens and settings "
                 f"under two names. Leave one of them out and choose a new --out."
             )
 
     def _take_in(self, trial: TrialSummary) -> None:
-        self._trials[trial.problem].append(trial)
-        self._outcomes[trial.outcome.value] += 1
-        self._shown.pop(trial.problem, None)
-
-    # -- where it stands ----------------------------------------------------------------------------------------------
-
-    def progress(self, *, elapsed: float, workers: int) -> Progress:
-        """Where the run stands, so many seconds (s) after it started, on so many workers."""
-        for key, problem in self._problems.items():
-            # It is asked for at every heartbeat, and a search that looks at its trials takes 0.2 ms.
-            if key not in self._shown:
-                self._shown[key] = self._search_progress(key, problem)
-        searches = tuple(map(self._shown.__getitem__, self._problems))
-        done, expected = sum(s.trials for s in searches), sum(s.expected for s in searches)
-        rate = (done - self._restored) / elapsed if elapsed else 0.0
-        return Progress(
-            name=self.plan.spec.name,
-            elapsed=elapsed,
-            left=(expected - done) / rate if rate else None,
-            done=done,
-            expected=expected,
-            trials_per_second=rate,
-            outcomes=dict(self._outcomes),
-            searches=searches,
-            workers=workers,
-        )
-
-    def _search_progress(self, key: str, problem: Problem) -> SearchProgress:
-        trials, search = self._trials[key], self._searches.get(key)
-        refused = isinstance(self._results.get(key), Refused)
-        all_given = self.plan.tolerance is None and len(trials) >= len(self.plan.learning_rates)
-        finished = refused or all_given or key in self._settled
-        bracket = search.bracket(trials) if search is not None else None
-        fallback = len(self.plan.learning_rates) or EXPECTED_TRIALS
-        return SearchProgress(
-            name=_name(problem),
-            trials=len(trials),
-            expected=len(trials) if finished else (search.expected_trials(trials) if search else fallback),
-            bracket=(bracket.low, bracket.high) if bracket else None,
-            finished=finished,
-        )
+        self.trials[trial.problem].append(trial)
+        self.outcomes[trial.outcome.value] += 1
 
 
 def _summary(untrained: Untrained, batch: str) -> TrialSummary:
@@ -346,7 +307,3 @@ def _summary(untrained: Untrained, batch: str) -> TrialSummary:
         error=untrained.message,
         note=None,
     )
-
-
-def _name(problem: Problem) -> str:
-    return f"{problem.model} {problem.context.id} {problem.method} {problem.optimizer.name} T={problem.steps}"

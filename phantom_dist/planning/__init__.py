@@ -8,7 +8,7 @@
 | `probes` | problems into probe tasks |
 | `rank_groups` | which problems take a group of ranks, and how large a one |
 | `sizes` | how much work makes a good batch |
-| `cost` | predicted time and memory |
+| `durations`, `memory` | predicted time; predicted memory |
 | `summary` | a plan as rows of `plan.parquet` and as JSON |
 
 `scheduling` executes what is planned here; `campaign` looks the resources up.

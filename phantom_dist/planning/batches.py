@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.planning.sizes import GPU_SEARCHES, MAX_LANES, MAX_SEARCHES
 from phantom_dist.scheduling.tasks import batch_id
 from phantom_dist.scheduling.worker_kind import WorkerKind
+
+if TYPE_CHECKING:
+    from phantom_dist.scheduling.executor import RankGroup
 
 Member = tuple[Problem, float | None]
 """A problem and its learning rate; None where a search decides."""
@@ -30,11 +35,15 @@ class BatchGroup:
         members: what is trained.
         lanes: how many trials a batch has room for.
         kind: the workers that it was made for.
+        memory_bytes: memory of the workers that may take it; 0 where all workers are alike.
+        rank_group: the group of ranks that trains it; None where one worker does.
     """
 
     members: tuple[Member, ...]
     lanes: int
     kind: WorkerKind
+    memory_bytes: float
+    rank_group: RankGroup | None
 
     @property
     def trials_per_search(self) -> int:
@@ -58,6 +67,7 @@ def batch_groups(
     learning_rates: Sequence[float],
     room: Callable[[Problem, WorkerKind], int],
     kinds: Sequence[WorkerKind],
+    rank_groups: Mapping[tuple[object, ...], RankGroup] = MappingProxyType({}),
 ) -> Iterator[BatchGroup]:
     """All batch groups of a plan.
 
@@ -69,18 +79,25 @@ def batch_groups(
         learning_rates: given ones; empty for a search.
         room: how many trials of a problem a worker of a kind has room for; 0 where its memory suffices for none.
         kinds: kinds of workers, least memory first.
+        rank_groups: the groups of ranks that train what fits no worker, by `Problem.training_config`.
     """
-    alike: dict[object, list[Member]] = {}
+    alike: dict[tuple[object, ...], list[Member]] = {}
     rates: Sequence[float | None] = learning_rates or (None,)
     for problem in problems:
         alike.setdefault(problem.training_config, []).extend((problem, rate) for rate in rates)
-    for members in alike.values():
+    for config, members in alike.items():
         for kind, lanes, some in _shared_out(members, room, kinds):
             searches = GPU_SEARCHES if kind.on_gpu else MAX_SEARCHES
             most = min(MAX_LANES if learning_rates else searches, lanes)
             size = math.ceil(len(some) / math.ceil(len(some) / most))
             for start in range(0, len(some), size):
-                yield BatchGroup(members=tuple(some[start : start + size]), lanes=lanes, kind=kind)
+                yield BatchGroup(
+                    members=tuple(some[start : start + size]),
+                    lanes=lanes,
+                    kind=kind,
+                    memory_bytes=kind.memory_bytes if len(kinds) > 1 else 0.0,
+                    rank_group=rank_groups.get(config),
+                )
 
 
 def _shared_out(

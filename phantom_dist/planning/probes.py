@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from phantom_dist.core.probe_result import Measured, PathProbe
 from phantom_dist.core.trial import Problem
@@ -10,30 +11,40 @@ from phantom_dist.planning.sizes import BATCH_WORK, MAX_PROBES, work
 from phantom_dist.scheduling.tasks import ProbeTask, probe_task
 
 
-def probe_tasks(
-    problems: Iterable[Problem],
-    parameters: Callable[[Problem], int],
-    with_path: Callable[[Problem], bool] = lambda problem: False,
-    seconds: Callable[[Problem], float] = lambda problem: 0.0,
-    memory_bytes: Callable[[Problem], float] = lambda problem: 0.0,
-) -> Iterator[ProbeTask]:
-    """Probe tasks of one model each, in order, up to `BATCH_WORK` or `MAX_PROBES`, at least one problem.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedProbe:
+    """How a problem is probed.
 
-    Args:
-        problems: what to probe.
-        parameters: number of parameters of a problem's model.
-        with_path: whether a problem's path is probed as well.
-        seconds: predicted time of a problem's probe.
-        memory_bytes: memory of the workers that a problem's probe needs.
+    Attributes:
+        problem: what is probed.
+        parameters: number of parameters of its model.
+        with_path: whether its path is probed as well, so that its search starts where the law predicts η_c.
+        seconds: predicted time (s).
+        memory_bytes: memory of the workers that may take it; 0 where all workers are alike.
     """
-    alike: dict[tuple[str, bool, float], list[Problem]] = {}
-    for problem in problems:
-        key = (problem.model, with_path(problem), memory_bytes(problem))
-        alike.setdefault(key, []).append(problem)
+
+    problem: Problem
+    parameters: int
+    with_path: bool = False
+    seconds: float = 0.0
+    memory_bytes: float = 0.0
+
+
+def probe_tasks(probes: Iterable[PlannedProbe]) -> Iterator[ProbeTask]:
+    """Probe tasks of one model each, in order, up to `BATCH_WORK` or `MAX_PROBES`, at least one problem."""
+    alike: dict[tuple[str, bool, float], list[PlannedProbe]] = {}
+    for probe in probes:
+        alike.setdefault((probe.problem.model, probe.with_path, probe.memory_bytes), []).append(probe)
     for (_, paths, memory), members in alike.items():
+        first = members[0]
         steps = PathProbe.STEPS if paths else Measured.PROBE_STEPS
-        cost = work(members[0], parameters(members[0])) * steps / members[0].steps
-        size = max(1, min(MAX_PROBES, int(BATCH_WORK // cost)))
+        work_of_one = work(first.problem, first.parameters) * steps / first.problem.steps
+        size = max(1, min(MAX_PROBES, int(BATCH_WORK // work_of_one)))
         for start in range(0, len(members), size):
             some = members[start : start + size]
-            yield probe_task(some, paths=paths, seconds=sum(map(seconds, some)), memory_bytes=memory)
+            yield probe_task(
+                (probe.problem for probe in some),
+                paths=paths,
+                seconds=sum(probe.seconds for probe in some),
+                memory_bytes=memory,
+            )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.models import ModelMetadata
-from phantom_dist.planning import cost
+from phantom_dist.planning.memory import fits_worker, rank_bytes
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.sizes import tokens
 from phantom_dist.scheduling.executor import RankGroup
@@ -45,7 +45,7 @@ def rank_groups(
     groups = {}
     for config, problem in largest.items():
         model = models[problem.model]
-        if always or not cost.fits_worker(problem, model, resources.largest.memory_bytes):
+        if always or not fits_worker(problem, model, resources.largest.memory_bytes):
             group = _smallest_that_fits(problem, model, settings, resources, always)
             if group is not None:
                 groups[config] = group
@@ -70,7 +70,7 @@ def _smallest_that_fits(
         for stage in stages
     ]
     for choice in choices:
-        if cost.rank_bytes(problem, model, choice.ranks, choice.stage) <= rank.memory_bytes:
+        if rank_bytes(problem, model, choice.ranks, choice.stage) <= rank.memory_bytes:
             return choice
     if not always:
         return None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from phantom_dist.core.result import duration
 from phantom_dist.core.summaries import TrialSummary
+from phantom_dist.core.trial import Problem
+from phantom_dist.planning.batches import BatchGroup
+from phantom_dist.planning.durations import trial_seconds
+from phantom_dist.planning.memory import process_bytes
 from phantom_dist.planning.plan import Plan
 from phantom_dist.records import problem_row
 from phantom_dist.refinement.search import EXPECTED_TRIALS
@@ -23,17 +27,15 @@ def plan_rows(plan: Plan) -> list[Json]:
             "learning_rate": rate,
             "batch": group.batch if rate is not None else None,
             "predicted_trial_steps": float(trials * problem.steps),
-            "predicted_seconds": trials * plan.trial_seconds(problem, len(group.members)),
-            "predicted_process_bytes": plan.process_bytes(
-                problem, group.trials_per_search * len(group.members)
-            ),
+            "predicted_seconds": trials * _trial_seconds(plan, group, problem),
+            "predicted_process_bytes": _process_bytes(plan, group, problem),
         }
         for group in plan.batch_groups
         for problem, rate in group.members
     ]
 
 
-def plan_rows_as_run(plan: Plan, trials_of: Callable[[str], Sequence[TrialSummary]]) -> list[Json]:
+def plan_rows_as_run(plan: Plan, trials_of: Mapping[str, Sequence[TrialSummary]]) -> list[Json]:
     """The rows of the plan as it turned out: what was stored in the place of what was planned, the rest as planned.
 
     Args:
@@ -42,7 +44,7 @@ def plan_rows_as_run(plan: Plan, trials_of: Callable[[str], Sequence[TrialSummar
     """
     rows: list[Json] = []
     for planned in plan_rows(plan):
-        trials = trials_of(planned["problem"])
+        trials = trials_of[planned["problem"]]
         if plan.tolerance is None:
             trials = [trial for trial in trials if trial.learning_rate == planned["learning_rate"]]
         # A trial's share of what was predicted for its whole search.
@@ -66,10 +68,8 @@ def plan_json(plan: Plan) -> Json:
     per_problem = len(plan.learning_rates) or EXPECTED_TRIALS
     searching = plan.tolerance is not None
     rounds = EXPECTED_TRIALS if searching else 1
-    seconds = sum(map(plan.probe_seconds, plan.problems)) + rounds * sum(
-        plan.trial_seconds(problem, len(group.members))
-        for group in plan.batch_groups
-        for problem, _ in group.members
+    seconds = sum(probe.seconds for phase in plan.phases for probe in phase.probes) + rounds * sum(
+        _trial_seconds(plan, group, problem) for group in plan.batch_groups for problem, _ in group.members
     )
     return {
         "name": plan.spec.name,
@@ -95,7 +95,7 @@ def plan_json(plan: Plan) -> Json:
         "trial_steps": sum(problem.steps * per_problem for problem in plan.problems),
         "predicted_seconds": seconds,
         "predicted_worker_bytes": max(
-            plan.process_bytes(problem, group.trials_per_search * len(group.members))
+            _process_bytes(plan, group, problem)
             for group in plan.batch_groups
             for problem, _ in group.members
         ),
@@ -106,30 +106,6 @@ def plan_json(plan: Plan) -> Json:
         "tolerance": plan.tolerance,
         "groups": _rank_groups(plan),
     }
-
-
-def _rank_groups(plan: Plan) -> list[Json]:
-    """One object for each training configuration that takes a group of ranks."""
-    by_config: dict[tuple[object, ...], Json] = {}
-    for problem in plan.problems:
-        group = plan.rank_group_of(problem)
-        if group is None:
-            continue
-        entry = by_config.setdefault(
-            problem.training_config,
-            {
-                "model": problem.model,
-                "method": problem.method,
-                "optimizer": problem.optimizer.name,
-                "steps": problem.steps,
-                "ranks": group.ranks,
-                "stage": group.stage,
-                "predicted_rank_bytes": plan.process_bytes(problem, 1),
-                "problems": 0,
-            },
-        )
-        entry["problems"] += 1
-    return list(by_config.values())
 
 
 def plan_lines(shown: Json) -> Iterator[str]:
@@ -155,3 +131,36 @@ def plan_lines(shown: Json) -> Iterator[str]:
         f"{shown['predicted_worker_bytes'] / 1e9:.2g} of {shown['worker_memory_bytes'] / 1e9:.2g} GB and "
         f"{shown['threads_per_worker']} thread(s) per worker"
     )
+
+
+def _rank_groups(plan: Plan) -> list[Json]:
+    """One object for each training configuration that takes a group of ranks."""
+    by_config: dict[tuple[object, ...], Json] = {}
+    for group in plan.batch_groups:
+        if group.rank_group is None:
+            continue
+        for problem in group.problems:
+            entry = by_config.setdefault(
+                problem.training_config,
+                {
+                    "model": problem.model,
+                    "method": problem.method,
+                    "optimizer": problem.optimizer.name,
+                    "steps": problem.steps,
+                    "ranks": group.rank_group.ranks,
+                    "stage": group.rank_group.stage,
+                    "predicted_rank_bytes": _process_bytes(plan, group, problem),
+                    "problems": 0,
+                },
+            )
+            entry["problems"] += 1
+    return list(by_config.values())
+
+
+def _trial_seconds(plan: Plan, group: BatchGroup, problem: Problem) -> float:
+    return trial_seconds(problem, plan.models[problem.model], group.rank_group, len(group.members))
+
+
+def _process_bytes(plan: Plan, group: BatchGroup, problem: Problem) -> float:
+    lanes = group.trials_per_search * len(group.members)
+    return process_bytes(problem, plan.models[problem.model], group.rank_group, lanes)

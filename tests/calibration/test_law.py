@@ -19,7 +19,7 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.core.problem_columns import PROBLEM_COLUMNS
 from phantom_dist.core.trial import Lora
 from phantom_dist.law.file import read_law
-from phantom_dist.planning.cost import path_seconds
+from phantom_dist.planning.durations import path_seconds
 from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import directory_and_sweep
@@ -223,7 +223,7 @@ def test_a_probe_with_a_path_is_predicted_to_take_as_long_as_both():
         for start in ("first_order", "law")
     }
     (problem,) = plans["law"].problems
-    without, whole = (plans[start].probe_seconds(problem) for start in ("first_order", "law"))
+    without, whole = (plans[start].phases[0].probes[0].seconds for start in ("first_order", "law"))
     assert whole == without + path_seconds(problem, plans["law"].models[problem.model].parameters)
     assert whole > 2 * without
 

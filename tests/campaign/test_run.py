@@ -219,10 +219,10 @@ def test_a_run_goes_on_with_the_engine_that_it_began_with(sweep, tmp_path):
 def test_as_many_workers_are_useful_as_there_are_tasks(sweep):
     sweep |= {"learning_rates": {"log": [1e-5, 1e-2, 500]}, "contexts": sweep["contexts"][:1]}
     many = phantom_dist.plan(sweep).plan
-    assert len(many.problems) < many.max_concurrent_tasks(None) == len(many.batch_groups)
+    assert len(many.problems) < many.phases[0].max_concurrent_tasks == len(many.batch_groups)
     sweep["learning_rates"] = {"critical": {}}
     searches = phantom_dist.plan(sweep).plan
-    assert searches.max_concurrent_tasks(None) <= len(searches.problems)
+    assert searches.phases[0].max_concurrent_tasks <= len(searches.problems)
 
 
 def test_searches_of_one_way_share_every_batch(sweep, tmp_path):

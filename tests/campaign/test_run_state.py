@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phantom_dist.campaign.progress_view import ProgressView
 from phantom_dist.campaign.run_state import GivenUp, Probed, RunState, StoreProbes, StoreUntrained, Trained
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.outcome import Outcome
@@ -46,7 +47,7 @@ def play(state: RunState, world: World, stored: Stored, *, order=None, tasks: in
                     stored.trials += [
                         trial
                         for key in {t.probed.problem.key for t in trials}
-                        for trial in state.trials_of(key)
+                        for trial in state.trials[key]
                         if trial not in stored.trials
                     ]
                 case StoreProbes(_, results):
@@ -77,13 +78,17 @@ def test_what_is_kept_between_heartbeats_is_what_is_stored(tasks, contexts):
     """A state that lived through the events shows the same as one that is restored from what they stored."""
     plan, world, stored = plan_of(sweep(contexts)), World(refused=frozenset({"c3"})), Stored()
     state = stored.state(plan)
-    state.progress(elapsed=1.0, workers=1)
+    shown(state, elapsed=1.0, workers=1)
     play(state, world, stored, tasks=tasks)
     restored = stored.state(plan)
     for phase in plan.phases:
         restored.first(phase)  # which settles the searches that want nothing more
-    lived, read = (s.progress(elapsed=1.0, workers=1) for s in (state, restored))
+    lived, read = (shown(s) for s in (state, restored))
     assert (lived.searches, lived.outcomes) == (read.searches, read.outcomes)
+
+
+def shown(state: RunState, *, elapsed: float = 1.0, workers: int = 1):
+    return ProgressView(state).progress(elapsed=elapsed, workers=workers)
 
 
 def rates(stored: Stored) -> set:
@@ -94,12 +99,12 @@ def test_a_search_ends_with_a_bracket_within_its_tolerance():
     stored, world = Stored(), World()
     state = stored.state(plan_of(sweep()))
     assert play(state, world, stored) == []
-    shown = state.progress(elapsed=1.0, workers=1)
-    assert all(s.finished for s in shown.searches)
-    for number, search in enumerate(shown.searches, start=1):
+    now = shown(state)
+    assert all(s.finished for s in now.searches)
+    for number, search in enumerate(now.searches, start=1):
         low, high = search.bracket
         assert low <= 1 / (0.9 * number) <= high <= 1.05 * low * (1 + 1e-12)
-    assert shown.done == shown.expected == len(world.trained) == len(set(world.trained))
+    assert now.done == now.expected == len(world.trained) == len(set(world.trained))
 
 
 @given(seed=st.integers(0, 10**6), cut=st.integers(0, 12), contexts=st.integers(1, 6))
@@ -119,7 +124,7 @@ def test_what_is_trained_depends_neither_on_who_is_faster_nor_on_interruptions(s
 
 def test_a_batch_waits_for_all_problems_of_its_group():
     state = RunState(plan_of(sweep(3)), lambda measured: None)
-    (probe,) = state.first(None)
+    (probe,) = state.first(state.plan.phases[0])
     assert isinstance(probe, ProbeTask)
     world = World()
     first, *rest = map(world.probe, probe.problems)
@@ -136,9 +141,9 @@ def test_refused_pairs_are_stored_once_for_each_rate_and_the_rest_runs():
     play(given_state := stored.state(given), world, stored)
     refused = [t for t in stored.trials if t.outcome is Outcome.REFUSED_TOKENS]
     assert sorted(t.learning_rate for t in refused) == [0.1, 0.2, 3.0]
-    assert given_state.progress(elapsed=1.0, workers=1).done == 9
+    assert shown(given_state, elapsed=1.0, workers=1).done == 9
     again = stored.state(given)
-    assert again.first(None) == [], "nothing is stored twice"
+    assert again.first(given.phases[0]) == [], "nothing is stored twice"
 
 
 def test_a_refused_search_is_one_row():
@@ -149,7 +154,7 @@ def test_a_refused_search_is_one_row():
 
 def test_a_probe_that_is_given_up_is_refused_with_the_outcome():
     state = RunState(plan_of(sweep(2)), lambda measured: None)
-    (probe,) = state.first(None)
+    (probe,) = state.first(state.plan.phases[0])
     one, other = probe.halves()
     assert state.handle(Probed(tuple(map(World().probe, other.problems)))) == []
     store, untrained, batch = state.handle(GivenUp(one, 3, Outcome.OUT_OF_MEMORY, "full"))
@@ -163,7 +168,7 @@ def test_a_probe_that_is_given_up_is_refused_with_the_outcome():
 def test_a_batch_that_is_given_up_ends_its_searches_and_no_other():
     world, stored = World(), Stored()
     state = stored.state(plan_of(sweep(2)))
-    (probe,) = state.first(None)
+    (probe,) = state.first(state.plan.phases[0])
     (batch,) = state.handle(Probed(tuple(map(world.probe, probe.problems))))
     mine = [t for t in batch.trials if t.problem.context.id == "c0"]
     alone = type(batch)(id="x", model=batch.model, trials=tuple(mine))
@@ -175,12 +180,12 @@ def test_a_batch_that_is_given_up_ends_its_searches_and_no_other():
         task = waiting.popleft()
         assert {t.problem.context.id for t in task.trials} == {"c1"}
         waiting += state.handle(Trained(task, tuple(world.train(task.trials))))
-    assert [s.finished for s in state.progress(elapsed=1.0, workers=1).searches] == [True, True]
+    assert [s.finished for s in shown(state, elapsed=1.0, workers=1).searches] == [True, True]
 
 
 def test_two_names_for_one_problem_are_refused():
     state = RunState(plan_of(sweep(2)), lambda measured: None)
-    (probe,) = state.first(None)
+    (probe,) = state.first(state.plan.phases[0])
     one, other = map(World().probe, probe.problems)
     twin = type(other)(
         problem=other.problem.model_copy(update={"context": other.problem.context}),
@@ -203,7 +208,7 @@ def test_an_extended_sweep_trains_only_what_is_new():
 def test_a_search_starts_where_it_is_expected_to_end():
     plan = plan_of(sweep(1))
     state = RunState(plan, lambda measured: (1.0, 1.11, 1.2))
-    (probe,) = state.first(None)
+    (probe,) = state.first(state.plan.phases[0])
     (batch,) = state.handle(Probed(tuple(map(World().probe, probe.problems))))
     low, high = sorted(t.learning_rate for t in batch.trials)
     assert low < 1.11 < high < 1.05 * low, "a pair around it closes the bracket if it is right"
@@ -214,9 +219,9 @@ def test_time_left_follows_from_what_this_start_has_done():
     plan = plan_of(sweep(2, rates=[0.1, 0.2, 0.3, 0.4]), memory_bytes=1.0)  # each trial is a batch
     play(stored.state(plan), world, stored, tasks=3)
     state = stored.state(plan)
-    before = state.progress(elapsed=5.0, workers=2)
+    before = shown(state, elapsed=5.0, workers=2)
     assert (before.done, before.expected, before.left) == (2, 8, None), "an earlier start tells nothing"
-    task = state.first(None)[0]
+    task = state.first(state.plan.phases[0])[0]
     state.handle(Trained(task, tuple(world.train(task.trials))))
-    after = state.progress(elapsed=10.0, workers=2)
+    after = shown(state, elapsed=10.0, workers=2)
     assert (after.done, after.trials_per_second, after.left) == (3, 0.1, 50.0)

@@ -15,7 +15,7 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.engines.lanes.engine import LanesEngine
 from tests.engines.conftest import CONTEXTS, DEVICE, load, problem
 from phantom_dist.engines.probe import probe
-from phantom_dist.planning import cost
+from phantom_dist.planning.memory import bytes_of_a_lane
 from phantom_dist.models import describe
 
 torch.set_num_threads(1)
@@ -30,7 +30,7 @@ if DEVICE == "cuda":
     torch.cuda.reset_peak_memory_stats()
     list(LanesEngine().run(loaded, trials))
     peak = torch.cuda.max_memory_allocated()
-    print(json.dumps([(peak - before) / 48, cost._lane_bytes(asked, describe(model))]))
+    print(json.dumps([(peak - before) / 48, bytes_of_a_lane(asked, describe(model))]))
     sys.exit()
 process, peak, done = psutil.Process(), 0, False
 def sample():
@@ -44,7 +44,7 @@ sampler.start()
 list(LanesEngine().run(loaded, trials))
 done = True
 sampler.join()
-print(json.dumps([(peak - before) / 48, cost._lane_bytes(asked, describe(model))]))
+print(json.dumps([(peak - before) / 48, bytes_of_a_lane(asked, describe(model))]))
 """
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.planning.batches import batch_groups
-from phantom_dist.planning.probes import probe_tasks
+from phantom_dist.planning.probes import PlannedProbe, probe_tasks
 from phantom_dist.planning.sizes import (
     BATCH_WORK,
     LANES,
@@ -107,15 +107,20 @@ def test_a_batchs_name_is_its_content():
 
 def test_probes_are_shared_out_by_model_and_size():
     problems = [problem("m", steps) for steps in range(1, 21)] + [problem("n", 1)]
-    small = list(probe_tasks(problems, lambda p: 100_000))
+
+    def tasks(problems, parameters, with_path=False):
+        return list(
+            probe_tasks(PlannedProbe(problem=p, parameters=parameters, with_path=with_path) for p in problems)
+        )
+
+    small = tasks(problems, 100_000)
     assert [task.size for task in small] == [MAX_PROBES, MAX_PROBES, 20 - 2 * MAX_PROBES, 1]
     assert all(len({p.model for p in task.problems}) == 1 for task in small)
     # A path takes twice the steps of κ: where eight probes fill a task, four paths do.
     fill = BATCH_WORK / (9 * 2 * 8)
     for with_path, size in ((False, 8), (True, 4)):
-        tasks = list(probe_tasks(problems[:16], lambda p: int(fill), lambda p, paths=with_path: paths))
-        assert [task.size for task in tasks] == [size] * (16 // size)
-    large = list(probe_tasks(problems, lambda p: 10**10))
+        assert [task.size for task in tasks(problems[:16], int(fill), with_path)] == [size] * (16 // size)
+    large = tasks(problems, 10**10)
     assert [task.size for task in large] == [1] * 21
     assert [p for task in large for p in task.problems] == problems
 

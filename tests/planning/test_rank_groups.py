@@ -11,7 +11,7 @@ from phantom_dist.campaign import preview
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.models import ModelMetadata
-from phantom_dist.planning import cost
+from phantom_dist.planning import memory as predicted
 from phantom_dist.planning.plan import make_plan
 from phantom_dist.planning.rank_groups import rank_groups
 from phantom_dist.planning.resources import Resources
@@ -68,7 +68,7 @@ def test_it_is_the_smallest_group_that_fits_and_stage_2_where_that_does(optimize
     asked = problem(optimizer)
     group = chosen(asked, memory, workers=64)
     fits = {
-        (ranks, stage): cost.rank_bytes(asked, LARGE, ranks, stage) <= memory
+        (ranks, stage): predicted.rank_bytes(asked, LARGE, ranks, stage) <= memory
         for ranks in range(2, 65)
         for stage in (2, 3)
     }
@@ -86,12 +86,12 @@ def test_stage_2_serves_where_the_weights_fit_each_rank():
 def test_more_ranks_need_less_memory_each_and_adamw_more_than_sgd():
     for stage in (2, 3):
         sgd, adamw = (
-            [cost.rank_bytes(problem(name), LARGE, ranks, stage) for ranks in (2, 4, 8)]
+            [predicted.rank_bytes(problem(name), LARGE, ranks, stage) for ranks in (2, 4, 8)]
             for name in ("sgd", "adamw")
         )
         assert sgd == sorted(sgd, reverse=True)
         assert all(a > s for a, s in zip(adamw, sgd, strict=True))
-    assert cost.rank_bytes(problem(), LARGE, 8, 3) < cost.rank_bytes(problem(), LARGE, 8, 2)
+    assert predicted.rank_bytes(problem(), LARGE, 8, 3) < predicted.rank_bytes(problem(), LARGE, 8, 2)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_prediction_is_what_smollm2_took_on_two_ranks(parameters, measured):
         tied=True,
     )
     optimizer, stage = parameters
-    assert cost.rank_bytes(problem(optimizer), small, 2, stage) == pytest.approx(measured, rel=0.15)
+    assert predicted.rank_bytes(problem(optimizer), small, 2, stage) == pytest.approx(measured, rel=0.15)
 
 
 def test_where_neither_fits_one_worker_is_tried_unless_a_group_was_asked_for():
@@ -156,22 +156,23 @@ def test_the_plan_shows_groups():
     assert shown["predicted_worker_bytes"] < 0.65e9
     assert (shown["lanes"], shown["predicted_seconds"] > 0) == (1, True)
     assert "  zoo:gpt2-a lora adamw T=8: a group of 2 ranks, ZeRO stage 2, 0.6 GB each" in plan_lines(shown)
-    assert plan.phases == (RankGroup(ranks=2, stage=2),)
-    assert not any(map(plan.starts_from_law, plan.problems)), "a group probes no path"
+    (phase,) = plan.phases
+    assert phase.rank_group == RankGroup(ranks=2, stage=2)
+    assert not any(probe.with_path for probe in phase.probes), "a group probes no path"
 
 
 def test_the_plan_of_what_fits_has_no_groups():
     plan = planned(ROOMY)
-    assert (plan.rank_groups, plan.phases, plan_json(plan)["groups"]) == ({}, (None,), [])
-    assert planned(ROOMY, "deepspeed").phases == (RankGroup(ranks=2, stage=2),)
+    assert ([phase.rank_group for phase in plan.phases], plan_json(plan)["groups"]) == ([None], [])
+    assert [p.rank_group for p in planned(ROOMY, "deepspeed").phases] == [RankGroup(ranks=2, stage=2)]
 
 
 def test_a_model_that_fits_the_largest_of_several_kinds_needs_no_group():
     kinds = (*SMALL.kinds, *ROOMY.kinds)
     plan = planned(Resources(kinds=kinds))
-    assert plan.rank_groups == {}
+    assert [phase.rank_group for phase in plan.phases] == [None]
     assert {group.kind for group in plan.batch_groups} == set(ROOMY.kinds)
-    assert {task.memory_bytes for task in plan.probe_tasks(plan.problems)} == {10e9}, "and is probed there"
+    assert {probe.memory_bytes for probe in plan.phases[0].probes} == {10e9}, "and is probed there"
 
 
 def test_resources_are_recorded_and_replayed():
@@ -200,4 +201,5 @@ def test_deepspeed_that_is_named_and_missing_is_an_error(monkeypatch):
     monkeypatch.setattr(preview, "has_deepspeed", lambda: False)
     with pytest.raises(InputError, match=r"not installed here.*pip install 'phantom-dist\[deepspeed\]'"):
         phantom_dist.plan(SWEEP, engine="deepspeed")
-    assert planned(of(0.65e9, 2, deepspeed=False)).rank_groups == {}, "without it one worker tries"
+    (phase,) = planned(of(0.65e9, 2, deepspeed=False)).phases
+    assert phase.rank_group is None, "without it one worker tries"
