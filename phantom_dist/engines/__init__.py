@@ -14,7 +14,6 @@
 | `objective` | the loss that is trained on, and the gap that it should close |
 | `recorder` | all instruments at one step |
 | `memory` | one name for exhausted memory |
-| `objective` | the loss that is trained on, and the gap that it should close |
 """
 
 from collections.abc import Callable, Sequence
