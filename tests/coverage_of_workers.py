@@ -1,4 +1,4 @@
-"""What coverage needs to measure Ray's workers: they are ended from C++, so no exit handler of Python's writes the data.
+"""What coverage needs for Ray's workers: they end from C++, so no exit handler of Python's writes the data.
 
 `pyproject.toml` names this module as a plugin of coverage, which imports it in every process that is measured.
 """

@@ -76,7 +76,9 @@ def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2)
         for number in range(len(lengths))
     ]
     trials = []
-    with trainable(loaded, problems[0]) as ready:  # one set of adapters for all prompts: peft makes them slowly
+    with trainable(
+        loaded, problems[0]
+    ) as ready:  # one set of adapters for all prompts: peft makes them slowly
         for problem, length in zip(problems, lengths, strict=True):
             prompt = tuple(torch.randint(4, vocabulary, (length,), generator=generator).tolist())
             with memoryless(loaded.model):

@@ -27,7 +27,7 @@ from phantom_dist.instruments.outside import Instrument, Named, Readout
 from phantom_dist.models import Permissions
 from phantom_dist.models.zoo import names
 
-from .conftest import CONTEXT, load, problem
+from .problems import CONTEXT, load, problem
 from .ranks import RankProcesses, ranks_here
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from phantom_dist.engines.trainable import trainable
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models.zoo import names
 
-from .conftest import CONTEXTS, DEVICE, load, problem
+from .problems import CONTEXTS, DEVICE, load, problem
 
 pytestmark = pytest.mark.skipif(DEVICE == "cpu", reason="no GPU asked for: PHANTOM_DIST_TEST_DEVICE=cuda")
 

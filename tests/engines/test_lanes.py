@@ -26,7 +26,7 @@ from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.zoo import names
 
-from .conftest import CONTEXTS, load, problem
+from .problems import CONTEXTS, load, problem
 
 WAYS = {
     "dual": ("full", "sgd", {}),

@@ -21,7 +21,7 @@ from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models.zoo import names
 
 from . import plain
-from .conftest import load, origin_of, problem
+from .problems import load, origin_of, problem
 
 WAYS = [
     ("full", "sgd", {}),
