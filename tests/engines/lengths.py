@@ -20,6 +20,7 @@ from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainab
 from phantom_dist.instruments import readout
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.adapter import ModelFolder
+from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.last_logits import last_logits
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -66,41 +67,48 @@ def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2)
     """A trial for each length, its pair read alone and at a rate that moves the loss by `STEP` in each step."""
     vocabulary = loaded.model.config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(1)
-    trials = []
-    for number, length in enumerate(lengths):
-        prompt = tuple(torch.randint(4, vocabulary, (length,), generator=generator).tolist())
-        problem = Problem(
+    training = ways(loaded)[way]
+    problems = [
+        Problem(
             model="tiny",
             context=Context(id=f"c{number}", text="x", target=" a", competitor=" b"),
             steps=steps,
-            **ways(loaded)[way],
+            **training,
         )
-        with trainable(loaded, problem) as ready:
-            logits_V = last_logits(ready.model, prompt).float()
-            *_, competitor, target = logits_V.detach()[:vocabulary].topk(5).indices.tolist()
-            loss = torch.nn.functional.cross_entropy(logits_V, torch.tensor(target))
-            gradients = torch.autograd.grad(loss, ready.parameters, allow_unused=True)
-        epsilon = WAYS[way]["optimizer"].epsilon
-        fall = sum(float(_fall(g.double(), way, epsilon).sum()) for g in gradients if g is not None)
-        tokens = Tokens(
-            prompt=prompt, target=target, competitor=competitor, target_text=" a", competitor_text=" b"
-        )
-        seen_V = logits_V.detach()
-        pair = PairReading(
-            tokens=tokens,
-            gap_0=float(readout.logit_gap(seen_V, target, competitor)),
-            loss_0=float(readout.cross_entropy(seen_V, target)),
-            overlap_0=math.nan,  # no engine reads overlaps or kappa
-            centred_overlap=math.nan,
-            synonym_floor=math.nan,
-        )
-        model = ModelReading(
-            identity=loaded.identity,
-            width=readout_matrix(loaded.model).shape[1],
-            lora_targets=None if problem.lora is None else lora_targets(loaded.model, problem.lora),
-        )
-        measured = Measured(problem=problem, model=model, pair=pair, kappa=math.nan)
-        trials.append(Trial(measured=measured, learning_rate=STEP / fall))
+        for number in range(len(lengths))
+    ]
+    trials = []
+    with trainable(
+        loaded, problems[0]
+    ) as ready:  # one set of adapters for all prompts: peft makes them slowly
+        for problem, length in zip(problems, lengths, strict=True):
+            prompt = tuple(torch.randint(4, vocabulary, (length,), generator=generator).tolist())
+            with memoryless(loaded.model):
+                logits_V = last_logits(ready.model, prompt).float()
+                *_, competitor, target = logits_V.detach()[:vocabulary].topk(5).indices.tolist()
+                loss = torch.nn.functional.cross_entropy(logits_V, torch.tensor(target))
+                gradients = torch.autograd.grad(loss, ready.parameters, allow_unused=True)
+            epsilon = WAYS[way]["optimizer"].epsilon
+            fall = sum(float(_fall(g.double(), way, epsilon).sum()) for g in gradients if g is not None)
+            tokens = Tokens(
+                prompt=prompt, target=target, competitor=competitor, target_text=" a", competitor_text=" b"
+            )
+            seen_V = logits_V.detach()
+            pair = PairReading(
+                tokens=tokens,
+                gap_0=float(readout.logit_gap(seen_V, target, competitor)),
+                loss_0=float(readout.cross_entropy(seen_V, target)),
+                overlap_0=math.nan,  # no engine reads overlaps or kappa
+                centred_overlap=math.nan,
+                synonym_floor=math.nan,
+            )
+            model = ModelReading(
+                identity=loaded.identity,
+                width=readout_matrix(loaded.model).shape[1],
+                lora_targets=None if problem.lora is None else lora_targets(loaded.model, problem.lora),
+            )
+            measured = Measured(problem=problem, model=model, pair=pair, kappa=math.nan)
+            trials.append(Trial(measured=measured, learning_rate=STEP / fall))
     return trials
 
 

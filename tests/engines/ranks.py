@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .conftest import DEVICE
+from .problems import DEVICE
 
 TESTS = str(Path(__file__).parents[1])
 LOOPBACK = "127.0.0.1"

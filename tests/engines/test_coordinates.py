@@ -16,7 +16,7 @@ from phantom_dist.engines.probe import probe
 from phantom_dist.engines.trainable import trainable
 from phantom_dist.models.zoo import names
 
-from .conftest import CONTEXTS, load, problem
+from .problems import CONTEXTS, load, problem
 
 
 def measured(coordinates, pair):

@@ -28,7 +28,7 @@ from phantom_dist.models import Permissions
 from phantom_dist.models.zoo import names
 from phantom_dist.records import trial_row
 
-from .conftest import CONTEXT, load, problem
+from .problems import CONTEXT, load, problem
 from .ranks import RankProcesses, ranks_here
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models.zoo import names
 from phantom_dist.records import trial_row
 
-from .conftest import CONTEXTS, DEVICE, load, problem
+from .problems import CONTEXTS, DEVICE, load, problem
 
 pytestmark = pytest.mark.skipif(DEVICE == "cpu", reason="no GPU asked for: PHANTOM_DIST_TEST_DEVICE=cuda")
 

@@ -13,7 +13,7 @@ import json, sys, threading, time
 import psutil, torch
 from phantom_dist.core.measurement import Trial
 from phantom_dist.engines.lanes.engine import LanesEngine
-from tests.engines.conftest import CONTEXTS, DEVICE, load, problem
+from tests.engines.problems import CONTEXTS, DEVICE, load, problem
 from phantom_dist.engines.probe import probe
 from phantom_dist.planning.memory import bytes_of_a_lane
 from phantom_dist.models import describe

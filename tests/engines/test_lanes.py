@@ -27,7 +27,7 @@ from phantom_dist.models import LoadedModel
 from phantom_dist.models.zoo import names
 from phantom_dist.records import trial_row
 
-from .conftest import CONTEXTS, load, problem
+from .problems import CONTEXTS, load, problem
 
 WAYS = {
     "dual": ("full", "sgd", {}),

@@ -12,7 +12,7 @@ from phantom_dist.engines.lanes import leaves
 from phantom_dist.engines.lanes.kind import FullLanes
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
 
-from .conftest import DEVICE, load, measured_of
+from .problems import DEVICE, load, measured_of
 
 
 class Doubled(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.engines.memory import out_of_memory_named
 
-from .conftest import DEVICE
+from .problems import DEVICE
 
 
 @pytest.mark.parametrize(

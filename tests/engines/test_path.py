@@ -24,7 +24,7 @@ from phantom_dist.engines.path.walk import Course, PathPoint, remainder
 from phantom_dist.engines.probe import probe
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.law.file import read_law
-from tests.engines.conftest import CONTEXTS, load, problem
+from tests.engines.problems import CONTEXTS, load, problem
 
 NODES = st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(sorted)
 

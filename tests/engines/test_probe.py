@@ -9,7 +9,7 @@ from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.core.trial import Context
 from phantom_dist.engines.probe import probe
 
-from .conftest import CONTEXT, problem
+from .problems import CONTEXT, problem
 
 
 def refused(loaded, **changes):

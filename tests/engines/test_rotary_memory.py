@@ -16,7 +16,7 @@ from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.probe import probe
 from phantom_dist.models import zoo
 
-from .conftest import CONTEXTS, load, problem
+from .problems import CONTEXTS, load, problem
 from .test_padding_conformance import Counting
 
 

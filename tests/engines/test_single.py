@@ -20,7 +20,7 @@ from phantom_dist.models.zoo import names
 from phantom_dist.records import trace_rows, trial_row
 
 from . import plain
-from .conftest import load, measured_of, problem
+from .problems import load, measured_of, problem
 
 WAYS = [
     ("full", "sgd", {}),

@@ -37,6 +37,20 @@ def python_of(name: str) -> Path:
 
 
 def _install(folder: Path, pins: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, capture_output=True)
-    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--requirement"]
-    subprocess.run([*install, pins], check=True, capture_output=True, text=True, timeout=500)
+    """With this environment's pip, and without compiling what is never imported: half the time of a venv of its own."""
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True, capture_output=True
+    )
+    into = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install"]
+    subprocess.run(
+        [*into, "--quiet", "--no-deps", "--no-compile", "--requirement", pins],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+
+
+def names() -> list[str]:
+    """Every environment that has a file of pins here."""
+    return sorted(pins.stem for pins in HERE.glob("*.txt"))

@@ -72,7 +72,7 @@ def test_all_loggers_get_the_looks(tmp_path):
     loggers = [CSVLogger(tmp_path / "csv"), TensorBoardLogger(tmp_path / "events")]
     _, monitor = fit(tmp_path, 8, logger=loggers, accumulate_grad_batches=2)
     assert monitor.stopped is None
-    assert [course.steps for course in monitor._courses.values()] == [[0, 2, 4, 6, 8]] * 2
+    assert [context["steps"] for context in monitor.state_dict()["contexts"]] == [[0, 2, 4, 6, 8]] * 2
     events = EventAccumulator(loggers[1].log_dir)
     events.Reload()
     scalars = events.Scalars("phantom/rage/logit_gap")

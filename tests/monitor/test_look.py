@@ -175,13 +175,12 @@ def test_a_look_is_what_each_prompt_is_alone(rope):
         assert value is rotary[name]
 
 
-def test_prompts_are_padded_where_that_changes_nothing(monkeypatch):
+def test_prompts_are_padded_where_that_changes_nothing():
     passes = []
-    real = look._one_pass
-    monkeypatch.setattr(look, "_one_pass", lambda *a: (passes.append(1), real(*a))[1])
     prompts = [tuple(range(1, length)) for length in (3, 7, 12)]
     for rope, expected in (("default", 1), ("longrope", 3)):
         model = _tiny(rope)
+        model.register_forward_hook(lambda *_: passes.append(1))
         with torch.no_grad():
             look.logits_of(model, prompts)
             passes.clear()

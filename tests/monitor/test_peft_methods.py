@@ -86,9 +86,10 @@ def test_a_look_is_the_models_own_value_or_one_sentence(name, tmp_path, caplog):
         assert monitor.stopped is None
         assert monitor.watched
         assert len(gaps) == STEPS * len(monitor.watched)
+        kept = {entry["context"]["id"]: entry for entry in monitor.state_dict()["contexts"]}
         for own, context, n in gaps:
-            course = monitor._courses[context]
-            assert course.readings[course.steps.index(n)].logit_gap == pytest.approx(own, abs=1e-4)
+            reading = kept[context]["readings"][kept[context]["steps"].index(n)]
+            assert reading["logit_gap"] == pytest.approx(own, abs=1e-4)
     else:
         said = [r for r in caplog.records if "the monitor stops" in r.getMessage()]
         assert len(said) == 1

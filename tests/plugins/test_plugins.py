@@ -24,7 +24,7 @@ from phantom_dist.scheduling.tasks import probe_task
 from phantom_dist.scheduling.worker import Worker
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
-from tests.engines.conftest import measured_of
+from tests.engines.problems import measured_of
 from tests.models.conformance import ModelAdapterConformance
 from tests.scheduling.conformance import problem
 

@@ -20,7 +20,7 @@ from phantom_dist.reports.comparison import (
 )
 from phantom_dist.traces import schema
 
-from .conftest import sweep, table
+from .runs import sweep, table
 from .test_page import Elements
 
 

@@ -24,9 +24,9 @@ from phantom_dist.reports.sample import MOST_STEPS
 from phantom_dist.reports.verdict import Frozen, Jumps, frozen, verdict
 from phantom_dist.traces import schema
 
-from .conftest import TRACES, table
 from .large import write_large_run
 from .packed import data_of, rows_of
+from .runs import TRACES, table
 
 FIGURES = {
     "silent-failure",

@@ -11,7 +11,7 @@ import phantom_dist
 from phantom_dist.core.errors import InputError
 from phantom_dist.reports import RunTables, read_run, report
 
-from .conftest import CONTEXTS
+from .runs import CONTEXTS
 
 
 @pytest.fixture

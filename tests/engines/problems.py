@@ -1,0 +1,46 @@
+"""Problems of a zoo model with one context, and what their probes measure."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from phantom_dist import models
+from phantom_dist.core.probe_result import Measured
+from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
+from phantom_dist.engines.probe import probe
+from phantom_dist.models import LoadedModel
+from phantom_dist.spec import load_contexts
+
+DEVICE = os.environ.get("PHANTOM_DIST_TEST_DEVICE", "cpu")
+CONTEXTS = {c.id: c for c in load_contexts(Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml")}
+CONTEXT = next(iter(CONTEXTS.values()))
+
+
+def load(model: str, **more) -> LoadedModel:
+    """A model on the device that is tested."""
+    return models.load(model, device=DEVICE, **more)
+
+
+def problem(
+    method: str = "full", optimizer: str = "sgd", *, context: Context = CONTEXT, steps: int = 4, **more
+):
+    settings = {k: more.pop(k) for k in ("momentum", "weight_decay") if k in more}
+    schedule = Schedule(**more.pop("schedule", {}))
+    lora = Lora(rank=4, alpha=8, targets=more.pop("targets", "attention")) if method == "lora" else None
+    return Problem(
+        model="zoo:gpt2-a",
+        context=context,
+        method=method,
+        lora=lora,
+        optimizer=Optimizer(name=optimizer, **settings),
+        schedule=schedule,
+        steps=steps,
+        **more,
+    )
+
+
+def measured_of(loaded: LoadedModel, method: str = "full", optimizer: str = "sgd", **more) -> Measured:
+    measured = probe(loaded, problem(method, optimizer, **more))
+    assert isinstance(measured, Measured), measured
+    return measured
