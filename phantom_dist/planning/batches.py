@@ -13,15 +13,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.planning.sizes import GPU_SEARCHES, MAX_LANES, MAX_SEARCHES
+from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.tasks import batch_id
 from phantom_dist.scheduling.worker_kind import WorkerKind
-
-if TYPE_CHECKING:
-    from phantom_dist.scheduling.executor import RankGroup
 
 Member = tuple[Problem, float | None]
 """A problem and its learning rate; None where a search decides."""

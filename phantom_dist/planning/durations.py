@@ -20,7 +20,7 @@ from phantom_dist.engines.path import shares
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.memory import bytes_per_parameter
 from phantom_dist.planning.sizes import tokens
-from phantom_dist.scheduling.executor import RankGroup
+from phantom_dist.scheduling.rank_group import RankGroup
 
 BANDWIDTH = 6e9
 """Bytes per second that one CPU thread moves, of two that work at once (measured on SmolLM2-135M's training step)."""

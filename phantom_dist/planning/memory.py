@@ -7,7 +7,7 @@ from phantom_dist.engines.lanes.choice import kind_of
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.sizes import tokens
-from phantom_dist.scheduling.executor import RankGroup
+from phantom_dist.scheduling.rank_group import RankGroup
 
 WORKER_BYTES = 0.7e9
 """Memory of a worker process before it loads a model."""

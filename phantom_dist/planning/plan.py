@@ -19,7 +19,7 @@ from phantom_dist.planning.probes import PlannedProbe, probe_tasks
 from phantom_dist.planning.rank_groups import rank_groups
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.sizes import most_lanes, single_trials
-from phantom_dist.scheduling.executor import RankGroup
+from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, tolerance_of
 

@@ -14,7 +14,7 @@ from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.memory import fits_worker, rank_bytes
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.sizes import tokens
-from phantom_dist.scheduling.executor import RankGroup
+from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.spec.sweep import MAX_RANKS, MIN_RANKS, RankGroupSettings
 
 STAGES = (2, 3)

@@ -6,7 +6,7 @@
 | `ledger` | every task's life: events in, commands out; retries, halves, models kept warm |
 | `driver` | the one loop that executes the ledger's commands |
 | `worker` | what a worker does with a task: load, train, store |
-| `worker_kind` | workers that are alike, as data |
+| `worker_kind`, `rank_group` | workers that are alike, and workers of several processes, as data |
 | `cluster` | the interface of what workers run on: kinds of workers, and executors |
 | `executor` | the interface of executors |
 | `inprocess`, `ray_executor` | tasks in this process, or in long-lived Ray actors |

@@ -11,19 +11,8 @@ from phantom_dist.core.plugins import Plugin
 from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.models import Permissions
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.tasks import Task
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RankGroup:
-    """A worker of several processes that share a model: how many `ranks`, and DeepSpeed's ZeRO `stage` (2 or 3).
-
-    `timeout_s`: how long (s) a rank that makes no progress is waited for.
-    """
-
-    ranks: int
-    stage: int
-    timeout_s: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

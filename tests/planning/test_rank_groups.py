@@ -16,7 +16,7 @@ from phantom_dist.planning.plan import make_plan
 from phantom_dist.planning.rank_groups import rank_groups
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.summary import plan_json, plan_lines
-from phantom_dist.scheduling.executor import RankGroup
+from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import load
 from phantom_dist.spec.sweep import RankGroupSettings
