@@ -5,7 +5,6 @@
 | `tokens` | the rule: prompt, target and competitor as token ids |
 | `reading` | how a tokenizer reads a text for a model |
 | `near_synonym` | which words are near-synonyms for a model |
-| `pair` | the competitor of a target, chosen for a model |
 | `usable` | what keeps a tokenizer from reading any context |
 | `pair` | the pair of words of a context for a model: chosen, tokenised, checked |
 

@@ -15,10 +15,10 @@ trained.
 | `load`, `weights`, `tokenizer`, `ties` | from a folder to a model that can be trained |
 | `identity` | the digest of a model |
 | `device` | the device that a setting names |
-| `forward_state` | what a forward pass leaves in a model, and the way back |
+| `last_logits` | logits at the last position of one prompt |
+| `forward_state`, `module_state` | what a forward pass leaves in a model or a module, and the way back |
 | `quiet` | transformers without output on stdout |
 | `zoo/` | the built-in models |
-| `device` | the device that computes |
 """
 
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions

@@ -17,7 +17,7 @@ one clear warning where a word that is being taught fails silently.
 | `look` | one look: all contexts in one forward pass, and the instruments on it |
 | `readout_geometry` | what the instruments read of the readout matrix |
 | `own_value`, `peft_method`, `whole_model` | whether a look reads what the model itself says, or can't be taken |
-| `undisturbed`, `module_state`, `wrappers` | a look leaves no trace; what frameworks put around a model |
+| `undisturbed`, `wrappers` | a look leaves no trace; what frameworks put around a model |
 | `verdict`, `forecast`, `warning` | from the looks to a warning |
 | `learning_rate`, `schedule_ahead`, `rate` | the rate in use, the rate still to come, and what the law says of it |
 | `pacing`, `settings` | when to look; budget and thresholds |

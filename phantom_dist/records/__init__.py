@@ -7,7 +7,6 @@
 | `trials` | `trials/`: what a trace amounts to |
 | `traces` | `traces/`: a trial's steps |
 | `execution` | where, when and with what a batch was made |
-| `row` | a row's type |
 | `store` | batches and probes into a run directory |
 | `row` | what a row is |
 """
