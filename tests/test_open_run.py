@@ -105,15 +105,17 @@ def test_it_shows_where_it_stands(run):
     assert "0.0016285" in text
     assert "refused_committed" in text
     html = run._repr_html_()
-    assert html.startswith("<pre>stored: complete")
+    assert html.startswith("<pre>run stored: complete")
     assert "0.0016285" in html
 
 
 def test_what_is_shown_is_escaped(tmp_path, location):
     copy = shutil.copytree(location, tmp_path / "<b>run")
     state = json.loads((copy / "state.json").read_text())
-    (copy / "state.json").write_text(json.dumps(state | {"state": "<script>"}))
-    assert "<script>" not in phantom_dist.open_run(copy)._repr_html_()
+    (copy / "state.json").write_text(json.dumps(state | {"state": "interrupted", "reason": "<script>"}))
+    shown = phantom_dist.open_run(copy)._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
 
 
 def test_every_figure_is_a_chart_that_can_be_drawn(run):

@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from phantom_dist.machine import container, hardware, packages
+from phantom_dist.machine.check import Check
 
 
 @pytest.fixture
@@ -87,7 +88,10 @@ def test_what_a_container_may_use(own, files, memory, cpus, group, monkeypatch):
 
 @pytest.mark.parametrize(("soft", "hard", "ok"), [(256, 1024, False), (256, 8192, False), (1024, 8192, True)])
 def test_the_limit_of_open_files(soft, hard, ok):
-    look = "import json; from phantom_dist.machine import hardware; print(json.dumps(hardware.open_files()))"
+    look = (
+        "import json; from phantom_dist.machine import hardware; "
+        "print(json.dumps(hardware.open_files().to_json()))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", look],
         capture_output=True,
@@ -95,7 +99,7 @@ def test_the_limit_of_open_files(soft, hard, ok):
         check=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
     )
-    found = json.loads(done.stdout)
+    found = Check(**json.loads(done.stdout))
     assert (found.ok, found.found) == (ok, f"{soft}, at most {hard}")
     assert ok or "ulimit -n 8192" in found.remedy
 

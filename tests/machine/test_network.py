@@ -129,6 +129,6 @@ def test_the_whole_look_leaves_nothing_behind(home, tmp_path, monkeypatch):
     ):
         assert name in names
     for check in result.checks:
-        assert {"name", "ok", "needed", "found", "remedy"} <= set(check)
+        assert {"name", "ok", "needed", "found", "remedy"} <= set(check.to_json())
         assert check.ok or check.remedy, check
     assert str(result).count("\n") == len(names) - 1, "a line for each"

@@ -82,7 +82,7 @@ def test_a_folder_that_cannot_be_written(name, tmp_path, monkeypatch):
 def test_a_folder_that_is_not_there_yet_is_looked_for_above(name, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", "/tmp/phd/none")
     monkeypatch.setenv("PHANTOM_DIST_CACHE", str(tmp_path / "a" / "b"))
-    assert getattr(places, name)()["ok"]
+    assert getattr(places, name)().ok
     assert list(tmp_path.iterdir()) == []
     assert not Path("/tmp/phd").exists()
 
