@@ -7,9 +7,10 @@ INSTALLED := .venv/.installed
 
 COVERED := */phantom_dist/core/*,*/phantom_dist/scheduling/*,*/phantom_dist/planning/*,*/phantom_dist/traces/*
 
-LOWEST := tests/spec tests/instruments tests/traces tests/refinement tests/scheduling tests/models tests/contexts/test_usable.py \
-	tests/contexts/test_tokens.py tests/engines/test_single.py tests/engines/test_lanes.py tests/engines/test_path.py \
-	tests/law/test_law.py tests/law/test_closure.py tests/campaign tests/reports/test_page.py tests/cli
+LOWEST := tests/spec tests/instruments tests/refinement tests/scheduling tests/campaign tests/models tests/cli \
+	$(addprefix tests/traces/test_,store.py leases.py object_claim.py monitor_log.py) \
+	$(addprefix tests/engines/test_,single.py lanes.py path.py) $(addprefix tests/contexts/test_,usable.py tokens.py) \
+	$(addprefix tests/law/test_,law.py closure.py) tests/reports/test_page.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
