@@ -20,6 +20,7 @@ from phantom_dist.campaign.course import Campaign, Observer
 from phantom_dist.campaign.plan import Plan, plan
 from phantom_dist.campaign.status import status
 from phantom_dist.core import plugins
+from phantom_dist.core.activity import Activity, activity, preparation
 from phantom_dist.core.errors import InputError, Interrupted, StoreError, did_you_mean
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.engines import DEEPSPEED, ENGINES
@@ -29,6 +30,7 @@ from phantom_dist.scheduling.executor import Executor, Group, WorkerSettings
 from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
+from phantom_dist.traces.event_log import recording
 from phantom_dist.traces.leases import Leases
 
 Row = dict[str, Any]
@@ -79,11 +81,12 @@ def run(
     budget = Budget(hours=max_hours, trials=max_trials)
     directory = RunDirectory(Store(out))
     chosen = engine or _began_with(directory) or "auto"
-    with _saying_what_is_kept(directory):
+    with recording() as log, _saying_what_is_kept(directory):
         if executor == "ray":
             _check_ray(chosen_address(address))
-        spec = _spelled_as_there(load(sweep), directory)
-        planned = _with_room(plan(spec, engine=chosen), executor, chosen_address(address))
+        with preparation(), activity(Activity.PLANNING, "planning"):
+            spec = _spelled_as_there(load(sweep), directory)
+            planned = _with_room(plan(spec, engine=chosen), executor, chosen_address(address))
         with claim(directory) as leases:
             directory = directory.under(leases.own)
             _same_sweep(planned, directory)
@@ -94,13 +97,16 @@ def run(
                 directory.discard_failed(FAILURES)
             directory.write_plan(planned.rows())
             directory.write_sweep(to_yaml(planned.spec))
-            campaign = Campaign(planned, directory, leases, budget, observer)
-            campaign.execute(
-                lambda group: _executor(
-                    planned, directory, leases, chosen_address(address), executor, group, workers
+            with log.kept_in(directory.store, leases.driver):
+                campaign = Campaign(planned, directory, leases, budget, observer)
+                campaign.execute(
+                    lambda group: _executor(
+                        planned, directory, leases, chosen_address(address), executor, group, workers
+                    )
                 )
-            )
-            directory.discard_halves()
+                directory.discard_halves()
+                if budget.spent is not None:
+                    log.outcome = f"interrupted: {budget.spent}"
     return status(out)
 
 
@@ -207,6 +213,7 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
         )
 
 
+@preparation()
 def _executor(
     planned: Plan,
     directory: RunDirectory,
@@ -237,5 +244,8 @@ def _executor(
     if address == "local":
         # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
         for model in planned.spec.models:
-            resolve(model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code)
+            with activity(Activity.LOADING, f"preparing {model}"):
+                resolve(
+                    model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code
+                )
     return RayExecutor(settings, address, workers, useful=planned.at_once(group))

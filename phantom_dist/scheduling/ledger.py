@@ -39,6 +39,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.scheduling.place import Place
 from phantom_dist.scheduling.tasks import Task
 
 MAX_ATTEMPTS = 3
@@ -101,9 +102,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The worker is ready for a task."""
+    """The worker is ready for a task; `place`: where it runs, for the record alone."""
 
     worker: str
+    place: Place | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from phantom_dist.core.activity import Activity, activity
 from phantom_dist.core.measurement import Origin, Trial, TrialResult
 from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines.deepspeed_group import (
@@ -86,7 +87,10 @@ class Rank(Worker):
             if self._held is not None:
                 self._held.zero.close()
             self._held = None
-            self._held = load_sharded(problem, self._group.stage, self._ranks, self._settings.permissions)
+            with activity(Activity.LOADING, f"loading {problem.model}"):
+                self._held = load_sharded(
+                    problem, self._group.stage, self._ranks, self._settings.permissions
+                )
         return self._held
 
     def _circumstances(self, batch: str, attempt: int) -> Row:

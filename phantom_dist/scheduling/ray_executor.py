@@ -16,11 +16,14 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
+from phantom_dist.core.activity import Activity, activity
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
+from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.place import Place, this_place
 from phantom_dist.scheduling.ray_group import RankLost, RayGroup, node_is_alive
 from phantom_dist.scheduling.ray_place import check_place, not_joined, not_started
 from phantom_dist.scheduling.worker import Worker
@@ -36,9 +39,9 @@ run ends if nobody works."""
 class RayWorker(Worker):
     """A worker as a Ray actor."""
 
-    def node(self) -> str:
-        """The id of the node that it runs on."""
-        return str(ray.get_runtime_context().get_node_id())
+    def place(self) -> Place:
+        """Where it runs."""
+        return this_place(ray.get_runtime_context().get_node_id())
 
 
 class RayExecutor(Executor):
@@ -134,10 +137,18 @@ class RayExecutor(Executor):
     def _started(self, ref: Any) -> Joined | None:
         worker = self._starting.pop(ref)
         try:
-            self._nodes[worker] = ray.get(ref)
+            place: Place = ray.get(ref)
         except RayError as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, InputError):
                 raise error.cause from None
+            record(
+                RunEvent(
+                    time=time.time(),
+                    kind=EventKind.WORKER_START_FAILED,
+                    worker=worker,
+                    message=describe(error),
+                )
+            )
             self._failed_starts += 1
             if self._failed_starts < MAX_FAILED_STARTS:
                 self.replace(worker)
@@ -147,14 +158,15 @@ class RayExecutor(Executor):
                 ) from None
             return None
         self._failed_starts = 0
+        self._nodes[worker] = place.node
         self._ask_for_workers()
-        return Joined(worker)
+        return Joined(worker, place)
 
     def _finished(self, ref: Any) -> Finished:
         started = self._running.pop(ref)
         worker, lease, task = started.worker, started.lease, started.task
         try:
-            origins, rows = ray.get(ref)
+            output = ray.get(ref)
         except OutOfMemoryError as error:  # Ray's memory monitor has killed its process
             return Finished(Lost(worker, lease, describe(error), outcome=Outcome.OUT_OF_MEMORY), task)
         except RayTaskError as error:
@@ -163,7 +175,7 @@ class RayExecutor(Executor):
             return Finished(_failed(started, error.cause), task)
         except RayError as error:  # the worker is dead, or its answer went with its node's object store
             return Finished(Lost(worker, lease, describe(error), self._was_taken_away(worker, error)), task)
-        return Finished(Done(worker, lease), task, origins, rows)
+        return Finished(Done(worker, lease), task, output)
 
     def _was_taken_away(self, worker: str, error: Exception) -> bool:
         """Whether the actor's whole node is gone, which is no fault of its task."""
@@ -213,7 +225,7 @@ class RayExecutor(Executor):
         else:
             actor = RayGroup(self._settings, options)
         self._actors[worker] = actor
-        self._starting[actor.node.remote()] = worker
+        self._starting[actor.place.remote()] = worker
 
 
 def check(address: str) -> None:
@@ -258,12 +270,14 @@ def _connect(address: str) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}
     found = check_place(address)
+    what = "starting Ray" if address == "local" else f"joining the Ray cluster at {address}"
     try:
-        if address == "local":
-            ray.init(address="local", include_dashboard=False, **quiet)
-        else:
-            # Ray takes this machine's token along only where it looks the cluster up itself.
-            ray.init(address="auto" if address == "auto" else found, **quiet)
+        with activity(Activity.STARTING, what, long=True):
+            if address == "local":
+                ray.init(address="local", include_dashboard=False, **quiet)
+            else:
+                # Ray takes this machine's token along only where it looks the cluster up itself.
+                ray.init(address="auto" if address == "auto" else found, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
         if address == "local":
             raise not_started(error) from None
