@@ -6,8 +6,10 @@ import os
 from collections import Counter
 from typing import Any
 
+from phantom_dist.campaign.explain import explain
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.refinement.critical_rate import critical_rates
+from phantom_dist.scheduling.timeline import timeline
 from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import directory_and_sweep
 from phantom_dist.traces.claim import alive
@@ -15,11 +17,17 @@ from phantom_dist.traces.claim import alive
 Row = dict[str, Any]
 
 
-def status(location: str | os.PathLike[str]) -> Row:
+def status(location: str | os.PathLike[str], *, why: str | None = None) -> Row:
     """The object of `run` and `status`: run, state, trials, outcomes, critical_rates; progress of a live run beside it.
 
+    `timeline` says where the run's time went (`scheduling.timeline`); null for runs that recorded no events.
+
+    Args:
+        location: a run directory.
+        why: the beginning of a trial's or a batch's id: `why` then says what happened to it (`campaign.explain`).
+
     Raises:
-        InputError: there is no run in that directory.
+        InputError: there is no run in that directory, or nothing in it is called `why`.
         StoreError: one of its Parquet files is damaged or foreign.
     """
     directory, spec = directory_and_sweep(location)
@@ -38,6 +46,8 @@ def status(location: str | os.PathLike[str]) -> Row:
     }
     live = alive(state)
     recorded = state.get("state", "interrupted")
+    went = timeline(directory.events(), until=float(state.get("heartbeat_at", 0.0)) if live else None)
+    told = {} if why is None else {"why": explain(directory, went, why).to_json()}
     return {
         "run": spec.name,
         "state": "running" if live else "interrupted" if recorded == "running" else recorded,
@@ -59,4 +69,5 @@ def status(location: str | os.PathLike[str]) -> Row:
         "workers": state.get("workers"),
         "seconds": state.get("seconds"),
         "peak_memory_bytes": state.get("peak_memory_bytes"),
-    }
+        "timeline": None if went is None else went.to_json(),
+    } | told

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from phantom_dist.cli import complete
+from phantom_dist.cli.logs import Commands, show_warnings
 from phantom_dist.cli.manual import LAW, MACHINE, MANUAL, PUBLISHING, RUNNING, SHOWING, examples
 from phantom_dist.cli.options import (
     Address,
@@ -40,7 +41,7 @@ class _Commands(TyperGroup):
             interrupted_early(as_json="--json" in sys.argv)
 
 
-app = typer.Typer(
+app = Commands(
     name="phantom-dist",
     cls=_Commands,
     help="Sweeps that find the critical learning rate at which a fine-tuned language model learns the right word "
@@ -229,29 +230,46 @@ def submit(
 
 
 @app.command(
-    rich_help_panel=SHOWING, epilog=examples("status runs/quickstart", "status runs/quickstart --watch")
+    rich_help_panel=SHOWING,
+    epilog=examples(
+        "status runs/quickstart", "status runs/quickstart --watch", "status runs/quickstart --timeline"
+    ),
 )
 def status(
     directory: Directory,
     watch: Annotated[
         bool, typer.Option("--watch", help="show again every two seconds until the run ends")
     ] = False,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="where the time went, and what was retried, lost or copied")
+    ] = False,
+    why: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="what happened to a trial or a batch: the beginning of its id"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress and the results of a run, live or dead."""
     from phantom_dist.campaign.status import status as status_of
     from phantom_dist.cli.text import status_text
+    from phantom_dist.cli.timeline_text import timeline_text, why_text
+
+    def show(result: dict[str, Any]) -> str:
+        if why is not None:
+            return why_text(result["why"])
+        text = status_text(result | {"errors": result["failed"]})
+        return f"{text}\n\n{timeline_text(result['timeline'])}" if timeline else text
 
     def work() -> dict[str, Any]:
-        result = status_of(directory)
+        result = status_of(directory, why=why)
         while watch and result["state"] == "running":
             typer.echo(status_text(result) + "\n", err=True)
             time.sleep(2.0)
-            result = status_of(directory)
+            result = status_of(directory, why=why)
         # What a past run's trials ended in is no failure of looking at it.
         return result | {"failed": result.pop("errors")}
 
-    answer(work, lambda result: status_text(result | {"errors": result["failed"]}), as_json=as_json)
+    answer(work, show, as_json=as_json)
 
 
 @app.command(rich_help_panel=LAW, epilog=examples("fit runs/quickstart --out law.json"))
@@ -394,7 +412,7 @@ def studies(
     answer(work, lambda result: f"{len(result['studies'])} studies: {result['storage']}", as_json=as_json)
 
 
-archive = typer.Typer(
+archive = Commands(
     help="Publish runs as a data set that others can open, cite and check.", no_args_is_help=True
 )
 app.add_typer(archive, name="archive", rich_help_panel=PUBLISHING)
@@ -503,6 +521,7 @@ def _watched(work: Any, as_json: bool) -> None:
 def main() -> None:
     """Entry point of the console script. A request to end (SIGTERM) is taken like Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    show_warnings()
     try:
         app()
     finally:

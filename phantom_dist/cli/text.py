@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from phantom_dist.cli.live import duration
+from phantom_dist.cli.tables import plain as _plain
 from phantom_dist.notebook import rates_table
 
 Json = dict[str, Any]
@@ -189,12 +188,6 @@ def verify_text(result: Json) -> str:
         return f"{result['archive']}: sound ({found})"
     lines = [f"  {problem['where']}: {problem['what']}" for problem in result["problems"]]
     return "\n".join([f"{result['archive']}: not sound ({found})", *lines])
-
-
-def _plain(table: Table) -> str:
-    out = io.StringIO()
-    Console(file=out, width=180).print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().removesuffix("\n").split("\n"))
 
 
 def doctor_text(result: Json) -> str:

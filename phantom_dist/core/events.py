@@ -214,7 +214,9 @@ _TEXTS: dict[EventKind, Callable[[RunEvent], str]] = {
     EventKind.PREPARED: lambda e: f"prepared: {seconds_by_activity(e.activities) or 'at once'}",
     EventKind.TASK_ADDED: lambda e: f"added {_task(e)}",
     EventKind.TASK_STARTED: lambda e: f"{_attempt(e)} started{' as a copy' if e.copy else ''}",
-    EventKind.TASK_DONE: lambda e: f"{_attempt(e)} done: {seconds_by_activity(e.activities)}".removesuffix(": "),
+    EventKind.TASK_DONE: lambda e: f"{_attempt(e)} done: {seconds_by_activity(e.activities)}".removesuffix(
+        ": "
+    ),
     EventKind.TASK_FAILED: lambda e: f"{_attempt(e)} failed with {e.outcome}{_because(e)}",
     EventKind.TASK_LOST: lambda e: f"{_attempt(e)} {'preempted' if e.preempted else 'lost'}{_because(e)}",
     EventKind.TASK_STUCK: lambda e: f"{_attempt(e)} stuck{_because(e)}",

@@ -88,9 +88,7 @@ class Rank(Worker):
                 self._held.zero.close()
             self._held = None
             with activity(Activity.LOADING, f"loading {problem.model}"):
-                self._held = load_sharded(
-                    problem, self._group.stage, self._ranks, self._settings.permissions
-                )
+                self._held = load_sharded(problem, self._group.stage, self._ranks, self._settings.permissions)
         return self._held
 
     def _circumstances(self, batch: str, attempt: int) -> Row:

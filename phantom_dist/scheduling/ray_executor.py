@@ -268,7 +268,8 @@ def _connect(address: str) -> bool:
         return False
     on_terminate = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}
+    level = max(logging.WARNING, logging.getLogger("ray").level)  # the application may want less than that
+    quiet = {"log_to_driver": False, "logging_level": level, "configure_logging": True}
     found = check_place(address)
     what = "starting Ray" if address == "local" else f"joining the Ray cluster at {address}"
     try:

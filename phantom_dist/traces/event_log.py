@@ -182,9 +182,7 @@ def recording() -> Iterator[EventLog]:
     """A log of everything that is recorded while the block lasts, which begins with the start of a run."""
     log, here = EventLog(), this_process()
     with listening(log):
-        record(
-            RunEvent(time=time.time(), kind=EventKind.RUN_STARTED, host=here["host"], process=here["pid"])
-        )
+        record(RunEvent(time=time.time(), kind=EventKind.RUN_STARTED, host=here["host"], process=here["pid"]))
         yield log
 
 
