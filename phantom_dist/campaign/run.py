@@ -214,6 +214,7 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
 
 
 @preparation()
+@activity(Activity.STARTING, "starting workers")
 def _executor(
     planned: Plan,
     directory: RunDirectory,

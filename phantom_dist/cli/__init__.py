@@ -6,8 +6,9 @@
 | `options` | arguments and options that several commands have in common |
 | `manual`, `complete` | what `--help` says beside the options; what the tab key offers |
 | `output` | the contract of stdout, stderr and exit status |
-| `live` | the live terminal view of a run |
-| `text` | results as text for people |
+| `live`, `doing` | the live terminal view of a run, and what is going on in it |
+| `logs` | `--verbose` and `--quiet` |
+| `text`, `timeline_text`, `tables` | results as text for people |
 """
 
 from phantom_dist.cli.commands import main

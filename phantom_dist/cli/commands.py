@@ -29,6 +29,7 @@ from phantom_dist.cli.options import (
     Workers,
 )
 from phantom_dist.cli.output import answer, interrupted_early
+from phantom_dist.core.activity import Activity, activity
 
 
 class _Commands(TyperGroup):
@@ -110,7 +111,8 @@ def run(
 
     def work(view: Any) -> dict[str, Any]:
         _look_at_ray(address, executor)
-        from phantom_dist.campaign.run import run as run_sweep
+        with activity(Activity.STARTING, "loading PyTorch and transformers"):
+            from phantom_dist.campaign.run import run as run_sweep
 
         return run_sweep(
             spec,
@@ -150,7 +152,8 @@ def resume(
 
     def work(view: Any) -> dict[str, Any]:
         _look_at_ray(address, executor)
-        from phantom_dist.campaign.run import resume as resume_run
+        with activity(Activity.STARTING, "loading PyTorch and transformers"):
+            from phantom_dist.campaign.run import resume as resume_run
 
         return resume_run(
             directory,

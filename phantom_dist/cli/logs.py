@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -19,9 +20,11 @@ from typing import Annotated, Any
 
 import typer
 
-OTHERS = ("ray", "transformers", "DeepSpeed", "torch", "huggingface_hub")
+OTHERS = ("transformers", "DeepSpeed", "torch", "huggingface_hub")
 """Libraries whose own loggers print warnings to stderr whatever the root logger does."""
 
+NO_BARS = "TQDM_DISABLE"
+"""tqdm reads it as it is imported. None of transformers' settings turns off the bar that it draws to dequantise."""
 
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="log what happens, and other libraries' warnings, on stderr")
@@ -32,7 +35,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress and no w
 class Commands(typer.Typer):
     """An application whose every command takes `--verbose` and `--quiet`; its functions need not know."""
 
-    def command(self, *words: Any, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def command(  # type: ignore[override]
+        self, *words: Any, **how: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """As `Typer.command`."""
         register = super().command(*words, **how)
 
@@ -94,7 +99,9 @@ def _show(level: int, form: str, *, others: bool) -> None:
     if others:
         root.handlers = [handler]
         warnings.resetwarnings()
+        os.environ.pop(NO_BARS, None)
     else:
+        os.environ[NO_BARS] = "1"
         # Without any handler Python itself prints what libraries warn of.
         root.handlers = [logging.NullHandler()]
         warnings.simplefilter("ignore")

@@ -7,7 +7,7 @@
 | `task_added` | there is more work |
 | `task_started` | a worker gets a task under a lease (`attempt`; `copy`: the task runs elsewhere too) |
 | `task_done` | its worker finished and stored it; `activities`: where its time went |
-| `task_failed`, `task_lost` | its worker raised an error; its worker died, or its machine was taken away (`preempted`) |
+| `task_failed`, `task_lost` | its worker raised an error; died, or its machine was taken away (`preempted`) |
 | `task_stuck` | it ran so much longer than predicted that the driver ended its worker |
 | `task_superseded` | a copy of it finished first (`message`: where), so the driver ended its worker |
 | `task_split`, `task_given_up` | it goes on as the tasks `parts`; its `outcome` is recorded |
@@ -132,8 +132,8 @@ _LOGGERS = {
     "store": logging.getLogger("phantom_dist.traces.store"),
 }
 
-# Not at `phantom_dist` itself: without any handler Python prints warnings to stderr, and those of `phantom_dist.monitor`
-# must reach people who never configured logging.
+# Not at `phantom_dist` itself: without any handler Python prints warnings to stderr, and those of
+# `phantom_dist.monitor` must reach people who never configured logging.
 for _name in ("campaign", "scheduling", "traces", "models", "activity"):
     logging.getLogger(f"phantom_dist.{_name}").addHandler(logging.NullHandler())
 
@@ -168,7 +168,7 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
-# -- events in words -----------------------------------------------------------------------------------------------------
+# -- events in words --------------------------------------------------------------------------------------------------
 
 SHORT = 200
 """Characters of an error's message that a line shows; `events.jsonl` has all of it."""

@@ -268,7 +268,9 @@ def _connect(address: str) -> bool:
         return False
     on_terminate = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    level = max(logging.WARNING, logging.getLogger("ray").level)  # the application may want less than that
+    # Ray sets its own logger up as it is imported, whatever the application had set, so its warnings follow our level.
+    ours = logging.getLogger("phantom_dist.scheduling")
+    level = logging.WARNING if ours.isEnabledFor(logging.INFO) else logging.ERROR
     quiet = {"log_to_driver": False, "logging_level": level, "configure_logging": True}
     found = check_place(address)
     what = "starting Ray" if address == "local" else f"joining the Ray cluster at {address}"

@@ -281,7 +281,7 @@ def _utilisation(shares: Mapping[str, float], seconds: float) -> float | None:
     return sum(shares[kind.value] for kind in MEASURED) / seconds if seconds > 0 else None
 
 
-# -- from events ---------------------------------------------------------------------------------------------------------
+# -- from events -----------------------------------------------------------------------------------------------------
 
 
 def timeline(events: Sequence[RunEvent], *, until: float | None = None) -> Timeline | None:

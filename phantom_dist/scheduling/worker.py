@@ -9,6 +9,7 @@ import resource
 import socket
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -65,10 +66,10 @@ class Worker:
         directory = self._directory.under(lease_name(self._settings.driver, lease))
         with out_of_memory_named(), stopwatch() as clock:
             if isinstance(task, ProbeTask):
-                origins, rows = self._probe(task, directory), ()
+                output = TaskOutput(origins=self._probe(task, directory))
             else:
-                origins, rows = (), self._train(task, attempt, directory)
-        return TaskOutput(origins=origins, rows=rows, activities=clock.seconds)
+                output = TaskOutput(rows=self._train(task, attempt, directory))
+        return replace(output, activities=clock.seconds)
 
     def _probe(self, task: ProbeTask, directory: RunDirectory) -> tuple[Origin, ...]:
         with activity(Activity.PROBING, f"probing {task.model}"):
