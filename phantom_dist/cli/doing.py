@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from phantom_dist.cli.logs import is_quiet
 from phantom_dist.core.activity import Activity
+from phantom_dist.core.durations import duration
 from phantom_dist.core.events import EventKind, RunEvent
 
 VERBS = {"probe": "probing", "train": "training"}
@@ -100,9 +101,9 @@ class Doing:
             return ", ".join([*self._tasks(), *self._waiting()])
         if self._activities:
             what, since = self._activities[-1]
-            return f"{what}, {_seconds(self._now() - since)}"
+            return f"{what}, {duration(self._now() - since)}"
         if self._prepared and not self._ready:
-            return f"waiting for the first worker, {_seconds(self._now() - self._since)}"
+            return f"waiting for the first worker, {duration(self._now() - self._since)}"
         return ", ".join(self._waiting())
 
     def workers(self) -> list[str]:
@@ -116,7 +117,7 @@ class Doing:
             inner = f" ({self._activities[-1][0]})" if self._activities else ""
             again = f", attempt {event.attempt}" if (event.attempt or 1) > 1 else ""
             copy = ", a copy" if event.copy else ""
-            lines.append(f"{worker}: {what} of {event.model}{inner}{again}{copy}, {_seconds(now - since)}")
+            lines.append(f"{worker}: {what} of {event.model}{inner}{again}{copy}, {duration(now - since)}")
         return lines
 
     def _tasks(self) -> list[str]:
@@ -138,7 +139,3 @@ class Doing:
 
 def _count(size: int, kind: str) -> str:
     return f"{size} {MEMBERS[kind]}{'' if size == 1 else 's'}"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

@@ -17,6 +17,7 @@ from rich.text import Text
 from phantom_dist.cli.doing import Doing
 from phantom_dist.cli.logs import is_quiet
 from phantom_dist.core.activity import watching
+from phantom_dist.core.durations import duration
 from phantom_dist.core.events import listening
 
 if TYPE_CHECKING:  # commands that train nothing start without torch
@@ -144,13 +145,3 @@ def _bracket(search: SearchProgress) -> tuple[str, str]:
         return ("finished" if search.finished else "searching", "")
     low, high = search.bracket
     return (f"{low:.5g} … {high:.5g}", f"{100 * (high / low - 1):.2g} %")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

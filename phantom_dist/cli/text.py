@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from phantom_dist.cli.live import duration
 from phantom_dist.cli.tables import plain as _plain
+from phantom_dist.core.durations import duration
 from phantom_dist.notebook import rates_table
 
 Json = dict[str, Any]

@@ -7,28 +7,15 @@ from typing import Any
 
 from rich.table import Table
 
-from phantom_dist.cli.live import duration
 from phantom_dist.cli.tables import plain
+from phantom_dist.core.durations import duration, short_duration
 from phantom_dist.core.events import shortened, task_name
-from phantom_dist.scheduling.timeline import SHARES
+from phantom_dist.scheduling.timeline import ENDINGS, SHARES, End
 
 Json = dict[str, Any]
 
 SHOWN = 20
 """Lines of each table."""
-
-ENDS = {
-    "done": "done",
-    "failed": "failed",
-    "out_of_memory": "ran out of memory",
-    "lost": "lost with its worker",
-    "preempted": "preempted: its machine was taken away",
-    "stuck": "stopped as stuck",
-    "superseded": "superseded",
-    "cut_off": "cut off by the end of its driver",
-    "running": "running",
-}
-"""How an attempt ended, in words."""
 
 
 def timeline_text(timeline: Json | None) -> str:
@@ -66,7 +53,9 @@ def _starts(starts: list[Json]) -> str:
         gap = (
             "" if before is None else f", {duration(max(0.0, start['began'] - before))} after the one before"
         )
-        spent = ", ".join(f"{name} {duration(s)}" for name, s in start["activities"].items() if s >= 0.5)
+        spent = ", ".join(
+            f"{name} {short_duration(s)}" for name, s in start["activities"].items() if s >= 0.5
+        )
         lines.append(
             f"  {_moment(start['began'])} on {start['host']}, process {start['process']}{gap}: {start['end']} "
             f"after {duration(start['seconds'])}; first worker after {duration(start['start_seconds'])}"
@@ -105,7 +94,7 @@ def _workers(workers: list[Json]) -> str:
             str(worker["deaths"]),
             duration(worker["seconds"]),
             "" if worker["utilisation"] is None else _percent(worker["utilisation"]),
-            *(duration(worker["shares"][share]) for share in SHARES),
+            *(short_duration(worker["shares"][share]) for share in SHARES),
         )
     if not workers:
         return ""
@@ -129,24 +118,24 @@ def _name(story: Json) -> str:
 
 
 def _brief(attempt: Json) -> str:
-    return f"{attempt['worker']} {ENDS[attempt['end']]} after {duration(attempt['seconds'])}"
+    return f"{attempt['worker']}: {ENDINGS[End(attempt['end'])]} after {short_duration(attempt['seconds'])}"
 
 
 def _attempt(number: int, attempt: Json) -> str:
     copy = ", a copy of the one before" if attempt["copy"] else ""
     host = f" on {attempt['host']}" if attempt["host"] else ""
     expected = attempt["predicted_seconds"]
-    spent = ", ".join(f"{name} {duration(s)}" for name, s in attempt["activities"].items() if s >= 0.05)
+    spent = ", ".join(f"{name} {short_duration(s)}" for name, s in attempt["activities"].items() if s >= 0.05)
     return (
         f"{_moment(attempt['began'])} attempt {number}{copy}, {attempt['worker']}{host}: {_end(attempt)} after "
-        f"{duration(attempt['seconds'])}"
-        + (f" (predicted {duration(expected)})" if expected else "")
+        f"{short_duration(attempt['seconds'])}"
+        + (f" (predicted {short_duration(expected)})" if expected else "")
         + (f": {spent}" if spent else "")
     )
 
 
 def _end(attempt: Json) -> str:
-    words = ENDS[attempt["end"]]
+    words = ENDINGS[End(attempt["end"])]
     reason = shortened(attempt["reason"])
     return f"{words} ({reason})" if reason else words
 

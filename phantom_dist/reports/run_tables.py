@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from phantom_dist.scheduling.timeline import Timeline
+
 
 class Table(Protocol):
     """The part of `pyarrow.Table` that the report needs."""
@@ -32,7 +34,8 @@ class RunTables:
     `trials` has the columns of `core.quantities.TRIAL_COLUMNS`, `traces` those of `TRACE_COLUMNS` and
     `model`; `critical_rates` are the objects of that name in the JSON of `run` and `status`. `predictions`: what the
     law says of them (`reports.predictions`), `law`: which law that is; `lora`: what its
-    calibration says of architectures under LoRA. The rest is for the reader's eye: exact model
+    calibration says of architectures under LoRA; `timeline`: what its events amount to, None where it recorded
+    none. The rest is for the reader's eye: exact model
     titles by model reference, prompts by context id, the sweep's tolerance.
     """
 
@@ -46,3 +49,4 @@ class RunTables:
     titles: Mapping[str, str] = field(default_factory=dict)
     prompts: Mapping[str, str] = field(default_factory=dict)
     tolerance: float | None = None
+    timeline: Timeline | None = None

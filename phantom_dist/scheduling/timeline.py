@@ -47,6 +47,20 @@ class End(StrEnum):
     RUNNING = "running"
 
 
+ENDINGS = {
+    End.DONE: "done",
+    End.FAILED: "failed",
+    End.OUT_OF_MEMORY: "out of memory",
+    End.LOST: "worker lost",
+    End.PREEMPTED: "machine taken away",
+    End.STUCK: "stuck",
+    End.SUPERSEDED: "another copy was first",
+    End.CUT_OFF: "cut off with its driver",
+    End.RUNNING: "running",
+}
+"""How an attempt ended, in words."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
     """One worker's go at a task. Times are seconds since 1970; `start`: the number of its driver's start, from 1."""
@@ -117,15 +131,19 @@ class DriverStart:
         """Until the first worker was ready; all of it where none ever was."""
         return (self.ended if self.first_worker is None else self.first_worker) - self.began
 
+    @property
+    def end(self) -> str:
+        """How it ended, in words: `died` where it wrote no end."""
+        return (self.how or "died") if self.over else "running"
+
     def to_json(self) -> dict[str, Any]:
         """The start as `status --json` shows it."""
-        end = self.how if self.over else "running"
         return {
             "host": self.host,
             "process": self.process,
             "began": self.began,
             "seconds": self.seconds,
-            "end": "died" if end is None else end,
+            "end": self.end,
             "start_seconds": self.start_s,
             "activities": dict(self.activities),
         }
@@ -149,8 +167,7 @@ class Worker:
     @property
     def utilisation(self) -> float | None:
         """The share of its time in which it did what was kept; None where it had no time."""
-        useful = sum(self.shares[kind.value] for kind in MEASURED)
-        return useful / self.seconds if self.seconds > 0 else None
+        return _utilisation(self.shares, self.seconds)
 
     def to_json(self) -> dict[str, Any]:
         """The worker as `status --json` shows it."""
@@ -260,6 +277,11 @@ class Timeline:
         """The time of all workers together."""
         return sum(worker.seconds for worker in self.workers)
 
+    @property
+    def utilisation(self) -> float | None:
+        """The share of the workers' time in which they did what was kept; None where they had no time."""
+        return _utilisation(self.shares(), self.worker_seconds)
+
     def to_json(self) -> dict[str, Any]:
         """The object `timeline` of `status --json`."""
         return {
@@ -267,7 +289,7 @@ class Timeline:
             "start_seconds": sum(start.start_s for start in self.starts),
             "worker_seconds": self.worker_seconds,
             "shares": self.shares(),
-            "utilisation": _utilisation(self.shares(), self.worker_seconds),
+            "utilisation": self.utilisation,
             "attempts": len(self.attempts),
             "ends": {end.value: n for end in End if (n := sum(a.end is end for a in self.attempts))},
             "starts": [start.to_json() for start in self.starts],
