@@ -87,6 +87,8 @@ class EventLog:
         for line in held:
             if self._kept is not None:
                 self._write(self._kept, line)
+        if self._kept is not None:
+            self._kept.flush()  # a start that dies soon has left its mark
 
     def _close(self) -> None:
         if self._kept is not None:
@@ -110,6 +112,8 @@ class EventLog:
 class _Kept(Protocol):
     def append(self, line: bytes) -> None: ...
 
+    def flush(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -123,6 +127,9 @@ class _File:
     def append(self, line: bytes) -> None:
         self._file.write(line)
 
+    def flush(self) -> None:
+        """Every line is written at once."""
+
     def close(self) -> None:
         self._file.close()
 
@@ -132,7 +139,8 @@ class _Segments:
 
     def __init__(self, store: Store, driver: str) -> None:
         self._store, self._driver = store, driver
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the lines
+        self._uploading = threading.Lock()  # an older state of a segment must not come after a newer one
         self._number, self._lines, self._size, self._dirty = 0, list[bytes](), 0, False
         self._ended = threading.Event()
         self._writing = threading.Thread(target=self._write_now_and_then, daemon=True)
@@ -144,6 +152,12 @@ class _Segments:
             self._size += len(line)
             self._dirty = True
 
+    def flush(self) -> None:
+        try:
+            self._put()
+        except StoreError as error:  # a store fails now and then; the next time writes the same lines
+            logger.warning("%s: %s", FOLDER, error)
+
     def close(self) -> None:
         self._ended.set()
         self._writing.join()
@@ -151,27 +165,24 @@ class _Segments:
 
     def _write_now_and_then(self) -> None:
         while not self._ended.wait(REWRITE_S):
-            try:
-                self._put()
-            except StoreError as error:  # a store fails now and then; the next time writes the same lines
-                logger.warning("%s: %s", FOLDER, error)
+            self.flush()
 
     def _put(self) -> None:
-        with self._lock:
-            if not self._dirty:
-                return
-            name, data, full = self._name(), b"".join(self._lines), self._size > SEGMENT_BYTES
-            self._dirty = False
-        try:
-            self._store.put(name, data)
-        except StoreError:
-            self._dirty = True
-            raise
-        if full:
+        with self._uploading:
             with self._lock:
-                written = data.count(b"\n")
-                self._number, self._lines = self._number + 1, self._lines[written:]
-                self._size = sum(map(len, self._lines))
+                if not self._dirty:
+                    return
+                name, lines, full = self._name(), tuple(self._lines), self._size > SEGMENT_BYTES
+                self._dirty = False
+            try:
+                self._store.put(name, b"".join(lines))
+            except StoreError:
+                self._dirty = True
+                raise
+            if full:
+                with self._lock:
+                    self._number, self._lines = self._number + 1, self._lines[len(lines) :]
+                    self._size = sum(map(len, self._lines))
 
     def _name(self) -> str:
         return f"{FOLDER}/{self._driver}-{self._number:06d}.jsonl"
