@@ -1,8 +1,8 @@
-"""Whether a run's timeline explains what was done to it: each killed worker as a lost attempt, each killed driver as a start.
+"""Whether a run's timeline explains what was done to it: killed workers as lost attempts, killed drivers as starts.
 
-A worker's process that was at a task when it was killed must have lost it, with a reason, and the task must have come to
-its end otherwise: by another attempt, in parts, or stored before the kill. One that idled, or wasn't ready yet, must
-never be done with anything later. A driver that was killed must have left a start without an end, and another after it.
+A worker that was at a task when it was killed must have lost it, with a reason, and the task must have come to its end
+otherwise: by another attempt, in parts, or stored before the kill. One that idled, or wasn't ready yet, must never be
+done with anything later. A driver that was killed must have left a start without an end, and another after it.
 """
 
 from __future__ import annotations
