@@ -14,6 +14,7 @@ The map of the layers, top to bottom; imports only go down, and rows side by sid
     notebook
     archive
     campaign | reports | monitor
+    planning
     refinement | scheduling
     law | engines
     traces | models | contexts | instruments
@@ -33,8 +34,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from phantom_dist.archive import archive_pack, archive_verify
     from phantom_dist.campaign.fit import fit
-    from phantom_dist.campaign.plan import plan
     from phantom_dist.campaign.predict import predict
+    from phantom_dist.campaign.preview import plan
     from phantom_dist.campaign.run import cancel, resume, run
     from phantom_dist.campaign.status import status
     from phantom_dist.campaign.submit import submit
@@ -51,7 +52,7 @@ _WHERE = {
     "fit": "phantom_dist.campaign.fit",
     "open_monitor_log": "phantom_dist.traces.monitor_log",
     "open_run": "phantom_dist.notebook",
-    "plan": "phantom_dist.campaign.plan",
+    "plan": "phantom_dist.campaign.preview",
     "predict": "phantom_dist.campaign.predict",
     "resume": "phantom_dist.campaign.run",
     "run": "phantom_dist.campaign.run",

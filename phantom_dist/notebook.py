@@ -23,8 +23,10 @@ from rich.text import Text
 
 from phantom_dist.campaign.status import status
 from phantom_dist.core.errors import InputError, did_you_mean
+from phantom_dist.core.outcome import Outcome
 from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweeps
+from phantom_dist.traces.decode import probe_summaries, trial_summaries
 from phantom_dist.traces.formats import Format, critical_rates_dataset, read_as
 
 Row = dict[str, Any]
@@ -96,17 +98,18 @@ class Run:
         if not self._directory.sweeps_of_archive:
             return status(self.location)
         _, specs = directory_and_sweeps(self.location)
-        rows = self._directory.trials().to_pylist()
+        trials = trial_summaries(self._directory.trials())
+        rates = critical_rates_of(specs, probe_summaries(self._directory.probes()), trials)
         return {
             "run": ", ".join(spec.name for spec in specs),
             "state": "archived",
             "trials": {
-                "total": len(rows),
-                "done": len(rows),
-                "failed": sum(row["outcome"] == "error" for row in rows),
+                "total": len(trials),
+                "done": len(trials),
+                "failed": sum(trial.outcome is Outcome.ERROR for trial in trials),
             },
-            "outcomes": dict(sorted(Counter(row["outcome"] for row in rows).items())),
-            "critical_rates": critical_rates_of(specs, self._directory.probes().to_pylist(), rows),
+            "outcomes": dict(sorted(Counter(trial.outcome.value for trial in trials).items())),
+            "critical_rates": [rate.to_json() for rate in rates],
         }
 
     def studies(self, storage: str | os.PathLike[str] | None = None) -> Any:
@@ -119,8 +122,8 @@ class Run:
         from phantom_dist.refinement.studies import studies
 
         _, specs = directory_and_sweeps(self.location)
-        rows = self._directory.trials().to_pylist()
-        return studies(specs, self._directory.probes().to_pylist(), rows, storage)
+        trials = trial_summaries(self._directory.trials())
+        return studies(specs, probe_summaries(self._directory.probes()), trials, storage)
 
     # -- to look at -------------------------------------------------------------------------------------------------
 

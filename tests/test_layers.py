@@ -43,7 +43,7 @@ def test_the_contracts_hold() -> None:
         ("engines/intruder.py", "import phantom_dist.monitor", "imports only go down"),
         ("intruder.py", "", "imports only go down"),
         ("spec/intruder.py", "import torch", "core and spec speak without torch, Ray or Arrow"),
-        ("scheduling/packing.py", "import torch", "scheduling decides without torch, Ray or Arrow"),
+        ("scheduling/ledger.py", "import torch", "scheduling decides without torch, Ray or Arrow"),
         ("refinement/intruder.py", "import torch", "tables, searches and pages don't compute on tensors"),
         ("engines/intruder.py", "import ray", "only scheduling imports ray"),
         ("engines/intruder.py", "import deepspeed", "only the engines' DeepSpeed package imports deepspeed"),

@@ -124,8 +124,8 @@ def test_a_sweep_file_makes_no_objects(tag):
 
 STARTED_HERE = """
 import json, os, subprocess, sys, ray
-from phantom_dist.scheduling.ray_executor import _connect
-_connect("local")
+from phantom_dist.scheduling.ray_cluster import RayCluster
+RayCluster("local").connect()
 address = ray.get_runtime_context().gcs_address
 code = f"import ray; ray.init(address='{address}'); print(ray.cluster_resources())"
 def join(**more):

@@ -10,6 +10,7 @@ import duckdb
 from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.reports import Rows, RunTables, figures, picture
 from phantom_dist.spec import SweepSpec
+from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
 TRIALS, STEPS = 1_000, 50_000
 """Problems are drawn until they have so many trials, or so many trace rows."""
@@ -60,8 +61,10 @@ def _rows(
     connection.execute("CREATE OR REPLACE TEMP TABLE drawn_trials AS SELECT unnest($1) AS trial_id", [chosen])
     steps = "FROM traces SEMI JOIN drawn_trials USING (trial_id) ORDER BY trial_id, step"
     traces = connection.sql(steps).to_arrow_table()
-    rates = critical_rates_of(specs, probes.to_pylist(), trials.to_pylist())
-    tables = RunTables(name=name, trials=trials, traces=traces, critical_rates=rates)
+    rates = critical_rates_of(specs, probe_summaries(probes), trial_summaries(trials))
+    tables = RunTables(
+        name=name, trials=trials, traces=traces, critical_rates=[rate.to_json() for rate in rates]
+    )
     count, every = (
         connection.execute(f"SELECT count(DISTINCT problem) FROM {table}").fetchall()[0][0]
         for table in ("drawn", "trials")

@@ -8,8 +8,8 @@ to the engines' stated tolerance (CONTRIBUTING, "Numbers"), and no further. Noth
 | what defines the trial | nothing |
 | gaps, step by step, up to the first jump of either | 1e-3 or 1e-4 of their size (SGD); ten times that under AdamW |
 | gaps in bfloat16 | 0.5: its rounding of logits of size 20 to 60 |
-| origin: gap, loss, overlaps | as gaps |
-| origin: κ | 1 % |
+| probe: gap, loss, overlaps | as gaps |
+| probe: κ | 1 % |
 | outcome | a trained outcome may be another trained one: a gap next to 0 has no sure sign |
 
 Under AdamW the stated tolerance is a trial's own sensitivity to its last bit, which no row holds; ten times is what the
@@ -59,7 +59,7 @@ def _further(one: str, other: str, tolerance: str) -> str:
     return f"({one} IS DISTINCT FROM {other} AND NOT coalesce(abs({one} - {other}) <= {tolerance}, false))"
 
 
-_ORIGINS = {
+_PROBED = {
     f"{name}": _further(f"a.{name}", f"b.{name}", _gap_tolerance(f"a.{name}"))
     for name in ("gap_0", "loss_0", "overlap_0", "centred_overlap", "synonym_floor")
 } | {"kappa": _further("a.kappa", "b.kappa", f"CASE WHEN {_BFLOAT16} THEN 0.5 ELSE 1e-2 END * abs(a.kappa)")}
@@ -72,7 +72,7 @@ def _unequal(names: Iterable[str]) -> dict[str, str]:
 _TRIAL_CONFLICTS = (
     _unequal(q.name for q in PROBLEM_COLUMNS if q.name not in _NAMES)
     | _unequal(["learning_rate", "effective_steps"])
-    | _ORIGINS
+    | _PROBED
     | {
         "outcome": f"a.outcome <> b.outcome AND NOT (a.outcome {TRAINED} AND b.outcome {TRAINED})",
         "steps_taken": "a.steps_taken <> b.steps_taken AND a.jump_step IS NULL AND b.jump_step IS NULL",
@@ -80,7 +80,7 @@ _TRIAL_CONFLICTS = (
     }
 )
 _PROBE_CONFLICTS = (
-    _unequal(["prompt_tokens", "target_token", "competitor_token", "width", "effective_steps"]) | _ORIGINS
+    _unequal(["prompt_tokens", "target_token", "competitor_token", "width", "effective_steps"]) | _PROBED
 )
 """By column: when copies `a` and `b` of a row contradict each other there."""
 

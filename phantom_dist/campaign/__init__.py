@@ -2,15 +2,16 @@
 
 | file | what it does |
 |---|---|
-| `run` | `run`, `resume`, `cancel`: whose directory it is, which executor, then the course |
+| `run` | `run`, `resume`, `cancel`: the main path; read it first |
+| `options` | the options that these share |
 | `submit` | `run` on a cluster that this machine only sends to |
-| `course` | the main path: probes, trials, refinement, until every critical rate is bracketed |
+| `run_state` | what is measured, and what follows: a pure state machine |
+| `run_driver` | carries out what it decides, and stores it |
+| `search_start` | where searches start: at the law's prediction |
 | `budget` | hours and trials after which a run stops in order |
-| `plan` | what `run` would do, without doing it |
-| `grouping` | which problems are trained by a group of ranks, and by how large a one |
-| `cost` | predicted time and memory |
+| `preview` | `plan`: what `run` would do, without doing it |
 | `progress` | where a run stands, for the live view |
-| `memory` | peak memory of the run's processes |
+| `peak_memory` | peak memory of the run's processes |
 | `calibrate` | rows that a law is fitted to: what runs measured, with the path probed for it |
 | `fit`, `predict` | a law from runs; critical rates from a law, without a sweep |
 | `kept` | predictions kept in a file as they are made |

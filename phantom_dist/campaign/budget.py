@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from phantom_dist.core.errors import InputError
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
     """Hours (h) and trials that may be begun; None for no limit. Batches that run when it is spent come to their end.
 
@@ -19,8 +18,6 @@ class Budget:
 
     hours: float | None = None
     trials: int | None = None
-    begun: int = 0
-    _since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         if self.hours is not None and not (self.hours > 0 and math.isfinite(self.hours)):
@@ -28,12 +25,11 @@ class Budget:
         if self.trials is not None and self.trials < 1:
             raise InputError(f"--max-trials {self.trials}: allowed is a whole number from 1.")
 
-    @property
-    def spent(self) -> str | None:
-        """Why nothing more is begun; None while something may."""
-        if self.trials is not None and self.begun >= self.trials:
-            return f"--max-trials {self.trials}: {self.begun} trials were begun"
-        hours = (time.monotonic() - self._since) / 3600
+    def spent(self, *, seconds: float, trials: int) -> str | None:
+        """Why nothing more is begun after so many seconds (s) and begun trials; None while something may."""
+        if self.trials is not None and trials >= self.trials:
+            return f"--max-trials {self.trials}: {trials} trials were begun"
+        hours = seconds / 3600
         if self.hours is not None and hours >= self.hours:
             return f"--max-hours {self.hours:g}: {hours:.2f} hours have passed"
         return None

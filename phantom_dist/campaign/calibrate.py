@@ -8,15 +8,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from phantom_dist.core.errors import InputError, OutOfMemory
+from phantom_dist.core.probe_result import Refused
+from phantom_dist.core.problem_columns import PROBLEM_COLUMNS
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.rows import probe_row
 from phantom_dist.law.domain import as_asked, settings_of
 from phantom_dist.models import LoadedModel, load
-from phantom_dist.refinement.critical_rate import WHICH, critical_rates_of
+from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.scheduling.worker import device_of
 from phantom_dist.spec import expand
 from phantom_dist.traces import directory_and_sweeps
+from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
 Row = dict[str, Any]
 Observer = Callable[[int, int], None]
@@ -68,13 +71,14 @@ def calibration_rows(
     for location in directories:
         directory, specs = directory_and_sweeps(location)
         problems: dict[str, Problem] = {problem.key: problem for spec in specs for problem in expand(spec)}
-        probes = {row["problem"]: row for row in directory.probes().to_pylist()}
-        for entry in critical_rates_of(specs, list(probes.values()), directory.trials().to_pylist()):
-            key = entry["problem"]
-            if entry["eta_c"] is None:
-                dropped[entry["reason"]] += 1
+        stored = directory.probes()
+        probes = {row["problem"]: row for row in stored.to_pylist()}
+        for rate in critical_rates_of(specs, probe_summaries(stored), trial_summaries(directory.trials())):
+            key, entry = rate.problem, rate.to_json()
+            if rate.crossing is None:
+                dropped[str(rate.reason)] += 1
                 continue
-            if entry["bracket"][1] / entry["bracket"][0] - 1 > MOST_WIDE:
+            if rate.crossing.bracket[1] / rate.crossing.bracket[0] - 1 > MOST_WIDE:
                 dropped[TOO_WIDE] += 1
                 continue
             measured = measurement_of(as_asked(probes[key], problems[key])) if key in problems else None
@@ -93,16 +97,21 @@ def calibration_rows(
             if precision not in loaded:
                 loaded[precision] = load(model, precision=precision, device=device_of("auto"))
             try:
-                origin = probe_path(loaded[precision], problem)
+                probed = probe_path(loaded[precision], problem)
             except (OutOfMemory, ArithmeticError) as error:
                 dropped[f"path: {error}"] += 1
             else:
-                if origin.path is None:
-                    raise InputError(
-                        f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now the "
-                        f"pair is refused ({origin.message}). Were its weights replaced?"
+                if isinstance(probed, Refused) or probed.path is None:
+                    now = (
+                        f"the pair is refused ({probed.message})"
+                        if isinstance(probed, Refused)
+                        else "the first steps widen the gap"
                     )
-                rows.append(_row(entry, probe_row(origin), problem))
+                    raise InputError(
+                        f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now {now}. "
+                        f"Were its weights replaced?"
+                    )
+                rows.append(_row(entry, probe_row(probed), problem))
             done += 1
             if observer is not None:
                 observer(done, total)
@@ -110,6 +119,6 @@ def calibration_rows(
 
 
 def _row(entry: Row, probe: Row, problem: Problem) -> Row:
-    which = {name: entry[name] for name in ("problem", *WHICH)}
+    which = {name: entry[name] for name in ("problem", *PROBLEM_COLUMNS)}
     measured = {"eta_c": entry["eta_c"], "bracket": entry["bracket"]}
     return as_asked(which | measured | {name: probe[name] for name in PROBED}, problem)

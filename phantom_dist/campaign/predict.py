@@ -11,6 +11,8 @@ from phantom_dist.campaign.kept import KeptPredictions, asked_of
 from phantom_dist.campaign.suffices import bulk_of
 from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
 from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
+from phantom_dist.core.probe_result import Refused
+from phantom_dist.core.problem_columns import PROBLEM_COLUMNS
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.rows import probe_row, problem_row
@@ -19,7 +21,6 @@ from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.models import LoadedModel, load
-from phantom_dist.refinement.critical_rate import WHICH
 from phantom_dist.scheduling.worker import device_of
 from phantom_dist.spec import load_contexts
 
@@ -129,28 +130,28 @@ def _lora(loaded: LoadedModel, law: Law, steps: int) -> Row:
 
 def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> Row:
     try:
-        origin = probe_path(loaded, problem)
+        probed = probe_path(loaded, problem)
     except (OutOfMemory, ArithmeticError) as error:
         return _answer(problem_row(problem)) | {"reason": str(error)}
-    row = problem_row(problem) | {k: v for k, v in probe_row(origin).items() if v is not None}
+    row = problem_row(problem) | {k: v for k, v in probe_row(probed).items() if v is not None}
     answer = _answer(row)
-    if origin.refusal is not None:
-        return answer | {"reason": f"{origin.refusal.value}: {origin.message}"}
-    if origin.path is None:
-        return answer | {"reason": f"the first steps widen the gap (kappa = {origin.kappa:.3g})"}
+    if isinstance(probed, Refused):
+        return answer | {"reason": f"{probed.outcome.value}: {probed.message}"}
+    if probed.path is None:
+        return answer | {"reason": f"the first steps widen the gap (kappa = {probed.kappa:.3g})"}
     predicted = law.predict(as_asked(row, problem))
     return answer | {
         "eta_c": predicted.eta_c,
         "interval": None if predicted.interval is None else list(predicted.interval),
         "in_domain": predicted.in_domain,
         "reason": predicted.reason,
-        "trial_steps_used": origin.trial_steps,
+        "trial_steps_used": probed.trial_steps,
     }
 
 
 def _answer(row: Row) -> Row:
     """The entry of a problem before anything is predicted."""
-    return {key: row.get(key) for key in WHICH} | {
+    return {key: row.get(key) for key in PROBLEM_COLUMNS} | {
         "eta_c": None,
         "interval": None,
         "level": LEVEL,

@@ -1,32 +1,39 @@
 """The main path: a sweep becomes critical rates, trials and traces in a run directory.
 
-    plan -> probe every problem -> train what is asked for -> ask again, until every search is done
+    plan -> probe every problem -> train what the searches want -> ask them again, until every search is done
 
-Workers store what they measure; the driver holds only summaries, and every decision follows from stored rows. So a
+Workers store what they measure; the driver holds only summaries, and every decision follows from what is stored. So a
 run that was interrupted at any moment is continued by the same code that started it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Unpack
 
-from phantom_dist.campaign.budget import Budget
-from phantom_dist.campaign.course import Campaign, Observer
-from phantom_dist.campaign.plan import Plan, plan
+from phantom_dist.campaign.options import Options, RunOptions
+from phantom_dist.campaign.preview import models_of, resources_of
+from phantom_dist.campaign.run_driver import Observer, RunDriver
+from phantom_dist.campaign.run_state import RunState
+from phantom_dist.campaign.search_start import LawStart
 from phantom_dist.campaign.status import status
 from phantom_dist.core import plugins
 from phantom_dist.core.activity import Activity, activity, preparation
-from phantom_dist.core.errors import InputError, Interrupted, StoreError, did_you_mean
+from phantom_dist.core.errors import Cancelled, InputError, Interrupted, StoreError
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.engines import DEEPSPEED, ENGINES
+from phantom_dist.core.summaries import TrialSummary
+from phantom_dist.engines.rows import probe_result_from_row
+from phantom_dist.instruments import outside
 from phantom_dist.models import Permissions, resolve
+from phantom_dist.planning.plan import Plan, make_plan
+from phantom_dist.planning.resources import Resources
+from phantom_dist.planning.summary import plan_rows
 from phantom_dist.scheduling.address import chosen_address
-from phantom_dist.scheduling.executor import Executor, Group, WorkerSettings
+from phantom_dist.scheduling.cluster import Cluster
+from phantom_dist.scheduling.executor import Executor, RankGroup, WorkerSettings
 from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
@@ -35,7 +42,6 @@ from phantom_dist.traces.leases import Leases
 
 Row = dict[str, Any]
 
-EXECUTORS = ("ray", "inprocess")
 FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
 
 
@@ -43,87 +49,64 @@ def run(
     sweep: Any,
     out: str | os.PathLike[str],
     *,
-    address: str | None = None,
-    executor: str = "ray",
-    engine: str | None = None,
-    workers: int | None = None,
-    retry: str | None = None,
-    max_hours: float | None = None,
-    max_trials: int | None = None,
     observer: Observer = lambda progress: None,
+    **options: Unpack[Options],
 ) -> Row:
     """Run a sweep; on a directory of the same sweep it continues, with more values on the axes it extends.
 
     Args:
         sweep: a sweep file's path, a mapping in the same form, or a `SweepSpec`.
         out: the run directory, a local path or an object-store URI.
-        address: Ray cluster: `local` starts one here, `auto` or `ray://…` joins one; None joins the one that
-            RAY_ADDRESS names, else starts one.
-        executor: `ray`, or `inprocess` for this process alone.
-        engine: `auto` or an engine's name; None: as the run in the directory began, else `auto`.
-        workers: number of workers; None fills the cluster. Results don't depend on it.
-        retry: `failed` runs again what ended in `error` or `out_of_memory`; otherwise that is left as it is.
-        max_hours: begin nothing more after so many hours (h); what runs then comes to its end.
-        max_trials: begin no further batch once so many trials were begun.
         observer: called with a `Progress` about once a second.
+        options: see `RunOptions`. Results don't depend on them.
 
     Returns:
-        The same object as `status(out)`.
+        The same as `status(out)`.
 
     Raises:
         InputError: the input as a whole is wrong; nothing was run.
         StoreError: results can't be stored; what was stored is kept.
         Interrupted: as it came; says whether the directory can be resumed.
     """
-    _one_of("--executor", executor, EXECUTORS)
-    _one_of("--engine", engine, (None, "auto", *ENGINES, DEEPSPEED))
-    _one_of("--retry", retry, (None, "failed"))
-    budget = Budget(hours=max_hours, trials=max_trials)
+    chosen = RunOptions(**options)
     directory = RunDirectory(Store(out))
-    chosen = engine or _began_with(directory) or "auto"
-    with recording() as log, _saying_what_is_kept(directory):
-        if executor == "ray":
-            _check_ray(chosen_address(address))
+    with recording() as log, _interruption_explained(directory), _cluster(chosen) as cluster:
         with preparation(), activity(Activity.PLANNING, "planning"):
-            spec = _spelled_as_there(load(sweep), directory)
-            planned = _with_room(plan(spec, engine=chosen), executor, chosen_address(address))
+            spec = _spelled_as_stored(load(sweep), directory)
+            plan = _plan(spec, chosen, directory, cluster)
         with claim(directory) as leases:
             directory = directory.under(leases.own)
-            _same_sweep(planned, directory)
-            planned = planned.packed_as(directory.read_state().get("packing"))
-            directory.forget_cancel()
-            directory.discard_halves()
-            if retry == "failed":
-                directory.discard_failed(FAILURES)
-            directory.write_plan(planned.rows())
-            directory.write_sweep(to_yaml(planned.spec))
+            _prepare(directory, plan, chosen)
             with log.kept_in(directory.store, leases.driver):
-                campaign = Campaign(planned, directory, leases, budget, observer)
-                campaign.execute(
-                    lambda group: _executor(
-                        planned, directory, leases, chosen_address(address), executor, group, workers
-                    )
+                driver = RunDriver(_restored(plan, directory), directory, leases, chosen.budget, observer)
+                driver.execute(
+                    lambda phase: _executor(plan, phase, cluster, directory, leases, chosen.workers)
                 )
                 directory.discard_halves()
-                if budget.spent is not None:
-                    log.outcome = f"interrupted: {budget.spent}"
+                if (reason := directory.read_state().get("reason")) is not None:
+                    log.outcome = f"interrupted: {reason}"
     return status(out)
 
 
-def resume(out: str | os.PathLike[str], **how: Any) -> Row:
-    """Continue an interrupted run; `how` as in `run`. Nothing that is stored is run again.
+def resume(
+    out: str | os.PathLike[str],
+    *,
+    observer: Observer = lambda progress: None,
+    **options: Unpack[Options],
+) -> Row:
+    """Continue an interrupted run, with options as in `run`. Nothing that is stored is run again.
 
     Raises:
         InputError: there is no run in that directory; else as `run`.
     """
-    return run(directory_and_sweep(out)[1], out, **how)
+    return run(directory_and_sweep(out)[1], out, observer=observer, **options)
 
 
 def cancel(out: str | os.PathLike[str]) -> Row:
-    """Ask the driver of a live run to stop; batches that run are lost and run again when it is resumed.
+    """Stop a live run from outside; batches that run are lost, and run again when it is resumed.
 
     Returns:
-        The object of `status(out)`, at the time of asking.
+        The run's status at the time of the call.
 
     Raises:
         InputError: there is no run in that directory, or none that is live.
@@ -135,30 +118,34 @@ def cancel(out: str | os.PathLike[str]) -> Row:
     return now
 
 
+def _cluster(options: RunOptions) -> Cluster:
+    if options.executor == "inprocess":
+        from phantom_dist.scheduling.inprocess import ThisProcess
+
+        return ThisProcess()
+    from phantom_dist.scheduling.ray_cluster import RayCluster
+
+    return RayCluster(chosen_address(options.address))
+
+
 @contextmanager
-def _saying_what_is_kept(directory: RunDirectory) -> Iterator[None]:
+def _interruption_explained(directory: RunDirectory) -> Iterator[None]:
+    """Say what is kept, and how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
+        how = "cancelled" if isinstance(interruption, Cancelled) else "interrupted"
         stored, location = False, directory.store.location
         with suppress(StoreError):
             stored = directory.read_sweep() is not None
         if not stored:
-            raise Interrupted("interrupted before anything was run; nothing is stored") from None
+            raise Interrupted(f"{how} before anything was run; nothing is stored") from None
         raise Interrupted(
-            f"interrupted; what was stored is kept: continue with `phantom-dist resume {shlex.quote(location)}`"
+            f"{how}; what was stored is kept: continue with `phantom-dist resume {shlex.quote(location)}`"
         ) from None
 
 
-def _began_with(directory: RunDirectory) -> str | None:
-    """The engine of the run that is there; None where there is none, or nothing can be read, which `claim` will say."""
-    with suppress(StoreError):
-        engine: str | None = directory.read_state().get("packing", {}).get("engine")
-        return engine
-    return None
-
-
-def _spelled_as_there(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
+def _spelled_as_stored(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
     """The sweep with its models called as in the directory; unchanged where none can be read."""
     with suppress(StoreError):
         text = directory.read_sweep()
@@ -168,33 +155,40 @@ def _spelled_as_there(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
     return spec
 
 
-def _check_ray(address: str) -> None:
-    from phantom_dist.scheduling.ray_executor import check
-
-    check(address)
-
-
-def _with_room(planned: Plan, executor: str, address: str) -> Plan:
-    """The plan with as many ranks to a group as there is room for where it will run."""
-    execution = planned.spec.execution
-    if executor == "inprocess":
-        if planned.engine == DEEPSPEED:
-            raise InputError("--engine deepspeed needs several processes: --executor ray.")
-        return dataclasses.replace(planned, workers=1)
-    if address == "local" or not planned.may_need_groups:
-        return planned
-    from phantom_dist.scheduling.ray_executor import cluster_room
-
-    return dataclasses.replace(planned, workers=cluster_room(address, execution.device, execution.threads))
+def _plan(spec: SweepSpec, options: RunOptions, directory: RunDirectory, cluster: Cluster) -> Plan:
+    """The plan; where a run continues it is made for the resources that the run began with, wherever it goes on."""
+    engine, recorded = _recorded(directory)
+    chosen = options.engine or engine or "auto"
+    outside.load(spec.instruments)  # what can't be measured is reported before anything runs
+    models = models_of(spec)
+    if recorded is not None and engine == chosen:
+        return make_plan(spec, models, recorded, engine=chosen)
+    kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
+    return make_plan(spec, models, resources_of(kinds, chosen), engine=chosen)
 
 
-def _one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> None:
-    if value not in allowed:
-        names = [name for name in allowed if name is not None]
-        raise InputError(f"{option} {value}: there is no such choice.{did_you_mean(str(value), names)}")
+def _recorded(directory: RunDirectory) -> tuple[str | None, Resources | None]:
+    """Engine and resources of the run that is there; None where there is none, or nothing can be read."""
+    with suppress(StoreError):
+        state = directory.read_state()
+        recorded = state.get("resources") or state.get("packing")  # `packing`: until 2026-11
+        if recorded:
+            return state.get("engine") or recorded["engine"], Resources.from_json(recorded)
+    return None, None
 
 
-def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
+def _prepare(directory: RunDirectory, plan: Plan, options: RunOptions) -> None:
+    """Make the directory this run's own, and remove what an earlier start left half done."""
+    _check_same_sweep(plan.spec, directory)
+    directory.forget_cancel()
+    directory.discard_halves()
+    if options.retry == "failed":
+        directory.discard_failed(FAILURES)
+    directory.write_plan(plan_rows(plan))
+    directory.write_sweep(to_yaml(plan.spec))
+
+
+def _check_same_sweep(spec: SweepSpec, directory: RunDirectory) -> None:
     text = directory.read_sweep()
     location = directory.store.location
     if text is None:
@@ -205,7 +199,7 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
         return
     if not directory.store.names("probes") and not directory.store.names("trials"):
         return  # an earlier start ended before it measured anything
-    differences = extends(from_yaml(text, source=f"{location}/sweep.yaml"), planned.spec)
+    differences = extends(from_yaml(text, source=f"{location}/sweep.yaml"), spec)
     if differences:
         raise InputError(
             f"--out {location}: the directory belongs to another sweep. A sweep may only gain values on its axes; "
@@ -213,40 +207,48 @@ def _same_sweep(planned: Plan, directory: RunDirectory) -> None:
         )
 
 
+def _restored(plan: Plan, directory: RunDirectory) -> RunState:
+    """The state of the run from what earlier starts stored."""
+    state = RunState(plan, LawStart())
+    problems = {problem.key: problem for problem in plan.problems}
+    state.restore(
+        results=(
+            probe_result_from_row(row, problems[row["problem"]])
+            for row in directory.probes().to_pylist()
+            if row["problem"] in problems
+        ),
+        trials=map(TrialSummary.from_row, directory.trials().to_pylist()),
+    )
+    return state
+
+
 @preparation()
 @activity(Activity.STARTING, "starting workers")
 def _executor(
-    planned: Plan,
+    plan: Plan,
+    phase: RankGroup | None,
+    cluster: Cluster,
     directory: RunDirectory,
     leases: Leases,
-    address: str,
-    executor: str,
-    group: Group | None,
     workers: int | None,
 ) -> Executor:
-    execution, local = planned.spec.execution, directory.store.local_path
+    execution, local = plan.spec.execution, directory.store.local_path
     settings = WorkerSettings(
         location=directory.store.location if local is None else str(local),
         driver=leases.driver,
-        engine=planned.engine if group is None else "auto",
-        group=group,
+        engine=plan.engine if phase is None else "auto",
+        group=phase,
         device=execution.device,
         threads=execution.threads,
         permissions=Permissions(pickle=execution.allow_pickle, remote_code=execution.trust_remote_code),
-        instruments=planned.spec.instruments,
-        plugins=plugins.used_by(planned.spec.models, planned.spec.instruments),
+        instruments=plan.spec.instruments,
+        plugins=plugins.used_by(plan.spec.models, plan.spec.instruments),
     )
-    if executor == "inprocess":
-        from phantom_dist.scheduling.inprocess import InProcessExecutor
-
-        return InProcessExecutor(settings)
-    from phantom_dist.scheduling.ray_executor import RayExecutor
-
-    if address == "local":
+    if cluster.workers_share_cache:
         # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
-        for model in planned.spec.models:
+        for model in plan.spec.models:
             with activity(Activity.LOADING, f"preparing {model}"):
                 resolve(
                     model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code
                 )
-    return RayExecutor(settings, address, workers, useful=planned.at_once(group))
+    return cluster.executor(settings, workers, useful=plan.max_concurrent_tasks(phase))

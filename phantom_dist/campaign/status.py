@@ -13,6 +13,7 @@ from phantom_dist.scheduling.timeline import timeline
 from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import directory_and_sweep
 from phantom_dist.traces.claim import alive
+from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
 Row = dict[str, Any]
 
@@ -31,18 +32,19 @@ def status(location: str | os.PathLike[str], *, why: str | None = None) -> Row:
         StoreError: one of its Parquet files is damaged or foreign.
     """
     directory, spec = directory_and_sweep(location)
-    rows = directory.trials().to_pylist()
+    trials = trial_summaries(directory.trials())
+    rates = critical_rates(probe_summaries(directory.probes()), trials, tolerance_of(spec))
     state = directory.read_state()
-    outcomes = Counter(row["outcome"] for row in rows)
+    outcomes = Counter(trial.outcome.value for trial in trials)
     failed = [
-        {"trial_id": row["trial_id"], "model": row["model"], "context": row["context"], "error": row["error"]}
-        for row in rows
-        if row["outcome"] == Outcome.ERROR
+        {"trial_id": trial.trial_id, "model": trial.model, "context": trial.context, "error": trial.error}
+        for trial in trials
+        if trial.outcome is Outcome.ERROR
     ]
     refused = {
-        (row["model"], row["context"], row["outcome"]): row["error"]
-        for row in rows
-        if row["outcome"].startswith("refused")
+        (trial.model, trial.context, trial.outcome.value): trial.error
+        for trial in trials
+        if trial.outcome.refused
     }
     live = alive(state)
     recorded = state.get("state", "interrupted")
@@ -52,18 +54,18 @@ def status(location: str | os.PathLike[str], *, why: str | None = None) -> Row:
         "run": spec.name,
         "state": "running" if live else "interrupted" if recorded == "running" else recorded,
         "trials": {
-            "total": max(int(state.get("expected_trials", 0)), len(rows)),
-            "done": len(rows),
+            "total": max(int(state.get("expected_trials", 0)), len(trials)),
+            "done": len(trials),
             "failed": len(failed),
         },
         "outcomes": dict(sorted(outcomes.items())),
-        "critical_rates": critical_rates(directory.probes().to_pylist(), rows, tolerance_of(spec)),
+        "critical_rates": [rate.to_json() for rate in rates],
         "errors": failed,
         "refusals": [
             {"model": model, "context": context, "outcome": outcome, "error": error}
             for (model, context, outcome), error in refused.items()
         ],
-        "notes": dict(Counter(row["note"] for row in rows if row["note"])),
+        "notes": dict(Counter(trial.note for trial in trials if trial.note)),
         "models": state.get("models", {}),
         "reason": None if live else state.get("reason"),
         "workers": state.get("workers"),

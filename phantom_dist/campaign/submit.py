@@ -7,8 +7,9 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from phantom_dist.campaign.options import JobOptions, RunOptions
 from phantom_dist.core.errors import (
     INTERRUPTED,
     WRONG_INPUT,
@@ -27,13 +28,9 @@ def submit(
     out: str | os.PathLike[str],
     *,
     address: str,
-    engine: str | None = None,
-    workers: int | None = None,
-    retry: str | None = None,
-    max_hours: float | None = None,
-    max_trials: int | None = None,
     wait: bool = True,
     show: Callable[[str], None] = lambda text: None,
+    **options: Unpack[JobOptions],
 ) -> Row:
     """Run a sweep as a job of a Ray cluster; sent again while it runs, it is followed again.
 
@@ -42,9 +39,9 @@ def submit(
         out: the run directory as the cluster sees it: an object-store URI, or an absolute path on a file system that
             all nodes share.
         address: the cluster's head, `http://HOST:8265`.
-        engine, workers, retry, max_hours, max_trials: as in `run`.
         wait: False returns when the job is there.
-        show: told of each piece of the job's log.
+        show: called with each piece of the job's log.
+        options: see `RunOptions`.
 
     Returns:
         The same object as `run`, with `job`, the job's id; `run` and `job` alone without `wait`.
@@ -57,21 +54,14 @@ def submit(
     """
     from phantom_dist.scheduling.ray_job import RayJobs
 
+    how = RunOptions(**options).command_line()
     spec = load(sweep)
     location = _seen_from_the_cluster(os.fspath(out))
     _check_models(spec.models)
     text = to_yaml(spec)
     jobs = RayJobs(address)
     command = [*("python", "-m", "phantom_dist", "run", "sweep.yaml", "--out", location)]
-    given = {
-        "--engine": engine,
-        "--workers": workers,
-        "--retry": retry,
-        "--max-hours": max_hours,
-        "--max-trials": max_trials,
-    }
-    command += ["--address", "auto", "--json"]
-    command += [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    command += ["--address", "auto", "--json", *how]
     digest = hashlib.sha256("\0".join((text, *command)).encode()).hexdigest()
     job, new = jobs.start(f"phantom-dist-{spec.name}-{digest[:12]}", command, {"sweep.yaml": text})
     show(f"job {job} {'was sent' if new else 'runs already'}\n")

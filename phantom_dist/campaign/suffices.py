@@ -9,12 +9,14 @@ from typing import Any
 
 from phantom_dist.campaign.calibrate import measurement_of
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.instruments.bulk import bulk
 from phantom_dist.models import LoadedModel, load
-from phantom_dist.refinement.critical_rate import critical_rates_of
+from phantom_dist.refinement.critical_rate import CriticalRate, critical_rates_of
 from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import RunDirectory, directory_and_sweeps
+from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
 Row = dict[str, Any]
 
@@ -60,27 +62,30 @@ def lora_rows(
         specs = [spec for spec in every if tolerance_of(spec) is not None]
         if not specs:
             continue
-        probes, trials = directory.probes().to_pylist(), directory.trials().to_pylist()
-        by_problem = {probe["problem"]: probe for probe in probes}
-        entries = [e for e in critical_rates_of(specs, probes, trials) if e["method"] == "lora"]
-        entries = [e for e in entries if e["kappa"] is not None and e["reason"] in (None, *FAILS)]
-        structural = _structural(directory, entries, trials)
-        for entry in entries:
-            measured = measurement_of(by_problem[entry["problem"]])
+        stored, trials = directory.probes(), trial_summaries(directory.trials())
+        probes = {probe["problem"]: probe for probe in stored.to_pylist()}
+        rates = [
+            rate
+            for rate in critical_rates_of(specs, probe_summaries(stored), trials)
+            if rate.method == "lora" and rate.kappa is not None and rate.reason in (None, *FAILS)
+        ]
+        structural = _structural(directory, rates, trials)
+        for rate in rates:
+            measured = measurement_of(probes[rate.problem])
             if measured in seen:
                 continue
             seen.add(measured)
-            digest = by_problem[entry["problem"]]["weights"]
+            digest = probes[rate.problem]["weights"]
             if digest not in statistics:
-                statistics[digest] = bulk_of(load(entry["model"]))
-            settings = {name: entry[name] for name in SETTINGS}
+                statistics[digest] = bulk_of(load(rate.model))
+            settings = {name: getattr(rate, name) for name in SETTINGS}
             row = rows.setdefault(
                 (digest, *settings.values()),
-                {"model": entry["model"], "weights": digest}
+                {"model": rate.model, "weights": digest}
                 | settings
                 | {"contexts": 0, "sufficient": 0, "reasons": {}, "bulk": statistics[digest]},
             )
-            reason = entry["reason"] or ("structural" if entry["problem"] in structural else None)
+            reason = rate.reason or ("structural" if rate.problem in structural else None)
             row["contexts"] += 1
             if reason is None:
                 row["sufficient"] += 1
@@ -89,16 +94,21 @@ def lora_rows(
     return list(rows.values())
 
 
-def _structural(directory: RunDirectory, entries: Sequence[Row], trials: Sequence[Row]) -> set[str]:
+def _structural(
+    directory: RunDirectory, rates: Sequence[CriticalRate], trials: Sequence[TrialSummary]
+) -> set[str]:
     """Problems in which every trial that committed ended with a drag that had fallen by more than the threshold."""
-    found = {e["problem"] for e in entries if e["bracket"] is not None}
-    ends = {
-        r["trial_id"]: r for r in trials if r["problem"] in found and r["outcome"] == Outcome.COMMITTED.value
+    crossing = {rate.problem for rate in rates if rate.crossing is not None}
+    committed = {
+        trial.trial_id: trial
+        for trial in trials
+        if trial.problem in crossing and trial.outcome is Outcome.COMMITTED
     }
-    starts = {r["trial_id"]: r["drag"] for r in directory.traces(list(ends)).to_pylist() if r["step"] == 0}
+    traces = directory.traces(list(committed)).select(["trial_id", "step", "drag"])
+    starts = {row["trial_id"]: row["drag"] for row in traces.to_pylist() if row["step"] == 0}
     sound = {
-        row["problem"]
-        for name, row in ends.items()
-        if row["drag_final"] >= starts[name] - row["structural_drag"]
+        trial.problem
+        for name, trial in committed.items()
+        if trial.drag_final >= starts[name] - trial.structural_drag
     }
-    return found - sound
+    return crossing - sound

@@ -77,7 +77,7 @@ def plan(spec: Spec, engine: EngineName = "auto", as_json: AsJson = False) -> No
 
     Trials, batches, predicted time and memory. Nothing is written.
     """
-    from phantom_dist.campaign.plan import plan as make_plan
+    from phantom_dist.campaign.preview import plan as make_plan
     from phantom_dist.cli.text import plan_text
 
     answer(lambda: make_plan(spec, engine=engine).to_json(), plan_text, as_json=as_json)

@@ -7,6 +7,7 @@
 | `OutOfMemory` | the batch is too large for the worker | run it in halves; a single trial becomes `out_of_memory` |
 | `StoreError` | a full disk, a damaged or foreign file | stop in order; nothing already measured is lost |
 | `Interrupted` | nobody | stop in order; the message says what is kept, and what goes on from there |
+| `Cancelled` | nobody | the same; another process asked for it |
 | `ClusterError` | a cluster that lost a job, or is lost itself | stop; what was stored is kept, and the job may go on |
 """
 
@@ -57,6 +58,10 @@ class ClusterError(PhantomDistError):
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a request to end, as it came; the message says what is kept and how to go on (exit status 130)."""
+
+
+class Cancelled(Interrupted):
+    """`phantom-dist cancel` asked this run to stop, from another process."""
 
 
 class StoreError(PhantomDistError):

@@ -138,7 +138,7 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
 )
 """Which problem: the columns that say which curve g_T(eta) a row belongs to."""
 
-ORIGIN_COLUMNS: tuple[Quantity, ...] = (
+PROBED_COLUMNS: tuple[Quantity, ...] = (
     _q("gap_0", "float64", "logit", "g_0", "logit gap of the untouched model"),
     _q("kappa", "float64", "logit", "κ", "rate of the gap per step per unit learning rate at the start"),
     _q("loss_0", "float64", "nat", "L_0", "loss of the untouched model", 0),
@@ -165,7 +165,7 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
         "",
         "readout's share of that jump (midpoint rule; may leave [0, 1])",
     ),
-    *ORIGIN_COLUMNS,
+    *PROBED_COLUMNS,
     _q("steps_taken", "int32", "1", "", "optimizer steps that were taken", 0),
     _q("gap_final", "float64", "logit", "g_T", "logit gap after the last step"),
     _q("loss_final", "float64", "nat", "L_T", "loss after the last step", 0),
@@ -202,7 +202,7 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
 
 PROBE_COLUMNS: tuple[Quantity, ...] = (
     *PROBLEM_COLUMNS,
-    *ORIGIN_COLUMNS,
+    *PROBED_COLUMNS,
     _label("prompt_tokens", "token ids of the prompt, special tokens included", "list<int32>"),
     _label("target_token", "token id of the target", "int32"),
     _label("competitor_token", "token id of the competitor", "int32"),
@@ -261,7 +261,7 @@ CRITICAL_RATE_COLUMNS: tuple[Quantity, ...] = (
     _q("eta_c", "float64", "1", "η_c", "critical learning rate; null where there is none", 0),
     _label("bracket", "the two tried learning rates on both sides of it", "list<float64>"),
     _q("pi_c", "float64", "1", "Π_c", "dimensionless critical rate, eta_c T kappa / |g_0|"),
-    *(q for q in ORIGIN_COLUMNS if q.name in {"gap_0", "kappa"}),
+    *(q for q in PROBED_COLUMNS if q.name in {"gap_0", "kappa"}),
     _q("trials_used", "int32", "1", "", "trials that were trained for it", 0),
     _q("trial_steps_used", "float64", "1", "", "their steps, with those of the probe", 0),
     _label("reason", "why there is none; null where there is one"),

@@ -123,7 +123,7 @@ class Problem(_Frozen):
         return self
 
     @property
-    def training(self) -> tuple[object, ...]:
+    def training_config(self) -> tuple[object, ...]:
         """What lanes of one batch have in common; context, learning rate, schedule and seed may differ."""
         return (self.model, self.precision, self.method, self.lora, self.optimizer, self.steps)
 

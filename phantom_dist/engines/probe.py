@@ -1,12 +1,11 @@
 """What the untouched model says about a problem: its tokens, overlaps, gap, the gap's rate κ; or a refusal.
 
 Probes take the gradients of a training step, so they belong to the engines; the law sees their numbers only.
-Cost: one forward and two backward passes (`Origin.PROBE_STEPS`).
+Cost: one forward and two backward passes (`Measured.PROBE_STEPS`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,9 +18,9 @@ from torch import Tensor
 
 from phantom_dist.contexts import check_tokenizer, near_synonym, tokens
 from phantom_dist.core.errors import InputError, Refusal
-from phantom_dist.core.measurement import Origin
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.core.trial import Problem, Tokens
+from phantom_dist.core.probe_result import Measured, ModelReading, PairReading, ProbeResult, Refused
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.coordinates import Coordinates, Entries
 from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates, dual_pays
 from phantom_dist.engines.lanes.kind import NotFusable
@@ -31,26 +30,26 @@ from phantom_dist.instruments import overlap, readout
 from phantom_dist.models import LoadedModel
 
 _usable: WeakSet[Any] = WeakSet()
-"""Tokenizers that were found to read contexts; asked once for a model, not for each of its problems."""
+"""Tokenizers that can read contexts; checked once for a model, not for each of its problems."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The untouched model in one problem: its origin and, where asked for and not refused, what it learns from.
+    """The untouched model in one problem that can be trained, and where its training starts.
 
-    `logits` (V,), float32, detached; `gradient` ∇L, in the coordinates.
+    `logits` (V,), float32, detached; `gradient` ∇L in the coordinates, where the caller keeps it.
     """
 
     coordinates: Coordinates
-    origin: Origin
+    measured: Measured
     logits: Tensor
     gradient: Tensor | None
 
 
-def probe(loaded: LoadedModel, problem: Problem) -> Origin:
-    """Measure the origin of one problem, and leave the model as it was.
+def probe(loaded: LoadedModel, problem: Problem) -> ProbeResult:
+    """Measure κ and what it rests on, and leave the model as it was.
 
-    A pair that this model can't be trained on comes back with `refusal` and a message, not as an exception.
+    A pair that this model can't be trained on is returned as `Refused`, not raised.
 
     Raises:
         InputError: a LoRA target that this model doesn't have.
@@ -58,32 +57,34 @@ def probe(loaded: LoadedModel, problem: Problem) -> Origin:
     """
     try:
         with started(loaded, problem, keep_gradient=False) as start:
-            return start.origin
-    except Refused as refused:
-        return refused.origin
+            return start.measured
+    except ProbeRefused as refused:
+        return refused.result
 
 
 @contextmanager
 def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> Iterator[Start]:
-    """The model as the problem trains it, its origin measured by one forward and two backward passes.
+    """The model as the problem trains it, measured by one forward and two backward passes.
 
     Raises:
-        Refused: the pair can't be trained on.
+        ProbeRefused: the pair can't be trained on.
         InputError: a LoRA target that this model doesn't have, or a model that can't be trained on.
         OutOfMemory: the gradients don't fit.
     """
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
     matrix = WholeReadout(readout_matrix(loaded.model))
+    model = ModelReading(identity=loaded.identity, width=matrix.width, lora_targets=targets)
     with out_of_memory_named():
-        origin, prompt, target = read_context(loaded, problem, targets, matrix.width)
+        prompt, target = read_context(loaded, problem, model)
         with _coordinates(loaded, problem, prompt) as coordinates:
             with _weights_stay(loaded.model):
                 logits_V = coordinates.untouched_logits()
             seen_V = logits_V.detach()
-            origin = with_pair(loaded, origin, prompt, target, seen_V, matrix)
-            assert origin.tokens is not None
-            kappa, gradient = coordinates.first_order(logits_V, origin.tokens, keep=keep_gradient)
-            yield Start(coordinates, with_kappa(origin, kappa), seen_V, gradient)
+            pair = read_pair(loaded, problem, model, target, seen_V, matrix)
+            kappa, gradient = coordinates.first_order(logits_V, pair.tokens, keep=keep_gradient)
+            check_kappa(kappa, problem)
+            measured = Measured(problem=problem, model=model, pair=pair, kappa=kappa)
+            yield Start(coordinates, measured, seen_V, gradient)
 
 
 @contextmanager
@@ -153,84 +154,87 @@ class WholeReadout:
         return overlap.overlap_rows(self._readout_Vd, tokens)
 
 
-class Refused(Exception):
-    """Carries the origin as far as it was measured when the refusal came."""
+class ProbeRefused(Exception):
+    """Carries a refused problem out of a probe."""
 
-    def __init__(self, origin: Origin, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.origin = dataclasses.replace(origin, refusal=refusal.outcome, message=refusal.message)
+    def __init__(self, result: Refused) -> None:
+        super().__init__(result.message)
+        self.result = result
 
 
-def read_context(
-    loaded: LoadedModel, problem: Problem, targets: tuple[str, ...] | None, width: int
-) -> tuple[Origin, tuple[int, ...], int]:
-    """What is known of a problem before anything is computed: an origin, its prompt and its target as token ids.
-
-    Args:
-        loaded: the model.
-        problem: what is asked.
-        targets: LoRA's, as resolved for this model.
-        width: d.
+def read_context(loaded: LoadedModel, problem: Problem, model: ModelReading) -> tuple[tuple[int, ...], int]:
+    """The prompt and its target as token ids, before anything is computed.
 
     Raises:
-        Refused: the context can't be read by this model.
-        InputError: none can, with this tokenizer.
+        ProbeRefused: this model can't read the context.
+        InputError: with this tokenizer it can't read any.
     """
     rows = vocabulary_rows(loaded.model)
     if loaded.tokenizer not in _usable:
         check_tokenizer(loaded.tokenizer, problem.model, rows=rows)
         _usable.add(loaded.tokenizer)
-    origin = Origin(problem=problem, identity=loaded.identity, lora_targets=targets, width=width)
-    try:
+    with _refusing(problem, model):
         prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context, rows=rows)
         _check_length(loaded.model.config, prompt, problem.context.id)
-    except Refusal as refusal:
-        raise Refused(origin, refusal) from None
-    return origin, prompt, target
+    return prompt, target
 
 
 @torch.no_grad()
-def with_pair(
+def read_pair(
     loaded: LoadedModel,
-    origin: Origin,
-    prompt: tuple[int, ...],
+    problem: Problem,
+    model: ModelReading,
     target: int,
     logits_V: Tensor,
     matrix: Readout,
-) -> Origin:
-    """Add the tokens and what the untouched model's logits and readout matrix say of the pair.
+) -> PairReading:
+    """What the untouched model's logits (V,) and its readout matrix say of the pair.
 
     Raises:
-        Refused: the pair can't be trained on.
-        ArithmeticError: the untouched model's logits are not finite.
+        ProbeRefused: the pair can't be trained on.
+        ArithmeticError: the untouched model's gap is NaN or Inf.
     """
-    context, thresholds = origin.problem.context, origin.problem.thresholds
-    rows = len(logits_V)  # the prompt was held against the embedding's before
-    try:
+    context, thresholds = problem.context, problem.thresholds
+    rows = len(logits_V)  # `read_context` has compared the prompt with the embedding's rows
+    with _refusing(problem, model):
         centred_V = matrix.centred_overlap_row(target)
         floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), thresholds)
         chosen = None
         if context.competitor == tokens.AUTO:
             admits = tokens.rival_test(loaded.tokenizer, context, rows=rows)
             chosen = near_synonym.choose_competitor(logits_V, centred_V, floor, target, admits)
-        pair = tokens.tokenise(loaded.tokenizer, context, chosen, rows=rows)
-    except Refusal as refusal:
-        raise Refused(origin, refusal) from None
-    rows_2V = matrix.token_overlap_rows((pair.target, pair.competitor))
-    origin = dataclasses.replace(
-        origin,
-        tokens=pair,
-        gap_0=float(readout.logit_gap(logits_V, pair.target, pair.competitor)),
-        loss_0=float(readout.cross_entropy(logits_V, pair.target)),
-        overlap_0=float(rows_2V[0, pair.competitor]),
-        centred_overlap=float(centred_V[pair.competitor]),
+        read = tokens.tokenise(loaded.tokenizer, context, chosen, rows=rows)
+    rows_2V = matrix.token_overlap_rows((read.target, read.competitor))
+    pair = PairReading(
+        tokens=read,
+        gap_0=float(readout.logit_gap(logits_V, read.target, read.competitor)),
+        loss_0=float(readout.cross_entropy(logits_V, read.target)),
+        overlap_0=float(rows_2V[0, read.competitor]),
+        centred_overlap=float(centred_V[read.competitor]),
         synonym_floor=floor,
     )
+    if not math.isfinite(pair.gap_0):
+        raise ArithmeticError(f"the untouched model {problem.model!r} gives a logit gap of {pair.gap_0}")
+    with _refusing(problem, model, pair):
+        near_synonym.check_pair(
+            gap_0=pair.gap_0,
+            centred_overlap=pair.centred_overlap,
+            floor=pair.synonym_floor,
+            target=read.target_text,
+            competitor=read.competitor_text,
+        )
+    return pair
+
+
+@contextmanager
+def _refusing(problem: Problem, model: ModelReading, pair: PairReading | None = None) -> Iterator[None]:
+    """A refusal takes along what was known of the problem by then."""
     try:
-        _check(origin, pair)
+        yield
     except Refusal as refusal:
-        raise Refused(origin, refusal) from None
-    return origin
+        raise ProbeRefused(
+            Refused(problem=problem, outcome=refusal.outcome, message=refusal.message, model=model, pair=pair)
+        ) from None
 
 
 def _check_length(config: Any, prompt: tuple[int, ...], context: str) -> None:
@@ -242,30 +246,11 @@ def _check_length(config: Any, prompt: tuple[int, ...], context: str) -> None:
         )
 
 
-def _check(origin: Origin, pair: Tokens) -> None:
-    assert origin.gap_0 is not None
-    assert origin.centred_overlap is not None
-    assert origin.synonym_floor is not None
-    if not math.isfinite(origin.gap_0):
-        raise ArithmeticError(
-            f"the untouched model {origin.problem.model!r} gives a logit gap of {origin.gap_0}"
-        )
-    near_synonym.check_pair(
-        gap_0=origin.gap_0,
-        centred_overlap=origin.centred_overlap,
-        floor=origin.synonym_floor,
-        target=pair.target_text,
-        competitor=pair.competitor_text,
-    )
-
-
-def with_kappa(origin: Origin, kappa: float) -> Origin:
-    """Add the gap's rate.
+def check_kappa(kappa: float, problem: Problem) -> None:
+    """Check the gap's rate.
 
     Raises:
-        ArithmeticError: it is not finite.
+        ArithmeticError: it is NaN or Inf.
     """
     if not math.isfinite(kappa):
-        model = origin.problem.model
-        raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {model!r}")
-    return dataclasses.replace(origin, kappa=kappa)
+        raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {problem.model!r}")

@@ -54,9 +54,7 @@ def train(
 
     `outside`: other packages' instruments, which measure beside the own ones.
     """
-    problem, tokens = trial.problem, trial.origin.tokens
-    assert tokens is not None
-    assert trial.learning_rate is not None
+    problem, tokens = trial.problem, trial.measured.tokens
     target = torch.tensor(tokens.target, device=loaded.model.device)
     factors = problem.schedule.factors(problem.steps)
     trace: list[Measurement] = []

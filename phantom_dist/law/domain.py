@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phantom_dist.core.measurement import PathProbe
+from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.core.trial import Problem
 from phantom_dist.law.groups import BY_NAME, Row
 

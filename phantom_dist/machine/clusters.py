@@ -25,10 +25,11 @@ def cluster() -> Json:
         said = "RAY_ADDRESS is not set" if not address else "RAY_ADDRESS=local"
         return check("Ray cluster", True, f"{said}: `run` starts Ray on this machine", needed=False)
     from phantom_dist.core.errors import InputError
-    from phantom_dist.scheduling.ray_executor import cluster_resources
+    from phantom_dist.scheduling.ray_cluster import RayCluster
 
     try:
-        resources = cluster_resources(address)
+        with RayCluster(address) as joined:
+            resources = joined.resources()
     except InputError as error:
         return check("Ray cluster", False, address, remedy=f"{error} Or unset RAY_ADDRESS.")
     return check(

@@ -1,109 +1,178 @@
-"""The critical rates of a run, from what it stored: rows of `probes/` and `trials/`."""
+"""The critical rates of a run, from the summaries of its probes and trials."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from phantom_dist.core.measurement import Origin
-from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import Measured
+from phantom_dist.core.problem_columns import ProblemColumns
+from phantom_dist.core.summaries import ProbeSummary, TrialSummary
 from phantom_dist.refinement.curve import Curve, Point, curve
 from phantom_dist.refinement.root_search import NoRoot, bracket, next_step
 from phantom_dist.spec import SweepSpec, expand, tolerance_of
 
-Row = dict[str, Any]
 
-WHICH = (
-    "model", "architecture", "context", "target", "competitor", "method", "optimizer", "momentum", "weight_decay",
-    "schedule", "lora_rank", "lora_alpha", "lora_targets", "steps", "seed", "precision",
-)  # fmt: skip
-"""The keys that say which curve an entry is about."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crossing:
+    """A critical rate: η_c within the bracket of two tried learning rates; Π_c = η_c T κ / |g_0|, dimensionless."""
+
+    eta_c: float
+    bracket: tuple[float, float]
+    pi_c: float
 
 
-def points_of(rows: Iterable[Row]) -> list[Point]:
-    """The trained trials among a problem's rows as points of its curve."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CriticalRate(ProblemColumns):
+    """Whether and where one problem's g_T(η) crosses zero.
+
+    Attributes:
+        problem: key of the problem (`Problem.key`).
+        crossing: None where there is none; then `reason` says why.
+        trials_used: trials that were trained for it; `trial_steps_used`: their steps, with those of the probe.
+        gap_0: g_0 in logits; `kappa`: its rate in logits per step per unit learning rate. None where the pair was
+            refused before they were measured.
+    """
+
+    problem: str
+    crossing: Crossing | None
+    reason: str | None
+    trials_used: int
+    trial_steps_used: float
+    gap_0: float | None
+    kappa: float | None
+
+    @property
+    def eta_c(self) -> float | None:
+        """The critical learning rate; None where there is none."""
+        return None if self.crossing is None else self.crossing.eta_c
+
+    @property
+    def bracket(self) -> tuple[float, float] | None:
+        """The two tried learning rates on both sides of it."""
+        return None if self.crossing is None else self.crossing.bracket
+
+    @property
+    def pi_c(self) -> float | None:
+        """The dimensionless critical rate."""
+        return None if self.crossing is None else self.crossing.pi_c
+
+    def to_json(self) -> dict[str, Any]:
+        """The object in `critical_rates` of the JSON of `run` and `status`; a row of the table of the same name."""
+        return {"problem": self.problem} | self.problem_columns() | {
+            "eta_c": self.eta_c,
+            "bracket": None if self.bracket is None else list(self.bracket),
+            "trials_used": self.trials_used,
+            "trial_steps_used": self.trial_steps_used,
+            "gap_0": self.gap_0,
+            "kappa": self.kappa,
+            "pi_c": self.pi_c,
+            "reason": self.reason,
+        }  # fmt: skip
+
+
+def points_of(trials: Iterable[TrialSummary]) -> list[Point]:
+    """The trained trials of one problem as points of its curve."""
     return [
-        Point(learning_rate=r["learning_rate"], gap=_number(r["gap_final"]), outcome=Outcome(r["outcome"]))
-        for r in rows
-        if Outcome(r["outcome"]).trained
+        Point(
+            learning_rate=trial.learning_rate,
+            gap=math.nan if trial.gap_final is None else trial.gap_final,
+            outcome=trial.outcome,
+        )
+        for trial in trials
+        if trial.outcome.trained and trial.learning_rate is not None
     ]
 
 
-def critical_rates(probes: Iterable[Row], trials: Iterable[Row], tolerance: float | None) -> list[Row]:
-    """One entry per problem that was probed, in order of its name.
+def by_problem(trials: Iterable[TrialSummary]) -> dict[str, list[TrialSummary]]:
+    """Trials by the key of their problem, in their order."""
+    grouped: dict[str, list[TrialSummary]] = {}
+    for trial in trials:
+        grouped.setdefault(trial.problem, []).append(trial)
+    return grouped
+
+
+def critical_rates(
+    probes: Iterable[ProbeSummary], trials: Iterable[TrialSummary], tolerance: float | None
+) -> list[CriticalRate]:
+    """One record per problem that was probed, in order of its name.
 
     Args:
-        probes: rows of `probes/`.
-        trials: rows of `trials/`.
+        probes: of one run.
+        trials: of the same run.
         tolerance: of the search; None for a sweep over given learning rates, where any bracket counts.
     """
-    by_problem: dict[str, list[Row]] = {}
-    for row in trials:
-        by_problem.setdefault(row["problem"], []).append(row)
-    entries = [_entry(probe, by_problem.get(probe["problem"], []), tolerance) for probe in probes]
-    return sorted(entries, key=_order)
+    trials_of = by_problem(trials)
+    rates = [_critical_rate(probe, trials_of.get(probe.problem, []), tolerance) for probe in probes]
+    return sorted(rates, key=lambda rate: rate.listing_order)
 
 
-def critical_rates_of(specs: Sequence[SweepSpec], probes: Iterable[Row], trials: Sequence[Row]) -> list[Row]:
+def critical_rates_of(
+    specs: Sequence[SweepSpec], probes: Iterable[ProbeSummary], trials: Sequence[TrialSummary]
+) -> list[CriticalRate]:
     """Those of one or more sweeps that are stored together, each problem by its own sweep's tolerance.
 
-    A problem of several sweeps, or of none, goes by the first that asks for it, or the first of all.
+    A problem of several sweeps, or of none, goes by the first that contains it, or the first of all.
     """
-    asked: dict[str, float | None] = {}
+    tolerances: dict[str, float | None] = {}
     for spec in specs:
         for problem in expand(spec):
-            asked.setdefault(problem.key, tolerance_of(spec))
-    apart: dict[float | None, list[Row]] = {}
+            tolerances.setdefault(problem.key, tolerance_of(spec))
+    by_tolerance: dict[float | None, list[ProbeSummary]] = {}
     for probe in probes:
-        apart.setdefault(asked.get(probe["problem"], tolerance_of(specs[0])), []).append(probe)
-    entries = [e for tolerance, some in apart.items() for e in critical_rates(some, trials, tolerance)]
-    return sorted(entries, key=_order)
+        tolerance = tolerances.get(probe.problem, tolerance_of(specs[0]))
+        by_tolerance.setdefault(tolerance, []).append(probe)
+    rates = [
+        rate for tolerance, some in by_tolerance.items() for rate in critical_rates(some, trials, tolerance)
+    ]
+    return sorted(rates, key=lambda rate: rate.listing_order)
 
 
-def _order(entry: Row) -> tuple[str, ...]:
-    return tuple(str(entry[key]) for key in WHICH)
+def _critical_rate(
+    probe: ProbeSummary, trials: Sequence[TrialSummary], tolerance: float | None
+) -> CriticalRate:
+    trained = [trial for trial in trials if trial.outcome.trained]
+    crossing, reason = _crossing_or_reason(probe, trials, tolerance)
+    return CriticalRate(
+        problem=probe.problem,
+        **probe.problem_columns(),
+        crossing=crossing,
+        reason=reason,
+        trials_used=len(trained),
+        trial_steps_used=sum(trial.steps_taken or 0 for trial in trained) + _probe_steps(probe),
+        gap_0=probe.gap_0,
+        kappa=probe.kappa,
+    )
 
 
-def _entry(probe: Row, trials: Sequence[Row], tolerance: float | None) -> Row:
-    trained = [r for r in trials if Outcome(r["outcome"]).trained]
-    measured = probe["kappa"] is not None
-    entry = {key: probe[key] for key in ("problem", *WHICH)} | {
-        "eta_c": None,
-        "bracket": None,
-        "trials_used": len(trained),
-        "trial_steps_used": sum(r["steps_taken"] for r in trained) + (_probe_steps(probe) if measured else 0),
-        "gap_0": probe["gap_0"],
-        "kappa": probe["kappa"],
-        "pi_c": None,
-        "reason": None,
-    }
-    if not measured:
-        return entry | {"reason": probe["refusal"]}
-    slope_0 = probe["effective_steps"] * probe["kappa"]
-    known = curve(probe["gap_0"], slope_0, points_of(trials))
-    found = bracket(known)
-    if found is not None and (tolerance is None or found.width <= tolerance):
-        pi_c = found.root * slope_0 / abs(probe["gap_0"])
-        return entry | {"eta_c": found.root, "bracket": [found.low, found.high], "pi_c": pi_c}
-    return entry | {"reason": _reason(known, trials, tolerance)}
+def _crossing_or_reason(
+    probe: ProbeSummary, trials: Sequence[TrialSummary], tolerance: float | None
+) -> tuple[Crossing | None, str | None]:
+    if probe.kappa is None or probe.gap_0 is None:
+        return None, None if probe.refusal is None else probe.refusal.value
+    slope_0 = probe.effective_steps * probe.kappa
+    known = curve(probe.gap_0, slope_0, points_of(trials))
+    closed = bracket(known)
+    if closed is None or not (tolerance is None or closed.width <= tolerance):
+        return None, _reason(known, trials, tolerance)
+    pi_c = closed.root * slope_0 / abs(probe.gap_0)
+    return Crossing(eta_c=closed.root, bracket=(closed.low, closed.high), pi_c=pi_c), None
 
 
-def _reason(known: Curve, trials: Sequence[Row], tolerance: float | None) -> str:
+def _reason(known: Curve, trials: Sequence[TrialSummary], tolerance: float | None) -> str:
     if tolerance is None:
         return "no_crossing_among_the_learning_rates"
     step = next_step(known, tolerance)
     if isinstance(step, NoRoot):
         return step.reason
-    failed = [r["outcome"] for r in trials if not Outcome(r["outcome"]).trained]
-    return str(failed[0]) if failed else "search_not_finished"
+    failed = [trial.outcome.value for trial in trials if not trial.outcome.trained]
+    return failed[0] if failed else "search_not_finished"
 
 
-def _probe_steps(probe: Row) -> float:
-    """Trial-steps of the probe; runs of before this was stored probed κ alone."""
-    known: float | None = probe["probe_trial_steps"]
-    return float(Origin.PROBE_STEPS) if known is None else known
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def _probe_steps(probe: ProbeSummary) -> float:
+    """Trial-steps of the probe; before runs stored this, they probed κ alone."""
+    if probe.kappa is None:
+        return 0
+    return Measured.PROBE_STEPS if probe.trial_steps is None else probe.trial_steps

@@ -69,7 +69,7 @@ def bracket(curve: Curve) -> Bracket | None:
 
 
 def next_step(
-    curve: Curve, tolerance: float, *, expected: Expected | None = None, together: int = 1
+    curve: Curve, tolerance: float, *, expected: Expected | None = None, trials_per_search: int = 1
 ) -> Ask | Bracket | NoRoot:
     """What to do next about a curve; a function of its points alone.
 
@@ -77,8 +77,9 @@ def next_step(
         curve: g_0 < 0 and the trials so far.
         tolerance: largest relative width of the bracket, e.g. 0.01.
         expected: where the search starts; None for first order.
-        together: how many trials may be asked for at once. A second one is asked for where the root is known well
-            enough that it is likely to close the bracket; the ends of the expected interval are a third and a fourth.
+        trials_per_search: how many trials may be proposed at once. A second one is proposed where the root is known
+            well enough that it is likely to close the bracket; the ends of the expected interval are a third and a
+            fourth.
     """
     if not curve.slope_0 > 0:
         return NoRoot("kappa_not_positive")
@@ -94,8 +95,8 @@ def next_step(
     if expected is not None and not curve.points:
         least, rate, most = expected
         aim = rate / _apart(tolerance) ** 0.5
-        return Ask((aim, aim * _apart(tolerance), most, least)[:together])
-    return Ask(_place(curve, low, tolerance)[:together])
+        return Ask((aim, aim * _apart(tolerance), most, least)[:trials_per_search])
+    return Ask(_place(curve, low, tolerance)[:trials_per_search])
 
 
 def _apart(tolerance: float) -> float:

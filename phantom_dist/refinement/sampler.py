@@ -78,7 +78,9 @@ class CriticalRateSampler(BaseSampler):
         if open_end is not None:
             return open_end
         taken = {point.learning_rate for point in known.points} | set(running)
-        step = next_step(known, self._tolerance, expected=self._expected, together=len(set(running)) + 1)
+        step = next_step(
+            known, self._tolerance, expected=self._expected, trials_per_search=len(set(running)) + 1
+        )
         asked = step.learning_rates if isinstance(step, Ask) else ()
         return next((rate for rate in asked if rate not in taken), None)
 

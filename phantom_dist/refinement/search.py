@@ -1,65 +1,66 @@
-"""One problem's way through a run: which learning rates are still to be trained, from what is stored."""
+"""One problem's way through a run: which learning rates are still to be trained, given its trials so far."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.refinement.critical_rate import points_of
 from phantom_dist.refinement.curve import Curve, curve
 from phantom_dist.refinement.root_search import Ask, Bracket, Expected, bracket, next_step
-
-Row = dict[str, Any]
 
 EXPECTED_TRIALS = 4
 """What a search takes as a rule; for predictions of time only."""
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
     """The learning rates of one problem: given ones, or (with a `tolerance`) a search for g_T(η) = 0.
 
-    `gap_0` (logits) and `slope_0` = T κ (logits) are the origin's, known once it was probed. `rows` are the problem's
-    stored rows of `trials/`. `expected`: where a search starts; None for first order.
+    A search keeps no trials: each method takes those of the problem so far, so the same trials give the same answer.
+
+    Attributes:
+        gap_0: g_0 of the untouched model, logits.
+        slope_0: T κ, logits.
+        learning_rates: the given ones; empty for a search.
+        tolerance: largest relative width of the bracket; None for given learning rates.
+        expected: where a search starts; None for first order, Π = 1.
     """
 
     gap_0: float
     slope_0: float
-
     learning_rates: tuple[float, ...] = ()
     tolerance: float | None = None
     expected: Expected | None = None
-    rows: list[Row] = field(default_factory=list)
 
-    def next_learning_rates(self, together: int = 1) -> tuple[float, ...]:
+    def next_learning_rates(
+        self, trials: Sequence[TrialSummary], *, trials_per_search: int = 1
+    ) -> tuple[float, ...]:
         """The learning rates to train next, all at once; empty when nothing is left.
 
         Args:
-            together: how many a search may ask for at once.
+            trials: those of this problem so far.
+            trials_per_search: how many a search may propose at once.
         """
-        if any(Outcome(row["outcome"]).refused for row in self.rows):
+        if any(trial.outcome.refused for trial in trials):
             return ()
-        tried = {row["learning_rate"] for row in self.rows}
         if self.tolerance is None:
+            tried = {trial.learning_rate for trial in trials}
             return tuple(rate for rate in self.learning_rates if rate not in tried)
-        if any(not Outcome(row["outcome"]).trained for row in self.rows):
+        if any(not trial.outcome.trained for trial in trials):
             return ()
-        step = next_step(self._curve, self.tolerance, expected=self.expected, together=together)
+        known = self._curve(trials)
+        step = next_step(known, self.tolerance, expected=self.expected, trials_per_search=trials_per_search)
         return step.learning_rates if isinstance(step, Ask) else ()
 
-    @property
-    def bracket(self) -> Bracket | None:
+    def bracket(self, trials: Sequence[TrialSummary]) -> Bracket | None:
         """The narrowest bracket so far."""
-        return bracket(self._curve)
+        return bracket(self._curve(trials))
 
-    @property
-    def _curve(self) -> Curve:
-        return curve(self.gap_0, self.slope_0, points_of(self.rows))
-
-    @property
-    def expected_trials(self) -> int:
+    def expected_trials(self, trials: Sequence[TrialSummary]) -> int:
         """Trials in the end, as far as can be told before the end."""
-        return (
-            len(self.learning_rates) if self.tolerance is None else max(EXPECTED_TRIALS, len(self.rows) + 1)
-        )
+        return len(self.learning_rates) if self.tolerance is None else max(EXPECTED_TRIALS, len(trials) + 1)
+
+    def _curve(self, trials: Sequence[TrialSummary]) -> Curve:
+        return curve(self.gap_0, self.slope_0, points_of(trials))

@@ -7,17 +7,17 @@ table. The studies are a copy: a run neither reads nor needs them, and `trials/`
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 
 from phantom_dist.core.errors import InputError, StoreError
-from phantom_dist.core.outcome import Outcome
-from phantom_dist.refinement.critical_rate import WHICH, critical_rates_of
+from phantom_dist.core.problem_columns import PROBLEM_COLUMNS
+from phantom_dist.core.summaries import ProbeSummary, TrialSummary
+from phantom_dist.refinement.critical_rate import CriticalRate, by_problem, critical_rates_of
 from phantom_dist.refinement.sampler import (
     GAP,
     LEARNING_RATE,
@@ -29,21 +29,19 @@ from phantom_dist.refinement.sampler import (
 )
 from phantom_dist.spec import SweepSpec, expand, tolerance_of
 
-Row = dict[str, Any]
-
 
 def studies(
     specs: Sequence[SweepSpec],
-    probes: Iterable[Row],
-    trials: Sequence[Row],
+    probes: Iterable[ProbeSummary],
+    trials: Sequence[TrialSummary],
     storage: str | os.PathLike[str] | None = None,
 ) -> dict[str, optuna.Study]:
     """One study for each problem whose critical rate is searched for, by the study's name.
 
     Args:
         specs: the sweeps.
-        probes: rows of `probes/`.
-        trials: rows of `trials/`.
+        probes: of the run.
+        trials: of the run.
         storage: None: in memory; the path of a journal, which is written anew; or the URL of an Optuna storage, where
             studies of the same problems are replaced.
 
@@ -52,19 +50,21 @@ def studies(
         StoreError: the journal can't be written.
     """
     tolerances = {p.key: tolerance_of(spec) for spec in specs for p in expand(spec)}
-    known = [row for row in probes if row["kappa"] is not None and tolerances.get(row["problem"]) is not None]
-    if not known:
+    samplers = {
+        probe: sampler
+        for probe in probes
+        if (sampler := _sampler(probe, tolerances.get(probe.problem))) is not None
+    }
+    if not samplers:
         raise InputError("studies: the run has no search for a critical rate that has begun")
-    entries = {entry["problem"]: entry for entry in critical_rates_of(specs, known, trials)}
-    by_problem: dict[str, list[Row]] = {}
-    for row in trials:
-        by_problem.setdefault(row["problem"], []).append(row)
+    rates = {rate.problem: rate for rate in critical_rates_of(specs, samplers, trials)}
+    trials_of = by_problem(trials)
 
     def all_in(place: BaseStorage) -> list[optuna.Study]:
         there = {known.study_name for known in place.get_all_studies()}
         return [
-            _made(p, entries[p["problem"]], by_problem.get(p["problem"], []), tolerances, place, there)
-            for p in known
+            _made(rates[probe.problem], sampler, trials_of.get(probe.problem, []), place, there)
+            for probe, sampler in samplers.items()
         ]
 
     with _quiet():
@@ -106,35 +106,41 @@ def _opened(url: str | os.PathLike[str] | None) -> BaseStorage:
         raise InputError(f"studies: the storage {os.fspath(url or '')!r} can't be opened: {error}") from None
 
 
+def _sampler(probe: ProbeSummary, tolerance: float | None) -> CriticalRateSampler | None:
+    """The sampler of a problem's search; None where its sweep does not search, or the probe was refused."""
+    if tolerance is None or probe.gap_0 is None or probe.kappa is None:
+        return None
+    return CriticalRateSampler(
+        gap_0=probe.gap_0, slope_0=probe.effective_steps * probe.kappa, tolerance=tolerance
+    )
+
+
 def _made(
-    probe: Row,
-    entry: Row,
-    trials: Iterable[Row],
-    tolerances: Mapping[str, float | None],
+    rate: CriticalRate,
+    sampler: CriticalRateSampler,
+    trials: Iterable[TrialSummary],
     storage: BaseStorage,
     there: Collection[str],
 ) -> optuna.Study:
-    key = probe["problem"]
-    tolerance = tolerances[key]
-    assert tolerance is not None
-    name = f"{probe['model']} {probe['context']} {probe['method']} {probe['optimizer']} T={probe['steps']} [{key}]"
+    name = f"{rate.model} {rate.context} {rate.method} {rate.optimizer} T={rate.steps} [{rate.problem}]"
     if name in there:
         optuna.delete_study(study_name=name, storage=storage)
-    sampler = CriticalRateSampler(
-        gap_0=probe["gap_0"], slope_0=probe["effective_steps"] * probe["kappa"], tolerance=tolerance
-    )
     study = optuna.create_study(storage=storage, study_name=name, sampler=sampler)
-    for attribute in (*WHICH, "gap_0", "kappa", "eta_c", "bracket", "pi_c", "reason"):
-        study.set_user_attr(attribute, entry[attribute])
-    for row in trials:
-        if Outcome(row["outcome"]).trained:
-            gap = row["gap_final"]
+    columns = rate.to_json()
+    for attribute in (*PROBLEM_COLUMNS, "gap_0", "kappa", "eta_c", "bracket", "pi_c", "reason"):
+        study.set_user_attr(attribute, columns[attribute])
+    for trial in trials:
+        if trial.outcome.trained:
             study.add_trial(
                 optuna.create_trial(
-                    params={LEARNING_RATE: row["learning_rate"]},
+                    params={LEARNING_RATE: trial.learning_rate},
                     distributions={LEARNING_RATE: RANGE},
-                    value=size(gap),
-                    user_attrs={GAP: gap, OUTCOME: row["outcome"], "trial_id": row["trial_id"]},
+                    value=size(trial.gap_final),
+                    user_attrs={
+                        GAP: trial.gap_final,
+                        OUTCOME: trial.outcome.value,
+                        "trial_id": trial.trial_id,
+                    },
                 )
             )
     return study

@@ -19,6 +19,7 @@ from phantom_dist.reports.verdict import frozen, jumps, verdict
 from phantom_dist.scheduling.timeline import timeline
 from phantom_dist.spec import expand, tolerance_of
 from phantom_dist.traces import directory_and_sweeps
+from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
 
 def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> dict[str, Any]:
@@ -54,8 +55,11 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
 def read_run(location: str | os.PathLike[str]) -> RunTables:
     """What the report needs of one run directory, or of an archive, whose sweeps are taken together."""
     directory, specs = directory_and_sweeps(location)
-    trials, probes = directory.trials(), directory.probes().to_pylist()
-    rates = critical_rates_of(specs, probes, trials.to_pylist())
+    trials, stored = directory.trials(), directory.probes()
+    probes = stored.to_pylist()
+    rates = [
+        rate.to_json() for rate in critical_rates_of(specs, probe_summaries(stored), trial_summaries(trials))
+    ]
     law, name = law_of(location)
     return RunTables(
         name=", ".join(spec.name for spec in specs),

@@ -1,18 +1,20 @@
-"""Who runs what, where and how often: pure decisions, and two executors that carry them out.
+"""Who runs what and how often: pure decisions, and two executors that carry them out.
 
 | file | what it does |
 |---|---|
 | `tasks` | the two kinds of work: probe problems, train a batch |
-| `packing` | trials into batches: part of the plan, never of the moment |
 | `ledger` | every task's life: events in, commands out; retries, halves, models kept warm |
 | `driver` | the one loop that executes the ledger's commands |
 | `worker` | what a worker does with a task: load, train, store |
+| `worker_kind` | workers that are alike, as data |
+| `cluster` | the interface of what workers run on: kinds of workers, and executors |
 | `executor` | the interface of executors |
 | `inprocess`, `ray_executor` | tasks in this process, or in long-lived Ray actors |
+| `this_machine`, `ray_cluster` | the workers that this machine, or a Ray cluster, has room for |
 | `ray_job`, `job_server` | a command as a Ray job on a cluster; what speaking to its job server can come to |
 | `event_loop` | asynchronous streams for synchronous code |
 | `address`, `ray_place` | which Ray a run goes to; where Ray puts its files here, and which cluster `auto` means |
 | `ray_group`, `rank` | several actors that train one large model and behave as one worker; what each of them does |
 
-`ray_executor`, `ray_place`, `ray_group`, `ray_job` and `job_server` alone import ray.
+Modules named `ray_…` and `job_server` alone import ray.
 """

@@ -62,15 +62,17 @@ def drive(
     grants: Grants,
     owner: Owner,
     numbers: Iterator[int] | None = None,
+    expected_memory: float = 0.0,
 ) -> bool:
     """Run tasks, and those that follow from their results; True if none is left, False if the owner wanted no more.
 
     `numbers` are for leases; where a driver calls this twice it goes on with them, so that no lease comes again.
+    `expected_memory` is that of the largest worker that is expected to join (bytes).
 
     Raises:
         InputError, StoreError: as a task raised it.
     """
-    ledger, journal = Ledger(numbers), Journal(executor.now)
+    ledger, journal = Ledger(numbers, expected_memory), Journal(executor.now)
     pending: deque[Event] = deque([Added(tuple(tasks))])
     held: dict[str, int] = {}  # each worker's lease
     last_tick = executor.now()

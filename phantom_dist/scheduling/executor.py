@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from phantom_dist.core.measurement import Origin
 from phantom_dist.core.plugins import Plugin
+from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.models import Permissions
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
+class RankGroup:
     """A worker of several processes that share a model: how many `ranks`, and DeepSpeed's ZeRO `stage` (2 or 3).
 
     `timeout_s`: how long (s) a rank that makes no progress is waited for.
@@ -42,19 +42,19 @@ class WorkerSettings:
     device: str = "auto"
     threads: int = 1
     permissions: Permissions = Permissions()
-    group: Group | None = None
+    group: RankGroup | None = None
     instruments: tuple[str, ...] = ()
     plugins: tuple[Plugin, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOutput:
-    """What a worker sends back: the origins of a probe or the trial rows of a batch, and where its time went.
+    """What a worker sends back: what was probed, or the trial rows of a batch, and where its time went.
 
     `activities`: seconds by `core.activity.Activity`.
     """
 
-    origins: tuple[Origin, ...] = ()
+    probed: tuple[ProbeResult, ...] = ()
     rows: tuple[dict[str, Any], ...] = ()
     activities: Mapping[str, float] = field(default_factory=dict)
 
@@ -68,9 +68,9 @@ class Finished:
     output: TaskOutput = TaskOutput()
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
-        """The origins of a probe."""
-        return self.output.origins
+    def probed(self) -> tuple[ProbeResult, ...]:
+        """What was probed."""
+        return self.output.probed
 
     @property
     def rows(self) -> tuple[dict[str, Any], ...]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
 from phantom_dist.scheduling.place import this_place
+from phantom_dist.scheduling.this_machine import worker_kind
 from phantom_dist.scheduling.worker import Worker
+from phantom_dist.scheduling.worker_kind import WorkerKind
 
 _NAME = "in-process"
 
@@ -34,7 +39,7 @@ class InProcessExecutor(Executor):
         """Run the task that is held; `timeout` has no meaning here."""
         if not self._announced:
             self._announced = True
-            return Joined(_NAME, this_place())
+            return Joined(_NAME, place=this_place())
         if self._held is None:
             return None
         held, self._held = self._held, None
@@ -56,6 +61,21 @@ class InProcessExecutor(Executor):
     def close(self) -> None:
         """Forget the task that is held."""
         self._held = None
+
+
+class ThisProcess(Cluster):
+    """The cluster that is no cluster: one worker, which plans with what a worker of this machine would."""
+
+    def worker_kinds(self, device: str, threads: int) -> tuple[WorkerKind, ...]:
+        """One worker."""
+        return (dataclasses.replace(worker_kind(device, threads), count=1),)
+
+    def executor(self, settings: WorkerSettings, workers: int | None, useful: int) -> Executor:
+        """The one worker, however many are asked for."""
+        return InProcessExecutor(settings)
+
+    def close(self) -> None:
+        """Nothing was started."""
 
 
 def describe(error: BaseException) -> str:

@@ -51,7 +51,7 @@ class Journal:
             case Added(tasks):
                 for task in tasks:
                     self._record(EventKind.TASK_ADDED, **_of(task), predicted_s=task.seconds or None)
-            case Joined(worker, place):
+            case Joined(worker, _, place):
                 where = {} if place is None else {"host": place.host, "process": place.process}
                 node = place.node or None if place is not None else None
                 self._record(EventKind.WORKER_READY, worker=worker, **where, node=node)

@@ -25,6 +25,9 @@ A task that runs out of memory, or keeps killing its worker, is run again in hal
 preemption is nobody's fault and isn't counted, up to `FREE_PREEMPTIONS`. The longest task goes first, to a worker that
 already holds its model, else where a model has most work left for each worker that holds it.
 
+A task that needs more memory than a worker has waits for a larger one: for as long as one is there or has been within
+`MISSING_S`. After that the largest that is there tries, for what is predicted is rough.
+
 A task that runs longer than its like ever does is started once more on another worker, and the first to finish counts:
 at once where predictions have held so far, for then it saves work; else as late as can be, namely when a copy that
 waited until nothing else waits would be the last to end.
@@ -34,6 +37,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -59,6 +63,9 @@ STUCK = 20.0
 
 STUCK_AT_LEAST_S = 3600.0
 """And never sooner than this: a model may have to be downloaded first."""
+
+MISSING_S = 900.0
+"""A worker that is away for so long won't come back: a cloud takes minutes to give another machine."""
 
 SLOW_AT_LEAST_S = 10.0
 """And never sooner than this: a copy may have to load its model first."""
@@ -102,9 +109,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The worker is ready for a task; `place`: where it runs, for the record alone."""
+    """The worker is ready for a task; `memory_bytes`: what it may plan with; `place`: where it runs, for the record."""
 
     worker: str
+    memory_bytes: float = math.inf
     place: Place | None = field(default=None, compare=False)
 
 
@@ -176,12 +184,18 @@ class _Lease:
 
 
 class Ledger:
-    """Tasks waiting and running, workers idle and busy. `numbers`, which only grow, are for leases."""
+    """Tasks waiting and running, workers idle and busy.
 
-    def __init__(self, numbers: Iterator[int] | None = None) -> None:
+    Args:
+        numbers: for leases; they only grow.
+        expected_memory: of the largest worker that is expected to join (bytes).
+    """
+
+    def __init__(self, numbers: Iterator[int] | None = None, expected_memory: float = 0.0) -> None:
         self._idle: dict[str, None] = {}
         self._leases: dict[str, _Lease] = {}
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[_Needs, _Queue] = {}
+        self._memory = _Memory(expected_memory)
         self._warm: dict[str, str] = {}
         self._holders: Counter[str] = Counter()  # of each model
         self._numbers = itertools.count(1) if numbers is None else numbers
@@ -203,6 +217,7 @@ class Ledger:
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take one event; the commands that follow from it, in order. `now`: seconds from any origin, never less."""
         commands: list[Command] = []
+        self._memory.forget_missing(now)
         match event:
             case Added(tasks):
                 for task in tasks:
@@ -214,9 +229,10 @@ class Ledger:
             case Lost(worker, number, message, preempted, outcome):
                 lease = self._end(worker, number)
                 if lease is not None:
-                    self._away(worker)
+                    self._away(worker, now)
                     commands += [Replace(worker), *self._after_loss(lease, message, preempted, outcome)]
-            case Joined(worker):
+            case Joined(worker, memory):
+                self._memory.joined(worker, memory)
                 if worker not in self._leases:
                     self._idle[worker] = None
             case Drain():
@@ -243,17 +259,18 @@ class Ledger:
             return
         self._pace.learn(lease.entry.task.seconds, now - lease.since)
         for worker in list(lease.entry.holders):
-            yield self._stop(worker)
+            yield self._stop(worker, now)
 
-    def _stop(self, worker: str) -> Replace:
+    def _stop(self, worker: str, now: float) -> Replace:
         """End a lease that the worker still has."""
         self._end(worker, self._leases[worker].number)
-        self._away(worker)
+        self._away(worker, now)
         return Replace(worker)
 
-    def _away(self, worker: str) -> None:
+    def _away(self, worker: str, now: float) -> None:
         """The worker's process is gone, and its model with it."""
         self._cool(worker)
+        self._memory.left(worker, now)
         del self._idle[worker]
 
     def _end_stuck(self, now: float) -> Iterator[Command]:
@@ -263,7 +280,7 @@ class Ledger:
         for worker, lease in list(old):
             seconds, taken = lease.entry.task.seconds, now - lease.since
             if seconds > 0 and taken > STUCK * ratio * seconds:
-                yield self._stop(worker)
+                yield self._stop(worker, now)
                 message = f"stuck: no end after {taken:.0f} s, expected after {ratio * seconds:.0f} s"
                 yield from self._again(lease, Outcome.ERROR, message)
 
@@ -297,22 +314,31 @@ class Ledger:
     # -- starts of leases ----------------------------------------------------------------------------------------------
 
     def _wait(self, entry: _Entry, *, again: bool = False) -> None:
-        model = entry.task.model
-        self._queues.setdefault(model, _Queue()).push(entry, next(self._numbers), again)
+        needs = (entry.task.model, entry.task.memory_bytes)
+        self._queues.setdefault(needs, _Queue()).push(entry, next(self._numbers), again)
 
     def _starts(self, now: float) -> Iterator[Command]:
-        while not self._draining and self._idle and (self._late or self._queues):
-            worker = next(iter(self._idle))
-            if not self._late:
-                yield self._lease(worker, self._next_for(worker), now)
-            elif _may_be_copied(entry := self._late.pop()):
+        if self._draining or not (self._late or self._queues):
+            return
+        for worker in tuple(self._idle):
+            entry = self._next_for(worker)
+            if entry is not None:
                 yield self._lease(worker, entry, now)
+            if not (self._late or self._queues):
+                return
 
-    def _next_for(self, worker: str) -> _Entry:
-        model = self._choose(worker)
-        entry = self._queues[model].pop()
-        if not self._queues[model]:
-            del self._queues[model]
+    def _next_for(self, worker: str) -> _Entry | None:
+        """What the worker takes: a late task's copy, else what waits; None where nothing is small enough for it."""
+        reach = self._memory.reach(worker)
+        self._late = [entry for entry in self._late if _may_be_copied(entry)]
+        if self._late and self._late[-1].task.memory_bytes <= reach:
+            return self._late.pop()
+        needs = self._choose(worker, reach)
+        if needs is None:
+            return None
+        entry = self._queues[needs].pop()
+        if not self._queues[needs]:
+            del self._queues[needs]
         return entry
 
     def _lease(self, worker: str, entry: _Entry, now: float) -> Start:
@@ -333,18 +359,25 @@ class Ledger:
         if model is not None:
             self._holders[model] -= 1
 
-    def _choose(self, worker: str) -> str:
-        """This worker's warm model; else one that nobody holds; else the one with most work left for each holder."""
+    def _choose(self, worker: str, reach: float) -> _Needs | None:
+        """Of what the worker has the memory for, what needs most of it comes first: smaller workers can't take that.
+
+        Of equal needs its warm model; else a model that nobody holds; else the one with most work left for each holder.
+        """
+        needed = max((memory for _, memory in self._queues if memory <= reach), default=None)
+        if needed is None:
+            return None
         own = self._warm.get(worker)
-        if own in self._queues:
-            assert own is not None
-            return own
+        if own is not None and (own, needed) in self._queues:
+            return own, needed
 
-        def urgency(model: str) -> tuple[bool, float]:
-            holders = self._holders[model]
-            return holders == 0, self._queues[model].seconds / (1 + holders)
+        def urgency(needs: _Needs) -> tuple[bool, float]:
+            holders = self._holders[needs[0]]
+            return holders == 0, self._queues[needs].seconds / (1 + holders)
 
-        return max(self._queues, key=urgency)  # of equals the first
+        return max(
+            (needs for needs in self._queues if needs[1] == needed), key=urgency
+        )  # of equals the first
 
     def _find_late(self, now: float) -> list[_Entry]:
         """Tasks that are late and long enough to matter, the latest last; none while nobody else could take them."""
@@ -371,8 +404,44 @@ def _may_be_copied(entry: _Entry) -> bool:
     return len(entry.holders) == 1 and entry.failures + 1 < MAX_ATTEMPTS
 
 
+_Needs = tuple[str, float]
+"""A task's model, and the memory of the workers that may take it (bytes)."""
+
+
+class _Memory:
+    """How much memory each worker has, of those that are there and those that may come back."""
+
+    def __init__(self, expected: float) -> None:
+        self._of: dict[str, float] = {"": expected} if expected else {}
+        self._away_since: dict[str, float] = {}
+        self._largest = expected
+
+    def joined(self, worker: str, memory: float) -> None:
+        before, self._of[worker] = self._of.get(worker, 0.0), memory
+        self._away_since.pop(worker, None)
+        shrunk = memory < before == self._largest
+        self._largest = max(self._of.values()) if shrunk else max(self._largest, memory)
+
+    def left(self, worker: str, now: float) -> None:
+        self._away_since[worker] = now
+
+    def forget_missing(self, now: float) -> None:
+        if "" in self._of:
+            self._away_since.setdefault("", now)  # expected from the first event on
+        missing = [worker for worker, since in self._away_since.items() if now - since > MISSING_S]
+        for worker in missing:
+            del self._away_since[worker], self._of[worker]
+        if missing:
+            self._largest = max(self._of.values(), default=0.0)
+
+    def reach(self, worker: str) -> float:
+        """The largest need (bytes) that the worker may take."""
+        memory = self._of[worker]
+        return math.inf if memory >= self._largest else memory
+
+
 class _Queue:
-    """Waiting tasks of one model: those that ran before first, then the longest, then the oldest."""
+    """Waiting tasks of equal needs: those that ran before first, then the longest, then the oldest."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[bool, float, int, _Entry]] = []

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 from phantom_dist.core.activity import Activity, activity
-from phantom_dist.core.measurement import Origin, Trial, TrialResult
+from phantom_dist.core.measurement import Trial, TrialResult
+from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines.deepspeed_group import (
     DeepSpeedEngine,
@@ -76,7 +77,7 @@ class Rank(Worker):
             result for trial in trials for result in self._sharded.run(self._shards(trial.problem), [trial])
         ]
 
-    def _measure(self, problem: Problem, *, path: bool) -> Origin:
+    def _measure(self, problem: Problem, *, path: bool) -> ProbeResult:
         """Without its path, which takes the gradients whole; a search starts from κ."""
         return self._sharded.probe(self._shards(problem), problem)
 

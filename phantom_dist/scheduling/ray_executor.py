@@ -1,22 +1,17 @@
 """The executor on Ray: long-lived actors, or groups of them (`ray_group`), one task each at a time.
 
-`local` starts a Ray of its own on this machine and ends it afterwards; `auto` and `ray://…` join one that runs.
 Nothing large passes through the driver: workers store their own batches and send back summaries.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import threading
+import math
 import time
 from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
-from phantom_dist.core.activity import Activity, activity
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.core.outcome import Outcome
@@ -24,8 +19,8 @@ from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.place import Place, this_place
+from phantom_dist.scheduling.ray_cluster import RayCluster, room
 from phantom_dist.scheduling.ray_group import RankLost, RayGroup, node_is_alive
-from phantom_dist.scheduling.ray_place import check_place, not_joined, not_started
 from phantom_dist.scheduling.worker import Worker
 
 FIRST_WORKER_S = 900.0
@@ -52,7 +47,7 @@ class RayExecutor(Executor):
 
     Args:
         settings: how each worker is set up.
-        address: `local`, `auto`, `HOST:PORT` or `ray://HOST:PORT`.
+        cluster: whose machines they run on.
         workers: number of actors; None for as many as there can be.
         useful: number of tasks there can be at once; more workers would idle.
 
@@ -60,8 +55,11 @@ class RayExecutor(Executor):
         InputError: no cluster at the address, or (if it was started here) no room for a single worker.
     """
 
-    def __init__(self, settings: WorkerSettings, address: str, workers: int | None, useful: int) -> None:
+    def __init__(
+        self, settings: WorkerSettings, cluster: RayCluster, workers: int | None, useful: int
+    ) -> None:
         self._settings = settings
+        self._cluster = cluster
         self._most = max(1, useful if workers is None else min(workers, useful))
         self._actors: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}  # of the workers that are ready
@@ -69,8 +67,8 @@ class RayExecutor(Executor):
         self._running: dict[Any, Start] = {}
         self._failed_starts = 0
         self._waiting_since = time.monotonic()
-        self._joined_here = _connect(address)
-        self._grows = address != "local"
+        cluster.connect()
+        self._grows = cluster.grows
         try:
             self._gpus, self._room = self._look_around()
             self._ask_for_workers()
@@ -85,10 +83,10 @@ class RayExecutor(Executor):
             raise InputError("device: cuda was asked for, but Ray sees no GPU here. Allowed here: auto, cpu.")
         wants_gpu = settings.device == "cuda" or (settings.device == "auto" and resources.get("GPU", 0) >= 1)
         gpus = 1 if wants_gpu else 0
-        room = _room(resources, settings.threads, gpus) // self._ranks
-        if room < 1 and not self._grows:
+        places = room(resources, settings.threads, gpus) // self._ranks
+        if places < 1 and not self._grows:
             raise InputError(f"Ray has no room here for a single worker: {self._wanted(gpus)}")
-        return gpus, room
+        return gpus, places
 
     @property
     def _ranks(self) -> int:
@@ -160,7 +158,13 @@ class RayExecutor(Executor):
         self._failed_starts = 0
         self._nodes[worker] = place.node
         self._ask_for_workers()
-        return Joined(worker, place)
+        return Joined(worker, self._memory_of(worker), place)
+
+    def _memory_of(self, worker: str) -> float:
+        """What the worker may plan with (bytes); a group of ranks holds what it was made for."""
+        if self._settings.group is not None:
+            return math.inf
+        return self._cluster.memory_of(self._nodes[worker], self._settings.device, self._settings.threads)
 
     def _finished(self, ref: Any) -> Finished:
         started = self._running.pop(ref)
@@ -200,11 +204,10 @@ class RayExecutor(Executor):
         self._new_actor(worker)
 
     def close(self) -> None:
-        """Kill the actors, and end Ray if it was started here."""
+        """Kill the actors; Ray itself is the cluster's."""
         for actor in self._actors.values():
             _kill(actor)
-        if self._joined_here:
-            ray.shutdown()
+        self._actors.clear()
 
     def _new_actor(self, worker: str) -> None:
         threads = str(self._settings.threads)
@@ -226,75 +229,6 @@ class RayExecutor(Executor):
             actor = RayGroup(self._settings, options)
         self._actors[worker] = actor
         self._starting[actor.place.remote()] = worker
-
-
-def check(address: str) -> None:
-    """Look whether Ray can be started or joined there, before anything is written that would be of no use then.
-
-    Raises:
-        InputError: it can't.
-    """
-    if not ray.is_initialized():
-        check_place(address)
-
-
-def cluster_resources(address: str) -> dict[str, float]:
-    """What a running cluster offers, by Ray's names (CPU, GPU, memory in bytes, …).
-
-    Raises:
-        InputError: no cluster at the address.
-    """
-    joined_here = _connect(address)
-    try:
-        return dict(ray.cluster_resources())
-    finally:
-        if joined_here:
-            ray.shutdown()
-
-
-def cluster_room(address: str, device: str, threads: int) -> int:
-    """How many workers, or ranks of groups, a running cluster has room for.
-
-    Raises:
-        InputError: no cluster at the address.
-    """
-    resources = cluster_resources(address)
-    return _room(resources, threads, gpus=int(device != "cpu" and resources.get("GPU", 0) >= 1))
-
-
-def _connect(address: str) -> bool:
-    """Join or start Ray; False if this process has joined one already (a notebook's own), which is then used."""
-    if ray.is_initialized():
-        return False
-    on_terminate = signal.getsignal(signal.SIGTERM)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray sets its own logger up as it is imported, whatever the application had set, so its warnings follow our level.
-    ours = logging.getLogger("phantom_dist.scheduling")
-    level = logging.WARNING if ours.isEnabledFor(logging.INFO) else logging.ERROR
-    quiet = {"log_to_driver": False, "logging_level": level, "configure_logging": True}
-    found = check_place(address)
-    what = "starting Ray" if address == "local" else f"joining the Ray cluster at {address}"
-    try:
-        with activity(Activity.STARTING, what, long=True):
-            if address == "local":
-                ray.init(address="local", include_dashboard=False, **quiet)
-            else:
-                # Ray takes this machine's token along only where it looks the cluster up itself.
-                ray.init(address="auto" if address == "auto" else found, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
-        if address == "local":
-            raise not_started(error) from None
-        raise not_joined(address, error, listens=True) from None
-    finally:
-        # ray.init takes SIGTERM for itself and would end the process without a word to the run.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_terminate)
-    return True
-
-
-def _room(resources: dict[str, float], threads: int, gpus: int) -> int:
-    by_cpu = int(resources.get("CPU", 0) // threads)
-    return min(by_cpu, int(resources["GPU"])) if gpus else by_cpu
 
 
 def _kill(actor: Any) -> None:

@@ -1,4 +1,8 @@
-"""The two kinds of work that workers take. `seconds`: the predicted time; 0 where nobody knows."""
+"""The two kinds of work that workers take.
+
+`seconds`: the predicted time; 0 where it isn't known. `memory_bytes`: while there are workers with at least so much
+memory, they alone take the task; 0 for all workers.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,14 @@ from phantom_dist.core.trial import Problem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeTask:
-    """Measure the origins of some problems of one model; with `paths`, their paths as well."""
+    """Probe some problems of one model; with `paths`, their paths as well."""
 
     id: str
     model: str
     problems: tuple[Problem, ...]
     paths: bool
     seconds: float = 0.0
+    memory_bytes: float = 0.0
 
     @property
     def size(self) -> int:
@@ -29,10 +34,10 @@ class ProbeTask:
         """The same work as two tasks."""
         middle = len(self.problems) // 2
         first, second = self.problems[:middle], self.problems[middle:]
-        seconds = self.seconds / 2
+        seconds, memory = self.seconds / 2, self.memory_bytes
         return (
-            probe_task(first, paths=self.paths, seconds=seconds),
-            probe_task(second, paths=self.paths, seconds=seconds),
+            probe_task(first, paths=self.paths, seconds=seconds, memory_bytes=memory),
+            probe_task(second, paths=self.paths, seconds=seconds, memory_bytes=memory),
         )
 
 
@@ -44,6 +49,7 @@ class TrainTask:
     model: str
     trials: tuple[Trial, ...]
     seconds: float = 0.0
+    memory_bytes: float = 0.0
 
     @property
     def size(self) -> int:
@@ -52,9 +58,11 @@ class TrainTask:
 
     def halves(self) -> tuple[TrainTask, TrainTask]:
         """The same trials as two batches."""
-        middle = len(self.trials) // 2
-        seconds = self.seconds / 2
-        return train_task(self.trials[:middle], seconds), train_task(self.trials[middle:], seconds)
+        middle, seconds, memory = len(self.trials) // 2, self.seconds / 2, self.memory_bytes
+        return (
+            train_task(self.trials[:middle], seconds, memory),
+            train_task(self.trials[middle:], seconds, memory),
+        )
 
 
 Task = ProbeTask | TrainTask
@@ -69,15 +77,30 @@ def batch_id(members: Iterable[tuple[str, float | None]]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
-def probe_task(problems: Iterable[Problem], *, paths: bool = False, seconds: float = 0.0) -> ProbeTask:
+def probe_task(
+    problems: Iterable[Problem], *, paths: bool = False, seconds: float = 0.0, memory_bytes: float = 0.0
+) -> ProbeTask:
     """A probe task for problems of one model."""
     problems = tuple(problems)
     name = batch_id((p.key, None) for p in problems)
-    return ProbeTask(id=name, model=problems[0].model, problems=problems, paths=paths, seconds=seconds)
+    return ProbeTask(
+        id=name,
+        model=problems[0].model,
+        problems=problems,
+        paths=paths,
+        seconds=seconds,
+        memory_bytes=memory_bytes,
+    )
 
 
-def train_task(trials: Iterable[Trial], seconds: float = 0.0) -> TrainTask:
+def train_task(trials: Iterable[Trial], seconds: float = 0.0, memory_bytes: float = 0.0) -> TrainTask:
     """A batch of trials of one model."""
     trials = tuple(trials)
     name = batch_id((t.problem.key, t.learning_rate) for t in trials)
-    return TrainTask(id=name, model=trials[0].problem.model, trials=trials, seconds=seconds)
+    return TrainTask(
+        id=name,
+        model=trials[0].problem.model,
+        trials=trials,
+        seconds=seconds,
+        memory_bytes=memory_bytes,
+    )

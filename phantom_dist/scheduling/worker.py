@@ -19,7 +19,8 @@ import torch
 from phantom_dist.core import plugins
 from phantom_dist.core.activity import Activity, activity, stopwatch
 from phantom_dist.core.errors import InputError, OutOfMemory
-from phantom_dist.core.measurement import Origin, Trial, TrialResult
+from phantom_dist.core.measurement import Trial, TrialResult, Untrained
+from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.core.quantities import Quantity
 from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines import Engine, engine_named, probe, rows
@@ -66,23 +67,23 @@ class Worker:
         directory = self._directory.under(lease_name(self._settings.driver, lease))
         with out_of_memory_named(), stopwatch() as clock:
             if isinstance(task, ProbeTask):
-                output = TaskOutput(origins=self._probe(task, directory))
+                output = TaskOutput(probed=self._probe(task, directory))
             else:
                 output = TaskOutput(rows=self._train(task, attempt, directory))
         return replace(output, activities=clock.seconds)
 
-    def _probe(self, task: ProbeTask, directory: RunDirectory) -> tuple[Origin, ...]:
+    def _probe(self, task: ProbeTask, directory: RunDirectory) -> tuple[ProbeResult, ...]:
         with activity(Activity.PROBING, f"probing {task.model}"):
-            origins = tuple(self._measure(problem, path=task.paths) for problem in task.problems)
+            probed = tuple(self._measure(problem, path=task.paths) for problem in task.problems)
         if self._stores:
             with activity(Activity.STORING, "storing probes"):
-                directory.write_probes(task.id, [rows.probe_row(origin) for origin in origins])
-        return origins
+                directory.write_probes(task.id, [rows.probe_row(result) for result in probed])
+        return probed
 
     def _train(self, task: TrainTask, attempt: int, directory: RunDirectory) -> tuple[Row, ...]:
         identity = self._identity(task.trials[0].problem)
         for trial in task.trials:
-            if trial.origin.identity != identity:
+            if trial.measured.model.identity != identity:
                 raise InputError(
                     f"model {task.model!r} has changed since this run began: its weights or its configuration have "
                     f"another digest now. Start a new run directory, or bring the old model back."
@@ -93,7 +94,9 @@ class Worker:
             return ()
         columns = outside.columns_of(self._outside)
         with activity(Activity.STORING, "storing trials"):
-            return store_results(directory, task, results, self._circumstances(task.id, attempt), columns)
+            return store_results(
+                directory, task.id, task.model, results, self._circumstances(task.id, attempt), columns
+            )
 
     # -- what a rank of a group does in its own way -------------------------------------------------------------------
 
@@ -108,7 +111,7 @@ class Worker:
     def _results(self, trials: Sequence[Trial]) -> list[TrialResult]:
         return list(self._engine.run(self._model(trials[0].problem), trials))
 
-    def _measure(self, problem: Problem, *, path: bool) -> Origin:
+    def _measure(self, problem: Problem, *, path: bool) -> ProbeResult:
         """A search can do without the path, so what keeps it from being probed is no reason to refuse the problem."""
         loaded = self._model(problem)
         if path:
@@ -167,20 +170,18 @@ class Worker:
 
 def store_results(
     directory: RunDirectory,
-    task: TrainTask,
-    results: list[TrialResult],
+    batch: str,
+    model: str,
+    results: Sequence[TrialResult | Untrained],
     circumstances: Row,
     columns: Sequence[Quantity] = (),
 ) -> tuple[Row, ...]:
     """Store a batch whole: traces, with further `columns` of other packages, then trials; the trial rows as stored."""
     trials = tuple(
-        rows.trial_row(result)
-        | circumstances
-        | {"wall_time": result.wall_time, "engine": result.engine, "note": result.note}
-        for result in results
+        rows.trial_row(result) | circumstances | rows.training_columns(result) for result in results
     )
-    traces = [row for result in results for row in rows.trace_rows(result)]
-    directory.write_batch(task.id, trials, {task.model: traces} if traces else {}, columns)
+    traces = [row for r in results if isinstance(r, TrialResult) for row in rows.trace_rows(r)]
+    directory.write_batch(batch, trials, {model: traces} if traces else {}, columns)
     return trials
 
 

@@ -112,7 +112,7 @@ ContextAxis: TypeAlias = Annotated[
 ]
 
 
-class Group(Strict):
+class RankGroupSettings(Strict):
     """Several workers that share a model too large for one of them, through DeepSpeed's ZeRO."""
 
     ranks: Literal["auto"] | Annotated[int, Field(ge=MIN_RANKS, le=MAX_RANKS)] = Field(
@@ -147,8 +147,9 @@ class Execution(Strict):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: cuda where there is one"
     )
-    group: Group = Field(
-        default=Group(), description="for models too large for one worker, and for --engine deepspeed"
+    group: RankGroupSettings = Field(
+        default=RankGroupSettings(),
+        description="for models too large for one worker, and for --engine deepspeed",
     )
     allow_pickle: bool = Field(
         default=False, description="load weights that only exist pickled; they can run code"

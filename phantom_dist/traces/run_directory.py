@@ -142,7 +142,7 @@ class RunDirectory:
     # -- worker -----------------------------------------------------------------------------------------------------
 
     def write_probes(self, batch: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Store the origins of a batch of problems."""
+        """Store what was probed in one task."""
         self.store.put(f"probes/{batch}.parquet", schema.to_parquet(rows, schema.PROBES))
 
     def write_batch(

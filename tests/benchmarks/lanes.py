@@ -40,7 +40,7 @@ from phantom_dist.engines.rows import trial_row
 from phantom_dist.engines.trainable import Trainable, readout_matrix
 from phantom_dist.instruments.kernel_rate import effective_steps, gradient_norm
 from phantom_dist.models import LoadedModel, load
-from phantom_dist.scheduling.packing import MAX_LANES
+from phantom_dist.planning.sizes import MAX_LANES
 from phantom_dist.spec import load as load_sweep
 from phantom_dist.spec import load_contexts
 
@@ -74,7 +74,7 @@ def trials_of(
     loaded: LoadedModel, reference: str, way: Way, contexts: list[Context], lanes: int
 ) -> list[Trial]:
     """So many trials over the contexts in turn, at rates around first order: Π from 0.7 to 1.3."""
-    origins = []
+    probed = []
     for context in contexts:
         problem = Problem(
             model=reference,
@@ -84,13 +84,13 @@ def trials_of(
             optimizer=way.optimizer,
             steps=STEPS,
         )
-        origins.append(probe(loaded, problem))
+        probed.append(probe(loaded, problem))
     trials = []
     for lane in range(lanes):
-        origin = origins[lane % len(origins)]
-        steps = effective_steps(STEPS, origin.problem.schedule, way.optimizer)
-        first_order = abs(origin.gap_0) / (steps * origin.kappa)
-        trials.append(Trial(origin=origin, learning_rate=first_order * (0.7 + 0.6 * lane / lanes)))
+        measured = probed[lane % len(probed)]
+        steps = effective_steps(STEPS, measured.problem.schedule, way.optimizer)
+        first_order = abs(measured.gap_0) / (steps * measured.kappa)
+        trials.append(Trial(measured=measured, learning_rate=first_order * (0.7 + 0.6 * lane / lanes)))
     return trials
 
 
@@ -100,7 +100,7 @@ def straight_loop(loaded: LoadedModel, trials: list[Trial]) -> None:
     readout_Vd = readout_matrix(model)
     initial_Vd = readout_Vd.detach().clone()
     if problem.lora is not None:
-        targets = list(trials[0].origin.lora_targets)
+        targets = list(trials[0].measured.model.lora_targets)
         config = peft.LoraConfig(r=problem.lora.rank, lora_alpha=problem.lora.alpha, target_modules=targets)
         model = peft.get_peft_model(model, config).eval()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -114,7 +114,7 @@ def straight_loop(loaded: LoadedModel, trials: list[Trial]) -> None:
     )
     make = torch.optim.SGD if problem.optimizer.name == "sgd" else torch.optim.AdamW
     for trial in trials:
-        tokens = trial.origin.tokens
+        tokens = trial.measured.tokens
         ids = torch.tensor([tokens.prompt], device=loaded.model.device)
         target = torch.tensor([tokens.target], device=loaded.model.device)
         recorder = Recorder(SoloGeometry(ready), [tokens], loaded.model.device)

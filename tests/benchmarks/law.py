@@ -140,7 +140,7 @@ class Curve:
     def __init__(self, problem: Problem) -> None:
         self._loaded = load(problem.model)
         self.restart()
-        self.origin = probe(self._loaded, problem)
+        self.measured = probe(self._loaded, problem)
 
     def restart(self) -> None:
         """Forget what was tried: another search begins."""
@@ -149,7 +149,7 @@ class Curve:
     def __call__(self, rate: float) -> float:
         """g_T, logits; NaN where training left the finite numbers."""
         if rate not in self.tried:
-            (result,) = SingleEngine().run(self._loaded, [Trial(origin=self.origin, learning_rate=rate)])
+            (result,) = SingleEngine().run(self._loaded, [Trial(measured=self.measured, learning_rate=rate)])
             self.tried[rate] = result.trace[-1].logit_gap
         return self.tried[rate]
 
@@ -180,11 +180,10 @@ def ours(curve: Curve, law: Law, row: dict[str, Any]) -> dict[float, int | None]
     reached: dict[float, int | None] = {}
     for tolerance in TOLERANCES:
         curve.restart()
-        origin = curve.origin
-        assert origin.gap_0 is not None
+        measured = curve.measured
         sampler = CriticalRateSampler(
-            gap_0=origin.gap_0,
-            slope_0=row["effective_steps"] * origin.kappa,
+            gap_0=measured.gap_0,
+            slope_0=row["effective_steps"] * measured.kappa,
             tolerance=tolerance,
             expected=(predicted.interval[0], predicted.eta_c, predicted.interval[1]),
         )

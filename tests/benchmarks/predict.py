@@ -44,10 +44,10 @@ def main(count: int) -> None:
                     steps=steps,
                 )
                 started = time.perf_counter()
-                origin = probe_path(loaded, problem)
-                said = law.predict(as_asked(probe_row(origin), problem))
+                probed = probe_path(loaded, problem)
+                said = law.predict(as_asked(probe_row(probed), problem))
                 seconds.append(time.perf_counter() - started)
-                costs.append(origin.trial_steps)
+                costs.append(probed.trial_steps)
                 assert said.eta_c is not None, said.reason
             counted = seconds[1:]
             entry = {

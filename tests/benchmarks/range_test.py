@@ -16,9 +16,11 @@ import torch
 from rich.progress import track
 from torch import nn
 
+from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.forward import last_logits
-from phantom_dist.engines.probe import started
+from phantom_dist.engines.probe import probe
+from phantom_dist.engines.trainable import trainable
 from phantom_dist.law.file import read_law
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.spec import expand
@@ -44,17 +46,18 @@ def steepest(losses: list[float], rates: list[float]) -> float:
 def range_test(loaded: LoadedModel, problem: Problem) -> float:
     """The rate that the range test of one pair answers with."""
     rates = [LOW * (HIGH / LOW) ** (step / (STEPS - 1)) for step in range(STEPS)]
-    with started(loaded, problem, keep_gradients=False) as start:
-        parameters, model = start.ready.parameters, start.ready.model
-        assert start.origin.tokens is not None
-        target = torch.tensor(start.origin.tokens.target)
+    measured = probe(loaded, problem)
+    assert isinstance(measured, Measured), measured
+    with trainable(loaded, problem) as ready:
+        parameters, model = ready.parameters, ready.model
+        target = torch.tensor(measured.tokens.target)
         make = torch.optim.SGD if problem.optimizer.name == "sgd" else torch.optim.AdamW
         optimizer = make(parameters, lr=LOW, weight_decay=0.0)
         losses: list[float] = []
         for rate in rates:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = nn.functional.cross_entropy(last_logits(model, start.origin.tokens.prompt), target)
+            loss = nn.functional.cross_entropy(last_logits(model, measured.tokens.prompt), target)
             losses.append(float(loss.detach()))
             if not math.isfinite(losses[-1]) or losses[-1] > 4 * min(losses) + 1:
                 break

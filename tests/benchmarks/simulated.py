@@ -41,6 +41,7 @@ class SimulatedTask:
     seconds: float
     real: float
     size: int = 1
+    memory_bytes: float = 0.0
 
 
 def simulated_tasks(count: int, models: int, misprediction: float, seed: int) -> list[Any]:

@@ -54,7 +54,7 @@ def test_a_limit_that_is_none_is_refused(limits, message):
 
 
 def test_a_run_is_cancelled_from_elsewhere_and_can_be_resumed(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr("phantom_dist.campaign.course.HEARTBEAT_S", 0.0)
+    monkeypatch.setattr("phantom_dist.campaign.run_driver.HEARTBEAT_S", 0.0)
     asked = []
 
     def observer(progress):

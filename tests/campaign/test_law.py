@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -12,16 +13,18 @@ import pytest
 
 import phantom_dist
 from phantom_dist.campaign.calibrate import PROBED, measurement_of
-from phantom_dist.campaign.cost import path_seconds
 from phantom_dist.campaign.fit import _merged
-from phantom_dist.campaign.plan import plan
+from phantom_dist.campaign.preview import plan
 from phantom_dist.campaign.suffices import SETTINGS, lora_rows
 from phantom_dist.core.errors import InputError
+from phantom_dist.core.problem_columns import PROBLEM_COLUMNS
 from phantom_dist.core.trial import Lora
 from phantom_dist.law.file import read_law
-from phantom_dist.refinement.critical_rate import WHICH
+from phantom_dist.planning.cost import path_seconds
+from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import directory_and_sweep
+from phantom_dist.traces.decode import probe_summaries
 
 ROOT = Path(__file__).parents[2]
 CONTEXTS = {c.id: c for c in load_contexts(ROOT / "sweeps/contexts/zoo.yaml")}
@@ -151,11 +154,13 @@ def test_one_step_of_lora_is_predicted_out_of_domain():
 def test_searches_that_failed_for_no_reason_of_the_models_say_nothing_of_lora(directory, monkeypatch):
     from phantom_dist.campaign import suffices
 
-    entries = [
-        {"method": "lora", "kappa": 1.0, "reason": reason, "problem": "p", "bracket": None}
+    run, spec = directory_and_sweep(directory)
+    rate, *_ = critical_rates_of([spec], probe_summaries(run.probes()), [])
+    rates = [
+        dataclasses.replace(rate, method="lora", reason=reason)
         for reason in ("error", "out_of_memory", "search_not_finished")
     ]
-    monkeypatch.setattr(suffices, "critical_rates_of", lambda *_: entries)
+    monkeypatch.setattr(suffices, "critical_rates_of", lambda *_: rates)
     assert lora_rows([directory]) == []
 
 
@@ -190,7 +195,7 @@ def test_an_entry_has_the_contracts_keys_and_a_refused_pair_its_reason():
     result = phantom_dist.predict("zoo:gpt2-a", [context, swapped], method="lora", optimizer="adamw")
     first, second = result["predictions"]
     more = {"eta_c", "interval", "level", "in_domain", "reason", "kappa", "gap_0", "trial_steps_used"}
-    assert set(first) == set(second) == {*WHICH, *more}
+    assert set(first) == set(second) == {*PROBLEM_COLUMNS, *more}
     assert first["level"] == 0.9
     assert (first["target"], first["lora_rank"], first["optimizer"]) == (" guilt", 8, "adamw")
     assert second["eta_c"] is None

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
-import sys
+import dataclasses
 from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
 
 import phantom_dist
-from phantom_dist.campaign import course
-from phantom_dist.campaign.plan import plan
+from phantom_dist.campaign import run_driver
 from phantom_dist.cli.text import status_text
 from phantom_dist.core.errors import InputError
+from phantom_dist.planning.summary import plan_rows
+from phantom_dist.scheduling.inprocess import ThisProcess
+from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
+from phantom_dist.traces.decode import probe_summaries
 
 from .runs import digest, rows, run
 
@@ -85,7 +88,7 @@ class Interrupt:
 
 @pytest.mark.parametrize("after", [0, 1, 5])
 def test_an_interrupted_run_is_finished_with_the_same_results(sweep, tmp_path, after, monkeypatch):
-    monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(run_driver, "HEARTBEAT_S", 0.0)
     run(sweep, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(sweep, tmp_path / "cut", observer=Interrupt(after))
@@ -102,7 +105,7 @@ def test_given_learning_rates_run_as_planned(sweep, tmp_path):
     result = run(sweep, tmp_path)
     assert result["trials"] == {"total": 20, "done": 20, "failed": 0}
     assert {(r["problem"], r["learning_rate"], r["batch"]) for r in rows(tmp_path)} == {
-        (r["problem"], r["learning_rate"], r["batch"]) for r in planned.rows()
+        (r["problem"], r["learning_rate"], r["batch"]) for r in plan_rows(planned.plan)
     }
 
 
@@ -218,11 +221,11 @@ def test_a_run_goes_on_with_the_engine_that_it_began_with(sweep, tmp_path):
 
 def test_as_many_workers_are_useful_as_there_are_tasks(sweep):
     sweep |= {"learning_rates": {"log": [1e-5, 1e-2, 500]}, "contexts": sweep["contexts"][:1]}
-    many = plan(sweep)
-    assert len(many.problems) < many.at_once(None) == len(many.cohorts)
+    many = phantom_dist.plan(sweep).plan
+    assert len(many.problems) < many.max_concurrent_tasks(None) == len(many.batch_groups)
     sweep["learning_rates"] = {"critical": {}}
-    searches = plan(sweep)
-    assert searches.at_once(None) <= len(searches.problems)
+    searches = phantom_dist.plan(sweep).plan
+    assert searches.max_concurrent_tasks(None) <= len(searches.problems)
 
 
 def test_searches_of_one_way_share_every_batch(sweep, tmp_path):
@@ -272,15 +275,13 @@ def test_a_model_that_lanes_do_not_know_is_trained_by_the_reference_and_status_s
 def test_a_run_that_continues_packs_as_it_began(sweep, tmp_path, monkeypatch):
     """A machine with less memory continues: the plan stays, and so do the results, to the last bit."""
     sweep["learning_rates"] = {"log": [1e-3, 1e-1, 5]}
-    monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(run_driver, "HEARTBEAT_S", 0.0)
     run(sweep, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(sweep, tmp_path / "cut", observer=Interrupt(1))
     assert 0 < len(rows(tmp_path / "cut")) < 20
-    monkeypatch.setattr(
-        sys.modules["phantom_dist.campaign.plan"], "share_of_memory", lambda device, threads: 1.0
-    )
-    assert len({r["batch"] for r in phantom_dist.plan(sweep).rows()}) == 20
+    tiny = WorkerKind(count=1, memory_bytes=1.0)
+    monkeypatch.setattr(ThisProcess, "worker_kinds", lambda self, device, threads: (tiny,))
     run(sweep, tmp_path / "cut")
     assert {r["batch"] for r in rows(tmp_path / "cut")} == {r["batch"] for r in rows(tmp_path / "whole")}
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
@@ -310,7 +311,7 @@ def test_no_run_in_a_directory(tmp_path):
 def test_unknown_choices_stop_before_anything_is_written(sweep, tmp_path):
     for option in ({"executor": "dask"}, {"engine": "singel"}, {"retry": "all"}):
         ((name, value),) = option.items()
-        with pytest.raises(InputError, match=rf"--{name} {value}: there is no such choice"):
+        with pytest.raises(InputError, match=rf"{name} {value}: there is no such choice"):
             phantom_dist.run(sweep, tmp_path / "run", **option)
     assert not (tmp_path / "run").exists()
 
@@ -334,10 +335,11 @@ def test_kappa_below_zero_is_a_named_reason(sweep, tmp_path):
     from phantom_dist.refinement.critical_rate import critical_rates
 
     run(sweep, tmp_path)
-    probes = [p | {"kappa": -abs(p["kappa"])} for p in RunDirectory(Store(tmp_path)).probes().to_pylist()]
+    stored = probe_summaries(RunDirectory(Store(tmp_path)).probes())
+    probes = [dataclasses.replace(p, kappa=-abs(p.kappa)) for p in stored]
     entries = critical_rates(probes, [], 0.01)
-    assert [e["reason"] for e in entries] == ["kappa_not_positive"] * 4
-    assert [e["eta_c"] for e in entries] == [None] * 4
+    assert [e.reason for e in entries] == ["kappa_not_positive"] * 4
+    assert [e.eta_c for e in entries] == [None] * 4
 
 
 def test_the_same_context_under_two_names_is_refused(sweep, tmp_path):
@@ -415,7 +417,7 @@ def test_the_shortest_run_knows_its_memory(sweep, tmp_path):
 
 
 def test_progress_adds_up(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(run_driver, "HEARTBEAT_S", 0.0)
     seen = []
     run(sweep, tmp_path, observer=seen.append)
     assert [p.done for p in seen] == sorted(p.done for p in seen)
@@ -423,26 +425,6 @@ def test_progress_adds_up(sweep, tmp_path, monkeypatch):
     assert last.done == last.expected == sum(last.outcomes.values())
     assert all(s.finished for s in last.searches)
     assert all(low < high for low, high in (s.bracket for s in last.searches))
-
-
-def test_what_is_kept_between_heartbeats_is_what_the_rows_say(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(course, "HEARTBEAT_S", 0.0)
-    kept_progress, compared = course.Campaign.progress, []
-
-    def progress(self):
-        kept = kept_progress(self)
-        self._shown.clear()
-        fresh = kept_progress(self)
-        assert kept.searches == fresh.searches
-        assert kept.outcomes == Counter(row["outcome"] for rows in self._rows.values() for row in rows)
-        compared.append(kept.done)
-        return kept
-
-    monkeypatch.setattr(course.Campaign, "progress", progress)
-    with pytest.raises(KeyboardInterrupt):
-        run(sweep, tmp_path, observer=Interrupt(4))
-    phantom_dist.resume(tmp_path, executor="inprocess")
-    assert len(set(compared)) > 3
 
 
 @pytest.mark.ray

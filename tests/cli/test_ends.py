@@ -46,7 +46,7 @@ def interrupted(where: str, *words: str) -> tuple[str, dict[str, str]]:
 @pytest.mark.parametrize(
     ("where", "words", "says"),
     [
-        ("phantom_dist.campaign.plan:plan", "plan x.yaml", "interrupted"),
+        ("phantom_dist.campaign.preview:plan", "plan x.yaml", "interrupted"),
         ("phantom_dist.reports:report", "report x", "interrupted; no page was written"),
         ("phantom_dist.archive:archive_pack", "archive pack x --out y", "interrupted; nothing was written"),
         ("phantom_dist.archive:archive_verify", "archive verify x", "interrupted"),

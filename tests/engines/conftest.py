@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from phantom_dist import models
-from phantom_dist.core.measurement import Origin
+from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
 from phantom_dist.engines.probe import probe
 from phantom_dist.models import LoadedModel
@@ -62,7 +62,7 @@ def problem(
     )
 
 
-def origin_of(loaded: LoadedModel, method: str = "full", optimizer: str = "sgd", **more) -> Origin:
-    origin = probe(loaded, problem(method, optimizer, **more))
-    assert origin.refusal is None, origin.message
-    return origin
+def measured_of(loaded: LoadedModel, method: str = "full", optimizer: str = "sgd", **more) -> Measured:
+    measured = probe(loaded, problem(method, optimizer, **more))
+    assert isinstance(measured, Measured), measured
+    return measured

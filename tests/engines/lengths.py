@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from phantom_dist.core.measurement import Origin, Trial, TrialResult
+from phantom_dist.core.measurement import Trial, TrialResult
+from phantom_dist.core.probe_result import Measured, ModelReading, PairReading
 from phantom_dist.core.trial import Context, Lora, ModelIdentity, Optimizer, Problem, Tokens
 from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.forward import last_logits
 from phantom_dist.engines.lanes import engine
-from phantom_dist.engines.trainable import trainable
+from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable
 from phantom_dist.instruments import readout
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.adapter import ModelFolder
@@ -61,7 +63,7 @@ def loaded_as(model: Any) -> LoadedModel:
 
 
 def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2) -> list[Trial]:
-    """A trial for each length, its origin taken alone and at a rate that moves the loss by `STEP` in each step."""
+    """A trial for each length, its pair read alone and at a rate that moves the loss by `STEP` in each step."""
     vocabulary = loaded.model.config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(1)
     trials = []
@@ -84,14 +86,21 @@ def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2)
             prompt=prompt, target=target, competitor=competitor, target_text=" a", competitor_text=" b"
         )
         seen_V = logits_V.detach()
-        origin = Origin(
-            problem=problem,
-            identity=loaded.identity,
+        pair = PairReading(
             tokens=tokens,
             gap_0=float(readout.logit_gap(seen_V, target, competitor)),
             loss_0=float(readout.cross_entropy(seen_V, target)),
+            overlap_0=math.nan,  # no engine reads overlaps or kappa
+            centred_overlap=math.nan,
+            synonym_floor=math.nan,
         )
-        trials.append(Trial(origin=origin, learning_rate=STEP / fall))
+        model = ModelReading(
+            identity=loaded.identity,
+            width=readout_matrix(loaded.model).shape[1],
+            lora_targets=None if problem.lora is None else lora_targets(loaded.model, problem.lora),
+        )
+        measured = Measured(problem=problem, model=model, pair=pair, kappa=math.nan)
+        trials.append(Trial(measured=measured, learning_rate=STEP / fall))
     return trials
 
 
@@ -110,7 +119,7 @@ def held(loaded: LoadedModel, trials: list[Trial], monkeypatch: pytest.MonkeyPat
 
     def spied(loaded: LoadedModel, trials: list[Trial], **more: Any) -> Any:
         lanes = real(loaded, trials, **more)
-        batches.append({len(trial.origin.tokens.prompt) for trial in trials})
+        batches.append({len(trial.measured.tokens.prompt) for trial in trials})
         return lanes
 
     got: dict[str, TrialResult] = {}
@@ -124,7 +133,7 @@ def held(loaded: LoadedModel, trials: list[Trial], monkeypatch: pytest.MonkeyPat
     assert batches, "lanes were to be held against the reference"
     for expected in SingleEngine().run(loaded, list(reversed(trials))):
         near(got[expected.trial.id], expected)
-    everything = {len(trial.origin.tokens.prompt) for trial in trials}
+    everything = {len(trial.measured.tokens.prompt) for trial in trials}
     return "lanes" if batches == [everything] else "lanes by length"
 
 

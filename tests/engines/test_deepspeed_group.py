@@ -12,8 +12,9 @@ import math
 import pytest
 from torch import Tensor
 
-from phantom_dist.core.measurement import Measurement, Origin, Trial, TrialResult
+from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import Measured, ProbeResult, Refused
 from phantom_dist.core.quantities import Quantity
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import SingleEngine
@@ -66,13 +67,13 @@ def three():
 
 def measured(
     ranks: Ranks, stage: int, asked: Problem, trials: list[Trial]
-) -> tuple[Origin, list[TrialResult], int]:
-    """The origin of a problem, trials on its model, and the largest exchange of readout entries."""
+) -> tuple[ProbeResult, list[TrialResult], int]:
+    """What a problem's probe says, trials on its model, and the largest exchange of readout entries."""
     model = load_sharded(asked, stage, ranks, Permissions())
     try:
         engine = DeepSpeedEngine()
-        origin = engine.probe(model, asked)
-        return origin, list(engine.run(model, trials)), model.readout.largest_exchange
+        probed = engine.probe(model, asked)
+        return probed, list(engine.run(model, trials)), model.readout.largest_exchange
     finally:
         model.zero.close()
 
@@ -125,16 +126,16 @@ def measured_outside(ranks: Ranks, asked: Problem, trials: list[Trial]) -> list[
 
 def reference(
     name: str, way: str, shares: tuple[float, ...] = (0.5, 0.9)
-) -> tuple[Origin, list[TrialResult]]:
-    """A problem's origin, and trials at these shares of the first-order critical rate."""
+) -> tuple[Measured, list[TrialResult]]:
+    """What a problem's probe says, and trials at these shares of the first-order critical rate."""
     method, optimizer, more = WAYS[way]
     asked = problem(method, optimizer, steps=STEPS, **more).model_copy(update={"model": f"zoo:{name}"})
     loaded = load(asked.model)
-    origin = probe(loaded, asked)
-    assert origin.refusal is None, origin.message
-    first_order = abs(origin.gap_0) / (effective_steps(STEPS, asked.schedule, asked.optimizer) * origin.kappa)
-    trials = [Trial(origin=origin, learning_rate=share * first_order) for share in shares]
-    return origin, list(SingleEngine().run(loaded, trials))
+    probed = probe(loaded, asked)
+    assert isinstance(probed, Measured), probed
+    first_order = abs(probed.gap_0) / (effective_steps(STEPS, asked.schedule, asked.optimizer) * probed.kappa)
+    trials = [Trial(probed=probed, learning_rate=share * first_order) for share in shares]
+    return probed, list(SingleEngine().run(loaded, trials))
 
 
 def same_reading(got: Measurement, expected: Measurement) -> None:
@@ -152,25 +153,20 @@ def same_reading(got: Measurement, expected: Measurement) -> None:
     assert got.embedding_drift == pytest.approx(expected.embedding_drift, rel=1e-3, abs=1e-9)
 
 
-def same_origin(got: Origin, expected: Origin) -> None:
-    assert (got.identity, got.tokens, got.lora_targets, got.width) == (
-        expected.identity,
-        expected.tokens,
-        expected.lora_targets,
-        expected.width,
-    )
+def same_probe(got: Measured, expected: Measured) -> None:
+    assert (got.model, got.tokens) == (expected.model, expected.tokens)
     assert got.kappa == pytest.approx(expected.kappa, rel=1e-5)
     for name in ("gap_0", "loss_0"):
-        assert getattr(got, name) == pytest.approx(getattr(expected, name), abs=GAP), name
+        assert getattr(got.pair, name) == pytest.approx(getattr(expected.pair, name), abs=GAP), name
     for name in ("overlap_0", "centred_overlap", "synonym_floor"):
-        assert getattr(got, name) == pytest.approx(getattr(expected, name), abs=1e-6), name
+        assert getattr(got.pair, name) == pytest.approx(getattr(expected.pair, name), abs=1e-6), name
 
 
 def check(processes: RankProcesses, stage: int, name: str, way: str, *shares: float) -> None:
-    origin, expected = reference(name, way, shares)
-    answers = processes.call(measured, stage, origin.problem, [result.trial for result in expected])
-    for got_origin, results, _ in answers:
-        same_origin(got_origin, origin)
+    probed, expected = reference(name, way, shares)
+    answers = processes.call(measured, stage, probed.problem, [result.trial for result in expected])
+    for got_probed, results, _ in answers:
+        same_probe(got_probed, probed)
         for got, solo in zip(results, expected, strict=True):
             assert trial_row(solo)["jump_step"] is None, "chosen below the jump"
             assert (got.engine, got.stopped_early) == (f"deepspeed {stage}", None)
@@ -230,12 +226,12 @@ def test_every_trial_starts_from_the_untouched_weights_and_a_fresh_optimizer(pai
 @pytest.mark.parametrize("way", ["sgd", "lora"])
 def test_the_readout_matrix_is_read_without_gathering_it(three, way):
     """Ranks exchange 3 V sums, the rows of two tokens and pieces to hash, of E's V d entries; readings stay right."""
-    origin, (expected, _) = reference("gpt2-a", way)
-    vocabulary_size, width = expected.vocabulary_size, origin.width
-    for got_origin, (got,), largest in three.call(in_small_pieces, 3, origin.problem, [expected.trial]):
+    probed, (expected, _) = reference("gpt2-a", way)
+    vocabulary_size, width = expected.vocabulary_size, probed.model.width
+    for got_probed, (got,), largest in three.call(in_small_pieces, 3, probed.problem, [expected.trial]):
         assert largest == 3 * vocabulary_size
         assert largest < vocabulary_size * width / 10
-        same_origin(got_origin, origin)
+        same_probe(got_probed, probed)
         for a, b in zip(got.trace, expected.trace, strict=True):
             same_reading(a, b)
 
@@ -251,9 +247,11 @@ def test_a_pair_that_cannot_be_trained_is_refused_as_the_reference_refuses_it(pa
     strangers = CONTEXT.model_copy(update={"competitor": " the"})
     asked = problem("full", "sgd", context=strangers, steps=STEPS)
     expected = probe(load(asked.model), asked)
-    assert expected.refusal is Outcome.REFUSED_NOT_SYNONYM
+    assert isinstance(expected, Refused)
+    assert expected.outcome is Outcome.REFUSED_NOT_SYNONYM
     got, _, _ = pair.call(measured, 3, asked, [])[0]
-    assert (got.refusal, got.kappa) == (expected.refusal, None)
+    assert isinstance(got, Refused)
+    assert (got.outcome, got.model) == (expected.outcome, expected.model)
 
 
 @pytest.mark.parametrize(("stage", "way"), [(2, "adamw"), (3, "lora")])
@@ -262,12 +260,12 @@ def test_bfloat16_takes_the_same_way_as_the_reference(pair, stage, way):
     method, optimizer, more = WAYS[way]
     asked = problem(method, optimizer, steps=STEPS, precision="bfloat16", **more)
     loaded = load(asked.model, precision="bfloat16")
-    origin = probe(loaded, asked)
-    rate = 2 * abs(origin.gap_0) / (STEPS * origin.kappa)
-    (expected,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=rate)])
-    got_origin, (got,), _ = pair.call(measured, stage, asked, [expected.trial])[0]
-    assert got_origin.kappa == pytest.approx(origin.kappa, rel=1e-2)
-    moved = [result.trace[-1].logit_gap - origin.gap_0 for result in (got, expected)]
+    probed = probe(loaded, asked)
+    rate = 2 * abs(probed.gap_0) / (STEPS * probed.kappa)
+    (expected,) = SingleEngine().run(loaded, [Trial(probed=probed, learning_rate=rate)])
+    got_probed, (got,), _ = pair.call(measured, stage, asked, [expected.trial])[0]
+    assert got_probed.kappa == pytest.approx(probed.kappa, rel=1e-2)
+    moved = [result.trace[-1].logit_gap - probed.gap_0 for result in (got, expected)]
     assert moved[0] == pytest.approx(moved[1], rel=0.1)
 
 

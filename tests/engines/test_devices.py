@@ -38,14 +38,14 @@ def test_a_gpu_equals_the_cpu(name, way):
     method, optimizer, more = WAYS[way]
     here, there = models.load(f"zoo:{name}"), load(f"zoo:{name}")
     asked = problem(method, optimizer, steps=6, **more).model_copy(update={"model": f"zoo:{name}"})
-    origins = [probe(loaded, asked) for loaded in (here, there)]
-    assert origins[1].kappa == pytest.approx(origins[0].kappa, rel=1e-4)
-    assert origins[1].tokens == origins[0].tokens
-    assert origins[1].identity == origins[0].identity
+    probed = [probe(loaded, asked) for loaded in (here, there)]
+    assert probed[1].kappa == pytest.approx(probed[0].kappa, rel=1e-4)
+    assert probed[1].tokens == probed[0].tokens
+    assert probed[1].identity == probed[0].identity
     steps = effective_steps(asked.steps, asked.schedule, asked.optimizer)
-    rate = abs(origins[0].gap_0) / (steps * origins[0].kappa)
+    rate = abs(probed[0].gap_0) / (steps * probed[0].kappa)
     for factor in (0.4, 0.9):
-        trial = Trial(origin=origins[0], learning_rate=factor * rate)
+        trial = Trial(measured=probed[0], learning_rate=factor * rate)
         expected, got = (next(iter(SingleEngine().run(loaded, [trial]))) for loaded in (here, there))
         jump = trial_row(expected)["jump_step"] or len(expected.trace)
         for a, b in list(zip(expected.trace, got.trace, strict=True))[:jump]:

@@ -15,15 +15,15 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.engines.lanes.engine import LanesEngine
 from tests.engines.conftest import CONTEXTS, DEVICE, load, problem
 from phantom_dist.engines.probe import probe
-from phantom_dist.campaign import cost
+from phantom_dist.planning import cost
 from phantom_dist.models import describe
 
 torch.set_num_threads(1)
 model, method, optimizer = sys.argv[1:]
 loaded = load(model)
 asked = problem(method, optimizer, context=list(CONTEXTS.values())[0], steps=8).model_copy(update={"model": model})
-origin = probe(loaded, asked)
-trials = [Trial(origin=origin, learning_rate=1e-4 * (lane + 1)) for lane in range(48)]
+measured = probe(loaded, asked)
+trials = [Trial(measured=measured, learning_rate=1e-4 * (lane + 1)) for lane in range(48)]
 list(LanesEngine().run(loaded, trials[:1]))
 if DEVICE == "cuda":
     before = torch.cuda.memory_allocated()

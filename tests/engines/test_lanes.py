@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
+from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Lora
 from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
@@ -48,10 +49,12 @@ def trials_of(loaded: LoadedModel, reference: str, way: str, steps: int = 4) -> 
     trials = []
     for context in (by_length[0], by_length[len(by_length) // 2], by_length[-1]):
         asked = problem(method, optimizer, context=context, steps=steps, **more)
-        origin = probe(loaded, asked.model_copy(update={"model": reference}))
-        assert origin.refusal is None, origin.message
-        slope = effective_steps(steps, origin.problem.schedule, origin.problem.optimizer) * origin.kappa
-        trials += [Trial(origin=origin, learning_rate=abs(origin.gap_0) / slope * rate) for rate in RATES]
+        measured = probe(loaded, asked.model_copy(update={"model": reference}))
+        assert isinstance(measured, Measured), measured
+        slope = effective_steps(steps, measured.problem.schedule, measured.problem.optimizer) * measured.kappa
+        trials += [
+            Trial(measured=measured, learning_rate=abs(measured.gap_0) / slope * rate) for rate in RATES
+        ]
     return trials
 
 
@@ -100,7 +103,7 @@ def same_reading(a: Measurement, b: Measurement, gap_tolerance: float) -> None:
 def test_a_lane_equals_the_reference(name, way, perturbed):
     loaded = load(f"zoo:{name}")
     trials = trials_of(loaded, f"zoo:{name}", way)
-    assert len({len(t.origin.tokens.prompt) for t in trials}) > 1, "padding is part of the question"
+    assert len({len(t.measured.tokens.prompt) for t in trials}) > 1, "padding is part of the question"
     expected = {r.trial.id: r for r in SingleEngine().run(loaded, trials)}
     got = {r.trial.id: r for r in LanesEngine().run(loaded, trials)}
     assert got.keys() == expected.keys()
@@ -208,8 +211,10 @@ def test_lora_lanes_start_from_the_references_own_adapters(loaded):
     """Seeds differ within a batch; each lane has what its solo run draws."""
     trials = []
     for seed in (0, 1, 2):
-        origin = probe(loaded, problem("lora", "sgd", seed=seed))
-        trials.append(Trial(origin=origin, learning_rate=0.5 * abs(origin.gap_0) / (4 * origin.kappa)))
+        measured = probe(loaded, problem("lora", "sgd", seed=seed))
+        trials.append(
+            Trial(measured=measured, learning_rate=0.5 * abs(measured.gap_0) / (4 * measured.kappa))
+        )
     got = {r.trial.id: r for r in LanesEngine().run(loaded, trials)}
     for solo in SingleEngine().run(loaded, trials):
         assert gaps(got[solo.trial.id]) == pytest.approx(gaps(solo), abs=1e-3)
@@ -221,10 +226,10 @@ def test_bfloat16_takes_the_same_way_as_the_reference(loaded, way):
     """Weights are rounded to 2^-9 at every step on both sides, in another order of operations."""
     short = load("zoo:gpt2-a", precision="bfloat16")
     method, optimizer, more = WAYS[way]
-    origin = probe(short, problem(method, optimizer, precision="bfloat16", **more))
-    slope = effective_steps(4, origin.problem.schedule, origin.problem.optimizer) * origin.kappa
-    rate = 2 * abs(origin.gap_0) / slope
-    trials = [Trial(origin=origin, learning_rate=rate), Trial(origin=origin, learning_rate=rate / 2)]
+    measured = probe(short, problem(method, optimizer, precision="bfloat16", **more))
+    slope = effective_steps(4, measured.problem.schedule, measured.problem.optimizer) * measured.kappa
+    rate = 2 * abs(measured.gap_0) / slope
+    trials = [Trial(measured=measured, learning_rate=rate), Trial(measured=measured, learning_rate=rate / 2)]
     (lane, _), (solo, _) = (list(engine.run(short, trials)) for engine in (LanesEngine(), SingleEngine()))
     assert lane.engine == ("lora lanes" if way == "lora-adamw" else "stacked lanes")
     moved = [gaps(result)[-1] - gaps(solo)[0] for result in (lane, solo)]
@@ -234,8 +239,8 @@ def test_bfloat16_takes_the_same_way_as_the_reference(loaded, way):
 def test_a_lone_trial_takes_the_way_that_was_measured_faster(loaded):
     for way, engine in (("dual", "single"), ("stacked", "single"), ("lora-adamw", "lora lanes")):
         method, optimizer, more = WAYS[way]
-        origin = probe(loaded, problem(method, optimizer, **more))
-        (result,) = LanesEngine().run(loaded, [Trial(origin=origin, learning_rate=1e-4)])
+        measured = probe(loaded, problem(method, optimizer, **more))
+        (result,) = LanesEngine().run(loaded, [Trial(measured=measured, learning_rate=1e-4)])
         assert (result.engine or "single", result.note) == (engine, None)
     assert fusion_pays(problem("full", "sgd"), 135_000_000, 1)
     assert fusion_pays(problem("full", "sgd"), 100_000, 2)

@@ -12,7 +12,7 @@ from phantom_dist.engines.lanes import leaves
 from phantom_dist.engines.lanes.kind import FullLanes
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
 
-from .conftest import DEVICE, load, origin_of
+from .conftest import DEVICE, load, measured_of
 
 
 class Doubled(nn.Module):
@@ -50,9 +50,9 @@ def strange():
 
 
 def trials(loaded, *more):
-    origin = origin_of(loaded, *more)
-    rate = abs(origin.gap_0) / (4 * origin.kappa)
-    return [Trial(origin=origin, learning_rate=rate * factor) for factor in (0.5, 1.5)]
+    measured = measured_of(loaded, *more)
+    rate = abs(measured.gap_0) / (4 * measured.kappa)
+    return [Trial(measured=measured, learning_rate=rate * factor) for factor in (0.5, 1.5)]
 
 
 def test_an_unknown_leaf_falls_back_and_says_so(strange):

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phantom_dist.core.measurement import PathProbe, Trial
+from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import PathProbe, Refused
 from phantom_dist.core.trial import Context, Optimizer, Problem, Schedule
 from phantom_dist.engines import SingleEngine, coordinates
 from phantom_dist.engines.path import adam as adam_module
@@ -221,8 +222,8 @@ def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, op
     )
     monkeypatch.setattr(torch.autograd, "grad", counted(grad, "backward"))
     monkeypatch.setattr(torch.Tensor, "backward", counted(backward, "backward"))
-    origin = probe_path(loaded, problem(method, optimizer, steps=steps))
-    path = origin.path
+    measured = probe_path(loaded, problem(method, optimizer, steps=steps))
+    path = measured.path
     hook.remove()
     assert path is not None
     executed = (passes["forward"] + 2 * passes["backward"]) / 3
@@ -232,7 +233,7 @@ def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, op
     assert len(path.learning_rates) == expected
     assert all(torch.equal(p, before[name]) for name, p in loaded.model.named_parameters())
     plain = probe(loaded, problem(method, optimizer, steps=steps))
-    assert (origin.gap_0, origin.kappa, origin.tokens) == (plain.gap_0, plain.kappa, plain.tokens)
+    assert (measured.gap_0, measured.kappa, measured.tokens) == (plain.gap_0, plain.kappa, plain.tokens)
 
 
 @pytest.mark.parametrize(("method", "optimizer"), CLASSES)
@@ -240,10 +241,10 @@ def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, op
 def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimizer, steps):
     """A small gap leaves little to interpolate: under 2 % of it is left, where first order leaves 10 to 50 %."""
     asked = problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"])
-    origin = probe_path(loaded, asked)
-    path = origin.path
+    measured = probe_path(loaded, asked)
+    path = measured.path
     assert path is not None
-    (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
+    (result,) = SingleEngine().run(loaded, [Trial(measured=measured, learning_rate=path.learning_rates[-1])])
     assert abs(result.trace[-1].logit_gap) < 0.02 * abs(result.trace[0].logit_gap)
 
 
@@ -251,12 +252,12 @@ def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimi
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_trainings_of_fewer_steps_than_points_have_a_path_too(loaded, method, optimizer, steps):
     """Under LoRA two points would be one and the same; the gap that is left says how far off the answer is."""
-    origin = probe_path(loaded, problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"]))
-    path = origin.path
+    measured = probe_path(loaded, problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"]))
+    path = measured.path
     assert path is not None
     assert len(path.learning_rates) >= 3, "the law's groups take the last three"
     assert path.trial_steps <= 4 + 1e-9
-    (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
+    (result,) = SingleEngine().run(loaded, [Trial(measured=measured, learning_rate=path.learning_rates[-1])])
     assert abs(result.trace[-1].logit_gap) < 0.05 * abs(result.trace[0].logit_gap)
 
 
@@ -316,26 +317,27 @@ def test_momentum_and_schedules_are_walked_as_they_are_trained(loaded):
         {"schedule": {"name": "cosine", "warmup_steps": 2}},
     ):
         asked = problem("full", "sgd", steps=8, context=CONTEXTS["guilt"], **more)
-        origin = probe_path(loaded, asked)
-        path = origin.path
+        measured = probe_path(loaded, asked)
+        path = measured.path
         assert path is not None
-        (result,) = SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=path.learning_rates[-1])])
+        (result,) = SingleEngine().run(
+            loaded, [Trial(measured=measured, learning_rate=path.learning_rates[-1])]
+        )
         assert abs(result.trace[-1].logit_gap) < 0.03 * abs(result.trace[0].logit_gap)
 
 
 def test_a_refused_pair_has_no_path(loaded):
     context = CONTEXTS["guilt"]
     swapped = context.model_copy(update={"target": context.competitor, "competitor": context.target})
-    origin = probe_path(loaded, problem(context=swapped))
-    path = origin.path
-    assert path is None
-    assert origin.refusal is Outcome.REFUSED_COMMITTED
+    measured = probe_path(loaded, problem(context=swapped))
+    assert isinstance(measured, Refused)
+    assert measured.outcome is Outcome.REFUSED_COMMITTED
 
 
 def test_a_gap_that_training_widens_has_no_path(loaded, monkeypatch):
     monkeypatch.setattr(path_module, "_Probe", None)  # would be called, were there a path
     monkeypatch.setattr(coordinates, "_slope_along", lambda *_: 1.0)
-    origin = probe_path(loaded, problem())
-    path = origin.path
+    measured = probe_path(loaded, problem())
+    path = measured.path
     assert path is None
-    assert origin.kappa == -1.0
+    assert measured.kappa == -1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.core.trial import Context
 from phantom_dist.engines.probe import probe
 
@@ -12,54 +13,55 @@ from .conftest import CONTEXT, problem
 
 
 def refused(loaded, **changes):
-    return probe(loaded, problem(context=CONTEXT.model_copy(update=changes)))
+    answer = probe(loaded, problem(context=CONTEXT.model_copy(update=changes)))
+    assert isinstance(answer, Refused)
+    return answer
 
 
 def test_a_pair_that_the_model_completes_rightly_is_refused(loaded):
-    origin = refused(loaded, target=CONTEXT.competitor, competitor=CONTEXT.target)
-    assert origin.refusal is Outcome.REFUSED_COMMITTED
-    assert "already prefers" in origin.message
-    assert origin.gap_0 > 0
-    assert origin.kappa is None
+    answer = refused(loaded, target=CONTEXT.competitor, competitor=CONTEXT.target)
+    assert answer.outcome is Outcome.REFUSED_COMMITTED
+    assert "already prefers" in answer.message
+    assert answer.pair.gap_0 > 0
 
 
 def test_a_target_of_several_tokens_is_refused(loaded):
-    origin = refused(loaded, target=CONTEXT.target + CONTEXT.target)
-    assert origin.refusal is Outcome.REFUSED_TOKENS
-    assert "is 2 tokens, not one" in origin.message
+    answer = refused(loaded, target=CONTEXT.target + CONTEXT.target)
+    assert answer.outcome is Outcome.REFUSED_TOKENS
+    assert "is 2 tokens, not one" in answer.message
 
 
 def test_target_and_competitor_the_same_is_refused(loaded):
-    origin = refused(loaded, competitor=CONTEXT.target)
-    assert origin.refusal is Outcome.REFUSED_TOKENS
-    assert "same token" in origin.message
+    answer = refused(loaded, competitor=CONTEXT.target)
+    assert answer.outcome is Outcome.REFUSED_TOKENS
+    assert "same token" in answer.message
 
 
 def test_strangers_are_refused_with_both_numbers(loaded):
-    origin = refused(loaded, competitor=" the")
-    assert origin.refusal is Outcome.REFUSED_NOT_SYNONYM
-    assert "no near-synonyms for this model" in origin.message
-    assert origin.centred_overlap < origin.synonym_floor
+    answer = refused(loaded, competitor=" the")
+    assert answer.outcome is Outcome.REFUSED_NOT_SYNONYM
+    assert "no near-synonyms for this model" in answer.message
+    assert answer.pair.centred_overlap < answer.pair.synonym_floor
 
 
 def test_auto_finds_the_strongest_near_synonym(loaded):
-    origin = refused(loaded, competitor="auto")
-    if origin.refusal is None:
-        assert origin.gap_0 < 0
-        assert origin.centred_overlap >= origin.synonym_floor
-        assert origin.tokens.competitor_text == CONTEXT.competitor
+    measured = probe(loaded, problem(context=CONTEXT.model_copy(update={"competitor": "auto"})))
+    if isinstance(measured, Measured):
+        assert measured.gap_0 < 0
+        assert measured.pair.centred_overlap >= measured.pair.synonym_floor
+        assert measured.tokens.competitor_text == CONTEXT.competitor
 
 
 @pytest.mark.parametrize("text", [CONTEXT.text])
 def test_the_measured_gap_is_the_models_own(loaded, text):
     import torch
 
-    origin = probe(
+    measured = probe(
         loaded,
         problem(context=Context(id="x", text=text, target=CONTEXT.target, competitor=CONTEXT.competitor)),
     )
     ids = torch.tensor([loaded.tokenizer.encode(text)], device=loaded.model.device)
     logits_V = loaded.model(input_ids=ids).logits[0, -1]
-    t, c = origin.tokens.target, origin.tokens.competitor
-    assert origin.gap_0 == pytest.approx(float(logits_V[t] - logits_V[c]), abs=1e-5)
-    assert loaded.tokenizer.decode([t]) == CONTEXT.target == origin.tokens.target_text
+    t, c = measured.tokens.target, measured.tokens.competitor
+    assert measured.gap_0 == pytest.approx(float(logits_V[t] - logits_V[c]), abs=1e-5)
+    assert loaded.tokenizer.decode([t]) == CONTEXT.target == measured.tokens.target_text

@@ -11,6 +11,7 @@ from torch import nn
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
+from phantom_dist.core.probe_result import Measured
 from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.probe import probe
 from phantom_dist.models import zoo
@@ -42,11 +43,11 @@ def test_a_short_prompt_keeps_its_short_factors(longrope, way):
     contexts = [CONTEXTS[name] for name in ("rage", "surprise-mad", "guilt")]
     trials = []
     for context in contexts:
-        origin = probe(longrope, problem(*way, context=context))
-        if origin.refusal is None:
-            rate = abs(origin.gap_0) / (4 * origin.kappa)
-            trials += [Trial(origin=origin, learning_rate=rate * factor) for factor in (0.5, 1.0)]
-    lengths = {len(trial.origin.tokens.prompt) for trial in trials}
+        measured = probe(longrope, problem(*way, context=context))
+        if isinstance(measured, Measured):
+            rate = abs(measured.gap_0) / (4 * measured.kappa)
+            trials += [Trial(measured=measured, learning_rate=rate * factor) for factor in (0.5, 1.0)]
+    lengths = {len(trial.measured.tokens.prompt) for trial in trials}
     assert min(lengths) <= 10 < max(lengths)
     expected = {r.trial.id: r for r in SingleEngine().run(longrope, trials)}
     for result in LanesEngine().run(longrope, trials):

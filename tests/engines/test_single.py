@@ -10,18 +10,19 @@ import pytest
 import torch
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.measurement import PathProbe, Trial
+from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.core.quantities import PROBE_COLUMNS
 from phantom_dist.core.trial import Lora
 from phantom_dist.engines import SingleEngine, engine_named
-from phantom_dist.engines.rows import origin_from_row, probe_row, trace_rows, trial_row
+from phantom_dist.engines.rows import probe_result_from_row, probe_row, trace_rows, trial_row
 from phantom_dist.engines.trainable import lora_targets
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models.zoo import names
 
 from . import plain
-from .conftest import load, origin_of, problem
+from .conftest import load, measured_of, problem
 
 WAYS = [
     ("full", "sgd", {}),
@@ -32,13 +33,13 @@ WAYS = [
 ]
 
 
-def first_order(origin) -> float:
-    p = origin.problem
-    return abs(origin.gap_0) / (effective_steps(p.steps, p.schedule, p.optimizer) * origin.kappa)
+def first_order(measured) -> float:
+    p = measured.problem
+    return abs(measured.gap_0) / (effective_steps(p.steps, p.schedule, p.optimizer) * measured.kappa)
 
 
-def run(loaded, origin, *rates):
-    return list(SingleEngine().run(loaded, [Trial(origin=origin, learning_rate=rate) for rate in rates]))
+def run(loaded, measured, *rates):
+    return list(SingleEngine().run(loaded, [Trial(measured=measured, learning_rate=rate) for rate in rates]))
 
 
 def bits(model) -> dict[str, bytes]:
@@ -49,10 +50,10 @@ def bits(model) -> dict[str, bytes]:
 def test_agrees_with_a_straight_loop(loaded, method, optimizer, more):
     if method == "lora":
         more = more | {"targets": lora_targets(loaded.model, Lora())}
-    origin = origin_of(loaded, method, optimizer, **more)
-    eta = first_order(origin)
-    (result,) = run(loaded, origin, eta)
-    expected = plain.gaps(loaded, origin.problem, origin.tokens, eta)
+    measured = measured_of(loaded, method, optimizer, **more)
+    eta = first_order(measured)
+    (result,) = run(loaded, measured, eta)
+    expected = plain.gaps(loaded, measured.problem, measured.tokens, eta)
     # Same operations in another order (fused update): float32 rounding of logits of size 10, over a few steps.
     tolerance = 1e-3 if optimizer == "adamw" else 1e-4
     assert [m.logit_gap for m in result.trace] == pytest.approx(expected, abs=tolerance)
@@ -61,30 +62,30 @@ def test_agrees_with_a_straight_loop(loaded, method, optimizer, more):
 @pytest.mark.parametrize(("method", "optimizer", "more"), WAYS, ids=str)
 def test_leaves_the_model_bit_for_bit_as_it_was(loaded, method, optimizer, more):
     before = bits(loaded.model)
-    origin = origin_of(loaded, method, optimizer, **more)
-    run(loaded, origin, first_order(origin), 1e6)
+    measured = measured_of(loaded, method, optimizer, **more)
+    run(loaded, measured, first_order(measured), 1e6)
     assert bits(loaded.model) == before
     assert all(p.requires_grad and p.grad is None for p in loaded.model.parameters())
 
 
 def test_the_same_trial_twice_is_bit_identical(loaded):
-    origin = origin_of(loaded, "lora", "adamw")
-    first, second = run(loaded, origin, 1e-3, 1e-3)
+    measured = measured_of(loaded, "lora", "adamw")
+    first, second = run(loaded, measured, 1e-3, 1e-3)
     assert trace_rows(first) == trace_rows(second)
 
 
 def test_lora_leaves_the_readout_bit_identical_and_has_no_geometry_share(loaded):
-    origin = origin_of(loaded, "lora", "adamw")
-    (result,) = run(loaded, origin, 5 * first_order(origin))
+    measured = measured_of(loaded, "lora", "adamw")
+    (result,) = run(loaded, measured, 5 * first_order(measured))
     hashes = {m.readout_hash for m in result.trace}
     assert len(hashes) == 1
     assert None not in hashes
-    assert [m.geometry_change for m in result.trace[1:]] == [0.0] * origin.problem.steps
+    assert [m.geometry_change for m in result.trace[1:]] == [0.0] * measured.problem.steps
     assert {m.embedding_drift for m in result.trace} == {0.0}
 
 
 def test_full_fine_tuning_moves_the_readout(loaded):
-    (result,) = run(loaded, origin_of(loaded), 0.1)
+    (result,) = run(loaded, measured_of(loaded), 0.1)
     drift = [m.embedding_drift for m in result.trace]
     assert drift[0] == 0.0
     assert all(b > 0 for b in drift[1:])
@@ -94,8 +95,8 @@ def test_full_fine_tuning_moves_the_readout(loaded):
 
 @pytest.mark.parametrize("rate", [1e-3, 1e-1])
 def test_every_row_keeps_the_theorys_identities(loaded, rate):
-    origin = origin_of(loaded)
-    (result,) = run(loaded, origin, rate)
+    measured = measured_of(loaded)
+    (result,) = run(loaded, measured, rate)
     for before, m in zip((None, *result.trace), result.trace, strict=False):
         assert m.order_parameter == pytest.approx(m.signal + m.drag, abs=1e-12)
         if before is None:
@@ -103,19 +104,19 @@ def test_every_row_keeps_the_theorys_identities(loaded, rate):
         else:
             change = m.order_parameter - before.order_parameter
             assert m.readout_change + m.geometry_change == pytest.approx(change, abs=1e-12)
-    assert [m.step for m in result.trace] == list(range(origin.problem.steps + 1))
-    assert [m.gradient_norm is None for m in result.trace] == [False] * origin.problem.steps + [True]
-    assert result.trace[0].logit_gap == pytest.approx(origin.gap_0, abs=1e-6)
+    assert [m.step for m in result.trace] == list(range(measured.problem.steps + 1))
+    assert [m.gradient_norm is None for m in result.trace] == [False] * measured.problem.steps + [True]
+    assert result.trace[0].logit_gap == pytest.approx(measured.gap_0, abs=1e-6)
 
 
 def test_a_diverging_trial_is_a_result_and_touches_no_other(loaded):
-    origin = origin_of(loaded)
-    alone = trace_rows(run(loaded, origin, 1e-3)[0])
-    blown, after = run(loaded, origin, 1e30, 1e-3)
+    measured = measured_of(loaded)
+    alone = trace_rows(run(loaded, measured, 1e-3)[0])
+    blown, after = run(loaded, measured, 1e30, 1e-3)
     row = trial_row(blown)
     assert row["outcome"] == Outcome.DIVERGED
     assert row["stopped_early"] == "non_finite"
-    assert len(blown.trace) < origin.problem.steps + 1
+    assert len(blown.trace) < measured.problem.steps + 1
     assert not math.isfinite(blown.trace[-1].loss)
     assert blown.trace[-1].rank_target is None
     assert trace_rows(after) == alone
@@ -124,39 +125,41 @@ def test_a_diverging_trial_is_a_result_and_touches_no_other(loaded):
 def test_kappa_is_the_gaps_rate_at_a_tiny_step(loaded):
     """(g_1 - g_0) / η -> κ as η -> 0, for every way of training."""
     for method, optimizer, more in WAYS:
-        origin = origin_of(loaded, method, optimizer, steps=1, **more)
-        eta = 1e-3 * first_order(origin)
-        (result,) = run(loaded, origin, eta)
+        measured = measured_of(loaded, method, optimizer, steps=1, **more)
+        eta = 1e-3 * first_order(measured)
+        (result,) = run(loaded, measured, eta)
         rate = (result.trace[1].logit_gap - result.trace[0].logit_gap) / eta
         # gaps of size |g_0| carry rounding of about 1e-6 |g_0|, the change is 1e-3 |g_0|; the curvature adds as much
-        assert rate == pytest.approx(origin.kappa, rel=0.02), (method, optimizer)
+        assert rate == pytest.approx(measured.kappa, rel=0.02), (method, optimizer)
 
 
 def test_schedules_and_momentum_reach_the_optimizer(loaded):
     """To first order the gap moves by η T κ with the effective number of steps."""
     for more in ({"schedule": {"name": "cosine", "warmup_steps": 2}}, {"momentum": 0.9}, {}):
-        origin = origin_of(loaded, steps=6, **more)
-        (result,) = run(loaded, origin, 0.01 * first_order(origin))
+        measured = measured_of(loaded, steps=6, **more)
+        (result,) = run(loaded, measured, 0.01 * first_order(measured))
         moved = result.trace[-1].logit_gap - result.trace[0].logit_gap
-        assert moved == pytest.approx(0.01 * abs(origin.gap_0), rel=0.05), more
+        assert moved == pytest.approx(0.01 * abs(measured.gap_0), rel=0.05), more
 
 
 def test_the_seed_draws_the_adapters(loaded):
     gap = {}
     for seed in (0, 1):
-        origin = origin_of(loaded, "lora", "sgd", seed=seed)
-        gap[seed] = run(loaded, origin, first_order(origin_of(loaded, "lora", "sgd")))[0].trace[-1].logit_gap
+        measured = measured_of(loaded, "lora", "sgd", seed=seed)
+        gap[seed] = (
+            run(loaded, measured, first_order(measured_of(loaded, "lora", "sgd")))[0].trace[-1].logit_gap
+        )
     assert gap[0] != gap[1]
 
 
 @pytest.mark.parametrize(("method", "optimizer", "more"), WAYS, ids=str)
 def test_bfloat16_takes_the_same_way_as_float32(loaded, method, optimizer, more):
     """Weights of size 1 are rounded to 2^-9; over the few steps to Π = 2 logits of size 10 may shift by some tenths."""
-    origin = origin_of(loaded, method, optimizer, **more)
-    rate = 2 * first_order(origin)
+    measured = measured_of(loaded, method, optimizer, **more)
+    rate = 2 * first_order(measured)
     short = load("zoo:gpt2-a", precision="bfloat16")
-    (expected,) = run(loaded, origin, rate)
-    (result,) = run(short, origin_of(short, method, optimizer, precision="bfloat16", **more), rate)
+    (expected,) = run(loaded, measured, rate)
+    (result,) = run(short, measured_of(short, method, optimizer, precision="bfloat16", **more), rate)
     assert trial_row(result)["precision"] == "bfloat16"
     moved = [m.logit_gap - r.trace[0].logit_gap for r in (result, expected) for m in r.trace[-1:]]
     assert moved[0] == pytest.approx(moved[1], rel=0.3)
@@ -166,8 +169,8 @@ def test_bfloat16_takes_the_same_way_as_float32(loaded, method, optimizer, more)
 def test_every_zoo_architecture_trains_both_ways(name):
     loaded = load(f"zoo:{name}")
     for method, optimizer in (("full", "sgd"), ("lora", "adamw")):
-        origin = origin_of(loaded, method, optimizer, steps=2)
-        (result,) = run(loaded, origin, 0.1 * first_order(origin))
+        measured = measured_of(loaded, method, optimizer, steps=2)
+        (result,) = run(loaded, measured, 0.1 * first_order(measured))
         assert result.trace[-1].logit_gap > result.trace[0].logit_gap
         if method == "lora":
             assert trial_row(result)["lora_targets"]
@@ -177,13 +180,13 @@ def test_unknown_lora_target_names_what_the_model_has(loaded):
     with pytest.raises(
         InputError, match=r"LoRA target 'q_prj' is no linear module of GPT2LMHeadModel.*c_attn"
     ):
-        origin_of(loaded, "lora", targets=("q_prj",))
+        measured_of(loaded, "lora", targets=("q_prj",))
 
 
 @pytest.mark.parametrize("target", ["wte", "lm_head"])
 def test_adapters_on_embedding_or_readout_are_refused(loaded, target):
     with pytest.raises(InputError, match=f"LoRA target '{target}' .*embedding and readout stay frozen"):
-        origin_of(loaded, "lora", targets=(target,))
+        measured_of(loaded, "lora", targets=(target,))
 
 
 def test_attention_means_every_linear_module_of_the_attention_and_no_other(loaded):
@@ -192,9 +195,11 @@ def test_attention_means_every_linear_module_of_the_attention_and_no_other(loade
 
 
 def test_the_seed_is_no_part_of_a_full_trial(loaded):
-    one, other = (Trial(origin=origin_of(loaded, seed=seed), learning_rate=0.1) for seed in (0, 1))
+    one, other = (Trial(measured=measured_of(loaded, seed=seed), learning_rate=0.1) for seed in (0, 1))
     assert one.id == other.id
-    one, other = (Trial(origin=origin_of(loaded, "lora", seed=seed), learning_rate=0.1) for seed in (0, 1))
+    one, other = (
+        Trial(measured=measured_of(loaded, "lora", seed=seed), learning_rate=0.1) for seed in (0, 1)
+    )
     assert one.id != other.id
 
 
@@ -203,47 +208,41 @@ def test_unknown_engine_names_near_misses():
         engine_named("singel")
 
 
-def test_an_origin_survives_its_row(loaded):
+def test_what_a_probe_measured_survives_its_row(loaded):
     for method in ("full", "lora"):
-        origin = origin_of(loaded, method, "sgd")
+        measured = measured_of(loaded, method, "sgd")
         path = PathProbe(learning_rates=(1e-3, 2e-3, 2.1e-3), log_odds_0=-3.0, gap_end=0.01, trial_steps=4.0)
-        for known in (origin, dataclasses.replace(origin, path=path)):
+        for known in (measured, dataclasses.replace(measured, path=path)):
             row = dict.fromkeys(q.name for q in PROBE_COLUMNS) | probe_row(known)
-            assert origin_from_row(row, known.problem) == known
+            assert probe_result_from_row(row, known.problem) == known
 
 
 def test_trial_ids_are_content_addresses(loaded):
-    origin = origin_of(loaded)
-    again = Trial(origin=origin_of(loaded), learning_rate=0.1)
-    assert Trial(origin=origin, learning_rate=0.1).id == again.id
+    measured = measured_of(loaded)
+    again = Trial(measured=measured_of(loaded), learning_rate=0.1)
+    assert Trial(measured=measured, learning_rate=0.1).id == again.id
     others = [
         Trial(
-            origin=origin,
+            measured=measured,
             learning_rate=struct.unpack(
                 "d", struct.pack("q", struct.unpack("q", struct.pack("d", 0.1))[0] + 1)
             )[0],
         ),
-        Trial(origin=origin_of(loaded, steps=5), learning_rate=0.1),
-        Trial(origin=origin_of(loaded, momentum=0.5), learning_rate=0.1),
-        Trial(origin=origin_of(loaded, "lora"), learning_rate=0.1),
-        Trial(origin=origin_of(load("zoo:gpt2-b")), learning_rate=0.1),
+        Trial(measured=measured_of(loaded, steps=5), learning_rate=0.1),
+        Trial(measured=measured_of(loaded, momentum=0.5), learning_rate=0.1),
+        Trial(measured=measured_of(loaded, "lora"), learning_rate=0.1),
+        Trial(measured=measured_of(load("zoo:gpt2-b")), learning_rate=0.1),
     ]
     assert len({again.id, *(t.id for t in others)}) == 1 + len(others)
 
 
 def test_a_trial_id_does_not_depend_on_names(loaded):
-    origin = origin_of(loaded)
-    renamed = problem(context=origin.problem.context.model_copy(update={"id": "another"})).model_copy(
+    measured = measured_of(loaded)
+    renamed = problem(context=measured.problem.context.model_copy(update={"id": "another"})).model_copy(
         update={"model": "./elsewhere"}
     )
-    same = Trial(
-        origin=origin_of(loaded).__class__(**{**_fields(origin), "problem": renamed}), learning_rate=0.1
-    )
-    assert same.id == Trial(origin=origin, learning_rate=0.1).id
-
-
-def _fields(origin):
-    return {name: getattr(origin, name) for name in origin.__dataclass_fields__}
+    same = Trial(measured=dataclasses.replace(measured, problem=renamed), learning_rate=0.1)
+    assert same.id == Trial(measured=measured, learning_rate=0.1).id
 
 
 def test_torch_is_deterministic_here():

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.measurement import Trial
+from phantom_dist.core.measurement import Trial, content_address
+from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.single import SingleEngine
@@ -42,15 +43,15 @@ def measure(reference: str) -> Measured:
     """From the reference to the trace, the way a worker goes."""
     loaded = load(reference)
     problem = Problem(model=reference, context=RAGE, method="full", optimizer=Optimizer(name="sgd"), steps=2)
-    origin = probe(loaded, problem)
-    trial = Trial(origin=origin, learning_rate=1e-3)
-    if origin.refusal is not None:
-        return Measured(trial.id, f"{origin.refusal}", loaded.identity.parameters)
+    probed = probe(loaded, problem)
+    if isinstance(probed, Refused):
+        return Measured(content_address(probed, 1e-3), f"{probed.outcome}", loaded.identity.parameters)
+    trial = Trial(measured=probed, learning_rate=1e-3)
     (result,) = SingleEngine().run(loaded, [trial])
     with torch.no_grad():
-        logits_LV = loaded.model(torch.tensor([origin.tokens.prompt])).logits[0]
+        logits_LV = loaded.model(torch.tensor([probed.tokens.prompt])).logits[0]
     rows = [dataclasses.asdict(row) for row in result.trace]
-    results = repr((origin.gap_0, origin.kappa, rows, logits_LV.tolist()))
+    results = repr((probed.gap_0, probed.kappa, rows, logits_LV.tolist()))
     return Measured(trial.id, results, loaded.identity.parameters)
 
 

@@ -21,12 +21,12 @@ def test_kappa_of_the_untouched_model_is_the_probes(name):
     problem = Problem(
         model="zoo:llama-a", context=context, method="full", optimizer=Optimizer(name=name), steps=8
     )
-    origin = probe(loaded, problem)
+    measured = probe(loaded, problem)
     kinds = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
     optimizer = kinds[name](loaded.model.parameters(), lr=0.1)
-    says = law_says(loaded.model, optimizer, origin.tokens, 0.1 * 8)
-    assert says.kappa == pytest.approx(origin.kappa, rel=1e-4)
-    assert says.pi == pytest.approx(0.8 * origin.kappa / abs(origin.gap_0), rel=1e-4)
+    says = law_says(loaded.model, optimizer, measured.tokens, 0.1 * 8)
+    assert says.kappa == pytest.approx(measured.kappa, rel=1e-4)
+    assert says.pi == pytest.approx(0.8 * measured.kappa / abs(measured.gap_0), rel=1e-4)
     assert says.way == f"full {name}"
     assert not says.in_domain
     assert says.reason

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import phantom_dist
-from phantom_dist.campaign.plan import plan
+from phantom_dist.campaign.preview import plan
 from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
@@ -24,7 +24,7 @@ from phantom_dist.scheduling.tasks import probe_task
 from phantom_dist.scheduling.worker import Worker
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
-from tests.engines.conftest import origin_of
+from tests.engines.conftest import measured_of
 from tests.models.conformance import ModelAdapterConformance
 from tests.scheduling.conformance import problem
 
@@ -105,8 +105,8 @@ def test_an_instrument_changes_nothing_else(tmp_path):
 @pytest.mark.usefixtures("mylab")
 def test_every_engine_measures_the_same():
     loaded, instruments = load("mylab:gpt2-a"), outside.load(["mylab"])
-    origin = origin_of(loaded)
-    trials = [Trial(origin=origin, learning_rate=rate) for rate in (1e-4, 2e-4)]
+    measured = measured_of(loaded)
+    trials = [Trial(measured=measured, learning_rate=rate) for rate in (1e-4, 2e-4)]
     lanes = {r.trial.id: r for r in LanesEngine(instruments).run(loaded, trials)}
     for solo in SingleEngine(instruments).run(loaded, trials):
         lane = lanes[solo.trial.id]
@@ -206,9 +206,9 @@ def test_a_broken_one_stops_who_asks_for_it_and_nobody_else(package, tmp_path):
 def test_a_broken_leaf_leaves_the_reference_engine(package):
     package("broken", code="raise RuntimeError('oh')", engine_leaves="broken = broken:Thing")
     loaded = load("mylab:gpt2-a")
-    origin = origin_of(loaded)
+    measured = measured_of(loaded)
     results = list(
-        LanesEngine().run(loaded, [Trial(origin=origin, learning_rate=rate) for rate in (1e-4, 2e-4)])
+        LanesEngine().run(loaded, [Trial(measured=measured, learning_rate=rate) for rate in (1e-4, 2e-4)])
     )
     assert {r.engine for r in results} == {"single"}
     assert all(
@@ -238,7 +238,7 @@ def test_what_is_no_instrument_is_refused(package):
 
 def test_none_takes_over_what_works_without_it(package):
     package("liar", code="class Thing: pass", model_adapters="zoo = liar:Thing")
-    assert plan(sweep("zoo:gpt2-a")).models["zoo:gpt2-a"].verified
+    assert plan(sweep("zoo:gpt2-a")).plan.models["zoo:gpt2-a"].verified
 
 
 @pytest.mark.parametrize("given", [{}, {"a": torch.zeros(3)}, {"a": torch.zeros(2), "b": torch.zeros(2)}])

@@ -20,7 +20,7 @@ def search(h, gap_0, slope_0, tolerance=0.01, diverges_at=math.inf, **how):
         step = next_step(curve(gap_0, slope_0, points), tolerance, **how)
         if not isinstance(step, Ask):
             return step, points
-        assert 1 <= len(step.learning_rates) <= how.get("together", 1)
+        assert 1 <= len(step.learning_rates) <= how.get("trials_per_search", 1)
         for eta in step.learning_rates:
             if eta >= diverges_at:
                 outcome, gap = Outcome.DIVERGED, math.nan
@@ -52,7 +52,7 @@ def test_ends_in_a_bracket_of_two_trials_within_the_tolerance(case, tolerance, t
     h, gap_0, slope_0 = case
     rate = None if guess is None else guess * -gap_0 / slope_0
     expected = None if rate is None else (0.98 * rate, rate, 1.02 * rate)
-    found, points = search(h, gap_0, slope_0, tolerance, together=together, expected=expected)
+    found, points = search(h, gap_0, slope_0, tolerance, trials_per_search=together, expected=expected)
     assert isinstance(found, Bracket)
     assert found.width <= tolerance
     by_rate = {p.learning_rate: p.gap for p in points}
@@ -77,7 +77,7 @@ def test_first_trial_is_first_order():
 
 
 def test_a_right_expectation_closes_in_one_round_of_two():
-    step = next_step(curve(-1.0, 700.0, []), 0.01, expected=(0.9e-3, 1e-3, 1.1e-3), together=2)
+    step = next_step(curve(-1.0, 700.0, []), 0.01, expected=(0.9e-3, 1e-3, 1.1e-3), trials_per_search=2)
     assert isinstance(step, Ask)
     low, high = step.learning_rates
     assert low < 1e-3 < high <= 1.01 * low
@@ -85,9 +85,9 @@ def test_a_right_expectation_closes_in_one_round_of_two():
 
 def test_one_trial_alone_places_no_pair():
     point = Point(learning_rate=1e-3, gap=-0.1, outcome=Outcome.KINEMATIC)
-    assert len(next_step(curve(-1.0, 1000.0, [point]), 0.01, together=2).learning_rates) == 1
+    assert len(next_step(curve(-1.0, 1000.0, [point]), 0.01, trials_per_search=2).learning_rates) == 1
     more = Point(learning_rate=1.05e-3, gap=-0.06, outcome=Outcome.KINEMATIC)
-    assert len(next_step(curve(-1.0, 1000.0, [point, more]), 0.01, together=2).learning_rates) == 2
+    assert len(next_step(curve(-1.0, 1000.0, [point, more]), 0.01, trials_per_search=2).learning_rates) == 2
 
 
 @given(rising_curves())

@@ -1,4 +1,4 @@
-"""What every executor must do. Inherited by the test class of each."""
+"""What every cluster and its executor must do. Inherited by the test class of each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
@@ -27,7 +28,7 @@ def problem(model: str = "zoo:gpt2-a", **changes) -> Problem:
 
 
 class ExecutorConformance:
-    """Subclasses give `make(settings)`, a started executor, and how many workers it has."""
+    """Subclasses give `cluster()`, and how many workers an executor of it has."""
 
     workers = 1
     numbers = iter(LEASES)
@@ -47,11 +48,16 @@ class ExecutorConformance:
     def executor(cls, location, leases):
         for number in LEASES:
             leases.grant(number)
-        executor = cls.make(WorkerSettings(location=str(location), driver=leases.driver))
-        while len(executor.workers) < cls.workers:
-            assert isinstance(next_event(executor), Joined)
-        yield executor
-        executor.close()
+        settings = WorkerSettings(location=str(location), driver=leases.driver)
+        with cls.cluster() as cluster:
+            executor = cluster.executor(settings, workers=2, useful=8)
+            kinds = cluster.worker_kinds(settings.device, settings.threads)
+            while len(executor.workers) < cls.workers:
+                joined = next_event(executor)
+                assert isinstance(joined, Joined)
+                assert joined.memory_bytes >= kinds[0].memory_bytes
+            yield executor
+            executor.close()
 
     def finish(self, executor: Executor, task):
         lease = next(self.numbers)
@@ -61,22 +67,25 @@ class ExecutorConformance:
         assert (finished.event.worker, finished.event.lease) == (executor.workers[0], lease)
         return finished
 
-    def origins(self, executor, *problems):
-        return self.finish(executor, probe_task(problems)).origins
+    def probed(self, executor, *problems):
+        return self.finish(executor, probe_task(problems)).probed
 
     def test_nothing_comes_of_nothing(self, executor):
         assert executor.wait(0.01) is None
 
-    def test_a_probe_sends_origins_and_stores_them(self, executor, location):
+    def test_a_probe_sends_its_results_and_stores_them(self, executor, location):
         finished = self.finish(executor, probe_task([problem(), problem(competitor=" the")]))
         assert isinstance(finished.event, Done)
-        assert [o.refusal for o in finished.origins] == [None, Outcome.REFUSED_NOT_SYNONYM]
+        measured, refused = finished.probed
+        assert isinstance(measured, Measured)
+        assert isinstance(refused, Refused)
+        assert refused.outcome is Outcome.REFUSED_NOT_SYNONYM
         stored = RunDirectory(Store(location)).probes()
-        assert set(stored["problem"].to_pylist()) >= {o.problem.key for o in finished.origins}
+        assert set(stored["problem"].to_pylist()) >= {result.problem.key for result in finished.probed}
 
     def test_a_batch_is_stored_by_the_worker_and_comes_back_as_rows(self, executor, location):
-        (origin,) = self.origins(executor, problem())
-        task = train_task(Trial(origin=origin, learning_rate=rate) for rate in (1e-3, 2e-3))
+        (measured,) = self.probed(executor, problem())
+        task = train_task(Trial(measured=measured, learning_rate=rate) for rate in (1e-3, 2e-3))
         finished = self.finish(executor, task)
         directory = RunDirectory(Store(location))
         stored = {row["trial_id"]: row for row in directory.trials().to_pylist()}
@@ -98,8 +107,8 @@ class ExecutorConformance:
 
     def test_an_error_within_a_task_comes_back_as_an_event(self, executor):
         """A token id beyond the vocabulary: the embedding raises."""
-        (origin,) = self.origins(executor, problem())
-        broken = Trial(origin=with_prompt(origin, (10**6,)), learning_rate=1e-3)
+        (measured,) = self.probed(executor, problem())
+        broken = Trial(measured=with_prompt(measured, (10**6,)), learning_rate=1e-3)
         finished = self.finish(executor, train_task([broken]))
         assert isinstance(finished.event, Failed)
         assert finished.event.outcome is Outcome.ERROR
@@ -108,22 +117,23 @@ class ExecutorConformance:
     def test_a_changed_model_is_refused(self, executor):
         import dataclasses
 
-        (origin,) = self.origins(executor, problem())
-        changed = origin.identity.model_copy(update={"weights": "0" * 64})
-        trial = Trial(origin=dataclasses.replace(origin, identity=changed), learning_rate=1e-3)
+        (measured,) = self.probed(executor, problem())
+        identity = measured.model.identity.model_copy(update={"weights": "0" * 64})
+        changed = dataclasses.replace(measured.model, identity=identity)
+        trial = Trial(measured=dataclasses.replace(measured, model=changed), learning_rate=1e-3)
         with pytest.raises(InputError, match=r"model 'zoo:gpt2-a' has changed since this run began"):
             self.finish(executor, train_task([trial]))
 
     def test_a_replaced_worker_works(self, executor):
         worker = executor.workers[0]
         executor.replace(worker)
-        assert next_event(executor) == Joined(worker)
+        assert next_event(executor).worker == worker
         assert isinstance(self.finish(executor, probe_task([problem()])).event, Done)
 
     def test_nothing_is_stored_under_a_lease_that_is_over(self, executor, location, leases):
         """A worker that comes back from the dead can't write over its successor, and its end isn't taken for done."""
-        (origin,) = self.origins(executor, problem())
-        task = train_task([Trial(origin=origin, learning_rate=7e-3)])
+        (measured,) = self.probed(executor, problem())
+        task = train_task([Trial(measured=measured, learning_rate=7e-3)])
         lease = next(self.numbers)
         leases.end(lease)
         executor.start(Start(executor.workers[0], task, 1, lease))
@@ -141,7 +151,8 @@ def next_event(executor: Executor):
     return happened
 
 
-def with_prompt(origin, prompt):
+def with_prompt(measured, prompt):
     import dataclasses
 
-    return dataclasses.replace(origin, tokens=origin.tokens.model_copy(update={"prompt": prompt}))
+    tokens = measured.tokens.model_copy(update={"prompt": prompt})
+    return dataclasses.replace(measured, pair=dataclasses.replace(measured.pair, tokens=tokens))

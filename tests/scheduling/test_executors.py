@@ -14,8 +14,9 @@ from ray.exceptions import ActorUnschedulableError, ObjectLostError, OwnerDiedEr
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.scheduling import ray_executor
-from phantom_dist.scheduling.inprocess import InProcessExecutor
-from phantom_dist.scheduling.ledger import Done, Joined, Lost, Start
+from phantom_dist.scheduling.inprocess import ThisProcess
+from phantom_dist.scheduling.ledger import Done, Lost, Start
+from phantom_dist.scheduling.ray_cluster import RayCluster
 from phantom_dist.scheduling.ray_executor import MAX_FAILED_STARTS, RayExecutor
 from phantom_dist.scheduling.tasks import probe_task
 
@@ -26,16 +27,16 @@ pytestmark = pytest.mark.ray
 
 class TestInProcess(ExecutorConformance):
     @staticmethod
-    def make(settings):
-        return InProcessExecutor(settings)
+    def cluster():
+        return ThisProcess()
 
 
 class TestRay(ExecutorConformance):
     workers = 2
 
     @staticmethod
-    def make(settings):
-        return RayExecutor(settings, "local", workers=2, useful=8)
+    def cluster():
+        return RayCluster("local")
 
     def test_has_the_workers_that_were_asked_for(self, executor):
         assert set(executor.workers) == {"worker-0", "worker-1"}
@@ -54,7 +55,7 @@ class TestRay(ExecutorConformance):
         assert finished.event == Lost("worker-1", 97, finished.event.message)
         executor.replace("worker-1")
         assert executor.workers == ("worker-0",), "it is away until it is ready"
-        assert next_event(executor) == Joined("worker-1")
+        assert next_event(executor).worker == "worker-1"
         executor.start(Start("worker-1", probe_task([problem()]), 2, 98))
         assert isinstance(next_event(executor).event, Done)
 
@@ -65,7 +66,7 @@ class TestRay(ExecutorConformance):
         os.kill(pid, signal.SIGSTOP)
         executor.start(Start("worker-0", probe_task([problem()]), 1, 95))
         executor.replace("worker-0")
-        assert next_event(executor) == Joined("worker-0")
+        assert next_event(executor).worker == "worker-0"
         executor.start(Start("worker-0", probe_task([problem()]), 1, 96))
         assert next_event(executor).event == Done("worker-0", 96)
         assert executor.wait(1.0) is None
@@ -78,12 +79,10 @@ def test_no_cluster_at_the_address_is_one_clear_message(address, tmp_path, monke
     monkeypatch.setattr(
         services, "_find_address_from_flag", lambda flag: set()
     )  # and its processes aren't seen
-    from phantom_dist.scheduling.executor import WorkerSettings
-
     with pytest.raises(
         InputError, match=rf"--address {address}: no Ray cluster could be joined there .*Allowed: `local`"
     ):
-        RayExecutor(WorkerSettings(location=str(tmp_path), driver="d"), address, workers=1, useful=1)
+        RayCluster(address)
 
 
 class Broken:

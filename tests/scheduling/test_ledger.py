@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pytest
@@ -14,6 +15,7 @@ from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.scheduling.ledger import (
     FREE_PREEMPTIONS,
     MAX_ATTEMPTS,
+    MISSING_S,
     SLOW,
     STUCK_AT_LEAST_S,
     Added,
@@ -40,8 +42,8 @@ def problem(number: int, model: str = "m") -> Problem:
     )
 
 
-def task(*numbers: int, model: str = "m", seconds: float = 0.0):
-    return probe_task((problem(n, model) for n in numbers), seconds=seconds)
+def task(*numbers: int, model: str = "m", seconds: float = 0.0, memory: float = 0.0):
+    return probe_task((problem(n, model) for n in numbers), seconds=seconds, memory_bytes=memory)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -169,6 +171,95 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.draining or not self.ledger.waiting
         assert all(count == 1 for count in self.ended.values())
 
+
+class MemoryMachine(RuleBasedStateMachine):
+    """Workers of several sizes: a task waits for one that is large enough, and never for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger()
+        self.now = 0.0
+        self.memory: dict[str, float] = {}  # of those that are there
+        self.away: dict[
+            str, tuple[float, float]
+        ] = {}  # memory of those that were there, and since when they aren't
+        self.holds: dict[str, Start] = {}
+        self.added = 0
+
+    def tell(self, event):
+        for command in self.ledger.handle(event, self.now):
+            if isinstance(command, Replace):
+                self.away[command.worker] = (self.memory.pop(command.worker), self.now)
+                self.holds.pop(command.worker, None)
+            elif isinstance(command, Start):
+                self.holds[command.worker] = command
+                assert command.task.memory_bytes <= self.reach(command.worker)
+
+    def reach(self, worker):
+        missed = [memory for memory, since in self.away.values() if self.now - since <= MISSING_S]
+        mine = self.memory[worker]
+        return math.inf if mine >= max([*self.memory.values(), *missed]) else mine
+
+    @rule(name=st.sampled_from("abcd"), memory=st.sampled_from([1.0, 2.0, 4.0]))
+    def join(self, name, memory):
+        if name not in self.memory:
+            self.memory[name] = memory
+            self.away.pop(name, None)
+            self.tell(Joined(name, memory))
+
+    @rule(size=st.integers(1, 3), memory=st.sampled_from([0.0, 1.0, 2.0, 4.0]), model=st.sampled_from("mn"))
+    def add(self, size, memory, model):
+        numbers = range(self.added, self.added + size)
+        self.added += size
+        self.tell(Added((task(*numbers, model=model, memory=memory),)))
+
+    @precondition(lambda self: self.holds)
+    @rule(data=st.data(), event=st.sampled_from([Done, Failed, Lost]))
+    def end(self, data, event):
+        held = self.holds.pop(data.draw(st.sampled_from(sorted(self.holds))))
+        more = () if event is Done else ("gone",) if event is Lost else (Outcome.OUT_OF_MEMORY, "full")
+        self.tell(event(held.worker, held.lease, *more))
+
+    @rule(seconds=st.sampled_from([1.0, MISSING_S / 2, MISSING_S + 1]))
+    def time_passes(self, seconds):
+        self.now += seconds
+        self.tell(Tick())
+
+    @invariant()
+    def nobody_idles_who_could_take_something(self):
+        idle = [worker for worker in self.memory if worker not in self.holds]
+        if self.ledger.waiting:
+            assert all(self.reach(worker) < math.inf for worker in idle), "the largest could take anything"
+
+    def teardown(self):
+        self.join("a", 1.0)
+        self.time_passes(MISSING_S + 1)
+        while self.holds:
+            worker, held = self.holds.popitem()
+            self.tell(Done(worker, held.lease))
+        assert self.ledger.finished, "once the larger ones don't come back, who is there takes it"
+
+
+def test_a_task_waits_for_the_large_worker_that_is_expected():
+    ledger = Ledger(expected_memory=4.0)
+    assert ledger.handle(Added((task(1, memory=4.0), task(2, memory=1.0))), 0) == []
+    small = only(ledger.handle(Joined("small", 1.0), 1))
+    assert small.task.memory_bytes == 1.0
+    assert ledger.handle(Done("small", small.lease), 2) == [], "the other one is too large for it"
+    large = only(ledger.handle(Joined("large", 4.0), 3))
+    assert ledger.handle(Lost("large", large.lease, "gone", preempted=True), 4) == [Replace("large")]
+    assert ledger.handle(Tick(), 4 + MISSING_S) == []
+    assert only(ledger.handle(Tick(), 5 + MISSING_S)).worker == "small", "better than to wait for ever"
+
+
+def test_a_large_worker_takes_first_what_only_it_can_take():
+    ledger = ledger_of("a")
+    work = (task(1, memory=1.0, seconds=9.0), task(2, memory=2.0, seconds=1.0))
+    assert only(ledger.handle(Added(work), 0)).task.memory_bytes == 2.0
+
+
+TestMemory = MemoryMachine.TestCase
+TestMemory.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

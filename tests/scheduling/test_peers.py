@@ -72,7 +72,7 @@ def test_tune_trains_what_the_reference_engine_trains(method):
     changes = {"method": method, "lora": lora, "optimizer": Optimizer(name="adamw" if lora else "sgd")}
     asked = problem().model_copy(update=changes)
     loaded = load(asked.model)
-    trial = Trial(origin=probe(loaded, asked), learning_rate=3e-3)
+    trial = Trial(measured=probe(loaded, asked), learning_rate=3e-3)
     (result,) = SingleEngine().run(loaded, [trial])
     assert result.trace[-1].logit_gap != result.trace[0].logit_gap
     for _ in range(2):  # the model is left untouched

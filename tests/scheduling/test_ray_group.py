@@ -11,16 +11,17 @@ import pytest
 import ray
 
 import phantom_dist
-from phantom_dist.campaign import plan as planning
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.engines import SingleEngine
 from phantom_dist.models import load
-from phantom_dist.scheduling.executor import Group, WorkerSettings
+from phantom_dist.scheduling.executor import RankGroup, WorkerSettings
 from phantom_dist.scheduling.ledger import Done, Joined, Lost, Start
-from phantom_dist.scheduling.ray_executor import RayExecutor
+from phantom_dist.scheduling.ray_cluster import RayCluster
 from phantom_dist.scheduling.tasks import probe_task, train_task
+from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.leases import Leases
 
@@ -59,18 +60,18 @@ class TestGroup:
         leases = Leases(Store(location))
         for number in LEASES:
             leases.grant(number)
-        group = Group(ranks=2, stage=2, timeout_s=TIMEOUT_S)
+        group = RankGroup(ranks=2, stage=2, timeout_s=TIMEOUT_S)
         settings = WorkerSettings(location=str(location), driver=leases.driver, group=group)
-        executor = RayExecutor(settings, "local", workers=None, useful=8)
+        executor = RayCluster("local").executor(settings, workers=None, useful=8)
         assert next_event(executor) == Joined("worker-0")
         yield executor
         executor.close()
 
     @pytest.fixture(scope="class")
     @classmethod
-    def origin(cls, executor):
-        (origin,) = cls.finish(executor, probe_task([problem()])).origins
-        return origin
+    def measured(cls, executor):
+        (measured,) = cls.finish(executor, probe_task([problem()])).probed
+        return measured
 
     @classmethod
     def begin(cls, executor, task) -> int:
@@ -102,14 +103,17 @@ class TestGroup:
     def test_is_one_worker(self, executor):
         assert executor.workers == ("worker-0",), "two CPUs have room for one group of two"
 
-    def test_a_probe_sends_origins_and_stores_them(self, executor, location):
+    def test_a_probe_sends_its_results_and_stores_them(self, executor, location):
         finished = self.finish(executor, probe_task([problem(), problem(competitor=" the")], paths=True))
-        assert [o.refusal for o in finished.origins] == [None, Outcome.REFUSED_NOT_SYNONYM]
+        measured, refused = finished.probed
+        assert isinstance(measured, Measured)
+        assert isinstance(refused, Refused)
+        assert refused.outcome is Outcome.REFUSED_NOT_SYNONYM
         stored = RunDirectory(Store(location)).probes()
-        assert set(stored["problem"].to_pylist()) >= {o.problem.key for o in finished.origins}
+        assert set(stored["problem"].to_pylist()) >= {result.problem.key for result in finished.probed}
 
-    def test_a_batch_is_stored_by_one_rank_and_comes_back_as_rows(self, executor, location, origin):
-        task = train_task(Trial(origin=origin, learning_rate=rate) for rate in (1e-3, 2e-3))
+    def test_a_batch_is_stored_by_one_rank_and_comes_back_as_rows(self, executor, location, measured):
+        task = train_task(Trial(measured=measured, learning_rate=rate) for rate in (1e-3, 2e-3))
         finished = self.finish(executor, task)
         stored = {row["trial_id"]: row for row in RunDirectory(Store(location)).trials().to_pylist()}
         assert {row["trial_id"] for row in finished.rows} == {t.id for t in task.trials} == set(stored)
@@ -123,8 +127,8 @@ class TestGroup:
             self.finish(executor, probe_task([problem(model="zoo:no-such-model")]))
         self.finish(executor, probe_task([problem()]))
 
-    def test_a_killed_rank_ends_the_attempt_in_seconds(self, executor, location, origin):
-        task = long_task(origin, 4e-3)
+    def test_a_killed_rank_ends_the_attempt_in_seconds(self, executor, location, measured):
+        task = long_task(measured, 4e-3)
         victim = processes(executor)[1]
         lease = self.begin(executor, task)
         time.sleep(0.5)
@@ -136,8 +140,10 @@ class TestGroup:
         assert event.message.startswith("rank 1 of 2 died")
         self.works_again(executor, location, task)
 
-    def test_a_stuck_rank_ends_the_attempt_in_seconds_and_its_process_ends(self, executor, location, origin):
-        task = long_task(origin, 5e-3)
+    def test_a_stuck_rank_ends_the_attempt_in_seconds_and_its_process_ends(
+        self, executor, location, measured
+    ):
+        task = long_task(measured, 5e-3)
         ranks = processes(executor)
         lease = self.begin(executor, task)
         time.sleep(0.5)
@@ -151,18 +157,18 @@ class TestGroup:
         _, alive = psutil.wait_procs(ranks, timeout=30)
         assert not alive, "the new group has the CPUs to itself"
 
-    def test_an_error_within_a_task_costs_the_group(self, executor, origin):
+    def test_an_error_within_a_task_costs_the_group(self, executor, measured):
         """A token id beyond the vocabulary: the embedding raises on both ranks, which count as lost all the same."""
-        broken = Trial(origin=with_prompt(origin, (10**6,)), learning_rate=1e-3)
+        broken = Trial(measured=with_prompt(measured, (10**6,)), learning_rate=1e-3)
         lease = self.begin(executor, train_task([broken]))
         event = next_event(executor).event
         assert event == Lost("worker-0", lease, event.message, outcome=Outcome.ERROR)
         assert "IndexError" in event.message
 
 
-def long_task(origin, rate: float):
+def long_task(measured, rate: float):
     """Some seconds of work."""
-    return train_task(Trial(origin=origin, learning_rate=rate * (1 + i / 1000)) for i in range(50))
+    return train_task(Trial(measured=measured, learning_rate=rate * (1 + i / 1000)) for i in range(50))
 
 
 def processes(executor) -> list[psutil.Process]:
@@ -172,16 +178,17 @@ def processes(executor) -> list[psutil.Process]:
 
 
 def test_a_group_larger_than_the_cluster_is_one_clear_message(tmp_path):
-    settings = WorkerSettings(location=str(tmp_path), driver="d", group=Group(ranks=3, stage=3))
+    settings = WorkerSettings(location=str(tmp_path), driver="d", group=RankGroup(ranks=3, stage=3))
     with pytest.raises(
         InputError, match=r"group of 3 ranks, of which each needs 1 CPUs .*execution\.group\.ranks"
     ):
-        RayExecutor(settings, "local", workers=None, useful=1)
+        RayCluster("local").executor(settings, workers=None, useful=1)
 
 
 def test_a_sweep_on_a_group_finds_the_references_critical_rates(tmp_path, monkeypatch):
     """A model that doesn't fit one worker, by the memory model: one that is told of very little memory."""
-    monkeypatch.setattr(planning, "share_of_memory", lambda device, threads: 0.65e9)
+    small = WorkerKind(count=2, memory_bytes=0.65e9)
+    monkeypatch.setattr(RayCluster, "worker_kinds", lambda self, device, threads: (small,))
     sweep = {
         "models": ["zoo:gpt2-a"],
         "contexts": [context.model_dump() for context in CONTEXTS[:2]],

@@ -71,11 +71,11 @@ def test_at_the_limit_ray_starts(tmp_path):
     """The allowed length is what the message of one byte more says."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="p") as short:
         script = (
-            "import os, sys\nfrom phantom_dist.scheduling import ray_place, ray_executor\n"
+            "import os, sys\nfrom phantom_dist.scheduling import ray_place, ray_cluster\n"
             "os.environ['RAY_TMPDIR'] = sys.argv[1] + '/' + 'x' * 80\n"
             "allowed = int(ray_place.too_long().split('has at most ')[1].split()[0])\n"
             "os.environ['RAY_TMPDIR'] = sys.argv[1] + '/' + 'x' * (allowed - len(sys.argv[1]) - 1)\n"
-            "assert ray_executor._connect('local')\nimport ray\nprint(len(ray.nodes()))\nray.shutdown()\n"
+            "ray_cluster.RayCluster('local').connect()\nimport ray\nprint(len(ray.nodes()))\nray.shutdown()\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", script, short],

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from phantom_dist.core.measurement import Measurement, Origin, Trial, TrialResult
+from phantom_dist.core.measurement import Measurement, Trial, TrialResult
+from phantom_dist.core.probe_result import Measured, ModelReading, ProbeResult
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED
 from phantom_dist.engines.coordinates import gap_of, loss_of
 from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, way_of
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.probe import Refused, read_context, with_kappa, with_pair
+from phantom_dist.engines.probe import ProbeRefused, check_kappa, read_context, read_pair
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.outside import Named
@@ -45,22 +46,20 @@ class DeepSpeedEngine:
                 stopped_early=stopped_early,
             )
 
-    def probe(self, model: ShardedModel, problem: Problem) -> Origin:
-        """Measure the origin of one problem; as `probe.probe`."""
+    def probe(self, model: ShardedModel, problem: Problem) -> ProbeResult:
+        """Measure κ and what it rests on; as `probe.probe`."""
         _check_way(model, problem)
         try:
             with out_of_memory_named():
                 return _probe(model, problem)
-        except Refused as refused:
-            return refused.origin
+        except ProbeRefused as refused:
+            return refused.result
 
 
 def _train(
     model: ShardedModel, trial: Trial, outside: Sequence[Named]
 ) -> tuple[tuple[Measurement, ...], str | None]:
-    problem, tokens, zero = trial.problem, trial.origin.tokens, model.zero
-    assert tokens is not None
-    assert trial.learning_rate is not None
+    problem, tokens, zero = trial.problem, trial.measured.tokens, model.zero
     _check_way(model, problem)
     zero.reset(problem.optimizer)
     recorder = Recorder(model.readout, [tokens], model.whole.model.device, outside)
@@ -80,27 +79,29 @@ def _train(
     return tuple(trace), None if len(trace) == problem.steps + 1 else "non_finite"
 
 
-def _probe(model: ShardedModel, problem: Problem) -> Origin:
+def _probe(model: ShardedModel, problem: Problem) -> Measured:
     """κ from two passes: ∇L is kept as shards while ∇g is taken."""
     zero = model.zero
-    origin, prompt, target = read_context(model.whole, problem, model.lora_targets, model.readout.width)
+    known = ModelReading(
+        identity=model.whole.identity, width=model.readout.width, lora_targets=model.lora_targets
+    )
+    prompt, target = read_context(model.whole, problem, known)
     zero.reset(problem.optimizer)
     logits_V = zero.logits(prompt, gradient=True).float()
-    origin = with_pair(model.whole, origin, prompt, target, logits_V.detach(), model.readout)
-    pair = origin.tokens
-    assert pair is not None
-    zero.backward(loss_of(logits_V, pair))
+    pair = read_pair(model.whole, problem, known, target, logits_V.detach(), model.readout)
+    zero.backward(loss_of(logits_V, pair.tokens))
     directions = [
         kernel_rate.first_direction(gradient, parameter, problem.optimizer).clone()
         for gradient, parameter in zero.gradients()
     ]
     zero.step(0.0)
     logits_V = zero.logits(prompt, gradient=True).float()
-    zero.backward(gap_of(logits_V, pair))
+    zero.backward(gap_of(logits_V, pair.tokens))
     slopes = zip(zero.gradients(), directions, strict=True)
     slope = zero.sum(sum(kernel_rate.inner_product(gradient, u) for (gradient, _), u in slopes))
     zero.step(0.0)
-    return with_kappa(origin, -slope)
+    check_kappa(-slope, problem)
+    return Measured(problem=problem, model=known, pair=pair, kappa=-slope)
 
 
 def _check_way(model: ShardedModel, problem: Problem) -> None:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.errors import OutOfMemory
-from phantom_dist.core.measurement import Measurement, Origin
+from phantom_dist.core.measurement import Measurement
+from phantom_dist.core.probe_result import PairReading
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.forward import last_logits as alone_logits
 from phantom_dist.engines.lanes.fuse import fused, last_logits, padded
@@ -126,29 +127,26 @@ def _prompts(model: nn.Module, count: int) -> list[tuple[int, ...]]:
     return [tuple(row) for row in ids.tolist()]
 
 
-def unlike(origins: Sequence[Origin], read: Sequence[Measurement], logits_LV: Tensor) -> str | None:
+def unlike(alone: Sequence[PairReading], read: Sequence[Measurement], logits_LV: Tensor) -> str | None:
     """What lanes read otherwise than the probe did, of each prompt alone; None if nothing.
 
     Args:
-        origins: one for each lane, in order.
+        alone: what the probe read for each lane, in order.
         read: the lanes' measurements of the untouched model.
         logits_LV: the logits that they were made from.
     """
     coarse = logits_LV.dtype.itemsize < 4
-    for origin, measurement in zip(origins, read, strict=True):
-        assert origin.tokens is not None
-        for name, own, alone in (
-            ("gap", measurement.logit_gap, origin.gap_0),
-            ("loss", measurement.loss, origin.loss_0),
+    relative = relative_tolerance(logits_LV)
+    for pair, measurement in zip(alone, read, strict=True):
+        for name, own, expected in (
+            ("gap", measurement.logit_gap, pair.gap_0),
+            ("loss", measurement.loss, pair.loss_0),
         ):
-            if alone is None:
-                continue
-            relative = relative_tolerance(logits_LV)
-            tolerance = relative * max(1.0 if coarse else 10.0, abs(alone))
-            if not abs(own - alone) <= tolerance:
+            tolerance = relative * max(1.0 if coarse else 10.0, abs(expected))
+            if not abs(own - expected) <= tolerance:
                 return (
                     f"padded to the longest prompt of the batch, or beside others, a prompt of "
-                    f"{len(origin.tokens.prompt)} tokens has another {name} than alone ({own:.6g}, {alone:.6g})"
+                    f"{len(pair.tokens.prompt)} tokens has another {name} than alone ({own:.6g}, {expected:.6g})"
                 )
     return None
 

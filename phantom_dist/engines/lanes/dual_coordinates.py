@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from phantom_dist.core.measurement import PathProbe
+from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.core.trial import Problem, Tokens
 from phantom_dist.engines.coordinates import gap_of, loss_of
 from phantom_dist.engines.lanes.alone import check

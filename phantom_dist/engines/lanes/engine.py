@@ -30,7 +30,7 @@ class LanesEngine:
         """Train the trials together as far as they are trained in the same way; see `engine.Engine.run`."""
         together: dict[object, list[Trial]] = {}
         for trial in trials:
-            together.setdefault(trial.problem.training, []).append(trial)
+            together.setdefault(trial.problem.training_config, []).append(trial)
         for members in together.values():
             sorts = lengths_apart(loaded, map(_prompt, members))
             for part in _parted(members, sorts.__getitem__):
@@ -38,8 +38,7 @@ class LanesEngine:
 
 
 def _prompt(trial: Trial) -> tuple[int, ...]:
-    assert trial.origin.tokens is not None
-    return trial.origin.tokens.prompt
+    return trial.measured.tokens.prompt
 
 
 def _parted(trials: list[Trial], sort: Callable[[int], object]) -> list[list[Trial]]:

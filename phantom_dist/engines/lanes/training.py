@@ -29,12 +29,11 @@ class Lane:
     @property
     def tokens(self) -> Tokens:
         """The trial's context as the model reads it."""
-        assert self.trial.origin.tokens is not None
-        return self.trial.origin.tokens
+        return self.trial.measured.tokens
 
     @property
     def ended(self) -> bool:
-        """True after the last step, or where training has left the finite numbers: nothing can change after that."""
+        """True after the last step, or where it became NaN or Inf: nothing can change after that."""
         return len(self.trace) > self.trial.problem.steps or not self.trace[-1].finite
 
     @property
@@ -46,7 +45,6 @@ class Lane:
     def rate(self) -> float:
         """The learning rate of the step that follows the last measurement."""
         problem = self.trial.problem
-        assert self.trial.learning_rate is not None
         return self.trial.learning_rate * problem.schedule.factors(problem.steps)[len(self.trace) - 1]
 
 
@@ -80,7 +78,7 @@ def train(
                 logits_LV = last_logits(loaded.model, readout, ids_LK, last_L)
             measurements = recorder.measure(step, logits_LV)
             if step == 0:
-                difference = unlike([row[0].trial.origin for row in rows], measurements, logits_LV)
+                difference = unlike([row[0].trial.measured.pair for row in rows], measurements, logits_LV)
                 if difference is not None:
                     raise Unlike(difference)
             for row, measurement in zip(rows, measurements, strict=True):

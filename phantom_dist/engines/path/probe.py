@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from phantom_dist.core.measurement import Origin, PathProbe
+from phantom_dist.core.probe_result import Measured, PathProbe, ProbeResult
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.coordinates import loss_of
 from phantom_dist.engines.memory import out_of_memory_named
@@ -26,7 +26,7 @@ from phantom_dist.engines.path.adam import AdamWalk
 from phantom_dist.engines.path.interpolation import first_rise
 from phantom_dist.engines.path.sgd import SgdWalk
 from phantom_dist.engines.path.walk import Point, Walk, remainder
-from phantom_dist.engines.probe import Refused, Start, started
+from phantom_dist.engines.probe import ProbeRefused, Start, started
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel
 
@@ -60,17 +60,16 @@ def shares(problem: Problem) -> tuple[float, ...]:
     return (0.3, 0.7, 1.0) if problem.optimizer.name == "sgd" else (0.25, 0.5, 0.75, 1.0)
 
 
-def first_rate(problem: Problem, origin: Origin, adapters_rms: float | None) -> float:
+def first_rate(measured: Measured, adapters_rms: float | None) -> float:
     """The rate that the first walk takes.
 
     SGD: first order, Π = 1. AdamW: a little less, more so with T. LoRA under AdamW: B grows with the way x and lets A
     grow, whose share of the gap goes with x²: g = g_0 + κ x (1 + α x / rms(A)), with α = 4.3 (T / 8)^0.37.
     The constants are read off the zoo and rounded: they place the points, and the answer hardly depends on them.
     """
-    assert origin.gap_0 is not None
-    assert origin.kappa is not None
+    problem = measured.problem
     steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
-    way = abs(origin.gap_0) / origin.kappa
+    way = abs(measured.gap_0) / measured.kappa
     if problem.optimizer.name == "adamw":
         if adapters_rms is None:
             way *= 0.98 * (problem.steps / 8) ** -0.04
@@ -80,11 +79,11 @@ def first_rate(problem: Problem, origin: Origin, adapters_rms: float | None) -> 
     return way / steps
 
 
-def probe_path(loaded: LoadedModel, problem: Problem) -> Origin:
-    """Measure a problem's origin and its path, and leave the model as it was.
+def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
+    """Measure κ, what it rests on and the path, and leave the model as it was.
 
     It costs 4 trial-steps; beyond T = 32 5 under SGD and 6 under AdamW; and 4/3 more for each further point that a path
-    takes to close. The origin has no path where the pair is refused or κ ≤ 0 (the first steps widen the gap).
+    takes to close. There is no path where κ ≤ 0 (the first steps widen the gap).
 
     Raises:
         InputError: a LoRA target that this model doesn't have.
@@ -93,20 +92,19 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> Origin:
     """
     try:
         with out_of_memory_named(), started(loaded, problem, keep_gradient=True) as start:
-            origin = start.origin
-            assert origin.kappa is not None
-            return dataclasses.replace(origin, path=_Probe(start).run()) if origin.kappa > 0 else origin
-    except Refused as refused:
-        return refused.origin
+            measured = start.measured
+            if measured.kappa <= 0:
+                return measured
+            return dataclasses.replace(measured, path=_Probe(start).run())
+    except ProbeRefused as refused:
+        return refused.result
 
 
 class _Probe:
     def __init__(self, start: Start) -> None:
-        origin = start.origin
-        assert origin.tokens is not None
-        assert origin.kappa is not None
+        measured = start.measured
         assert start.gradient is not None
-        self._origin, self._problem, self._tokens = origin, origin.problem, origin.tokens
+        self._measured, self._problem, self._tokens = measured, measured.problem, measured.tokens
         self._model = start.coordinates
         self._walk: Walk = (
             SgdWalk(self._problem, self._model.origin, self._model.inner)
@@ -118,11 +116,11 @@ class _Probe:
         self._add(point, start.gradient, torch.zeros_like(self._walk.initial))
         # κ is the gap's rate in x where x is the sum of the rates; SGD's x leaves the factor 1 − p_t out.
         per_way = 1.0 if isinstance(self._walk, AdamWalk) else remainder(point.log_odds)
-        self._walk.gap_slope_0 = origin.kappa / per_way / self._walk.slope_0
+        self._walk.gap_slope_0 = measured.kappa / per_way / self._walk.slope_0
 
     def run(self) -> PathProbe:
         problem, walk = self._problem, self._walk
-        rate = first_rate(problem, self._origin, self._adapters_rms())
+        rate = first_rate(self._measured, self._adapters_rms())
         rates = [rate]
         measured: set[tuple[int, float]] = set()
         for number, share in enumerate(shares(problem)):

@@ -99,19 +99,16 @@ def ours(engine: type[IdleEngine], trials: int, out: Path) -> Rate:
 
 def _untouched(trial: Trial) -> Measurement:
     """Step 0, from what the probe knows."""
-    origin = trial.origin
-    assert origin.gap_0 is not None
-    assert origin.loss_0 is not None
-    assert origin.overlap_0 is not None
+    pair = trial.measured.pair
     return Measurement(
         step=0,
-        loss=origin.loss_0,
-        logit_gap=origin.gap_0,
-        p_target=math.exp(-origin.loss_0),
-        p_competitor=math.exp(-origin.loss_0 - origin.gap_0),
+        loss=pair.loss_0,
+        logit_gap=pair.gap_0,
+        p_target=math.exp(-pair.loss_0),
+        p_competitor=math.exp(-pair.loss_0 - pair.gap_0),
         rank_target=2,
         rank_competitor=1,
-        overlap=origin.overlap_0,
+        overlap=pair.overlap_0,
         order_parameter=0.0,
         signal=0.0,
         drag=0.0,

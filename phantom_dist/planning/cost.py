@@ -19,7 +19,7 @@ from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.kinds import kind_of
 from phantom_dist.engines.path import shares
 from phantom_dist.models import ModelMetadata
-from phantom_dist.scheduling.packing import tokens
+from phantom_dist.planning.sizes import tokens
 
 BANDWIDTH = 6e9
 """Bytes per second that one CPU thread moves, of two that work at once (measured on SmolLM2-135M's training step)."""
@@ -143,9 +143,16 @@ def seconds_per_group_step(problem: Problem, model: ModelMetadata, stage: int) -
 
 
 def lanes_that_fit(problem: Problem, model: ModelMetadata, worker_memory: float) -> int:
-    """How many lanes of a problem a worker has room for; at least 1."""
+    """How many lanes of a problem a worker with so much memory (bytes) has room for; 0 where it has none for one."""
+    if not fits_worker(problem, model, worker_memory):
+        return 0
     room = worker_memory - worker_bytes(problem, model, 0)
     return max(1, int(room // _lane_bytes(problem, model)))
+
+
+def fits_worker(problem: Problem, model: ModelMetadata, worker_memory: float) -> bool:
+    """Whether one worker has the memory (bytes) to train one trial."""
+    return worker_bytes(problem, model, 1) <= worker_memory
 
 
 def bytes_per_parameter(problem: Problem) -> int:

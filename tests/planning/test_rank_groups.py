@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
 
 import pytest
 
 import phantom_dist
-from phantom_dist.campaign import cost, grouping
-from phantom_dist.campaign.grouping import groups
-from phantom_dist.campaign.plan import plan
+from phantom_dist.campaign import preview
 from phantom_dist.cli.text import plan_text
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.models import ModelMetadata
-from phantom_dist.scheduling.executor import Group
-from phantom_dist.spec.sweep import Group as Wanted
-
-planning = sys.modules["phantom_dist.campaign.plan"]  # the name stands for the function
+from phantom_dist.planning import cost
+from phantom_dist.planning.plan import make_plan
+from phantom_dist.planning.rank_groups import rank_groups
+from phantom_dist.planning.resources import Resources
+from phantom_dist.planning.summary import plan_json
+from phantom_dist.scheduling.executor import RankGroup
+from phantom_dist.scheduling.worker_kind import WorkerKind
+from phantom_dist.spec import load
+from phantom_dist.spec.sweep import RankGroupSettings
 
 LARGE = ModelMetadata(
     reference="large",
@@ -45,16 +48,15 @@ def problem(optimizer: str = "sgd", lora: Lora | None = None) -> Problem:
     )
 
 
-def chosen(asked: Problem, memory: float, workers: int, always: bool = False, **wanted) -> Group | None:
-    found = groups(
-        [asked],
-        {"large": LARGE},
-        Wanted(**wanted),
-        always=always,
-        worker_memory=memory,
-        workers=workers,
+def of(memory: float, workers: int, **more) -> Resources:
+    return Resources(kinds=(WorkerKind(count=workers, memory_bytes=memory),), **more)
+
+
+def chosen(asked: Problem, memory: float, workers: int, always: bool = False, **wanted) -> RankGroup | None:
+    groups = rank_groups(
+        [asked], {"large": LARGE}, RankGroupSettings(**wanted), of(memory, workers), always=always
     )
-    return found.get(asked.training)
+    return groups.get(asked.training_config)
 
 
 def test_a_model_that_fits_a_worker_gets_no_group():
@@ -78,7 +80,7 @@ def test_stage_2_serves_where_the_weights_fit_each_rank():
     """LoRA: nothing but the weights counts, and stage 2 doesn't send them around."""
     lora = problem("adamw", Lora())
     weights = 4.0 * LARGE.parameters
-    assert chosen(lora, weights + 5 * GB, workers=8, always=True) == Group(ranks=2, stage=2)
+    assert chosen(lora, weights + 5 * GB, workers=8, always=True) == RankGroup(ranks=2, stage=2)
     assert chosen(lora, weights / 2 + 10 * GB, workers=8).stage == 3
 
 
@@ -116,13 +118,13 @@ def test_the_prediction_is_what_smollm2_took_on_two_ranks(parameters, measured):
 
 def test_where_neither_fits_one_worker_is_tried_unless_a_group_was_asked_for():
     assert chosen(problem(), 4 * GB, workers=4) is None
-    assert chosen(problem(), 4 * GB, workers=4, always=True) == Group(ranks=4, stage=3)
-    assert chosen(problem(), 4 * GB, workers=1, always=True) == Group(ranks=2, stage=3)
+    assert chosen(problem(), 4 * GB, workers=4, always=True) == RankGroup(ranks=4, stage=3)
+    assert chosen(problem(), 4 * GB, workers=1, always=True) == RankGroup(ranks=2, stage=3)
 
 
 def test_the_sweep_has_the_last_word():
     wanted = {"ranks": 3, "stage": 3, "timeout": 5}
-    assert chosen(problem(), 400 * GB, workers=8, always=True, **wanted) == Group(
+    assert chosen(problem(), 400 * GB, workers=8, always=True, **wanted) == RankGroup(
         ranks=3, stage=3, timeout_s=5
     )
     assert chosen(problem(), 80 * GB, workers=64, stage=3).stage == 3
@@ -137,54 +139,66 @@ SWEEP = {
 }
 
 
-def test_the_plan_shows_groups(monkeypatch):
-    monkeypatch.setattr(planning, "share_of_memory", lambda device, threads: 0.65e9)
-    monkeypatch.setattr(planning, "workers_here", lambda device, threads: 2)
-    planned = plan(SWEEP)
-    told = planned.to_json()
-    assert [(g["method"], g["ranks"], g["stage"], g["problems"]) for g in told["groups"]] == [
+def planned(resources: Resources, engine: str = "auto"):
+    spec = load(SWEEP)
+    return make_plan(spec, preview.models_of(spec), resources, engine=engine)
+
+
+SMALL, ROOMY = of(0.65e9, 2), of(10e9, 2)
+
+
+def test_the_plan_shows_groups():
+    plan = planned(SMALL)
+    shown = plan_json(plan)
+    assert [(g["method"], g["ranks"], g["stage"], g["problems"]) for g in shown["groups"]] == [
         ("full", 2, 2, 1),
         ("lora", 2, 2, 1),
     ]
-    assert told["predicted_worker_bytes"] < 0.65e9
-    assert (told["lanes"], told["predicted_seconds"] > 0) == (1, True)
-    assert "zoo:gpt2-a lora adamw T=8: a group of 2 ranks, ZeRO stage 2, 0.6 GB each" in plan_text(told)
-    assert planned.phases == (Group(ranks=2, stage=2),)
-    assert not any(map(planned.starts_from_law, planned.problems)), "a group probes no path"
+    assert shown["predicted_worker_bytes"] < 0.65e9
+    assert (shown["lanes"], shown["predicted_seconds"] > 0) == (1, True)
+    assert "zoo:gpt2-a lora adamw T=8: a group of 2 ranks, ZeRO stage 2, 0.6 GB each" in plan_text(shown)
+    assert plan.phases == (RankGroup(ranks=2, stage=2),)
+    assert not any(map(plan.starts_from_law, plan.problems)), "a group probes no path"
 
 
 def test_the_plan_of_what_fits_has_no_groups():
-    planned = plan(SWEEP)
-    assert (planned.groups, planned.phases, planned.to_json()["groups"]) == ({}, (None,), [])
-    assert plan(SWEEP, engine="deepspeed").phases == (Group(ranks=2, stage=2),)
+    plan = planned(ROOMY)
+    assert (plan.rank_groups, plan.phases, plan_json(plan)["groups"]) == ({}, (None,), [])
+    assert planned(ROOMY, "deepspeed").phases == (RankGroup(ranks=2, stage=2),)
 
 
-def test_a_run_that_continues_keeps_its_groups(monkeypatch):
-    planned = plan(SWEEP, engine="deepspeed")
-    monkeypatch.setattr(planning, "workers_here", lambda device, threads: 64)
-    elsewhere = plan(SWEEP, engine="deepspeed")
-    assert elsewhere.packed_as(planned.packing).workers == planned.workers
+def test_a_model_that_fits_the_largest_of_several_kinds_needs_no_group():
+    kinds = (*SMALL.kinds, *ROOMY.kinds)
+    plan = planned(Resources(kinds=kinds))
+    assert plan.rank_groups == {}
+    assert {group.kind for group in plan.batch_groups} == set(ROOMY.kinds)
+    assert {task.memory_bytes for task in plan.probe_tasks(plan.problems)} == {10e9}, "and is probed there"
 
 
-def test_a_run_that_began_on_a_gpu_keeps_its_batches(monkeypatch):
-    here = plan(SWEEP)
-    monkeypatch.setattr(planning, "uses_gpu", lambda device: True)
-    gpu = plan(SWEEP)
-    assert (here.on_gpu, here.packed_as(gpu.packing).on_gpu) == (False, True)
-    assert [c.batch for c in here.packed_as(gpu.packing).cohorts] == [c.batch for c in gpu.cohorts]
-    before = {k: v for k, v in gpu.packing.items() if k != "on_gpu"}
-    assert not here.packed_as(before).on_gpu, "a run of before there were GPUs"
+def test_resources_are_recorded_and_replayed():
+    for resources in (SMALL, ROOMY, Resources(kinds=(*SMALL.kinds, *ROOMY.kinds), deepspeed=False)):
+        assert Resources.from_json(resources.to_json()) == resources
+
+
+def test_what_runs_recorded_until_2026_11_is_replayed():
+    before = {"engine": "auto", "worker_memory_bytes": 0.65e9, "workers_for_groups": 2, "on_gpu": True}
+    assert Resources.from_json(before).kinds == (WorkerKind(count=2, memory_bytes=0.65e9, on_gpu=True),)
+    del before["on_gpu"]
+    assert not Resources.from_json(before).largest.on_gpu, "a run of before there were GPUs"
+
+
+def test_a_gpu_makes_other_batches():
+    gpu = Resources(kinds=(dataclasses.replace(ROOMY.largest, on_gpu=True),))
+    assert [group.kind.on_gpu for group in planned(gpu).batch_groups] == [True, True]
 
 
 def test_one_process_is_no_group(tmp_path):
-    with pytest.raises(InputError, match="--engine deepspeed needs several processes: --executor ray"):
+    with pytest.raises(InputError, match="engine deepspeed needs several processes: executor ray"):
         phantom_dist.run(SWEEP, tmp_path, executor="inprocess", engine="deepspeed")
 
 
-def test_deepspeed_that_is_asked_for_and_missing_is_named(monkeypatch):
-    monkeypatch.setattr(grouping, "has_deepspeed", lambda: False)
-    monkeypatch.setattr(planning, "has_deepspeed", lambda: False)
+def test_deepspeed_that_is_named_and_missing_is_an_error(monkeypatch):
+    monkeypatch.setattr(preview, "has_deepspeed", lambda: False)
     with pytest.raises(InputError, match=r"not installed here.*pip install 'phantom-dist\[deepspeed\]'"):
-        plan(SWEEP, engine="deepspeed")
-    monkeypatch.setattr(planning, "share_of_memory", lambda device, threads: 0.65e9)
-    assert plan(SWEEP).groups == {}, "without it one worker tries"
+        phantom_dist.plan(SWEEP, engine="deepspeed")
+    assert planned(of(0.65e9, 2, deepspeed=False)).rank_groups == {}, "without it one worker tries"

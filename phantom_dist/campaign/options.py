@@ -1,0 +1,86 @@
+"""How a run is carried out: the options that `run`, `resume` and `submit` share. None of them changes a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from phantom_dist.campaign.budget import Budget
+from phantom_dist.core.errors import InputError, did_you_mean
+
+EXECUTORS = ("ray", "inprocess")
+ENGINES = ("auto", "single", "lanes", "deepspeed")  # the engines themselves take seconds to import
+
+
+class JobOptions(TypedDict, total=False):
+    """The keywords that `run`, `resume` and `submit` share; `RunOptions` says what they mean."""
+
+    engine: str | None
+    workers: int | None
+    retry: str | None
+    max_hours: float | None
+    max_trials: int | None
+
+
+class Options(JobOptions, total=False):
+    """The keywords of `run` and `resume`."""
+
+    address: str | None
+    executor: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """Where a run is carried out, by what, and how far.
+
+    Attributes:
+        address: Ray cluster: `local` starts one here, `auto` or `ray://…` joins one; None joins the one that
+            RAY_ADDRESS names, else starts one.
+        executor: `ray`, or `inprocess` for this process alone.
+        engine: `auto` or an engine's name; None: as the run in the directory began, else `auto`.
+        workers: number of workers; None fills the cluster.
+        retry: `failed` runs again what ended in `error` or `out_of_memory`; None leaves that as it is.
+        max_hours: begin nothing more after so many hours (h); what runs then comes to its end.
+        max_trials: begin no further batch once so many trials were begun.
+
+    Raises:
+        InputError: an unknown choice, or a limit that is not positive.
+    """
+
+    address: str | None = None
+    executor: str = "ray"
+    engine: str | None = None
+    workers: int | None = None
+    retry: str | None = None
+    max_hours: float | None = None
+    max_trials: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("executor", self.executor, EXECUTORS)
+        _one_of("engine", self.engine, (None, *ENGINES))
+        _one_of("retry", self.retry, (None, "failed"))
+        _ = self.budget
+        if self.engine == "deepspeed" and self.executor == "inprocess":
+            raise InputError("engine deepspeed needs several processes: executor ray.")
+
+    @property
+    def budget(self) -> Budget:
+        """The limits of one start."""
+        return Budget(hours=self.max_hours, trials=self.max_trials)
+
+    def command_line(self) -> list[str]:
+        """The options of `phantom-dist run` that say the same; where it runs is left out."""
+        values = {
+            "--engine": self.engine,
+            "--workers": self.workers,
+            "--retry": self.retry,
+            "--max-hours": self.max_hours,
+            "--max-trials": self.max_trials,
+        }
+        return [word for name, value in values.items() if value is not None for word in (name, str(value))]
+
+
+def _one_of(option: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
+    if value not in allowed:
+        names = [name for name in allowed if name is not None]
+        raise InputError(f"{option} {value}: there is no such choice.{did_you_mean(str(value), names)}")

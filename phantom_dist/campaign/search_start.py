@@ -1,0 +1,33 @@
+"""Where a search starts: at the law's prediction of η_c, where the problem's path was probed."""
+
+from __future__ import annotations
+
+import functools
+
+from phantom_dist.core.probe_result import Measured
+from phantom_dist.engines.rows import probe_row
+from phantom_dist.law.domain import as_asked
+from phantom_dist.law.file import read_law
+from phantom_dist.law.law import Law
+from phantom_dist.refinement.root_search import Expected
+
+
+class LawStart:
+    """Predicts the root of a problem's search with the shipped law, which is read when it is first needed."""
+
+    def __call__(self, measured: Measured) -> Expected | None:
+        """Low, η_c and high of the law; the path's own answer where the law doesn't know this training configuration.
+
+        None where the path wasn't probed: the search then starts at first order.
+        """
+        if measured.path is None:
+            return None
+        predicted = self._law.predict(as_asked(probe_row(measured), measured.problem))
+        if predicted.eta_c is None or predicted.interval is None:
+            rate = measured.path.learning_rates[-1]
+            return rate, rate, rate
+        return predicted.interval[0], predicted.eta_c, predicted.interval[1]
+
+    @functools.cached_property
+    def _law(self) -> Law:
+        return read_law()

@@ -1,0 +1,80 @@
+"""Which problems are trained by a group of ranks, and by how large a one.
+
+A group is formed where a model fits no worker and fits a group: the fewest ranks that do, and of equally many ZeRO's
+stage 2, which sends less. A problem whose model fits neither is left to one worker, which may have room after all:
+predictions of memory are rough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from phantom_dist.core.trial import Problem
+from phantom_dist.models import ModelMetadata
+from phantom_dist.planning import cost
+from phantom_dist.planning.resources import Resources
+from phantom_dist.planning.sizes import tokens
+from phantom_dist.scheduling.executor import RankGroup
+from phantom_dist.spec.sweep import MAX_RANKS, MIN_RANKS, RankGroupSettings
+
+STAGES = (2, 3)
+
+
+def rank_groups(
+    problems: Iterable[Problem],
+    models: Mapping[str, ModelMetadata],
+    settings: RankGroupSettings,
+    resources: Resources,
+    *,
+    always: bool,
+) -> dict[tuple[object, ...], RankGroup]:
+    """The groups of a sweep by `Problem.training_config`; none where one worker trains.
+
+    Args:
+        problems: the sweep's.
+        models: what is known of their models.
+        settings: what the sweep wants of groups.
+        resources: the workers there is room for; each could be a rank.
+        always: train everything on groups, as `--engine deepspeed` wants.
+    """
+    largest: dict[tuple[object, ...], Problem] = {}
+    for problem in problems:
+        longest = largest.setdefault(problem.training_config, problem)
+        if tokens(problem) > tokens(longest):
+            largest[problem.training_config] = problem
+    groups = {}
+    for config, problem in largest.items():
+        model = models[problem.model]
+        if always or not cost.fits_worker(problem, model, resources.largest.memory_bytes):
+            group = _smallest_that_fits(problem, model, settings, resources, always)
+            if group is not None:
+                groups[config] = group
+    return groups
+
+
+def _smallest_that_fits(
+    problem: Problem,
+    model: ModelMetadata,
+    settings: RankGroupSettings,
+    resources: Resources,
+    always: bool,
+) -> RankGroup | None:
+    rank = resources.for_ranks
+    counts = (
+        range(MIN_RANKS, min(rank.count, MAX_RANKS) + 1) if settings.ranks == "auto" else (settings.ranks,)
+    )
+    stages = STAGES if settings.stage == "auto" else (settings.stage,)
+    choices = [
+        RankGroup(ranks=count, stage=stage, timeout_s=settings.timeout)
+        for count in counts
+        for stage in stages
+    ]
+    for choice in choices:
+        if cost.rank_bytes(problem, model, choice.ranks, choice.stage) <= rank.memory_bytes:
+            return choice
+    if not always:
+        return None
+    # Groups were asked for, whatever is predicted: as large as there is room for.
+    return (
+        choices[-1] if choices else RankGroup(ranks=MIN_RANKS, stage=stages[-1], timeout_s=settings.timeout)
+    )

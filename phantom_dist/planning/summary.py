@@ -1,0 +1,131 @@
+"""A plan for its readers: the rows of `plan.parquet`, and the JSON object of `phantom-dist plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from phantom_dist.core.summaries import TrialSummary
+from phantom_dist.engines.rows import problem_row
+from phantom_dist.planning.plan import Plan
+from phantom_dist.refinement.search import EXPECTED_TRIALS
+
+Json = dict[str, Any]
+
+
+def plan_rows(plan: Plan) -> list[Json]:
+    """The rows of `plan.parquet`: one per given learning rate, or one per search before its first round."""
+    trials = 1 if plan.learning_rates else EXPECTED_TRIALS
+    return [
+        problem_row(problem)
+        | {
+            "learning_rate": rate,
+            "batch": group.batch if rate is not None else None,
+            "predicted_trial_steps": float(trials * problem.steps),
+            "predicted_seconds": trials * plan.trial_seconds(problem, len(group.members)),
+            "predicted_process_bytes": plan.process_bytes(
+                problem, group.trials_per_search * len(group.members)
+            ),
+        }
+        for group in plan.batch_groups
+        for problem, rate in group.members
+    ]
+
+
+def plan_rows_as_run(plan: Plan, trials_of: Callable[[str], Sequence[TrialSummary]]) -> list[Json]:
+    """The rows of the plan as it turned out: what was stored in the place of what was planned, the rest as planned.
+
+    Args:
+        plan: what was planned.
+        trials_of: the stored trials of a problem, by its key.
+    """
+    rows: list[Json] = []
+    for planned in plan_rows(plan):
+        trials = trials_of(planned["problem"])
+        if plan.tolerance is None:
+            trials = [trial for trial in trials if trial.learning_rate == planned["learning_rate"]]
+        # A trial's share of what was predicted for its whole search.
+        share = 1 / max(1, round(planned["predicted_trial_steps"] / planned["steps"]))
+        rows += [
+            planned
+            | {
+                "learning_rate": trial.learning_rate,
+                "batch": trial.batch,
+                "wall_time": trial.wall_time,
+                "process_bytes": trial.process_bytes if trial.outcome.trained else None,
+            }
+            | {name: share * planned[name] for name in ("predicted_trial_steps", "predicted_seconds")}
+            for trial in trials
+        ] or [planned]
+    return rows
+
+
+def plan_json(plan: Plan) -> Json:
+    """The JSON object of `plan`; see the contract for its keys."""
+    per_problem = len(plan.learning_rates) or EXPECTED_TRIALS
+    searching = plan.tolerance is not None
+    rounds = EXPECTED_TRIALS if searching else 1
+    seconds = sum(map(plan.probe_seconds, plan.problems)) + rounds * sum(
+        plan.trial_seconds(problem, len(group.members))
+        for group in plan.batch_groups
+        for problem, _ in group.members
+    )
+    return {
+        "name": plan.spec.name,
+        "models": [
+            {
+                "model": name,
+                "title": m.title,
+                "architecture": m.architecture,
+                "parameters": m.parameters,
+                "verified": m.verified,
+                "reason": m.reason,
+            }
+            for name, m in plan.models.items()
+        ],
+        "problems": len(plan.problems),
+        "trials": {
+            "total": len(plan.problems) * per_problem,
+            "searches": len(plan.problems) if searching else 0,
+            "reason": f"each search takes about {EXPECTED_TRIALS} trials" if searching else None,
+        },
+        "batches": len(plan.batch_groups) * rounds,
+        "lanes": max(len(group.members) for group in plan.batch_groups),
+        "trial_steps": sum(problem.steps * per_problem for problem in plan.problems),
+        "predicted_seconds": seconds,
+        "predicted_worker_bytes": max(
+            plan.process_bytes(problem, group.trials_per_search * len(group.members))
+            for group in plan.batch_groups
+            for problem, _ in group.members
+        ),
+        "worker_memory_bytes": plan.resources.largest.memory_bytes,
+        "workers": plan.resources.to_json()["workers"],
+        "predicted_device_hours": seconds / 3600,
+        "threads_per_worker": plan.spec.execution.threads,
+        "tolerance": plan.tolerance,
+        "groups": _rank_groups(plan),
+    }
+
+
+def _rank_groups(plan: Plan) -> list[Json]:
+    """One object for each training configuration that takes a group of ranks."""
+    by_config: dict[tuple[object, ...], Json] = {}
+    for problem in plan.problems:
+        group = plan.rank_group_of(problem)
+        if group is None:
+            continue
+        entry = by_config.setdefault(
+            problem.training_config,
+            {
+                "model": problem.model,
+                "method": problem.method,
+                "optimizer": problem.optimizer.name,
+                "steps": problem.steps,
+                "ranks": group.ranks,
+                "stage": group.stage,
+                "predicted_rank_bytes": plan.process_bytes(problem, 1),
+                "problems": 0,
+            },
+        )
+        entry["problems"] += 1
+    return list(by_config.values())

@@ -1,0 +1,37 @@
+"""Workers that are alike: what a plan knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+ALIKE = 1.25
+"""Workers whose memory differs by less than this factor are one kind: equal machines report unequal sizes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerKind:
+    """Workers that are alike.
+
+    Attributes:
+        count: how many of them there is room for.
+        memory_bytes: what one of them may plan with: of its GPU where `on_gpu`, else its share of its machine.
+        on_gpu: whether it trains on a GPU.
+    """
+
+    count: int
+    memory_bytes: float
+    on_gpu: bool = False
+
+
+def merge_alike(kinds: Iterable[WorkerKind]) -> tuple[WorkerKind, ...]:
+    """The same workers in as few kinds as `ALIKE` allows, least memory first; a kind has the least of its workers'."""
+    merged: list[WorkerKind] = []
+    for kind in sorted(kinds, key=lambda kind: (kind.on_gpu, kind.memory_bytes)):
+        last = merged[-1] if merged else None
+        if last and last.on_gpu == kind.on_gpu and kind.memory_bytes < ALIKE * last.memory_bytes:
+            count = last.count + kind.count
+            merged[-1] = WorkerKind(count=count, memory_bytes=last.memory_bytes, on_gpu=last.on_gpu)
+        else:
+            merged.append(kind)
+    return tuple(merged)

@@ -1,0 +1,160 @@
+"""Batches are a function of the plan."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
+from phantom_dist.planning.batches import batch_groups
+from phantom_dist.planning.probes import probe_tasks
+from phantom_dist.planning.sizes import (
+    BATCH_WORK,
+    LANES,
+    MAX_LANES,
+    MAX_PROBES,
+    MAX_SEARCHES,
+    most_lanes,
+    single_trials,
+)
+from phantom_dist.scheduling.tasks import batch_id
+from phantom_dist.scheduling.worker_kind import WorkerKind, merge_alike
+
+from .problems import kind
+
+ONE = (kind(1e9),)
+GPU = (kind(1e9, on_gpu=True),)
+
+TEXT = "one two three four five six seven eight"
+
+
+def problem(
+    model: str = "m", steps: int = 8, *, context: str = "c", optimizer: str = "sgd", **more
+) -> Problem:
+    return Problem(
+        model=model,
+        context=Context(id=context, text=TEXT, target=" c", competitor=" d"),
+        method="lora" if "lora" in more else "full",
+        optimizer=Optimizer(name=optimizer),
+        steps=steps,
+        **more,
+    )
+
+
+PROBLEMS = [
+    problem(model, steps, context=context, optimizer=optimizer, **more)
+    for context in ("a", "b", "c")
+    for model in ("m", "n")
+    for steps in (4, 8)
+    for optimizer in ("sgd", "adamw")
+    for more in ({}, {"lora": Lora()})
+]
+
+
+@given(
+    problems=st.lists(st.sampled_from(PROBLEMS), min_size=1, unique=True),
+    rates=st.lists(st.floats(1e-6, 1.0), max_size=250, unique=True),
+    lanes=st.integers(0, 300),
+)
+def test_every_trial_is_in_one_group_of_its_own_kind_and_none_is_too_large(problems, rates, lanes):
+    packed = list(batch_groups(problems, rates, lambda p, k: lanes, ONE))
+    members = [(p.key, rate) for group in packed for p, rate in group.members]
+    assert sorted(members, key=str) == sorted(
+        ((p.key, r) for p in problems for r in rates or [None]), key=str
+    )
+    for group in packed:
+        assert len({p.training_config for p in group.problems}) == 1
+        assert 1 <= len(group.members) <= max(1, min(lanes, MAX_LANES if rates else MAX_SEARCHES))
+
+
+def test_groups_are_as_equal_as_can_be():
+    searches = [problem(context=f"c{i}") for i in range(32)]
+    assert [len(c.members) for c in batch_groups(searches, (), lambda p, k: 48, ONE)] == [16, 16]
+    assert [len(c.members) for c in batch_groups(searches[:17], (), lambda p, k: 48, ONE)] == [9, 8]
+    assert [len(c.members) for c in batch_groups(searches[:1], [0.1] * 50, lambda p, k: 48, ONE)] == [25, 25]
+
+
+def test_a_gpu_takes_larger_batches_whatever_the_models_size():
+    searches = [problem(context=f"c{i}") for i in range(65)]
+    assert [len(c.members) for c in batch_groups(searches, (), lambda p, k: 192, GPU)] == [33, 32]
+    assert [len(c.members) for c in batch_groups(searches, (), lambda p, k: 20, GPU)] == [17, 17, 17, 14]
+    assert most_lanes(problem(), 10**9, on_gpu=True) == MAX_LANES
+
+
+def test_the_longest_prompt_decides_how_many_fit():
+    searches = [problem(context="short"), problem(context="long"), problem(context="other")]
+    packed = batch_groups(searches, (), lambda p, k: 1 if p.context.id == "long" else 16, ONE)
+    assert [len(c.members) for c in packed] == [1, 1, 1]
+
+
+def test_single_trials_of_a_large_model_stand_alone():
+    assert single_trials(problem(), 10**9) == 1
+    assert single_trials(problem(), 100_000) == MAX_LANES
+
+
+def test_small_models_share_larger_batches():
+    assert most_lanes(problem(), 100_000) == MAX_LANES
+    assert most_lanes(problem(), 10**9) == most_lanes(problem(steps=128), 10**8) == LANES
+    assert LANES < most_lanes(problem(steps=128), 3 * 10**6) < MAX_LANES
+
+
+def test_a_batchs_name_is_its_content():
+    (group,) = batch_groups([problem()], [1.0, 0.1], lambda p, k: 16, ONE)
+    assert group.batch == batch_id((problem().key, rate) for rate in (0.1, 1.0))
+    (other,) = batch_groups([problem()], [1.0], lambda p, k: 16, ONE)
+    assert other.batch != group.batch
+
+
+def test_probes_are_shared_out_by_model_and_size():
+    problems = [problem("m", steps) for steps in range(1, 21)] + [problem("n", 1)]
+    small = list(probe_tasks(problems, lambda p: 100_000))
+    assert [task.size for task in small] == [MAX_PROBES, MAX_PROBES, 20 - 2 * MAX_PROBES, 1]
+    assert all(len({p.model for p in task.problems}) == 1 for task in small)
+    # A path takes twice the steps of κ: where eight probes fill a task, four paths do.
+    fill = BATCH_WORK / (9 * 2 * 8)
+    for with_path, size in ((False, 8), (True, 4)):
+        tasks = list(probe_tasks(problems[:16], lambda p: int(fill), lambda p, paths=with_path: paths))
+        assert [task.size for task in tasks] == [size] * (16 // size)
+    large = list(probe_tasks(problems, lambda p: 10**10))
+    assert [task.size for task in large] == [1] * 21
+    assert [p for task in large for p in task.problems] == problems
+
+
+def test_a_group_of_searches_with_room_may_train_two_trials_each():
+    searches = [problem(context=str(i)) for i in range(4)]
+    (roomy,) = batch_groups(searches, (), lambda p, k: 8, ONE)
+    (tight,) = batch_groups(searches, (), lambda p, k: 7, ONE)
+    (given,) = batch_groups(searches[:1], (0.1, 0.2), lambda p, k: 48, ONE)
+    assert [c.trials_per_search * len(c.members) for c in (roomy, tight, given)] == [8, 4, 2]
+
+
+sizes = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 60)), min_size=1, max_size=4)
+
+
+@given(count=st.integers(1, 200), kinds=sizes, searching=st.booleans())
+def test_every_kind_of_worker_gets_the_share_that_it_holds(count, kinds, searching):
+    """A kind with room for nothing gets nothing; the others each what their workers hold at a time, of all."""
+    made = tuple(WorkerKind(count=n, memory_bytes=float(i + 1)) for i, (n, _) in enumerate(kinds))
+    room = {k.memory_bytes: lanes for k, (_, lanes) in zip(made, kinds, strict=True)}
+    problems = [problem(context=f"c{i}") for i in range(count)]
+    packed = list(batch_groups(problems, () if searching else [0.1], lambda p, k: room[k.memory_bytes], made))
+    assert [p.key for g in packed for p in g.problems] == [p.key for p in problems], "in order, each once"
+    total = sum(k.count * room[k.memory_bytes] for k in made)
+    for k in made:
+        mine = [g for g in packed if g.kind is k]
+        got = sum(len(g.members) for g in mine)
+        if total:
+            assert abs(got - count * k.count * room[k.memory_bytes] / total) <= 1
+            assert all(len(g.members) <= room[k.memory_bytes] for g in mine)
+        else:
+            assert got == (count if k is made[-1] else 0), "where nothing fits, the largest tries"
+            assert all(len(g.members) == 1 for g in mine)
+
+
+def test_machines_that_report_slightly_different_memory_are_one_kind():
+    nodes = [kind(m, count=2) for m in (64e9, 62e9, 16e9, 63e9)] + [kind(80e9, count=8, on_gpu=True)]
+    assert merge_alike(nodes) == (
+        kind(16e9, count=2),
+        kind(62e9, count=6),
+        kind(80e9, count=8, on_gpu=True),
+    )
