@@ -27,6 +27,7 @@ from phantom_dist.scheduling.ledger import (
     Replace,
     Start,
 )
+from phantom_dist.scheduling.place import Place
 from phantom_dist.scheduling.tasks import ProbeTask, Task
 
 
@@ -51,10 +52,12 @@ class Journal:
             case Added(tasks):
                 for task in tasks:
                     self._record(EventKind.TASK_ADDED, **_of(task), predicted_s=task.seconds or None)
-            case Joined(worker, _, place):
-                where = {} if place is None else {"host": place.host, "process": place.process}
-                node = place.node or None if place is not None else None
-                self._record(EventKind.WORKER_READY, worker=worker, **where, node=node)
+            case Joined(worker, place=None):
+                self._record(EventKind.WORKER_READY, worker=worker)
+            case Joined(worker, place=Place(host=host, process=process, node=node)):
+                self._record(
+                    EventKind.WORKER_READY, worker=worker, host=host, process=process, node=node or None
+                )
             case Drain() if not self._draining:
                 self._draining = True
                 self._record(EventKind.DRAINING)

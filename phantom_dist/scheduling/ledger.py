@@ -113,7 +113,7 @@ class Joined:
 
     worker: str
     memory_bytes: float = math.inf
-    place: Place | None = field(default=None, compare=False)
+    place: Place | None = field(default=None, compare=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

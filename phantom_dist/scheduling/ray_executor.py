@@ -158,7 +158,7 @@ class RayExecutor(Executor):
         self._failed_starts = 0
         self._nodes[worker] = place.node
         self._ask_for_workers()
-        return Joined(worker, self._memory_of(worker), place)
+        return Joined(worker, self._memory_of(worker), place=place)
 
     def _memory_of(self, worker: str) -> float:
         """What the worker may plan with (bytes); a group of ranks holds what it was made for."""

@@ -72,7 +72,7 @@ class Stormy(Executor):
             del self._coming[worker]
             self._processes += 1
             self._place[worker] = Place(host="host", process=self._processes)
-            return Joined(worker, self._place[worker])
+            return Joined(worker, place=self._place[worker])
         return self._end(worker)
 
     def _end(self, worker: str) -> Finished:
