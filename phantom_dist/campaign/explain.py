@@ -15,10 +15,10 @@ SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
-    """What happened to a task, after what happened to those that it was split from.
+    """What happened to a task, preceded by what happened to the tasks that it was split from.
 
     Attributes:
-        trial: the id of the trial that was asked about; None where it was a task.
+        trial: the id of the trial in question; None if the question was about a task.
         task: its batch, or the task itself.
         stories: the oldest first; the last one is the task's.
     """

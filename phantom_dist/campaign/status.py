@@ -48,8 +48,8 @@ def status(location: str | os.PathLike[str], *, why: str | None = None) -> Row:
     }
     live = alive(state)
     recorded = state.get("state", "interrupted")
-    went = timeline(directory.events(), until=float(state.get("heartbeat_at", 0.0)) if live else None)
-    told = {} if why is None else {"why": explain(directory, went, why).to_json()}
+    run_timeline = timeline(directory.events(), until=float(state.get("heartbeat_at", 0.0)) if live else None)
+    explained = {} if why is None else {"why": explain(directory, run_timeline, why).to_json()}
     return {
         "run": spec.name,
         "state": "running" if live else "interrupted" if recorded == "running" else recorded,
@@ -71,5 +71,5 @@ def status(location: str | os.PathLike[str], *, why: str | None = None) -> Row:
         "workers": state.get("workers"),
         "seconds": state.get("seconds"),
         "peak_memory_bytes": state.get("peak_memory_bytes"),
-        "timeline": None if went is None else went.to_json(),
-    } | told
+        "timeline": None if run_timeline is None else run_timeline.to_json(),
+    } | explained

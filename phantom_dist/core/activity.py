@@ -31,7 +31,7 @@ class Activity(StrEnum):
 
 
 class Watcher(Protocol):
-    """Is told of every activity in its context; activities may be nested."""
+    """Is notified of every activity in its context; activities may be nested."""
 
     def began(self, kind: Activity, what: str, *, long: bool) -> None:
         """An activity begins, within those that have begun and not ended."""
@@ -45,7 +45,7 @@ _watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("phantom_dist_watchers",
 
 @contextmanager
 def activity(kind: Activity, what: str, *, long: bool = False) -> Iterator[None]:
-    """Tell everyone who watches that this is going on while the block lasts.
+    """Notify all watchers that this is going on while the block lasts.
 
     Args:
         kind: what its time counts as.
@@ -66,7 +66,7 @@ def activity(kind: Activity, what: str, *, long: bool = False) -> Iterator[None]
 
 @contextmanager
 def watching(watcher: Watcher) -> Iterator[None]:
-    """Tell the watcher of every activity in this context (`contextvars`) while the block lasts."""
+    """Notify the watcher of every activity in this context (`contextvars`) while the block lasts."""
     token = _watchers.set((*_watchers.get(), watcher))
     try:
         yield

@@ -59,9 +59,10 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEvent:
-    """One thing that happened. `time`: seconds since 1970, UTC. What an event's kind has no use for keeps its default.
+    """One thing that happened. Fields that an event's kind doesn't use keep their default.
 
     Attributes:
+        time: seconds since 1970, UTC.
         task: the task's id, which is its batch's name in the tables; `task_kind`: `probe` or `train`.
         size: how many problems the task probes, or trials it trains.
         lease: the lease's number within its driver's start; it is granted at `task_started` and ends with the attempt.
@@ -93,12 +94,14 @@ class RunEvent:
     process: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """What the event says, without its defaults; the time as ISO 8601."""
-        said = {name: value for name in _NAMES if (value := getattr(self, name)) not in (None, False, (), {})}
+        """The event without its defaults; the time as ISO 8601."""
+        row: dict[str, Any] = {
+            name: value for name in _NAMES if (value := getattr(self, name)) not in (None, False, (), {})
+        }
         if self.activities:
-            said["activities"] = {name: round(seconds, 6) for name, seconds in self.activities.items()}
+            row["activities"] = {name: round(seconds, 6) for name, seconds in self.activities.items()}
         moment = datetime.fromtimestamp(self.time, UTC).isoformat(timespec="microseconds")
-        return said | {"time": moment, "kind": self.kind.value}
+        return row | {"time": moment, "kind": self.kind.value}
 
     @staticmethod
     def from_json(row: Mapping[str, Any]) -> RunEvent:

@@ -98,9 +98,9 @@ class Rows:
             ],
             several_models=several_models,
             several_runs=several_runs,
-            bars=[bar for name, went in timelines for bar in bars(name, went, several_runs=several_runs)],
-            marks=[mark for name, went in timelines for mark in marks(name, went, several_runs=several_runs)],
-            restarts=[at for _, went in timelines for at in restarts(went)],
+            bars=[bar for name, line in timelines for bar in bars(name, line, several_runs=several_runs)],
+            marks=[mark for name, line in timelines for mark in marks(name, line, several_runs=several_runs)],
+            restarts=[at for _, line in timelines for at in restarts(line)],
         )
 
     @property

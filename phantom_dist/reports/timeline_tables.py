@@ -23,7 +23,7 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class EventfulTask:
     """A task that took more than one attempt or came to nothing: which, and its attempts in order, a line each."""
 
     task: str
@@ -31,7 +31,7 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Went:
+class RunSummary:
     """How a run went.
 
     Attributes:
@@ -50,14 +50,14 @@ class Went:
     utilisation: str
     shares: tuple[Share, ...]
     eventful: int
-    stories: tuple[Told, ...]
+    stories: tuple[EventfulTask, ...]
 
 
-def went(run: str, timeline: Timeline) -> Went:
+def summary_of(run: str, timeline: Timeline) -> RunSummary:
     """A run's timeline in words."""
     total, shares, stories = timeline.worker_seconds, timeline.shares(), timeline.stories()
     useful = timeline.utilisation
-    return Went(
+    return RunSummary(
         run=run,
         starts=tuple(
             f"{duration(start.seconds)}, of which {duration(start.start_s)} until the first worker was ready: "
@@ -73,11 +73,11 @@ def went(run: str, timeline: Timeline) -> Went:
             if seconds > 0
         ),
         eventful=len(stories),
-        stories=tuple(map(_told, stories[:MOST_STORIES])),
+        stories=tuple(map(_eventful_task, stories[:MOST_STORIES])),
     )
 
 
-def _told(story: Story) -> Told:
+def _eventful_task(story: Story) -> EventfulTask:
     first = story.attempts[0]
     lines = [_attempt(attempt) for attempt in story.attempts]
     if story.split_into:
@@ -85,7 +85,7 @@ def _told(story: Story) -> Told:
     if story.given_up is not None:
         lines.append(f"given up: {shortened(story.given_up)}")
     name = task_name(story.task, first.task_kind, first.size, first.model)
-    return Told(task=name[0].upper() + name[1:], attempts=tuple(lines))
+    return EventfulTask(task=name[0].upper() + name[1:], attempts=tuple(lines))
 
 
 def _attempt(attempt: Attempt) -> str:

@@ -40,7 +40,7 @@ logger = logging.getLogger("phantom_dist.traces.event_log")
 
 
 class EventLog:
-    """Holds events until it knows where they are kept; from then on each is written as it comes.
+    """Buffers events until the run directory is known; from then on writes each as it comes.
 
     `outcome`: how the run ended, in words, where nothing was raised.
     """
@@ -60,7 +60,7 @@ class EventLog:
 
     @contextmanager
     def kept_in(self, store: Store, driver: str) -> Iterator[None]:
-        """Write what was held, and what comes while the block lasts, into a run directory; at its end, how it ended.
+        """Write what was buffered, what comes while the block lasts, and how it ended, into a run directory.
 
         A driver that is killed writes no end, and readers see that.
 
@@ -79,12 +79,12 @@ class EventLog:
             self._close()
 
     def _open(self, store: Store, driver: str) -> None:
-        held, self._early = self._early or [], None
+        buffered, self._early = self._early or [], None
         try:
             self._kept = _Segments(store, driver) if store.local_path is None else _File(store.local_path)
         except OSError as error:
             self._give_up(error)
-        for line in held:
+        for line in buffered:
             if self._kept is not None:
                 self._write(self._kept, line)
         if self._kept is not None:
