@@ -156,8 +156,9 @@ def _timeline(rows: Rows) -> str:
     happened = ", ".join(f"{count} {name}" for name, count in counted(rows.marks).items()) or "nothing"
     length = max(row["ended"] for row in rows.bars)
     again = f" The driver was started again {len(rows.restarts)} times." if rows.restarts else ""
+    workers = _count(lines(rows.bars), "worker")
     return (
-        f"Lines of {_count(lines(rows.bars), 'worker')} over {number(length, 3)} minutes; what tasks did: {did}. "
+        f"Lines of {workers} over {number(length, 3)} {rows.time_unit}; what tasks did: {did}. "
         f"What went wrong or was mended: {happened}.{again}"
     )
 

@@ -3,7 +3,7 @@
 | name | meaning |
 |---|---|
 | `line` | the worker, with the run where there are several |
-| `begun`, `ended` | minutes of the run: those between two starts of its driver are left out |
+| `begun`, `ended`, `at` | time of the run in its `Unit`: that between two starts of its driver is left out |
 | `did` | `probing`, `training`, or `came to nothing` |
 | `tasks` | how many tasks the bar stands for: where they are many, neighbours of one kind are drawn as one |
 | `happened` | of a mark: how an attempt ended, that a task was copied, or that the driver was started again |
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.events import shortened
@@ -33,9 +34,25 @@ HAPPENED = {end: words for end, words in ENDINGS.items() if end not in (End.DONE
 COPIED, RESTARTED = "copied", "driver started again"
 
 
-def bars(run: str, timeline: Timeline, *, several_runs: bool = False) -> list[Row]:
+@dataclass(frozen=True)
+class Unit:
+    """A unit of time: its symbol, and how many seconds (s) it has."""
+
+    symbol: str
+    seconds: float
+
+
+def unit_for(timelines: Iterable[Timeline]) -> Unit:
+    """The unit in which the longest of the runs reads well."""
+    longest = max((sum(start.seconds for start in one.starts) for one in timelines), default=0.0)
+    if longest < 180:
+        return Unit("s", 1)
+    return Unit("min", 60) if longest < 3 * 3600 else Unit("h", 3600)
+
+
+def bars(run: str, timeline: Timeline, unit: Unit, *, several_runs: bool = False) -> list[Row]:
     """The bars of a run, by worker and time."""
-    clock = _clock(timeline)
+    clock = _clock(timeline, unit)
     rows = [_bar(run, attempt, clock, several_runs) for attempt in timeline.attempts]
     rows.sort(key=lambda row: (_natural(row["line"]), row["begun"]))
     gap = max((row["ended"] for row in rows), default=0.0) / 2000  # half a pixel
@@ -44,9 +61,9 @@ def bars(run: str, timeline: Timeline, *, several_runs: bool = False) -> list[Ro
     return rows
 
 
-def marks(run: str, timeline: Timeline, *, several_runs: bool = False) -> list[Row]:
+def marks(run: str, timeline: Timeline, unit: Unit, *, several_runs: bool = False) -> list[Row]:
     """What went wrong, and was mended: at the ends of attempts that came to nothing, and at the begins of copies."""
-    clock = _clock(timeline)
+    clock = _clock(timeline, unit)
     rows = []
     for attempt in timeline.attempts:
         shared = {
@@ -64,9 +81,9 @@ def marks(run: str, timeline: Timeline, *, several_runs: bool = False) -> list[R
     return rows
 
 
-def restarts(timeline: Timeline) -> list[float]:
-    """When the driver was started again (minutes of the run)."""
-    clock = _clock(timeline)
+def restarts(timeline: Timeline, unit: Unit) -> list[float]:
+    """When the driver was started again."""
+    clock = _clock(timeline, unit)
     return [clock(start.number, start.began) for start in timeline.starts[1:]]
 
 
@@ -75,13 +92,13 @@ def lines(rows: Sequence[Row]) -> list[str]:
     return sorted({row["line"] for row in rows}, key=_natural)
 
 
-def _clock(timeline: Timeline) -> Callable[[int, float], float]:
-    """From a start's number and a time (s since 1970) to minutes of the run."""
+def _clock(timeline: Timeline, unit: Unit) -> Callable[[int, float], float]:
+    """From a start's number and a time (s since 1970) to the time of the run."""
     offsets, before = {}, 0.0
     for start in timeline.starts:
         offsets[start.number] = before - start.began
         before += start.seconds
-    return lambda number, time: (time + offsets[number]) / 60
+    return lambda number, time: (time + offsets[number]) / unit.seconds
 
 
 def _bar(run: str, attempt: Attempt, clock: Callable[[int, float], float], several_runs: bool) -> Row:
@@ -106,7 +123,7 @@ def _line(run: str, worker: str, several_runs: bool) -> str:
 
 
 def _joined(rows: Sequence[Row], gap: float) -> Iterator[Row]:
-    """Bars of one line, in order, those of one kind joined where no more than `gap` (minutes) lies between them."""
+    """Bars of one line, in order, those of one kind joined where no more than `gap` lies between them."""
     current: Row | None = None
     alike = ("line", "model", "start", "did")
     for row in rows:

@@ -56,12 +56,14 @@ def timeline(rows: Rows) -> Any | None:
 def _bars(rows: Rows, y: Any, height: int) -> Any:
     """In the upper part of each line; marks stand below them, on plain ground, where every colour can be seen."""
     present = [did for did in DID if any(row["did"] == did for row in rows.bars)]
+    title = f"time of the run ({rows.time_unit})"
+    x = alt.X("begun:Q", title=title, axis=alt.Axis(grid=True), scale=alt.Scale(nice=False))
     colours = alt.Scale(domain=present, range=[DID[did] for did in present])
     return (
         alt.Chart(named("bars"))
         .mark_bar(height=0.5 * height, yOffset=-0.14 * height, x2Offset=-0.7, binSpacing=0)
         .encode(
-            x=alt.X("begun:Q", title="time of the run (min)", axis=alt.Axis(grid=True), scale=alt.Scale(nice=False)),
+            x=x,
             x2="ended:Q",
             y=y,
             color=alt.Color("did:N", title="task", scale=colours),
