@@ -13,10 +13,11 @@ The map of the layers, top to bottom; imports only go down, and rows side by sid
     cli
     notebook
     archive
-    campaign | reports | monitor
+    campaign | calibration | reports | machine | monitor
     planning
     refinement | scheduling
     law | engines
+    records
     traces | models | contexts | instruments
     spec
     core
@@ -33,8 +34,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from phantom_dist.archive import archive_pack, archive_verify
-    from phantom_dist.campaign.fit import fit
-    from phantom_dist.campaign.predict import predict
+    from phantom_dist.calibration.fit import fit
+    from phantom_dist.calibration.predict import predict
     from phantom_dist.campaign.preview import plan
     from phantom_dist.campaign.run import cancel, resume, run
     from phantom_dist.campaign.status import status
@@ -49,11 +50,11 @@ _WHERE = {
     "archive_verify": "phantom_dist.archive",
     "cancel": "phantom_dist.campaign.run",
     "doctor": "phantom_dist.machine",
-    "fit": "phantom_dist.campaign.fit",
+    "fit": "phantom_dist.calibration.fit",
     "open_monitor_log": "phantom_dist.traces.monitor_log",
     "open_run": "phantom_dist.notebook",
     "plan": "phantom_dist.campaign.preview",
-    "predict": "phantom_dist.campaign.predict",
+    "predict": "phantom_dist.calibration.predict",
     "resume": "phantom_dist.campaign.run",
     "run": "phantom_dist.campaign.run",
     "status": "phantom_dist.campaign.status",

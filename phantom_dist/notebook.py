@@ -11,25 +11,17 @@ Nothing is kept here: every call reads the files as they are then, so a live run
 
 from __future__ import annotations
 
-import io
 import os
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
+from rich.console import Group
 
-from phantom_dist.campaign.status import status
+from phantom_dist.campaign.status import ArchiveStatus, RunStatus, archive_status, status
 from phantom_dist.core.errors import InputError, did_you_mean
-from phantom_dist.core.outcome import Outcome
-from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweeps
 from phantom_dist.traces.decode import probe_summaries, trial_summaries
 from phantom_dist.traces.formats import Format, critical_rates_dataset, read_as
-
-Row = dict[str, Any]
 
 
 def open_run(location: str | os.PathLike[str]) -> Run:
@@ -58,7 +50,7 @@ class Run:
     # -- tables -----------------------------------------------------------------------------------------------------
 
     def dataset(self, table: str) -> Any:
-        """The table `trials`, `probes` or `traces` as a `pyarrow.dataset.Dataset`: read in parts, as asked for.
+        """The table `trials`, `probes` or `traces` as a `pyarrow.dataset.Dataset`: read in parts, as needed.
 
         Raises:
             InputError: there is no such table.
@@ -85,32 +77,19 @@ class Run:
         return read_as(as_, self.dataset("traces"), model=model, trial_id=trial_ids)
 
     def critical_rates(self, *, as_: Format = "arrow") -> Any:
-        """One row per critical rate that was asked for; where there is none, `reason` says why."""
-        return read_as(as_, critical_rates_dataset(self.status()["critical_rates"]))
+        """One row per problem that was probed; where it has no critical rate, `reason` says why."""
+        return read_as(as_, critical_rates_dataset(rate.to_json() for rate in self.status().critical_rates))
 
     # -- where it stands --------------------------------------------------------------------------------------------
 
-    def status(self) -> Row:
-        """The object of `phantom_dist.status`; of an archive: `run`, `state`, `trials`, `outcomes`, `critical_rates`.
-
-        In an archive of several sweeps each problem goes by its own sweep's tolerance.
-        """
+    def status(self) -> RunStatus | ArchiveStatus:
+        """Where it stands: `phantom_dist.status` of a run, or what an archive contains."""
         if not self._directory.sweeps_of_archive:
             return status(self.location)
         _, specs = directory_and_sweeps(self.location)
-        trials = trial_summaries(self._directory.trials())
-        rates = critical_rates_of(specs, probe_summaries(self._directory.probes()), trials)
-        return {
-            "run": ", ".join(spec.name for spec in specs),
-            "state": "archived",
-            "trials": {
-                "total": len(trials),
-                "done": len(trials),
-                "failed": sum(trial.outcome is Outcome.ERROR for trial in trials),
-            },
-            "outcomes": dict(sorted(Counter(trial.outcome.value for trial in trials).items())),
-            "critical_rates": [rate.to_json() for rate in rates],
-        }
+        return archive_status(
+            specs, probe_summaries(self._directory.probes()), trial_summaries(self._directory.trials())
+        )
 
     def studies(self, storage: str | os.PathLike[str] | None = None) -> Any:
         """The searches as Optuna studies, by name: in memory, in a journal (a path), or in an Optuna storage (a URL).
@@ -151,38 +130,7 @@ class Run:
         return f"<Run {self.location}>"
 
     def __rich__(self) -> Group:
-        now = self.status()
-        trials = now["trials"]
-        outcomes = ", ".join(f"{count} {name}" for name, count in now["outcomes"].items()) or "none"
-        head = f"{now['run']}: {now['state']}, {trials['done']} of {trials['total']} trials ({outcomes})"
-        rates = now["critical_rates"]
-        return Group(Text(head), *([rates_table(rates)] if rates else []))
+        return self.status().__rich__()
 
     def _repr_html_(self) -> str:
-        console = Console(record=True, width=180, file=io.StringIO(), force_jupyter=False, highlight=False)
-        console.print(self)
-        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-
-
-def rates_table(rates: Sequence[Row]) -> Table:
-    """Critical rates, as `status` lists them, for people."""
-    table = Table(title="critical learning rates", box=None, title_justify="left")
-    for column in ("model", "context", "target / competitor", "method", "T"):
-        table.add_column(column)
-    for column in ("eta_c", "bracket", "Pi_c", "trials"):
-        table.add_column(column, justify="right")
-    for rate in rates:
-        common = (
-            rate["model"],
-            rate["context"],
-            f"{rate['target']} /{rate['competitor']}",
-            f"{rate['method']} {rate['optimizer']}",
-            str(rate["steps"]),
-        )
-        if rate["eta_c"] is None:
-            table.add_row(*common, "none", rate["reason"], "", str(rate["trials_used"]))
-            continue
-        low, high = rate["bracket"]
-        width = f"{low:.5g} … {high:.5g} ({100 * (high / low - 1):.2g} %)"
-        table.add_row(*common, f"{rate['eta_c']:.5g}", width, f"{rate['pi_c']:.4g}", str(rate["trials_used"]))
-    return table
+        return self.status()._repr_html_()

@@ -131,7 +131,7 @@ def test_an_archive_has_the_same_tables(run, archive):
     opened = phantom_dist.open_run(archive)
     for table in ("trials", "probes", "traces"):
         assert getattr(opened, table)().num_rows == getattr(run, table)().num_rows
-    assert opened.status()["state"] == "archived"
+    assert opened.status().state == "archived"
     assert opened.critical_rates()["eta_c"].to_pylist() == run.critical_rates()["eta_c"].to_pylist()
     assert "stored: archived, 6 of 6 trials" in opened._repr_html_()
 

@@ -31,21 +31,21 @@ def test_its_results_are_what_they_were(stored):
 
 def test_status_and_open_run(stored):
     now = phantom_dist.status(stored)
-    assert (now["run"], now["state"]) == ("stored", "complete")
-    assert now["outcomes"] == {"committed": 2, "kinematic": 2, "refused_committed": 2}
-    rates = [r["eta_c"] for r in now["critical_rates"]]
+    assert (now.run, now.state) == ("stored", "complete")
+    assert now.outcomes == {"committed": 2, "kinematic": 2, "refused_committed": 2}
+    rates = [r.eta_c for r in now.critical_rates]
     assert rates[:2] == pytest.approx([0.001628452, 0.01585433], rel=1e-6)
     assert rates[2:] == [None, None]
     assert phantom_dist.open_run(stored).status() == now
 
 
 def test_report(stored, tmp_path):
-    assert phantom_dist.report([stored], tmp_path / "page.html")["critical_rates"] == 2
+    assert phantom_dist.report([stored], tmp_path / "page.html").critical_rates == 2
 
 
 def test_resume_finds_nothing_to_do(stored):
     before = {file: file.read_bytes() for file in stored.rglob("*.parquet") if file.name != "plan.parquet"}
-    assert phantom_dist.resume(stored, executor="inprocess")["state"] == "complete"
+    assert phantom_dist.resume(stored, executor="inprocess").state == "complete"
     assert {
         file: file.read_bytes() for file in stored.rglob("*.parquet") if file.name != "plan.parquet"
     } == before

@@ -23,6 +23,8 @@ EXPECTED_BY_TOOLS = {
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "SECURITY.md",
+    "CITATION.cff",
+    ".pre-commit-config.yaml",
     ".ci",
     ".github",
     ".gitignore",

@@ -10,6 +10,7 @@
 | `checksums`, `layout`, `staging` | sha256 of every file; which names there are; whole or not at all |
 | `verify` | the story of checking |
 | `files`, `invariants`, `rows`, `identity`, `manifests` | its passes |
+| `defect` | what `verify` found: the place, and what is wrong |
 """
 
 from phantom_dist.archive.pack import archive_pack

@@ -62,9 +62,7 @@ def _rows(
     steps = "FROM traces SEMI JOIN drawn_trials USING (trial_id) ORDER BY trial_id, step"
     traces = connection.sql(steps).to_arrow_table()
     rates = critical_rates_of(specs, probe_summaries(probes), trial_summaries(trials))
-    tables = RunTables(
-        name=name, trials=trials, traces=traces, critical_rates=[rate.to_json() for rate in rates]
-    )
+    tables = RunTables(name=name, trials=trials, traces=traces, critical_rates=rates)
     count, every = (
         connection.execute(f"SELECT count(DISTINCT problem) FROM {table}").fetchall()[0][0]
         for table in ("drawn", "trials")

@@ -8,8 +8,7 @@ from typing import Any
 
 import duckdb
 
-from phantom_dist.archive.rows import Problem as Entry
-from phantom_dist.archive.rows import problem as entry
+from phantom_dist.archive.defect import Defect
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule, Tokens, trial_id
 from phantom_dist.spec import SweepSpec, expand
@@ -23,7 +22,7 @@ _TOKENS = ("prompt_tokens", "target_token", "competitor_token")
 _COLUMNS = ("trial_id", "learning_rate", "problem", "weights", "model", *_SETTINGS)
 
 
-def check_identities(connection: duckdb.DuckDBPyConnection, specs: Sequence[SweepSpec]) -> Iterator[Entry]:
+def check_identities(connection: duckdb.DuckDBPyConnection, specs: Sequence[SweepSpec]) -> Iterator[Defect]:
     """The trials whose ids are not what their rows amount to, and problems that no sweep asked for.
 
     Args:
@@ -34,7 +33,7 @@ def check_identities(connection: duckdb.DuckDBPyConnection, specs: Sequence[Swee
     probed = connection.execute("SELECT DISTINCT problem FROM probes ORDER BY ALL").fetchall()
     strangers = [key for (key,) in probed if key not in asked]
     if strangers:
-        yield entry(
+        yield Defect(
             "sweeps", f"{len(strangers)} problem(s) that no sweep asks for; the first: {strangers[0]}"
         )
     columns = ", ".join([*(f"t.{name}" for name in _COLUMNS), *(f"p.{name}" for name in _TOKENS)])
@@ -48,7 +47,7 @@ def check_identities(connection: duckdb.DuckDBPyConnection, specs: Sequence[Swee
             if _id(row, asked) != row["trial_id"]:
                 wrong, first = wrong + 1, first or str(row["trial_id"])
     if wrong:
-        yield entry(
+        yield Defect(
             "trials", f"{wrong} trial_id(s) are not the hash of what their rows say; the first: {first}"
         )
 

@@ -13,16 +13,16 @@ from ruamel.yaml.error import YAMLError
 from phantom_dist.archive.card import counts
 from phantom_dist.archive.crate import address
 from phantom_dist.archive.croissant import COLUMNS
+from phantom_dist.archive.defect import Defect
 from phantom_dist.archive.facts import Facts
 from phantom_dist.archive.layout import CARD, CHECKSUMS, CITATION, CRATE, CROISSANT, PROVENANCE, VERSION
-from phantom_dist.archive.rows import Problem, problem
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.quantities import SCHEMA_VERSION
 from phantom_dist.law.file import read_law
 from phantom_dist.spec import SweepSpec, from_yaml
 
 
-def read_sweeps(archive: Path, names: list[str]) -> tuple[list[SweepSpec], list[Problem]]:
+def read_sweeps(archive: Path, names: list[str]) -> tuple[list[SweepSpec], list[Defect]]:
     """The archive's sweeps, and those that are none."""
     specs, wrong = [], []
     for name in names:
@@ -30,48 +30,48 @@ def read_sweeps(archive: Path, names: list[str]) -> tuple[list[SweepSpec], list[
             try:
                 specs.append(from_yaml((archive / name).read_text(encoding="utf-8"), source=name))
             except (InputError, UnicodeDecodeError) as error:
-                wrong.append(problem(name, f"is no sweep: {error}"))
+                wrong.append(Defect(name, f"is no sweep: {error}"))
     if not specs and not wrong:
-        wrong.append(problem("sweeps", "there is none"))
+        wrong.append(Defect("sweeps", "there is none"))
     return specs, wrong
 
 
-def check_laws(archive: Path, names: list[str]) -> Iterator[Problem]:
+def check_laws(archive: Path, names: list[str]) -> Iterator[Defect]:
     """Every law can be read."""
     for name in names:
         if name.startswith("laws/"):
             try:
                 read_law(archive / name)
             except (InputError, UnicodeDecodeError) as error:
-                yield problem(name, f"is no law: {error}")
+                yield Defect(name, f"is no law: {error}")
 
 
-def check_provenance(archive: Path, facts: Facts | None, names: list[str]) -> Iterator[Problem]:
+def check_provenance(archive: Path, facts: Facts | None, names: list[str]) -> Iterator[Defect]:
     """`provenance.json` says what the tables hold; `facts`: what they do hold, None where that could not be counted."""
     said = _json(archive / PROVENANCE)
     if said is None:
-        yield problem(PROVENANCE, "is no JSON object")
+        yield Defect(PROVENANCE, "is no JSON object")
         return
     for key, here in (("archive_version", VERSION), ("schema_version", SCHEMA_VERSION)):
         if said.get(key) != here:
-            yield problem(PROVENANCE, f"{key} is {said.get(key)!r}; this phantom_dist reads {here}")
+            yield Defect(PROVENANCE, f"{key} is {said.get(key)!r}; this phantom_dist reads {here}")
     sweeps = {name for name in names if name.startswith("sweeps/")}
     runs = said.get("runs")
     named = {run.get("sweep") for run in runs if isinstance(run, dict)} if isinstance(runs, list) else set()
     if named != sweeps:
-        yield problem(PROVENANCE, f"names other sweeps than are there: {_some(named ^ sweeps)}")
+        yield Defect(PROVENANCE, f"names other sweeps than are there: {_some(named ^ sweeps)}")
     laws = [name for name in names if name.startswith("laws/")]
     if said.get("laws") != sorted(laws):
-        yield problem(PROVENANCE, "names other laws than are there")
+        yield Defect(PROVENANCE, "names other laws than are there")
     if facts is None:
         return
     data = said.get("data")
     if not isinstance(data, dict):
-        yield problem(PROVENANCE, "says nothing of the data")
+        yield Defect(PROVENANCE, "says nothing of the data")
         return
     for key in sorted({*facts, *data}):
         if data.get(key) != facts.get(key):
-            yield problem(
+            yield Defect(
                 PROVENANCE, f"{key} is {_short(data.get(key))}; the tables hold {_short(facts.get(key))}"
             )
     merged = said.get("merged")
@@ -79,16 +79,16 @@ def check_provenance(archive: Path, facts: Facts | None, names: list[str]) -> It
     counts = [run.get("trials") for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
     whole = [count for count in (*counts, copies) if isinstance(count, int)]
     if len(whole) != len(counts) + 1 or sum(whole[:-1]) - whole[-1] != facts["rows"]["trials"]:
-        yield problem(
+        yield Defect(
             PROVENANCE, "the runs' trials without their copies are not as many as there are in the table"
         )
 
 
-def check_croissant(archive: Path, sums: Mapping[str, str], facts: Facts | None) -> Iterator[Problem]:
+def check_croissant(archive: Path, sums: Mapping[str, str], facts: Facts | None) -> Iterator[Defect]:
     """`croissant.json` lists every Parquet file with its size and checksum, and every column."""
     said = _json(archive / CROISSANT)
     if said is None:
-        yield problem(CROISSANT, "is no JSON object")
+        yield Defect(CROISSANT, "is no JSON object")
         return
     tables = {name: digest for name, digest in sums.items() if name.endswith(".parquet")}
     files = {
@@ -99,30 +99,28 @@ def check_croissant(archive: Path, sums: Mapping[str, str], facts: Facts | None)
     there = {name: (digest, f"{(archive / name).stat().st_size} B") for name, digest in tables.items()}
     for name in sorted({*files, *there}, key=str):
         if name not in files or name not in there or files[name] != there[name]:
-            yield problem(CROISSANT, f"says of {name} what is not so (its place, size or sha256)")
+            yield Defect(CROISSANT, f"says of {name} what is not so (its place, size or sha256)")
     records = {record.get("name"): record for record in _dicts(said.get("recordSet"))}
     expected = {name.split("/", 1)[0] for name in tables}
     if set(records) != expected:
-        yield problem(
+        yield Defect(
             CROISSANT, f"has other record sets than there are tables: {_some({*records} ^ expected)}"
         )
     for name in sorted(expected & {*records}):
         columns = [field.get("name") for field in _dicts(records[name].get("field"))]
         if columns != [quantity.name for quantity in COLUMNS[name]]:
-            yield problem(CROISSANT, f"has other fields of {name} than there are columns")
+            yield Defect(CROISSANT, f"has other fields of {name} than there are columns")
         if facts is not None and not str(records[name].get("description")).endswith(
             f" {facts['rows'][name]} rows."
         ):
-            yield problem(
-                CROISSANT, f"says that {name} has another number of rows than {facts['rows'][name]}"
-            )
+            yield Defect(CROISSANT, f"says that {name} has another number of rows than {facts['rows'][name]}")
 
 
-def check_crate(archive: Path, sums: Mapping[str, str]) -> Iterator[Problem]:
+def check_crate(archive: Path, sums: Mapping[str, str]) -> Iterator[Defect]:
     """`ro-crate-metadata.json` lists every file with its size and checksum."""
     said = _json(archive / CRATE)
     if said is None:
-        yield problem(CRATE, "is no JSON object")
+        yield Defect(CRATE, "is no JSON object")
         return
     entities = {item.get("@id"): item for item in _dicts(said.get("@graph"))}
     files = {
@@ -138,13 +136,13 @@ def check_crate(archive: Path, sums: Mapping[str, str]) -> Iterator[Problem]:
     there = {address(name): facts for name, facts in there.items()}
     for name in sorted({*files, *there}, key=str):
         if name not in files or name not in there or files[name] != there[name]:
-            yield problem(CRATE, f"says of {name} what is not so (that it is there, its size or sha256)")
+            yield Defect(CRATE, f"says of {name} what is not so (that it is there, its size or sha256)")
     parts = {part.get("@id") for part in _dicts(entities.get("./", {}).get("hasPart"))}
     if parts != set(there):
-        yield problem(CRATE, f"has other parts than there are files: {_some(parts ^ set(there))}")
+        yield Defect(CRATE, f"has other parts than there are files: {_some(parts ^ set(there))}")
 
 
-def check_card(archive: Path, facts: Facts | None) -> Iterator[Problem]:
+def check_card(archive: Path, facts: Facts | None) -> Iterator[Defect]:
     """The card has its header and counts what there is; the citation is YAML."""
     try:
         text = (archive / CARD).read_text(encoding="utf-8")
@@ -152,15 +150,15 @@ def check_card(archive: Path, facts: Facts | None) -> Iterator[Problem]:
     except (YAMLError, UnicodeDecodeError, IndexError):
         head, text = None, ""
     if not isinstance(head, dict):
-        yield problem(CARD, "has no header")
+        yield Defect(CARD, "has no header")
     elif facts is not None and counts(facts) not in text:
-        yield problem(CARD, "counts other rows or outcomes than there are")
+        yield Defect(CARD, "counts other rows or outcomes than there are")
     try:
         citation = YAML(typ="safe", pure=True).load((archive / CITATION).read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError):
         citation = None
     if not isinstance(citation, dict) or "cff-version" not in citation:
-        yield problem(CITATION, "is no citation file")
+        yield Defect(CITATION, "is no citation file")
 
 
 def _json(path: Path) -> dict[str, Any] | None:

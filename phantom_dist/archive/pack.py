@@ -12,7 +12,8 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,44 @@ from phantom_dist.archive.staging import staged
 from phantom_dist.archive.tables import attach, write_tables
 from phantom_dist.archive.verify import problems_of
 from phantom_dist.core.errors import StoreError
+from phantom_dist.core.result import Result
 from phantom_dist.law.file import read_law
 from phantom_dist.spec import to_yaml
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackResult(Result):
+    """An archive that was written.
+
+    Attributes:
+        archive: its absolute path.
+        files, bytes, trials, rows: how many it has; `rows` are those of traces.
+        duplicates: copies of trials that were left out.
+        notices: what one may want to know before publishing.
+    """
+
+    archive: str
+    files: int
+    bytes: int
+    trials: int
+    rows: int
+    duplicates: int
+    notices: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `archive pack`."""
+        return asdict(self) | {"notices": list(self.notices)}
+
+    def parts(self) -> Iterable[str]:
+        """What was packed, and the notices."""
+        copies = f", {self.duplicates} copies left out" if self.duplicates else ""
+        yield f"archive: {self.archive}"
+        yield (
+            f"{self.trials} trials{copies}, {self.rows} trace rows, {self.files} files, {self.bytes / 1e6:.4g} MB"
+        )
+        yield from (f"notice: {notice}" for notice in self.notices)
 
 
 def archive_pack(
@@ -56,7 +91,7 @@ def archive_pack(
     license: str = DEFAULT_LICENCE,
     laws: Sequence[str | os.PathLike[str]] = (),
     observer: Observer = lambda what, done, total: None,
-) -> Row:
+) -> PackResult:
     """Pack one or many run directories into an archive.
 
     Args:
@@ -66,11 +101,7 @@ def archive_pack(
         authors: "Family, Given" for a person, anything else for a group; none says that nobody was named.
         license: SPDX licence expression.
         laws: law files to include, beside `law.json` of the runs.
-        observer: told (what, done, total): files of trials, then trace rows.
-
-    Returns:
-        `archive` (its absolute path), `files`, `bytes`, `trials`, `rows` (of traces), `duplicates` (copies of trials
-        that were left out), `notices` (what one may want to know before publishing).
+        observer: is called with (what, done, total): files of trials, then trace rows.
 
     Raises:
         InputError: no run in a directory, no trials, wrong words, a name that is taken, or the same trial with results
@@ -112,18 +143,18 @@ def archive_pack(
         write_sums(archive, sums)
         wrong = problems_of(archive, _counted(observer, "trace rows verified", rows), known_sums=sums)
         if wrong:
-            listed = "\n".join(f"  {entry['where']}: {entry['what']}" for entry in wrong)
+            listed = "\n".join(f"  {defect.where}: {defect.what}" for defect in wrong)
             raise StoreError(f"archive pack: what the runs hold would make no sound archive:\n{listed}")
         sizes[CHECKSUMS] = (archive / CHECKSUMS).stat().st_size
-    return {
-        "archive": str(Path(out).absolute()),
-        "files": len(sizes),
-        "bytes": sum(sizes.values()),
-        "trials": facts["rows"]["trials"],
-        "rows": facts["rows"]["traces"],
-        "duplicates": origin["merged"]["duplicates"],
-        "notices": _notices(facts, said.authors, sources),
-    }
+    return PackResult(
+        archive=str(Path(out).absolute()),
+        files=len(sizes),
+        bytes=sum(sizes.values()),
+        trials=facts["rows"]["trials"],
+        rows=facts["rows"]["traces"],
+        duplicates=origin["merged"]["duplicates"],
+        notices=tuple(_notices(facts, said.authors, sources)),
+    )
 
 
 def _counted(observer: Observer, what: str, total: int) -> Callable[[int], None]:

@@ -8,20 +8,14 @@ import duckdb
 
 from phantom_dist.archive import invariants
 from phantom_dist.archive.database import literal
+from phantom_dist.archive.defect import Defect
 from phantom_dist.archive.invariants import Invariant
 from phantom_dist.archive.merge import TRAINED
-
-Problem = dict[str, str]
-
-
-def problem(where: str, what: str) -> Problem:
-    """An entry of the list of what is wrong."""
-    return {"where": where, "what": what}
 
 
 def check_rows(
     connection: duckdb.DuckDBPyConnection, models: Sequence[str], progress: Callable[[str], None]
-) -> Iterator[Problem]:
+) -> Iterator[Defect]:
     """All that breaks an invariant, one entry for each invariant that is broken, with the first row that breaks it.
 
     Args:
@@ -44,7 +38,7 @@ def check_rows(
 
 def _broken(
     connection: duckdb.DuckDBPyConnection, where: str, relation: str, all_of: Sequence[Invariant], name: str
-) -> Iterator[Problem]:
+) -> Iterator[Defect]:
     counts = ", ".join(
         f"count(*) FILTER (NOT coalesce({i.holds}, false)), "
         f"min(coalesce({name}, '?')) FILTER (NOT coalesce({i.holds}, false))"
@@ -53,10 +47,10 @@ def _broken(
     found = connection.execute(f"SELECT {counts} FROM {relation}").fetchall()[0]
     for invariant, count, example in zip(all_of, found[::2], found[1::2], strict=True):
         if count:
-            yield problem(where, f"not so in {count} row(s): {invariant.says}; the first: {example}")
+            yield Defect(where, f"not so in {count} row(s): {invariant.says}; the first: {example}")
 
 
-def _between(connection: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
+def _between(connection: duckdb.DuckDBPyConnection) -> Iterator[Defect]:
     joined = (
         "(SELECT t.*, s.* EXCLUDE (trial_id) FROM trials t LEFT JOIN summary s ON t.trial_id = s.trial_id "
         f"WHERE outcome {TRAINED})"
@@ -94,4 +88,4 @@ def _between(connection: duckdb.DuckDBPyConnection) -> Iterator[Problem]:
             f"SELECT count(*), min(coalesce(columns(*), '?')) FROM ({query})"
         ).fetchall()[0]
         if found[0]:
-            yield problem(where, f"{what}: {found[0]}; the first: {found[1]}")
+            yield Defect(where, f"{what}: {found[0]}; the first: {found[1]}")

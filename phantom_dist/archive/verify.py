@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from phantom_dist.archive import manifests
 from phantom_dist.archive.checksums import read_sums
 from phantom_dist.archive.database import database
+from phantom_dist.archive.defect import Defect
 from phantom_dist.archive.facts import Facts, facts_of
 from phantom_dist.archive.files import check_files, check_schemas
 from phantom_dist.archive.identity import check_identities
@@ -35,25 +37,49 @@ from phantom_dist.archive.layout import (
     belongs,
     everything,
 )
-from phantom_dist.archive.rows import Problem, check_rows, problem
+from phantom_dist.archive.rows import check_rows
 from phantom_dist.archive.tables import attach
 from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.result import Result
 from phantom_dist.spec import SweepSpec
 from phantom_dist.traces.run_directory import model_of, trace_folder
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyResult(Result):
+    """What is in an archive, and what is wrong with it.
+
+    Attributes:
+        archive: its absolute path.
+        files, trials, rows: how many are there; `rows` are those of traces.
+        problems: empty where the archive is sound.
+    """
+
+    archive: str
+    files: int
+    trials: int
+    rows: int
+    problems: tuple[Defect, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `archive verify`."""
+        return asdict(self) | {"problems": [asdict(problem) for problem in self.problems]}
+
+    def parts(self) -> Iterable[str]:
+        """Whether it is sound, and a line for each problem."""
+        counts = f"{self.files} files, {self.trials} trials, {self.rows} trace rows"
+        yield f"{self.archive}: {'not sound' if self.problems else 'sound'} ({counts})"
+        yield from (f"  {problem.where}: {problem.what}" for problem in self.problems)
+
+
 def archive_verify(
     archive: str | os.PathLike[str], *, observer: Observer = lambda what, done, total: None
-) -> dict[str, Any]:
+) -> VerifyResult:
     """Check an archive.
 
     Args:
         archive: its folder.
-        observer: told (what, done, total): trace rows.
-
-    Returns:
-        `archive` (its absolute path), `files`, `trials`, `rows` (of traces) as found, and `problems`: a list of
-        {where, what}, empty where all is well.
+        observer: is called with (what, done, total): trace rows.
 
     Raises:
         InputError: there is no such folder, or nothing of an archive in it.
@@ -78,18 +104,18 @@ def archive_verify(
         observer("trace rows verified", done, total)
 
     wrong = problems_of(folder, progress)
-    return {
-        "archive": str(folder.absolute()),
-        "files": sum(1 for _ in everything(folder)),
-        "trials": _rows(folder, "trials"),
-        "rows": total,
-        "problems": wrong,
-    }
+    return VerifyResult(
+        archive=str(folder.absolute()),
+        files=sum(1 for _ in everything(folder)),
+        trials=_rows(folder, "trials"),
+        rows=total,
+        problems=tuple(wrong),
+    )
 
 
 def problems_of(
     archive: Path, progress: Callable[[int], None], *, known_sums: Mapping[str, str] | None = None
-) -> list[Problem]:
+) -> list[Defect]:
     """All that is wrong with an archive.
 
     Args:
@@ -99,7 +125,7 @@ def problems_of(
     """
     names, wrong = check_files(archive, known_sums)
     unreadable = list(check_schemas(archive, names))
-    damaged = {entry["where"] for entry in (*wrong, *unreadable)}
+    damaged = {entry.where for entry in (*wrong, *unreadable)}
     wrong += unreadable
     tables = [name for name in names if name.endswith(".parquet")]
     specs, no_sweeps = manifests.read_sweeps(archive, names)
@@ -107,10 +133,10 @@ def problems_of(
     facts = None
     if any(where.endswith(".parquet") for where in damaged):
         wrong.append(
-            problem("tables", "rows were not checked, as files of them are missing, foreign or changed")
+            Defect("tables", "rows were not checked, as files of them are missing, foreign or changed")
         )
     elif not any(name.startswith("trials/") for name in tables):
-        wrong.append(problem("trials", "there is none"))
+        wrong.append(Defect("trials", "there is none"))
     else:
         facts, broken = _check_tables(archive, tables, specs, progress)
         wrong += broken
@@ -130,7 +156,7 @@ def problems_of(
 
 def _check_tables(
     archive: Path, tables: list[str], specs: list[SweepSpec], progress: Callable[[int], None]
-) -> tuple[Facts | None, list[Problem]]:
+) -> tuple[Facts | None, list[Defect]]:
     """What the tables hold, and what is wrong with their rows."""
     models = sorted({model_of(name) for name in tables if name.startswith("traces/")})
     try:
@@ -148,7 +174,7 @@ def _check_tables(
             wrong += check_identities(connection, specs)
             return facts_of(connection), wrong
     except StoreError as error:
-        return None, [problem("tables", str(error)[:500])]
+        return None, [Defect("tables", str(error)[:500])]
 
 
 def _rows(archive: Path, folder: str) -> int:

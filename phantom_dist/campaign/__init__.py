@@ -12,9 +12,6 @@
 | `preview` | `plan`: what `run` would do, without doing it |
 | `progress` | where a run stands, for the live view |
 | `peak_memory` | peak memory of the run's processes |
-| `calibrate` | rows that a law is fitted to: what runs measured, with the path probed for it |
-| `fit`, `predict` | a law from runs; critical rates from a law, without a sweep |
-| `kept` | predictions kept in a file as they are made |
 | `status` | the JSON object of a run directory, live or dead |
 
 Nothing is imported here: `status` needs no torch, and shall not wait for what `run` does.

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.errors import InputError
+from phantom_dist.core.result import Result
 from phantom_dist.engines import DEEPSPEED
 from phantom_dist.instruments import outside
 from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources
-from phantom_dist.planning.summary import plan_json
+from phantom_dist.planning.summary import plan_json, plan_lines
 from phantom_dist.scheduling.this_machine import worker_kind
 from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import SweepSpec, load
 
 
 @dataclass(frozen=True, slots=True)
-class PlanPreview:
+class PlanPreview(Result):
     """What a run would do on this machine; `plan` has it in full."""
 
     plan: Plan
@@ -27,6 +29,10 @@ class PlanPreview:
     def to_json(self) -> dict[str, Any]:
         """The JSON object of `phantom-dist plan`."""
         return plan_json(self.plan)
+
+    def parts(self) -> Iterator[str]:
+        """Trials, batches, models, groups of ranks; predicted time and memory."""
+        return plan_lines(self.to_json())
 
 
 def plan(sweep: Any, *, engine: str = "auto") -> PlanPreview:

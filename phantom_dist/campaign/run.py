@@ -19,28 +19,27 @@ from phantom_dist.campaign.preview import models_of, resources_of
 from phantom_dist.campaign.run_driver import Observer, RunDriver
 from phantom_dist.campaign.run_state import RunState
 from phantom_dist.campaign.search_start import LawStart
-from phantom_dist.campaign.status import status
+from phantom_dist.campaign.status import RunStatus, status
 from phantom_dist.core import plugins
 from phantom_dist.core.activity import Activity, activity, preparation
 from phantom_dist.core.errors import Cancelled, InputError, Interrupted, StoreError
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.engines.rows import probe_result_from_row
 from phantom_dist.instruments import outside
 from phantom_dist.models import Permissions, resolve
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.summary import plan_rows
+from phantom_dist.records import probe_result_from_row
 from phantom_dist.scheduling.address import chosen_address
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, RankGroup, WorkerSettings
+from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.event_log import recording
 from phantom_dist.traces.leases import Leases
-
-Row = dict[str, Any]
 
 FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
 
@@ -51,7 +50,7 @@ def run(
     *,
     observer: Observer = lambda progress: None,
     **options: Unpack[Options],
-) -> Row:
+) -> RunStatus:
     """Run a sweep; on a directory of the same sweep it continues, with more values on the axes it extends.
 
     Args:
@@ -73,14 +72,16 @@ def run(
     with recording() as log, _interruption_explained(directory), _cluster(chosen) as cluster:
         with preparation(), activity(Activity.PLANNING, "planning"):
             spec = _spelled_as_stored(load(sweep), directory)
-            plan = _plan(spec, chosen, directory, cluster)
+            kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
+            plan = _plan(spec, chosen, directory, kinds)
         with claim(directory) as leases:
             directory = directory.under(leases.own)
             _prepare(directory, plan, chosen)
             with log.kept_in(directory.store, leases.driver):
                 driver = RunDriver(_restored(plan, directory), directory, leases, chosen.budget, observer)
                 driver.execute(
-                    lambda phase: _executor(plan, phase, cluster, directory, leases, chosen.workers)
+                    lambda phase: _executor(plan, phase, cluster, directory, leases, chosen.workers),
+                    largest_worker=max(kind.memory_bytes for kind in kinds),
                 )
                 directory.discard_halves()
                 if (reason := directory.read_state().get("reason")) is not None:
@@ -93,7 +94,7 @@ def resume(
     *,
     observer: Observer = lambda progress: None,
     **options: Unpack[Options],
-) -> Row:
+) -> RunStatus:
     """Continue an interrupted run, with options as in `run`. Nothing that is stored is run again.
 
     Raises:
@@ -102,7 +103,7 @@ def resume(
     return run(directory_and_sweep(out)[1], out, observer=observer, **options)
 
 
-def cancel(out: str | os.PathLike[str]) -> Row:
+def cancel(out: str | os.PathLike[str]) -> RunStatus:
     """Stop a live run from outside; batches that run are lost, and run again when it is resumed.
 
     Returns:
@@ -112,8 +113,8 @@ def cancel(out: str | os.PathLike[str]) -> Row:
         InputError: there is no run in that directory, or none that is live.
     """
     now = status(out)
-    if now["state"] != "running":
-        raise InputError(f"{out}: no run is live here (it is {now['state']}), so there is nothing to cancel.")
+    if now.state != "running":
+        raise InputError(f"{out}: no run is live here (it is {now.state}), so there is nothing to cancel.")
     directory_and_sweep(out)[0].cancel()
     return now
 
@@ -155,16 +156,16 @@ def _spelled_as_stored(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
     return spec
 
 
-def _plan(spec: SweepSpec, options: RunOptions, directory: RunDirectory, cluster: Cluster) -> Plan:
+def _plan(
+    spec: SweepSpec, options: RunOptions, directory: RunDirectory, kinds: tuple[WorkerKind, ...]
+) -> Plan:
     """The plan; where a run continues it is made for the resources that the run began with, wherever it goes on."""
     engine, recorded = _recorded(directory)
     chosen = options.engine or engine or "auto"
     outside.load(spec.instruments)  # what can't be measured is reported before anything runs
     models = models_of(spec)
-    if recorded is not None and engine == chosen:
-        return make_plan(spec, models, recorded, engine=chosen)
-    kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
-    return make_plan(spec, models, resources_of(kinds, chosen), engine=chosen)
+    resources = recorded if recorded and engine == chosen else resources_of(kinds, chosen)
+    return make_plan(spec, models, resources, engine=chosen)
 
 
 def _recorded(directory: RunDirectory) -> tuple[str | None, Resources | None]:

@@ -23,14 +23,13 @@ from phantom_dist.campaign.run_state import (
 )
 from phantom_dist.core.errors import Cancelled
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.engines.rows import probe_row
 from phantom_dist.planning.plan import Plan
 from phantom_dist.planning.summary import plan_rows_as_run
+from phantom_dist.records import execution_metadata, store_batch, store_probes
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished, RankGroup
 from phantom_dist.scheduling.ledger import GiveUp, Start
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
-from phantom_dist.scheduling.worker import circumstances, store_results
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases
 from phantom_dist.traces.process import this_process
@@ -73,10 +72,16 @@ class RunDriver:
     def _plan(self) -> Plan:
         return self._state.plan
 
-    def execute(self, make_executor: Callable[[RankGroup | None], Executor]) -> None:
+    def execute(
+        self, make_executor: Callable[[RankGroup | None], Executor], *, largest_worker: float = 0.0
+    ) -> None:
         """Run the plan's phases, one after another, until nothing is left to do.
 
         `state.json` says `complete` only then.
+
+        Args:
+            make_executor: starts the workers of a phase.
+            largest_worker: memory of the largest worker that is expected to come (bytes).
 
         Raises:
             InputError, StoreError: as a task raised it.
@@ -89,24 +94,26 @@ class RunDriver:
         state = "interrupted"
         try:
             self._write_state("running")
-            if self._run_phases(first, make_executor):
+            if self._run_phases(first, make_executor, largest_worker):
                 state = "complete"
             self._write_plan()
         finally:
             self._write_state(state)
 
     def _run_phases(
-        self, first: dict[RankGroup | None, list[Task]], make_executor: Callable[[RankGroup | None], Executor]
+        self,
+        first: dict[RankGroup | None, list[Task]],
+        make_executor: Callable[[RankGroup | None], Executor],
+        largest_worker: float,
     ) -> bool:
         """Whether nothing is left; False where the budget is spent."""
         leases = itertools.count(1)  # phases share them, so that no lease comes again
-        expected = self._plan.resources.largest.memory_bytes
         for phase, tasks in first.items():
             if not tasks:
                 continue
             self._executor = make_executor(phase)
             try:
-                if not drive(self._executor, tasks, self._leases, self, leases, expected):
+                if not drive(self._executor, tasks, self._leases, self, leases, largest_worker):
                     return False
             finally:
                 self._executor.close()
@@ -158,10 +165,10 @@ class RunDriver:
         for command in commands:
             match command:
                 case StoreUntrained(trials, attempt):
-                    batch, model = command.batch, trials[0].probed.problem.model
-                    store_results(self._directory, batch, model, trials, circumstances(batch, attempt))
+                    metadata = execution_metadata(command.batch, attempt)
+                    store_batch(self._directory, trials[0].probed.problem.model, trials, metadata)
                 case StoreProbes(batch, results):
-                    self._directory.write_probes(batch, [probe_row(result) for result in results])
+                    store_probes(self._directory, batch, results)
                 case ProbeTask() | TrainTask():
                     tasks.append(command)
         return tasks

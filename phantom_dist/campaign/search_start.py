@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 
 from phantom_dist.core.probe_result import Measured
-from phantom_dist.engines.rows import probe_row
-from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import Law
+from phantom_dist.law.law_input import law_input
+from phantom_dist.records import probe_row
 from phantom_dist.refinement.root_search import Expected
 
 
@@ -22,7 +22,7 @@ class LawStart:
         """
         if measured.path is None:
             return None
-        predicted = self._law.predict(as_asked(probe_row(measured), measured.problem))
+        predicted = self._law.predict(law_input(probe_row(measured), measured.problem))
         if predicted.eta_c is None or predicted.interval is None:
             rate = measured.path.learning_rates[-1]
             return rate, rate, rate

@@ -1,75 +1,271 @@
-"""The JSON object of a run directory, live or dead, from its files alone."""
+"""Where a run stands, live or dead, from its files alone."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from phantom_dist.campaign.explain import explain
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.refinement.critical_rate import critical_rates
-from phantom_dist.scheduling.timeline import timeline
-from phantom_dist.spec import tolerance_of
+from phantom_dist.core.result import Result, duration, table
+from phantom_dist.core.summaries import ProbeSummary, TrialSummary
+from phantom_dist.refinement.critical_rate import CriticalRate, critical_rates, critical_rates_of
+from phantom_dist.spec import SweepSpec, tolerance_of
 from phantom_dist.traces import directory_and_sweep
 from phantom_dist.traces.claim import alive
 from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REFUSALS = 10
+"""Refused pairs that the text lists, a line each."""
 
 
-def status(location: str | os.PathLike[str], *, why: str | None = None) -> Row:
-    """The object of `run` and `status`: run, state, trials, outcomes, critical_rates; progress of a live run beside it.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialCounts:
+    """Trials of a run: expected in all, finished, and finished with the outcome `error`."""
 
-    `timeline` says where the run's time went (`scheduling.timeline`); null for runs that recorded no events.
+    total: int
+    done: int
+    failed: int
 
-    Args:
-        location: a run directory.
-        why: the beginning of a trial's or a batch's id: `why` then says what happened to it (`campaign.explain`).
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedTrial:
+    """A trial that ended in `error`, and why."""
+
+    trial_id: str
+    model: str
+    context: str
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefusedPair:
+    """A model and context that are not trained: which outcome says so, and why."""
+
+    model: str
+    context: str
+    outcome: str
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStatus(Result):
+    """Where a run stands; what `run`, `resume` and `status` return.
+
+    Attributes:
+        run: name of the sweep.
+        state: `running`, `complete` or `interrupted`.
+        outcomes: finished trials by outcome.
+        critical_rates: one for each problem that was probed.
+        errors: trials that ended in `error`.
+        refusals: pairs that are not trained.
+        notes: trials that another engine than the configured one trained, counted by the reason.
+        models: what each reference stands for.
+        reason: why the run stopped before its end; None where it did not.
+        workers: at most at one time; `seconds`: of all starts; `peak_memory_bytes`: of all processes. None before
+            the first heartbeat.
+    """
+
+    run: str
+    state: Literal["running", "complete", "interrupted"]
+    trials: TrialCounts
+    outcomes: Mapping[str, int]
+    critical_rates: tuple[CriticalRate, ...]
+    errors: tuple[FailedTrial, ...]
+    refusals: tuple[RefusedPair, ...]
+    notes: Mapping[str, int]
+    models: Mapping[str, str]
+    reason: str | None
+    workers: int | None
+    seconds: float | None
+    peak_memory_bytes: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `run`."""
+        return {
+            "run": self.run,
+            "state": self.state,
+            "trials": asdict(self.trials),
+            "outcomes": dict(self.outcomes),
+            "critical_rates": [rate.to_json() for rate in self.critical_rates],
+            "errors": [asdict(trial) for trial in self.errors],
+            "refusals": [asdict(pair) for pair in self.refusals],
+            "notes": dict(self.notes),
+            "models": dict(self.models),
+            "reason": self.reason,
+            "workers": self.workers,
+            "seconds": self.seconds,
+            "peak_memory_bytes": self.peak_memory_bytes,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Decode an object that `to_json` made, perhaps on another machine."""
+        same = (
+            "run",
+            "state",
+            "outcomes",
+            "notes",
+            "models",
+            "reason",
+            "workers",
+            "seconds",
+            "peak_memory_bytes",
+        )
+        return cls(
+            **{name: value[name] for name in same},
+            trials=TrialCounts(**value["trials"]),
+            critical_rates=tuple(map(CriticalRate.from_json, value["critical_rates"])),
+            errors=tuple(FailedTrial(**entry) for entry in value["errors"]),
+            refusals=tuple(RefusedPair(**entry) for entry in value["refusals"]),
+        )
+
+    def parts(self) -> Iterable[str | Table]:
+        """State, critical rates, what was refused and what failed."""
+        yield f"run {_head(self.run, self.state, self.trials, self.outcomes)}"
+        if self.reason:
+            yield f"stopped: {self.reason}; continue with `phantom-dist resume DIR`"
+        if self.state == "complete" and self.seconds and self.peak_memory_bytes is not None:
+            yield (
+                f"took {duration(self.seconds)} with {self.workers} worker(s); "
+                f"peak memory of all its processes {self.peak_memory_bytes / 1e9:.2f} GB"
+            )
+        yield from (f"{name}: {title}" for name, title in self.models.items() if title != name)
+        yield from (f"{count} trial(s) on the reference engine: {why}" for why, count in self.notes.items())
+        if self.critical_rates:
+            yield rates_table(self.critical_rates)
+        shown = self.refusals[:REFUSALS]
+        yield from (f"{pair.outcome}: {pair.model} {pair.context}: {pair.error}" for pair in shown)
+        if (more := len(self.refusals) - REFUSALS) > 0:
+            yield f"and {more} more, each with its reason in the column `error` of trials"
+        yield from (f"error: {trial.model} {trial.context}: {trial.error}" for trial in self.errors)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveStatus(Result):
+    """What an archive of runs contains; fields as in `RunStatus`, `run` names all its sweeps."""
+
+    run: str
+    trials: TrialCounts
+    outcomes: Mapping[str, int]
+    critical_rates: tuple[CriticalRate, ...]
+    state: Literal["archived"] = "archived"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of the object of `status` that an archive has."""
+        return {
+            "run": self.run,
+            "state": self.state,
+            "trials": asdict(self.trials),
+            "outcomes": dict(self.outcomes),
+            "critical_rates": [rate.to_json() for rate in self.critical_rates],
+        }
+
+    def parts(self) -> Iterable[str | Table]:
+        """Its sweeps, trials and critical rates."""
+        yield _head(self.run, self.state, self.trials, self.outcomes)
+        if self.critical_rates:
+            yield rates_table(self.critical_rates)
+
+
+def status(location: str | os.PathLike[str]) -> RunStatus:
+    """Where the run of a directory stands.
 
     Raises:
-        InputError: there is no run in that directory, or nothing in it is called `why`.
+        InputError: there is no run in that directory.
         StoreError: one of its Parquet files is damaged or foreign.
     """
     directory, spec = directory_and_sweep(location)
     trials = trial_summaries(directory.trials())
     rates = critical_rates(probe_summaries(directory.probes()), trials, tolerance_of(spec))
-    state = directory.read_state()
-    outcomes = Counter(trial.outcome.value for trial in trials)
-    failed = [
-        {"trial_id": trial.trial_id, "model": trial.model, "context": trial.context, "error": trial.error}
-        for trial in trials
-        if trial.outcome is Outcome.ERROR
-    ]
-    refused = {
-        (trial.model, trial.context, trial.outcome.value): trial.error
-        for trial in trials
-        if trial.outcome.refused
-    }
-    live = alive(state)
-    recorded = state.get("state", "interrupted")
-    run_timeline = timeline(directory.events(), until=float(state.get("heartbeat_at", 0.0)) if live else None)
-    explained = {} if why is None else {"why": explain(directory, run_timeline, why).to_json()}
-    return {
-        "run": spec.name,
-        "state": "running" if live else "interrupted" if recorded == "running" else recorded,
-        "trials": {
-            "total": max(int(state.get("expected_trials", 0)), len(trials)),
-            "done": len(trials),
-            "failed": len(failed),
-        },
-        "outcomes": dict(sorted(outcomes.items())),
-        "critical_rates": [rate.to_json() for rate in rates],
-        "errors": failed,
-        "refusals": [
-            {"model": model, "context": context, "outcome": outcome, "error": error}
-            for (model, context, outcome), error in refused.items()
-        ],
-        "notes": dict(Counter(trial.note for trial in trials if trial.note)),
-        "models": state.get("models", {}),
-        "reason": None if live else state.get("reason"),
-        "workers": state.get("workers"),
-        "seconds": state.get("seconds"),
-        "peak_memory_bytes": state.get("peak_memory_bytes"),
-        "timeline": None if run_timeline is None else run_timeline.to_json(),
-    } | explained
+    recorded = directory.read_state()
+    live = alive(recorded)
+    # A pair has a row for each rate and training; one line tells of it.
+    refusals = {(t.model, t.context, t.outcome.value): t.error for t in trials if t.outcome.refused}
+    return RunStatus(
+        run=spec.name,
+        state=_state(recorded.get("state", "interrupted"), live=live),
+        trials=_counts(trials, expected=int(recorded.get("expected_trials", 0))),
+        outcomes=_outcomes(trials),
+        critical_rates=tuple(rates),
+        errors=tuple(
+            FailedTrial(trial_id=t.trial_id, model=t.model, context=t.context, error=t.error)
+            for t in trials
+            if t.outcome is Outcome.ERROR
+        ),
+        refusals=tuple(
+            RefusedPair(model=model, context=context, outcome=outcome, error=error)
+            for (model, context, outcome), error in refusals.items()
+        ),
+        notes=Counter(trial.note for trial in trials if trial.note),
+        models=recorded.get("models", {}),
+        reason=None if live else recorded.get("reason"),
+        workers=recorded.get("workers"),
+        seconds=recorded.get("seconds"),
+        peak_memory_bytes=recorded.get("peak_memory_bytes"),
+    )
+
+
+def archive_status(
+    specs: Sequence[SweepSpec], probes: Sequence[ProbeSummary], trials: Sequence[TrialSummary]
+) -> ArchiveStatus:
+    """What an archive contains: each problem goes by its own sweep's tolerance."""
+    return ArchiveStatus(
+        run=", ".join(spec.name for spec in specs),
+        trials=_counts(trials),
+        outcomes=_outcomes(trials),
+        critical_rates=tuple(critical_rates_of(specs, probes, trials)),
+    )
+
+
+def rates_table(rates: Iterable[CriticalRate]) -> Table:
+    """Critical rates, a line each."""
+    shown = table(
+        "critical learning rates",
+        ("model", "context", "target / competitor", "method", "T"),
+        ("eta_c", "bracket", "Pi_c", "trials"),
+    )
+    for rate in rates:
+        common = (
+            rate.model,
+            rate.context,
+            f"{rate.target} /{rate.competitor}",
+            rate.training_class,
+            str(rate.steps),
+        )
+        if rate.crossing is None:
+            shown.add_row(*common, "none", rate.reason, "", str(rate.trials_used))
+            continue
+        low, high = rate.crossing.bracket
+        width = f"{low:.5g} … {high:.5g} ({100 * (high / low - 1):.2g} %)"
+        eta_c, pi_c = rate.crossing.eta_c, rate.crossing.pi_c
+        shown.add_row(*common, f"{eta_c:.5g}", width, f"{pi_c:.4g}", str(rate.trials_used))
+    return shown
+
+
+def _state(recorded: str, *, live: bool) -> Literal["running", "complete", "interrupted"]:
+    if live:
+        return "running"
+    return "complete" if recorded == "complete" else "interrupted"
+
+
+def _counts(trials: Sequence[TrialSummary], expected: int = 0) -> TrialCounts:
+    return TrialCounts(
+        total=max(expected, len(trials)),
+        done=len(trials),
+        failed=sum(trial.outcome is Outcome.ERROR for trial in trials),
+    )
+
+
+def _outcomes(trials: Iterable[TrialSummary]) -> dict[str, int]:
+    return dict(sorted(Counter(trial.outcome.value for trial in trials).items()))
+
+
+def _head(run: str, state: str, trials: TrialCounts, outcomes: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{count} {name}" for name, count in outcomes.items()) or "none"
+    return f"{run}: {state}, {trials.done} of {trials.total} trials ({listed})"

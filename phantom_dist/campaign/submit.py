@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from phantom_dist.campaign.options import JobOptions, RunOptions
+from phantom_dist.campaign.status import RunStatus
 from phantom_dist.core.errors import (
     INTERRUPTED,
     WRONG_INPUT,
@@ -18,9 +20,33 @@ from phantom_dist.core.errors import (
     Interrupted,
     StoreError,
 )
+from phantom_dist.core.result import Result
 from phantom_dist.spec import load, to_yaml
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubmittedRun(Result):
+    """A run on a cluster: the sweep's name, the job's id, and where the run stood when the job ended.
+
+    `status` is None where nobody waited for the end.
+    """
+
+    run: str
+    job: str
+    status: RunStatus | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `run` with `job`; `run` and `job` alone where nobody waited."""
+        return ({"run": self.run} if self.status is None else self.status.to_json()) | {"job": self.job}
+
+    def parts(self) -> Iterable[str | Table]:
+        """The run, or the job that it is."""
+        return (f"run {self.run} is job {self.job}",) if self.status is None else self.status.parts()
 
 
 def submit(
@@ -31,7 +57,7 @@ def submit(
     wait: bool = True,
     show: Callable[[str], None] = lambda text: None,
     **options: Unpack[JobOptions],
-) -> Row:
+) -> SubmittedRun:
     """Run a sweep as a job of a Ray cluster; sent again while it runs, it is followed again.
 
     Args:
@@ -42,9 +68,6 @@ def submit(
         wait: False returns when the job is there.
         show: called with each piece of the job's log.
         options: see `RunOptions`.
-
-    Returns:
-        The same object as `run`, with `job`, the job's id; `run` and `job` alone without `wait`.
 
     Raises:
         InputError: the input as a whole is wrong, here or on the cluster.
@@ -66,7 +89,7 @@ def submit(
     job, new = jobs.start(f"phantom-dist-{spec.name}-{digest[:12]}", command, {"sweep.yaml": text})
     show(f"job {job} {'was sent' if new else 'runs already'}\n")
     if not wait:
-        return {"run": spec.name, "job": job}
+        return SubmittedRun(run=spec.name, job=job, status=None)
     log: list[str] = []
 
     def record(piece: str) -> None:
@@ -82,7 +105,7 @@ def submit(
         ) from None
     answer = _last_object("".join(log))
     if "run" in answer:
-        return answer | {"job": job}
+        return SubmittedRun(run=spec.name, job=job, status=RunStatus.from_json(answer))
     message = str(answer.get("error") or (ended.message.strip() or "Ray says nothing more").splitlines()[0])
     if ended.exit_status == WRONG_INPUT:
         raise InputError(message)

@@ -8,7 +8,7 @@
 | `output` | the contract of stdout, stderr and exit status |
 | `live`, `doing` | the live terminal view of a run, and what is going on in it |
 | `logs` | `--verbose` and `--quiet` |
-| `text`, `timeline_text`, `tables` | results as text for people |
+| `timeline_text` | a run's timeline as text |
 """
 
 from phantom_dist.cli.commands import main

@@ -6,8 +6,9 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -28,8 +29,15 @@ from phantom_dist.cli.options import (
     Spec,
     Workers,
 )
-from phantom_dist.cli.output import answer, interrupted_early
+from phantom_dist.cli.output import Printed, answer, interrupted_early
 from phantom_dist.core.activity import Activity, activity
+
+if TYPE_CHECKING:  # a command loads what it runs, and nothing before
+    from phantom_dist.archive.pack import PackResult
+    from phantom_dist.calibration.fit import FitResult
+    from phantom_dist.calibration.predict import PredictResult
+    from phantom_dist.campaign.status import RunStatus
+    from phantom_dist.cli.live import LiveView
 
 
 class _Commands(TyperGroup):
@@ -78,9 +86,8 @@ def plan(spec: Spec, engine: EngineName = "auto", as_json: AsJson = False) -> No
     Trials, batches, predicted time and memory. Nothing is written.
     """
     from phantom_dist.campaign.preview import plan as make_plan
-    from phantom_dist.cli.text import plan_text
 
-    answer(lambda: make_plan(spec, engine=engine).to_json(), plan_text, as_json=as_json)
+    answer(lambda: make_plan(spec, engine=engine), as_json=as_json)
 
 
 @app.command(
@@ -109,7 +116,7 @@ def run(
     On a directory of the same sweep it continues; more values on its axes extend it.
     """
 
-    def work(view: Any) -> dict[str, Any]:
+    def work(view: Any) -> RunStatus:
         _look_at_ray(address, executor)
         with activity(Activity.STARTING, "loading PyTorch and transformers"):
             from phantom_dist.campaign.run import run as run_sweep
@@ -150,7 +157,7 @@ def resume(
     Nothing that is stored is run again.
     """
 
-    def work(view: Any) -> dict[str, Any]:
+    def work(view: Any) -> RunStatus:
         _look_at_ray(address, executor)
         with activity(Activity.STARTING, "loading PyTorch and transformers"):
             from phantom_dist.campaign.run import resume as resume_run
@@ -178,9 +185,11 @@ def cancel(directory: Directory, as_json: AsJson = False) -> None:
     """
     from phantom_dist.campaign.run import cancel as cancel_run
 
-    answer(
-        lambda: cancel_run(directory), lambda result: f"run {result['run']}: asked to stop", as_json=as_json
-    )
+    def work() -> Printed:
+        status = cancel_run(directory)
+        return Printed(status.to_json(), f"run {status.run}: asked to stop")
+
+    answer(work, as_json=as_json)
 
 
 @app.command(
@@ -209,7 +218,6 @@ def submit(
     Sent again while it runs, it is followed again.
     """
     from phantom_dist.campaign.submit import submit as submit_sweep
-    from phantom_dist.cli.text import submit_text
 
     def show(text: str) -> None:
         typer.echo(text, err=True, nl=False)
@@ -227,7 +235,7 @@ def submit(
             wait=wait,
             show=show,
         ),
-        submit_text,
+        failed=lambda submitted: submitted.status is not None and submitted.status.errors,
         as_json=as_json,
     )
 
@@ -254,25 +262,25 @@ def status(
 ) -> None:
     """Show the progress and the results of a run, live or dead."""
     from phantom_dist.campaign.status import status as status_of
-    from phantom_dist.cli.text import status_text
+    from phantom_dist.campaign.timeline import explain, timeline_of
     from phantom_dist.cli.timeline_text import timeline_text, why_text
 
-    def show(result: dict[str, Any]) -> str:
-        if why is not None:
-            return why_text(result["why"])
-        text = status_text(result | {"errors": result["failed"]})
-        return f"{text}\n\n{timeline_text(result['timeline'])}" if timeline else text
-
-    def work() -> dict[str, Any]:
-        result = status_of(directory, why=why)
-        while watch and result["state"] == "running":
-            typer.echo(status_text(result) + "\n", err=True)
+    def work() -> Printed:
+        result = status_of(directory)
+        while watch and result.state == "running":
+            typer.echo(f"{result}\n", err=True)
             time.sleep(2.0)
-            result = status_of(directory, why=why)
-        # What a past run's trials ended in is no failure of looking at it.
-        return result | {"failed": result.pop("errors")}
+            result = status_of(directory)
+        value, went = result.to_json(), timeline_of(directory)
+        # The key `errors` means that the command failed; what a past run's trials ended in is no failure of `status`.
+        value |= {"failed": value.pop("errors"), "timeline": None if went is None else went.to_json()}
+        text = f"{result}\n\n{timeline_text(value['timeline'])}" if timeline else str(result)
+        if why is not None:
+            value["why"] = explain(directory, why).to_json()
+            text = why_text(value["why"])
+        return Printed(value, text)
 
-    answer(work, show, as_json=as_json)
+    answer(work, as_json=as_json)
 
 
 @app.command(rich_help_panel=LAW, epilog=examples("fit runs/quickstart --out law.json"))
@@ -296,17 +304,15 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit the critical-rate law to runs, and to what ships."""
-    from phantom_dist.campaign.fit import fit as fit_to
+    from phantom_dist.calibration.fit import fit as fit_to
     from phantom_dist.cli.live import Countdown
-    from phantom_dist.cli.text import fit_text
 
-    def work() -> dict[str, Any]:
+    def work() -> FitResult:
         view = Countdown("paths probed")
         return fit_to(directories or [], out=out, prior=prior, alone=alone, lora=lora or [], observer=view)
 
     answer(
         work,
-        fit_text,
         as_json=as_json,
         interrupted="interrupted; no law was written, and the paths probed so far are not kept",
     )
@@ -350,17 +356,16 @@ def predict(
 
     It takes 4 trial-steps a context; for T > 32, 5 or 6.
     """
-    from phantom_dist.campaign.predict import predict as predict_rates
+    from phantom_dist.calibration.predict import predict as predict_rates
     from phantom_dist.cli.live import Countdown
-    from phantom_dist.cli.text import predict_text
 
-    def work() -> dict[str, Any]:
+    def work() -> PredictResult:
         view = Countdown("contexts predicted")
         return predict_rates(
             model, contexts, law=law, method=method, optimizer=optimizer, steps=steps, out=out, observer=view
         )
 
-    answer(work, predict_text, as_json=as_json)
+    answer(work, as_json=as_json)
 
 
 @app.command(rich_help_panel=SHOWING, epilog=examples("report runs/quickstart --out report.html"))
@@ -384,7 +389,6 @@ def report(
 
     answer(
         lambda: write_report(directories, out),
-        lambda result: f"{result['verdict']}\nreport: {result['file']}",
         as_json=as_json,
         interrupted="interrupted; no page was written",
     )
@@ -407,12 +411,13 @@ def studies(
     `optuna-dashboard studies.log` shows them.
     """
 
-    def work() -> dict[str, Any]:
+    def work() -> Printed:
         from phantom_dist.notebook import open_run
 
-        return {"storage": out, "studies": sorted(open_run(directory).studies(out))}
+        names = sorted(open_run(directory).studies(out))
+        return Printed({"storage": out, "studies": names}, f"{len(names)} studies: {out}")
 
-    answer(work, lambda result: f"{len(result['studies'])} studies: {result['storage']}", as_json=as_json)
+    answer(work, as_json=as_json)
 
 
 archive = Commands(
@@ -451,9 +456,8 @@ def archive_pack(
     """
     from phantom_dist.archive import archive_pack as pack
     from phantom_dist.cli.live import Phases
-    from phantom_dist.cli.text import archive_text
 
-    def work() -> dict[str, Any]:
+    def work() -> PackResult:
         return pack(
             directories,
             out,
@@ -464,7 +468,7 @@ def archive_pack(
             observer=Phases(),
         )
 
-    answer(work, archive_text, as_json=as_json, interrupted="interrupted; nothing was written")
+    answer(work, as_json=as_json, interrupted="interrupted; nothing was written")
 
 
 @archive.command("verify", epilog=examples("archive verify quickstart-archive"))
@@ -478,13 +482,11 @@ def archive_verify(
     """
     from phantom_dist.archive import archive_verify as verify
     from phantom_dist.cli.live import Phases
-    from phantom_dist.cli.text import verify_text
 
     answer(
         lambda: verify(folder, observer=Phases()),
-        verify_text,
         as_json=as_json,
-        failed="problems",
+        failed=lambda result: result.problems,
     )
 
 
@@ -494,10 +496,9 @@ def doctor(as_json: AsJson = False) -> None:
 
     Packages, processors, memory, the cluster, plug-ins; and how to get what is missing.
     """
-    from phantom_dist.cli.text import doctor_text
     from phantom_dist.machine import doctor as examine
 
-    answer(examine, doctor_text, as_json=as_json)
+    answer(examine, as_json=as_json)
 
 
 def _look_at_ray(address: str | None, executor: str) -> None:
@@ -509,16 +510,14 @@ def _look_at_ray(address: str | None, executor: str) -> None:
         check_place(chosen_address(address))
 
 
-def _watched(work: Any, as_json: bool) -> None:
+def _watched(work: Callable[[LiveView], RunStatus], as_json: bool) -> None:
     from phantom_dist.cli.live import LiveView
-    from phantom_dist.cli.text import status_text
 
-    def with_view() -> dict[str, Any]:
+    def with_view() -> RunStatus:
         with LiveView() as view:
-            result: dict[str, Any] = work(view)
-        return result
+            return work(view)
 
-    answer(with_view, status_text, as_json=as_json)
+    answer(with_view, failed=lambda status: status.errors, as_json=as_json)
 
 
 def main() -> None:

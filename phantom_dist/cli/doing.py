@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from phantom_dist.cli.logs import is_quiet
 from phantom_dist.core.activity import Activity
-from phantom_dist.core.durations import duration
 from phantom_dist.core.events import EventKind, RunEvent
+from phantom_dist.core.result import duration
 
 VERBS = {"probe": "probing", "train": "training"}
 MEMBERS = {"probe": "problem", "train": "trial"}

@@ -17,8 +17,8 @@ from rich.text import Text
 from phantom_dist.cli.doing import Doing
 from phantom_dist.cli.logs import is_quiet
 from phantom_dist.core.activity import watching
-from phantom_dist.core.durations import duration
 from phantom_dist.core.events import listening
+from phantom_dist.core.result import duration
 
 if TYPE_CHECKING:  # commands that train nothing start without torch
     from phantom_dist.campaign.progress import Progress, SearchProgress

@@ -10,9 +10,10 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from phantom_dist.cli.doing import Announcer
 from phantom_dist.core.activity import watching
@@ -26,20 +27,44 @@ from phantom_dist.core.errors import (
     Interrupted,
     StoreError,
 )
+from phantom_dist.core.result import Result
+
+Answer = TypeVar("Answer", bound=Result)
+
+
+@dataclass(frozen=True, slots=True)
+class Printed(Result):
+    """The result of a command whose text is its own: JSON and text, as they are printed."""
+
+    json: dict[str, Any]
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return self.json
+
+    def parts(self) -> Iterable[str]:
+        """What is printed without it."""
+        return (self.text,)
 
 
 def answer(
-    work: Callable[[], dict[str, Any]],
-    show: Callable[[dict[str, Any]], str],
+    work: Callable[[], Answer],
     *,
     as_json: bool,
-    failed: str = "errors",
+    failed: Callable[[Answer], object] = lambda result: False,
+    json_of: Callable[[Answer], dict[str, Any]] = lambda result: result.to_json(),
     interrupted: str = "interrupted",
 ) -> NoReturn:
-    """Do a command's work, print its answer, exit with its status: 1 where the answer's key `failed` holds something.
+    """Do a command's work, print its result, exit with its status.
 
-    `interrupted`: the message where the work doesn't say itself what Ctrl-C has left (`core.errors.Interrupted`).
     While the work is done, whatever a library prints to stdout lands on stderr.
+
+    Args:
+        work: gives the result.
+        as_json: print `json_of(result)` instead of its text.
+        failed: true where the exit status is 1 although there is a result.
+        interrupted: the message where the work's own (`core.errors.Interrupted`) doesn't name what Ctrl-C has left.
     """
     stdout = _divert_stdout()
     try:
@@ -52,8 +77,8 @@ def answer(
     except KeyboardInterrupt as error:
         message = str(error) if isinstance(error, Interrupted) else interrupted
         _fail(stdout, message, INTERRUPTED, as_json)
-    print(json.dumps(to_json(result)) if as_json else show(result), file=stdout, flush=True)
-    sys.exit(FAILED if result.get(failed) else DONE)
+    print(json.dumps(to_json(json_of(result))) if as_json else str(result), file=stdout, flush=True)
+    sys.exit(FAILED if failed(result) else DONE)
 
 
 def interrupted_early(*, as_json: bool) -> NoReturn:

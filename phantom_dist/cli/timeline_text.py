@@ -7,9 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from phantom_dist.cli.tables import plain
-from phantom_dist.core.durations import duration, short_duration
 from phantom_dist.core.events import shortened, task_name
+from phantom_dist.core.result import duration, plain, short_duration
 from phantom_dist.scheduling.timeline import ENDINGS, SHARES, End
 
 Json = dict[str, Any]

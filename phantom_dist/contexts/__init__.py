@@ -1,11 +1,20 @@
 """Near-synonym contexts: read from a file, turned into tokens, checked against a model.
 
-The file's format belongs to `spec`, which also takes contexts inline.
+| file | what it does |
+|---|---|
+| `tokens` | the rule: prompt, target and competitor as token ids |
+| `reading` | how a tokenizer reads a text for a model |
+| `near_synonym` | which words are near-synonyms for a model |
+| `usable` | what keeps a tokenizer from reading any context |
+| `pair` | the pair of words of a context for a model: chosen, tokenised, checked |
+
+The file's format belongs to `spec`, which also takes contexts inline. README.md lists what is refused.
 """
 
 from pathlib import Path
 
 from phantom_dist.contexts.near_synonym import check_pair, choose_competitor, synonym_floor
+from phantom_dist.contexts.pair import choose_pair
 from phantom_dist.contexts.reading import Tokenizer
 from phantom_dist.contexts.tokens import AUTO, prompt_and_target, rival_test, token_text, tokenise
 from phantom_dist.contexts.usable import check_tokenizer
@@ -25,6 +34,7 @@ __all__ = [
     "check_pair",
     "check_tokenizer",
     "choose_competitor",
+    "choose_pair",
     "load_contexts",
     "prompt_and_target",
     "rival_test",

@@ -1,4 +1,4 @@
-"""Which words are near-synonyms for a model: their centred overlap stands out (README, "What is measured").
+"""Which words are near-synonyms for a model: their centred overlap stands out (README.md of `instruments`).
 
 Numbers in, a decision out; the row of overlaps of the mean-centred, renormalised readout matrix comes from
 `instruments.overlap`. The rule is this project's own. The default factor, 2.75 times the row's rms, accepts the ten

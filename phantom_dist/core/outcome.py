@@ -1,4 +1,4 @@
-"""How a trial can end: the named outcomes and the thresholds that tell them apart (README, "What is measured")."""
+"""How a trial can end: the named outcomes and the thresholds that tell them apart (README.md of `instruments`)."""
 
 from __future__ import annotations
 

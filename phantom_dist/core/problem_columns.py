@@ -38,6 +38,11 @@ class ProblemColumns:
         return {name: getattr(self, name) for name in PROBLEM_COLUMNS}
 
     @property
+    def training_class(self) -> str:
+        """Method and optimizer, `full sgd`, `full adamw`, `lora adamw`, …: the law fits each by itself."""
+        return f"{self.method} {self.optimizer}"
+
+    @property
     def listing_order(self) -> tuple[str, ...]:
         """Sorts records for lists and tables: by the text of one column after another."""
         return tuple(str(getattr(self, name)) for name in PROBLEM_COLUMNS)

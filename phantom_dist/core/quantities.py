@@ -54,7 +54,7 @@ def _label(name: str, description: str, type: ColumnType = "string") -> Quantity
     return Quantity(name=name, type=type, description=description)
 
 
-def _circumstance(name: str, type: ColumnType, unit: str, description: str) -> Quantity:
+def _made(name: str, type: ColumnType, unit: str, description: str) -> Quantity:
     return Quantity(name=name, type=type, unit=unit, description=description, is_result=False)
 
 
@@ -177,27 +177,25 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _q("synonym_floor_rms", "float64", "1", "", "the synonym floor in force, in units of the row's rms", 0),
     _label("stopped_early", "why the trial has fewer than T steps; null if it has them all"),
     _label("error", "what went wrong, for outcomes without training; null otherwise"),
-    # circumstances: not results
-    _circumstance(
+    # where and how it was made: no results
+    _made(
         "engine",
         "string",
         "",
         "what trained it: single; lora, dual or stacked lanes; deepspeed and its stage",
     ),
-    _circumstance("note", "string", "", "why it was not the engine that was asked for; null where it was"),
-    _circumstance("device", "string", "", "device kind it ran on"),
-    _circumstance("threads", "int32", "1", "CPU threads of the process"),
-    _circumstance("batch", "string", "", "batch that held it; the unit that is written and repeated"),
-    _circumstance("attempt", "int32", "1", "how many times the batch was started, from 1"),
-    _circumstance("host", "string", "", "host that ran it"),
-    _circumstance(
-        "wall_time", "float64", "s", "seconds of training and measuring; a lane's share of its batch"
-    ),
-    _circumstance(
+    _made("note", "string", "", "why it was not the engine that was asked for; null where it was"),
+    _made("device", "string", "", "device kind it ran on"),
+    _made("threads", "int32", "1", "CPU threads of the process"),
+    _made("batch", "string", "", "batch that held it; the unit that is written and repeated"),
+    _made("attempt", "int32", "1", "how many times the batch was started, from 1"),
+    _made("host", "string", "", "host that ran it"),
+    _made("wall_time", "float64", "s", "seconds of training and measuring; a lane's share of its batch"),
+    _made(
         "process_bytes", "int64", "B", "peak resident memory of the process, up to when the batch was stored"
     ),
-    _circumstance("finished_at", "timestamp", "", "when the batch was stored (UTC)"),
-    _circumstance("versions", "string", "", "versions of phantom_dist, torch, transformers and peft"),
+    _made("finished_at", "timestamp", "", "when the batch was stored (UTC)"),
+    _made("versions", "string", "", "versions of phantom_dist, torch, transformers and peft"),
 )
 
 PROBE_COLUMNS: tuple[Quantity, ...] = (

@@ -11,9 +11,10 @@
 | `deepspeed_group/` | one trial on several processes, for models that don't fit one |
 | `optimizers` | the torch optimizer of a trial's settings |
 | `trainable` | full fine-tuning or LoRA: which parameters train, and the way back to the untouched model |
+| `objective` | the loss that is trained on, and the gap that it should close |
 | `recorder` | all instruments at one step |
 | `memory` | one name for exhausted memory |
-| `forward` | the model's logits at the last position |
+| `objective` | the loss that is trained on, and the gap that it should close |
 """
 
 from collections.abc import Callable, Sequence

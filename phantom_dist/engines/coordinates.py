@@ -15,19 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.trial import Optimizer, Tokens
-from phantom_dist.engines.forward import last_logits
+from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.trainable import Trainable
-from phantom_dist.instruments import readout
 from phantom_dist.instruments.kernel_rate import first_direction, inner_product
+from phantom_dist.models.last_logits import last_logits
 
 
-class Coordinates(Protocol):
-    """A model's surroundings. Logits are looked at once: for one gradient, for first order, or for none."""
-
-    @property
-    def origin(self) -> Tensor:
-        """θ_0 (n,)."""
-        ...
+class FirstOrder(Protocol):
+    """The untouched model in one context, and how its gap begins to move."""
 
     def untouched_logits(self) -> Tensor:
         """The logits (V,), float32, at θ_0; differentiable."""
@@ -35,6 +30,15 @@ class Coordinates(Protocol):
 
     def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
         """κ = -⟨∇g, u⟩ at θ_0 from the logits there, u the optimizer's first direction; and ∇L (n,), if asked for."""
+        ...
+
+
+class Coordinates(FirstOrder, Protocol):
+    """A model's surroundings. Logits are looked at once: for one gradient, for first order, or for none."""
+
+    @property
+    def origin(self) -> Tensor:
+        """θ_0 (n,)."""
         ...
 
     def logits(self, moved: Tensor) -> Tensor:
@@ -73,6 +77,7 @@ class Entries:
 
     def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
         """See `Coordinates`."""
+        # κ = −⟨∇g, u⟩, u from ∇L. One forward pass serves both gradients.
         parameters = self._ready.parameters
         # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
         gradients = torch.autograd.grad(
@@ -83,7 +88,7 @@ class Entries:
             for gradient, parameter in zip(gradients, parameters, strict=True)
         ]
         kept = _in_a_row(gradients) if keep else None
-        del gradients
+        del gradients  # N numbers that the second backward pass has better use for
         return -_slope_along(gap_of(logits_V, pair), parameters, directions), kept
 
     def logits(self, moved: Tensor) -> Tensor:
@@ -103,17 +108,6 @@ class Entries:
     def inner(self, a: Tensor, b: Tensor) -> float:
         """See `Coordinates`."""
         return inner_product(a, b)
-
-
-def loss_of(logits_V: Tensor, pair: Tokens) -> Tensor:
-    """The cross-entropy that is trained on, in nats."""
-    target = torch.tensor(pair.target, device=logits_V.device)
-    return nn.functional.cross_entropy(logits_V, target)
-
-
-def gap_of(logits_V: Tensor, pair: Tokens) -> Tensor:
-    """g, in logits."""
-    return readout.logit_gap(logits_V, pair.target, pair.competitor)
 
 
 def _slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:

@@ -16,12 +16,12 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from phantom_dist.contexts import check_tokenizer, near_synonym, tokens
+from phantom_dist.contexts import check_tokenizer, choose_pair, near_synonym, tokens
 from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading, ProbeResult, Refused
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.coordinates import Coordinates, Entries
+from phantom_dist.engines.coordinates import Coordinates, Entries, FirstOrder
 from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates, dual_pays
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.memory import out_of_memory_named
@@ -34,7 +34,7 @@ _usable: WeakSet[Any] = WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartingPoint:
     """The untouched model in one problem that can be trained, and where its training starts.
 
     `logits` (V,), float32, detached; `gradient` ∇L in the coordinates, where the caller keeps it.
@@ -63,7 +63,7 @@ def probe(loaded: LoadedModel, problem: Problem) -> ProbeResult:
 
 
 @contextmanager
-def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> Iterator[Start]:
+def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> Iterator[StartingPoint]:
     """The model as the problem trains it, measured by one forward and two backward passes.
 
     Raises:
@@ -73,18 +73,13 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> It
     """
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
     matrix = WholeReadout(readout_matrix(loaded.model))
-    model = ModelReading(identity=loaded.identity, width=matrix.width, lora_targets=targets)
     with out_of_memory_named():
-        prompt, target = read_context(loaded, problem, model)
-        with _coordinates(loaded, problem, prompt) as coordinates:
+        context = read_context(loaded, problem, matrix, targets)
+        with _coordinates(loaded, problem, context.prompt) as coordinates:
             with _weights_stay(loaded.model):
                 logits_V = coordinates.untouched_logits()
-            seen_V = logits_V.detach()
-            pair = read_pair(loaded, problem, model, target, seen_V, matrix)
-            kappa, gradient = coordinates.first_order(logits_V, pair.tokens, keep=keep_gradient)
-            check_kappa(kappa, problem)
-            measured = Measured(problem=problem, model=model, pair=pair, kappa=kappa)
-            yield Start(coordinates, measured, seen_V, gradient)
+            measured, gradient = measure(context, coordinates, logits_V, keep_gradient=keep_gradient)
+            yield StartingPoint(coordinates, measured, logits_V.detach(), gradient)
 
 
 @contextmanager
@@ -117,7 +112,7 @@ def _weights_stay(model: Any) -> Iterator[None]:
         )
 
 
-class Readout(Protocol):
+class ReadoutMatrix(Protocol):
     """What a probe reads of the untouched readout matrix E (V x d), whoever holds it."""
 
     @property
@@ -142,15 +137,15 @@ class WholeReadout:
 
     @property
     def width(self) -> int:
-        """See `Readout`."""
+        """See `ReadoutMatrix`."""
         return self._readout_Vd.shape[1]
 
     def centred_overlap_row(self, token: int) -> Tensor:
-        """See `Readout`."""
+        """See `ReadoutMatrix`."""
         return overlap.centred_overlap_row(self._readout_Vd, token)
 
     def token_overlap_rows(self, tokens: tuple[int, ...]) -> Tensor:
-        """See `Readout`."""
+        """See `ReadoutMatrix`."""
         return overlap.overlap_rows(self._readout_Vd, tokens)
 
 
@@ -162,13 +157,34 @@ class ProbeRefused(Exception):
         self.result = result
 
 
-def read_context(loaded: LoadedModel, problem: Problem, model: ModelReading) -> tuple[tuple[int, ...], int]:
-    """The prompt and its target as token ids, before anything is computed.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadContext:
+    """A problem whose context the model can read: what it reads, and with what."""
+
+    loaded: LoadedModel
+    problem: Problem
+    model: ModelReading
+    matrix: ReadoutMatrix
+    prompt: tuple[int, ...]
+    target: int
+
+
+def read_context(
+    loaded: LoadedModel, problem: Problem, matrix: ReadoutMatrix, targets: tuple[str, ...] | None
+) -> ReadContext:
+    """Read a problem's context, before anything is computed.
+
+    Args:
+        loaded: the model.
+        problem: what is measured.
+        matrix: its readout matrix.
+        targets: LoRA's, as resolved for this model.
 
     Raises:
         ProbeRefused: this model can't read the context.
         InputError: with this tokenizer it can't read any.
     """
+    model = ModelReading(identity=loaded.identity, width=matrix.width, lora_targets=targets)
     rows = vocabulary_rows(loaded.model)
     if loaded.tokenizer not in _usable:
         check_tokenizer(loaded.tokenizer, problem.model, rows=rows)
@@ -176,35 +192,51 @@ def read_context(loaded: LoadedModel, problem: Problem, model: ModelReading) -> 
     with _refusing(problem, model):
         prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context, rows=rows)
         _check_length(loaded.model.config, prompt, problem.context.id)
-    return prompt, target
+    return ReadContext(
+        loaded=loaded, problem=problem, model=model, matrix=matrix, prompt=prompt, target=target
+    )
 
 
-@torch.no_grad()
-def read_pair(
-    loaded: LoadedModel,
-    problem: Problem,
-    model: ModelReading,
-    target: int,
-    logits_V: Tensor,
-    matrix: Readout,
-) -> PairReading:
-    """What the untouched model's logits (V,) and its readout matrix say of the pair.
+def measure(
+    context: ReadContext, start: FirstOrder, logits_V: Tensor, *, keep_gradient: bool = False
+) -> tuple[Measured, Tensor | None]:
+    """What a search starts from; and ∇L, if it is kept.
+
+    Args:
+        context: the problem.
+        start: the untouched model.
+        logits_V: its logits, differentiable; used up by this.
+        keep_gradient: whether ∇L is wanted.
 
     Raises:
         ProbeRefused: the pair can't be trained on.
-        ArithmeticError: the untouched model's gap is NaN or Inf.
+        ArithmeticError: the gap or its rate is NaN or Inf.
     """
-    context, thresholds = problem.context, problem.thresholds
-    rows = len(logits_V)  # `read_context` has compared the prompt with the embedding's rows
+    problem = context.problem
+    pair = _read_pair(context, logits_V.detach())
+    kappa, gradient = start.first_order(logits_V, pair.tokens, keep=keep_gradient)
+    if not math.isfinite(kappa):
+        raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {problem.model!r}")
+    return Measured(problem=problem, model=context.model, pair=pair, kappa=kappa), gradient
+
+
+@torch.no_grad()
+def _read_pair(context: ReadContext, logits_V: Tensor) -> PairReading:
+    """What the untouched model's logits (V,) and its readout matrix say of the pair."""
+    problem, model, target = context.problem, context.model, context.target
     with _refusing(problem, model):
-        centred_V = matrix.centred_overlap_row(target)
-        floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), thresholds)
-        chosen = None
-        if context.competitor == tokens.AUTO:
-            admits = tokens.rival_test(loaded.tokenizer, context, rows=rows)
-            chosen = near_synonym.choose_competitor(logits_V, centred_V, floor, target, admits)
-        read = tokens.tokenise(loaded.tokenizer, context, chosen, rows=rows)
-    rows_2V = matrix.token_overlap_rows((read.target, read.competitor))
+        centred_V = context.matrix.centred_overlap_row(target)
+        floor = near_synonym.synonym_floor(overlap.row_rms(centred_V, target), problem.thresholds)
+        # The logits may have fewer rows than the embedding; `read_context` has checked the prompt against both.
+        read = choose_pair(
+            context.loaded.tokenizer,
+            problem.context,
+            target,
+            logits_V=logits_V,
+            centred_overlap_V=centred_V,
+            floor=floor,
+        )
+    rows_2V = context.matrix.token_overlap_rows((read.target, read.competitor))
     pair = PairReading(
         tokens=read,
         gap_0=float(readout.logit_gap(logits_V, read.target, read.competitor)),
@@ -244,13 +276,3 @@ def _check_length(config: Any, prompt: tuple[int, ...], context: str) -> None:
             Outcome.REFUSED_TOKENS,
             f"context {context!r}: the prompt is {len(prompt)} tokens long, the model reads at most {limit}",
         )
-
-
-def check_kappa(kappa: float, problem: Problem) -> None:
-    """Check the gap's rate.
-
-    Raises:
-        ArithmeticError: it is NaN or Inf.
-    """
-    if not math.isfinite(kappa):
-        raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {problem.model!r}")

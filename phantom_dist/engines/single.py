@@ -1,4 +1,4 @@
-"""The reference engine: one trial after another, in plain torch. Every faster engine is measured against it.
+"""The reference engine: one trial after another, in plain torch. Every faster engine is tested against it.
 
 A trial of T steps: measure the untouched model, then T times: gradient of the last position's loss, optimizer step,
 measure. The model stays in evaluation mode, so nothing is random but the adapters' initialisation.
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
-from phantom_dist.engines.forward import last_logits
+from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.memory import out_of_memory_named
+from phantom_dist.engines.objective import loss_of
 from phantom_dist.engines.optimizers import torch_optimizer
 from phantom_dist.engines.recorder import Recorder, SoloGeometry, with_gradient_norm
-from phantom_dist.engines.trainable import readout_matrix, trainable
-from phantom_dist.instruments.kernel_rate import gradient_norm
+from phantom_dist.engines.trainable import Trainable, readout_matrix, trainable
+from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel
+from phantom_dist.models.last_logits import last_logits
 
 
 class SingleEngine:
@@ -35,44 +38,85 @@ class SingleEngine:
         """Train the trials in order, each from the untouched model; see `engine.Engine.run`."""
         for trial in trials:
             start = time.perf_counter()
-            with out_of_memory_named():
-                trace, stopped_early = train(loaded, trial, self._outside)
+            with out_of_memory_named(), trainable(loaded, trial.problem) as ready:
+                tokens, device = trial.measured.tokens, loaded.model.device
+                recorder = Recorder(SoloGeometry(ready), [tokens], device, self._outside)
+                trace = train(InProcess(ready, trial.problem.optimizer), trial, recorder)
             yield TrialResult(
                 trial=trial,
                 trace=trace,
                 vocabulary_size=readout_matrix(loaded.model).shape[0],
                 wall_time=time.perf_counter() - start,
                 engine=self.name,
-                stopped_early=stopped_early,
+                stopped_early=stopped_early(trial, trace),
             )
 
 
-def train(
-    loaded: LoadedModel, trial: Trial, outside: Sequence[Named] = ()
-) -> tuple[tuple[Measurement, ...], str | None]:
-    """Train one trial; its trace s = 0..T and, if it is shorter, why: `non_finite` (nothing can change after that).
+class ModelInTraining(Protocol):
+    """What the loop needs of a model, whoever holds its weights: this process, or a group's ranks a share each."""
 
-    `outside`: other packages' instruments, which measure beside the own ones.
-    """
+    def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
+        """Logits after the prompt (V,), in the model's precision; differentiable if a `gradient` follows."""
+        ...
+
+    def backward(self, value: Tensor) -> None:
+        """Take the gradient of a number that was computed from the last logits."""
+        ...
+
+    def gradient_norm(self) -> float:
+        """‖∇L‖₂ of that gradient."""
+        ...
+
+    def step(self, learning_rate: float) -> None:
+        """One optimizer step along that gradient."""
+        ...
+
+
+def train(model: ModelInTraining, trial: Trial, recorder: Recorder) -> tuple[Measurement, ...]:
+    """Train one trial; its trace s = 0..T, shorter where a measurement is NaN or Inf: nothing can change after that."""
     problem, tokens = trial.problem, trial.measured.tokens
-    target = torch.tensor(tokens.target, device=loaded.model.device)
     factors = problem.schedule.factors(problem.steps)
     trace: list[Measurement] = []
-    with trainable(loaded, problem) as ready:
-        recorder = Recorder(SoloGeometry(ready), [tokens], loaded.model.device, outside)
-        optimizer = torch_optimizer(ready.parameters, problem.optimizer)
-        for step in range(problem.steps + 1):
-            with torch.set_grad_enabled(step < problem.steps):
-                logits_V = last_logits(ready.model, tokens.prompt)
-            (measurement,) = recorder.measure(step, logits_V[None])
-            if step == problem.steps or not measurement.finite:
-                trace.append(measurement)
-                break
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(logits_V.float(), target).backward()
-            norm = gradient_norm(parameter.grad for parameter in ready.parameters)
-            trace.append(with_gradient_norm(measurement, norm))
-            for group in optimizer.param_groups:
-                group["lr"] = trial.learning_rate * factors[step]
-            optimizer.step()
-    return tuple(trace), None if len(trace) == problem.steps + 1 else "non_finite"
+    for step in range(problem.steps + 1):
+        logits_V = model.logits(tokens.prompt, gradient=step < problem.steps)
+        (measurement,) = recorder.measure(step, logits_V[None])
+        if step == problem.steps or not measurement.finite:
+            trace.append(measurement)
+            break
+        model.backward(loss_of(logits_V.float(), tokens))
+        trace.append(with_gradient_norm(measurement, model.gradient_norm()))
+        model.step(trial.learning_rate * factors[step])
+    return tuple(trace)
+
+
+def stopped_early(trial: Trial, trace: Sequence[Measurement]) -> str | None:
+    """Why a trace is shorter than T + 1 rows; None where it isn't."""
+    return None if len(trace) > trial.problem.steps else "non_finite"
+
+
+class InProcess:
+    """A `ModelInTraining` whose weights this process holds."""
+
+    def __init__(self, ready: Trainable, optimizer: Optimizer) -> None:
+        self._ready = ready
+        self._optimizer = torch_optimizer(ready.parameters, optimizer)
+
+    def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
+        """See `ModelInTraining`."""
+        with torch.set_grad_enabled(gradient):
+            return last_logits(self._ready.model, prompt)
+
+    def backward(self, value: Tensor) -> None:
+        """See `ModelInTraining`."""
+        self._optimizer.zero_grad()
+        value.backward()
+
+    def gradient_norm(self) -> float:
+        """See `ModelInTraining`."""
+        return kernel_rate.gradient_norm(parameter.grad for parameter in self._ready.parameters)
+
+    def step(self, learning_rate: float) -> None:
+        """See `ModelInTraining`."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()

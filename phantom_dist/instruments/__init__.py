@@ -1,8 +1,9 @@
-"""What is measured at each step: one formula a file, each headed by its symbols (README, "What is measured").
+"""What is measured at each step: one formula a file, each headed by its symbols (README.md of this folder).
 
 | symbol | file | meaning |
 |---|---|---|
 | z, p, g | `readout` | logits of the last position, probabilities, the logit gap z_t - z_c |
+| | `bulk` | what the overlaps of all words look like together |
 | S_ti, S_ci, S_tc | `overlap` | cosines of readout rows; centred ones tell near-synonyms from strangers |
 | Φ, ρ | `order_parameter` | the density matrix's weight on the target less its weight on the competitor |
 | σ | `signal` | commitment to the target over its competitor |

@@ -1,4 +1,4 @@
-"""The gap's rate κ, effective steps T, the dimensionless rate Π = η T κ / |g_0| (README, "What is measured").
+"""The gap's rate κ, effective steps T, the dimensionless rate Π = η T κ / |g_0| (README.md of this folder).
 
 u is the optimizer's first step direction per unit learning rate: θ_1 = θ_0 - η u.
 κ = -⟨∇g, u⟩ is the gap's rate per step per unit learning rate. To first order a trial commits when Π = 1.

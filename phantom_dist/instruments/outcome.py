@@ -1,4 +1,4 @@
-"""From a trace to its outcome (README, "What is measured"): the first of five conditions that holds.
+"""From a trace to its outcome (README.md of this folder): the first of five conditions that holds.
 
 diverged (a non-finite value, or L_T > max(L_0, ln V)) > committed (g_T > 0) > relapsed (g was > 0 at some step) >
 structural (δ_T < δ_0 - 0.01) > kinematic. The two failure modes' names are arXiv 2606.07559's.

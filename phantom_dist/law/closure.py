@@ -14,7 +14,9 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from phantom_dist.law.groups import BY_NAME, GROUPS, Row, path_rate
+from phantom_dist.law.calibration_row import CalibrationRow
+from phantom_dist.law.groups import BY_NAME, GROUPS, path_rate
+from phantom_dist.law.law_input import LawInput
 
 Array = NDArray[np.float64]
 
@@ -43,32 +45,34 @@ class Closure:
         """How many numbers were fitted."""
         return len(self.groups) + 1 if self != Closure() else 0
 
-    def correction(self, row: Row) -> float:
+    def correction(self, probed: LawInput) -> float:
         """ln η_c / η_path."""
-        terms = (w * BY_NAME[name].value(row) for name, w in zip(self.groups, self.weights, strict=True))
+        terms = (w * BY_NAME[name].value(probed) for name, w in zip(self.groups, self.weights, strict=True))
         return self.constant + sum(terms)
 
 
-def residuals(rows: Sequence[Row], closure: Closure) -> Array:
+def residuals(rows: Sequence[CalibrationRow], closure: Closure) -> Array:
     """ln (measured / predicted), one a row."""
-    return np.array([np.log(row["eta_c"] / path_rate(row)) - closure.correction(row) for row in rows])
+    return np.array(
+        [np.log(row.eta_c / path_rate(row.law_input)) - closure.correction(row.law_input) for row in rows]
+    )
 
 
-def fit(rows: Sequence[Row], groups: Sequence[str], ridge: float) -> Closure:
+def fit(rows: Sequence[CalibrationRow], groups: Sequence[str], ridge: float) -> Closure:
     """The weights of these groups."""
     target = residuals(rows, Closure())
     return _fit(target, _design(rows, groups), tuple(groups), ridge)
 
 
-def search(rows: Sequence[Row], seed: int = 0) -> Closure:
+def search(rows: Sequence[CalibrationRow], seed: int = 0) -> Closure:
     """The closure that does best on architectures it was not fitted to, fitted to all rows.
 
     Args:
-        rows: of one class, from at least three models.
+        rows: of one training class, from at least three models.
         seed: of the search.
     """
     target, full = residuals(rows, Closure()), _design(rows, [g.name for g in GROUPS])
-    models = np.array([row["model"] for row in rows])
+    models = np.array([row.model for row in rows])
     names = [g.name for g in GROUPS]
 
     def held_out_loss(groups: Sequence[str], ridge: float) -> float:
@@ -107,8 +111,8 @@ def loss(errors: Array, models: NDArray[Any]) -> float:
     return float(np.median(size) + np.quantile(size, 0.9) / 2 + np.median(by_model) + max(by_model) / 2)
 
 
-def _design(rows: Sequence[Row], groups: Sequence[str]) -> Array:
-    return np.array([[1.0, *(BY_NAME[name].value(row) for name in groups)] for row in rows])
+def _design(rows: Sequence[CalibrationRow], groups: Sequence[str]) -> Array:
+    return np.array([[1.0, *(BY_NAME[name].value(row.law_input) for name in groups)] for row in rows])
 
 
 def _fit(target: Array, design: Array, groups: tuple[str, ...], ridge: float) -> Closure:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
 from phantom_dist.core.errors import InputError, StoreError
-from phantom_dist.law.law import Law, dumps, from_json
+from phantom_dist.core.whole_file import write_whole
+from phantom_dist.law.file_format import dumps, from_json
+from phantom_dist.law.law import Law
 
 SHIPPED = "shipped.json"
 
@@ -42,12 +43,8 @@ def write_law(law: Law, path: str | os.PathLike[str]) -> None:
         StoreError: it can't be written.
     """
     final = Path(path)
-    partial = final.with_name(f".{final.name}.{os.getpid()}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(dumps(law), "utf-8")
-        partial.replace(final)
+        write_whole(final, dumps(law).encode())
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise StoreError(f"{os.fspath(path)}: can't write the law: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""The dimensionless groups that the law may use, each with its meaning; a calibration row in, numbers out.
+"""The dimensionless groups that the law may use, each with its meaning: a probed problem in, a number out.
 
 Every group is a ratio, a logarithm of one, or a difference of logits: none changes when the loss is measured in another
 unit and the learning rate makes up for it (κ → c κ, η → η / c). Our reconstruction, not the paper's.
@@ -7,77 +7,76 @@ unit and the learning rate makes up for it (κ → c κ, η → η / c). Our rec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-Row = Mapping[str, Any]
+from phantom_dist.law.law_input import LawInput
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group: its name, what it means, and how it follows from a row."""
+    """One group: its name, what it means, and how it follows from a probed problem."""
 
     name: str
     meaning: str
-    value: Callable[[Row], float]
+    value: Callable[[LawInput], float]
 
 
-def path_rate(row: Row) -> float:
+def path_rate(probed: LawInput) -> float:
     """η that the path probe ends with; the unfitted core of the law."""
-    return float(row["path_rates"][-1])
+    return probed.path_rates[-1]
 
 
-def first_order_rate(row: Row) -> float:
+def first_order_rate(probed: LawInput) -> float:
     """η at Π = η T κ / |g_0| = 1."""
-    return float(abs(row["gap_0"]) / (row["effective_steps"] * row["kappa"]))
+    return abs(probed.gap_0) / (probed.effective_steps * probed.kappa)
 
 
-def _last(row: Row) -> float:
-    return math.log(row["path_rates"][-1] / row["path_rates"][-2])
+def _last(probed: LawInput) -> float:
+    return math.log(probed.path_rates[-1] / probed.path_rates[-2])
 
 
-def _earlier(row: Row) -> float:
-    return math.log(row["path_rates"][-2] / row["path_rates"][-3])
+def _earlier(probed: LawInput) -> float:
+    return math.log(probed.path_rates[-2] / probed.path_rates[-3])
 
 
-def _bend(row: Row) -> float:
-    return math.log(path_rate(row) / first_order_rate(row))
+def _bend(probed: LawInput) -> float:
+    return math.log(path_rate(probed) / first_order_rate(probed))
 
 
-def _length(row: Row) -> float:
-    return math.log(float(row["steps"]) / 8)
+def _length(probed: LawInput) -> float:
+    return math.log(probed.steps / 8)
 
 
-def _gap(row: Row) -> float:
-    return abs(float(row["gap_0"])) / 5
+def _gap(probed: LawInput) -> float:
+    return abs(probed.gap_0) / 5
 
 
 GROUPS: tuple[Group, ...] = (
     Group("length", "ln(T / 8)", _length),
     Group("last", "ln of the path's last correction of η", _last),
-    Group("last_squared", "its square", lambda row: _last(row) ** 2),
+    Group("last_squared", "its square", lambda probed: _last(probed) ** 2),
     Group("earlier", "ln of the correction before", _earlier),
     Group("gap", "|g_0| / 5 logits", _gap),
     Group("bend", "ln Π of the path's answer: how far κ changes along the way", _bend),
-    Group("bend_squared", "its square", lambda row: _bend(row) ** 2),
-    Group("overlap", "S_tc², squared overlap of target and competitor", lambda row: row["overlap_0"] ** 2),
-    Group("odds", "the target's log-odds at the start / 10", lambda row: row["log_odds_0"] / 10),
-    Group("gap_length", "gap x length", lambda row: _gap(row) * _length(row)),
-    Group("last_length", "last x length", lambda row: _last(row) * _length(row)),
+    Group("bend_squared", "its square", lambda probed: _bend(probed) ** 2),
+    Group("overlap", "S_tc², squared overlap of target and competitor", lambda probed: probed.overlap_0**2),
+    Group("odds", "the target's log-odds at the start / 10", lambda probed: probed.log_odds_0 / 10),
+    Group("gap_length", "gap x length", lambda probed: _gap(probed) * _length(probed)),
+    Group("last_length", "last x length", lambda probed: _last(probed) * _length(probed)),
 )
-"""All candidates; which of them enter is searched for."""
+"""All candidates; a search decides which of them enter."""
 
 BY_NAME = {group.name: group for group in GROUPS}
 
 
-def difficulty(row: Row) -> list[float]:
-    """What the size of an error goes with: 1, the path's corrections, the gap and the length."""
+def difficulty(probed: LawInput) -> list[float]:
+    """Features that predict the error's magnitude: 1, the path's corrections, the gap and the length."""
     return [
         1.0,
-        math.log(abs(_last(row)) + 0.003),
-        math.log(abs(_earlier(row)) + 0.01),
-        _gap(row),
-        _length(row),
-        _length(row) ** 2,
+        math.log(abs(_last(probed)) + 0.003),
+        math.log(abs(_earlier(probed)) + 0.01),
+        _gap(probed),
+        _length(probed),
+        _length(probed) ** 2,
     ]

@@ -18,33 +18,35 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phantom_dist.law.groups import Row, difficulty
+from phantom_dist.law.calibration_row import CalibrationRow
+from phantom_dist.law.groups import difficulty
+from phantom_dist.law.law_input import LawInput
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """ln-half-width = quantile x exp(weights · difficulty(row))."""
+    """ln-half-width = quantile x exp(weights · difficulty(probed))."""
 
     weights: tuple[float, ...]
     quantile: float
 
-    def half_width(self, row: Row) -> float:
+    def half_width(self, probed: LawInput) -> float:
         """Of ln η_c."""
-        expected = sum(w * x for w, x in zip(self.weights, difficulty(row), strict=True))
+        expected = sum(w * x for w, x in zip(self.weights, difficulty(probed), strict=True))
         return self.quantile * math.exp(expected)
 
 
-def conformal(rows: Sequence[Row], errors: Array, level: float) -> Interval | None:
+def conformal(rows: Sequence[CalibrationRow], errors: Array, level: float) -> Interval | None:
     """From errors that each row's law made without its architecture; None where there are too few architectures.
 
     Args:
-        rows: calibration rows of one class.
+        rows: of one training class.
         errors: ln (measured / predicted), one a row.
         level: 1 − α.
     """
-    design = np.array([difficulty(row) for row in rows])
+    design = np.array([difficulty(row.law_input) for row in rows])
     size = np.abs(errors) + 5e-4  # an error below the brackets' own width is luck
     scale = np.sqrt((design**2).mean(0)) + 1e-12
     x = design / scale
@@ -52,8 +54,8 @@ def conformal(rows: Sequence[Row], errors: Array, level: float) -> Interval | No
         np.linalg.solve(x.T @ x + 1e-2 * len(rows) * np.eye(x.shape[1]) * 0.1, x.T @ np.log(size)) / scale
     )
     scores = size / np.exp(design @ weights)
-    counts = Counter(row["model"] for row in rows)
-    mass = np.array([1 / ((len(counts) + 1) * counts[row["model"]]) for row in rows])
+    counts = Counter(row.model for row in rows)
+    mass = np.array([1 / ((len(counts) + 1) * counts[row.model]) for row in rows])
     order = np.argsort(scores)
     reached = np.cumsum(mass[order])
     enough = np.flatnonzero(reached >= level - 1e-12)

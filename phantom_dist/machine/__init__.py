@@ -18,18 +18,14 @@ from __future__ import annotations
 import importlib.util
 
 from phantom_dist.machine import clocks, clusters, hardware, network, packages, places
-from phantom_dist.machine.check import Json
+from phantom_dist.machine.check import Check, Diagnosis
 
 __all__ = ["doctor"]
 
 
-def doctor() -> Json:
-    """Look at this machine; the object of `doctor`: `ok` and one entry per check.
-
-    Each entry: `name`, `ok`, `needed` (nothing runs without it), `found`, `remedy`, and `warning` where it is true that
-    something will be trouble.
-    """
-    checks = [
+def doctor() -> Diagnosis:
+    """Look at this machine and its cluster."""
+    checks = (
         *packages.packages(),
         hardware.processor(),
         hardware.cpu_quota(),
@@ -48,11 +44,11 @@ def doctor() -> Json:
         clusters.open_ports(),
         packages.browser(),
         *packages.plugins(),
-    ]
-    return {"ok": all(c["ok"] or not c["needed"] for c in checks), "checks": checks}
+    )
+    return Diagnosis(checks)
 
 
-def _of_ray() -> list[Json]:
+def _of_ray() -> list[Check]:
     """What only Ray itself can say; where it isn't installed, `packages` has said so."""
     if importlib.util.find_spec("ray") is None:
         return []

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from phantom_dist.machine.check import Json, warned
+from phantom_dist.machine.check import Check, warned
 from phantom_dist.machine.places import existing
 
 MOST_SKEW_S = 5.0
@@ -20,14 +20,14 @@ REMEDY = (
 )
 
 
-def clocks() -> list[Json]:
+def clocks() -> list[Check]:
     """This machine's clock by itself, and beside those of the file systems that runs and models are kept on."""
     from phantom_dist.models.cache import cache_folder
 
     return [clock(), *(file_clock(place) for place in dict.fromkeys((Path.cwd(), existing(cache_folder()))))]
 
 
-def clock() -> Json:
+def clock() -> Check:
     """Whether the clock goes on evenly and is not before the package was installed."""
     wall, steady = time.time(), time.monotonic()
     time.sleep(WATCHED_S)
@@ -43,7 +43,7 @@ def clock() -> Json:
     return warned("clock", True, now, "")
 
 
-def file_clock(folder: Path) -> Json:
+def file_clock(folder: Path) -> Check:
     """How far the clock that stamps files in a folder is from this machine's; a network's is its server's."""
     name = f"clock of files in {folder}"
     try:

@@ -7,7 +7,7 @@ import os
 
 import psutil
 
-from phantom_dist.machine.check import Json, check, warned
+from phantom_dist.machine.check import Check, check, warned
 
 DOORS = {
     "gcs_server": "GCS",
@@ -18,7 +18,7 @@ DOORS = {
 """What is in the command line of each Ray process that takes orders from the network, and what it is called."""
 
 
-def cluster() -> Json:
+def cluster() -> Check:
     """The cluster that `run` would join."""
     address = os.environ.get("RAY_ADDRESS")
     if not address or address == "local":
@@ -37,7 +37,7 @@ def cluster() -> Json:
     )
 
 
-def running() -> Json:
+def running() -> Check:
     """Which Ray `--address auto` would join here."""
     from phantom_dist.core.errors import InputError
     from phantom_dist.scheduling import ray_place
@@ -65,7 +65,7 @@ def running() -> Json:
     )
 
 
-def open_ports() -> Json:
+def open_ports() -> Check:
     """A Ray that runs commands for whoever reaches it: it listens beyond loopback and asks for no token."""
     found = sorted({door for process in psutil.process_iter() for door in _doors(process)})
     remedy = (

@@ -7,7 +7,7 @@ import platform
 import resource
 
 from phantom_dist.machine import container
-from phantom_dist.machine.check import GIBIBYTE, Json, check, warned
+from phantom_dist.machine.check import GIBIBYTE, Check, check, warned
 
 RAY_RAISES_TO = 65536
 RAY_WANTS_FILES = 4096
@@ -17,12 +17,12 @@ ARCHIVE_OPENS = 600
 """`archive pack` cuts large tables into up to 512 files that are open at once."""
 
 
-def processor() -> Json:
+def processor() -> Check:
     """CPUs of this machine."""
     return check("processor", True, f"{len(os.sched_getaffinity(0))} CPUs, {platform.machine()}")
 
 
-def cpu_quota() -> Json:
+def cpu_quota() -> Check:
     """Whether the container may use the CPUs that it sees."""
     cpus, limit = len(os.sched_getaffinity(0)), container.cpu_limit()
     if limit is None:
@@ -35,7 +35,7 @@ def cpu_quota() -> Json:
     )
 
 
-def accelerator() -> Json:
+def accelerator() -> Check:
     """GPUs that torch can use."""
     import torch
 
@@ -47,7 +47,7 @@ def accelerator() -> Json:
     return check("accelerator", True, ", ".join(names))
 
 
-def memory() -> Json:
+def memory() -> Check:
     """Memory of the machine, or of the container where that is less."""
     usable = min(_total(), container.memory_limit() or _total()) / GIBIBYTE
     return check(
@@ -55,7 +55,7 @@ def memory() -> Json:
     )
 
 
-def memory_limit() -> Json:
+def memory_limit() -> Check:
     """Whether a container's limit is below what the machine shows; who plans with the latter is killed."""
     total, limit = _total(), container.memory_limit()
     if limit is None or limit >= total:
@@ -68,7 +68,7 @@ def memory_limit() -> Json:
     )
 
 
-def open_files() -> Json:
+def open_files() -> Check:
     """How many files and connections a process may have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for_ray = RAY_RAISES_TO if hard == resource.RLIM_INFINITY else max(soft, min(hard, RAY_RAISES_TO))

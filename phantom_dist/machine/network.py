@@ -8,14 +8,14 @@ import threading
 from pathlib import Path
 from urllib.request import getproxies_environment, proxy_bypass
 
-from phantom_dist.machine.check import Json, check, warned
+from phantom_dist.machine.check import Check, check, warned
 from phantom_dist.machine.places import why_not_writable
 
 NAME_TIMEOUT_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
-def host_name() -> Json:
+def host_name() -> Check:
     """Whether the host's own name has an address, and soon."""
     name = socket.gethostname()
     found: list[str | OSError] = []
@@ -40,7 +40,7 @@ def host_name() -> Json:
     )
 
 
-def proxies() -> Json:
+def proxies() -> Check:
     """Whether a proxy would be asked for what is on this machine itself."""
     set_here = getproxies_environment()
     through = sorted({scheme for scheme in ("http", "https", "all") if scheme in set_here})
@@ -57,7 +57,7 @@ def proxies() -> Json:
     )
 
 
-def token() -> Json:
+def token() -> Check:
     """Whether the token that Ray asks for can be read, or made where there is none."""
     name = "Ray's token"
     if os.environ.get("RAY_AUTH_MODE", "token") == "disabled":

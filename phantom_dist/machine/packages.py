@@ -8,7 +8,7 @@ import shutil
 
 from packaging.requirements import Requirement
 
-from phantom_dist.machine.check import Json, check
+from phantom_dist.machine.check import Check, check
 
 NEEDED = (
     "torch",
@@ -25,12 +25,12 @@ NEEDED = (
 """Those that are always listed; the other dependencies only where something is wrong with them."""
 
 
-def packages() -> list[Json]:
+def packages() -> list[Check]:
     """Python, what the package depends on, and what some of its parts need besides."""
     listed = [check("python", True, platform.python_version())]
     for requirement in _dependencies():
         entry = dependency(requirement)
-        if requirement.name in NEEDED or not entry["ok"]:
+        if requirement.name in NEEDED or not entry.ok:
             listed.append(entry)
     return [
         *listed,
@@ -40,7 +40,7 @@ def packages() -> list[Json]:
     ]
 
 
-def dependency(requirement: Requirement) -> Json:
+def dependency(requirement: Requirement) -> Check:
     """Whether a package is here, in a version of the range that should work."""
     name, allowed = requirement.name, str(requirement.specifier)
     try:
@@ -61,14 +61,14 @@ def _dependencies() -> list[Requirement]:
     return [r for r in map(Requirement, stated) if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
-def _optional(name: str, remedy: str) -> Json:
+def _optional(name: str, remedy: str) -> Check:
     try:
         return check(name, True, importlib.metadata.version(name), needed=False)
     except importlib.metadata.PackageNotFoundError:
         return check(name, False, "not installed", needed=False, remedy=remedy)
 
 
-def plugins() -> list[Json]:
+def plugins() -> list[Check]:
     """What other packages add, each loaded on trial."""
     from phantom_dist.core import plugins
     from phantom_dist.core.errors import InputError
@@ -91,7 +91,7 @@ def plugins() -> list[Json]:
     return checks
 
 
-def browser() -> Json:
+def browser() -> Check:
     """Chromium, for a test of the report."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     remedy = "only the report's browser test needs it: apt-get install chromium"

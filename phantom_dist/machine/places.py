@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from phantom_dist.machine.check import GIBIBYTE, Json, check, warned
+from phantom_dist.machine.check import GIBIBYTE, Check, check, warned
 
 SHARED_MEMORY = Path("/dev/shm")
 LEAST_SHARED = 256 * 2**20
@@ -17,13 +17,13 @@ RAY_STOPS_AT = 0.95
 """Ray gives out no more work on a machine whose disk is fuller than this."""
 
 
-def disk() -> Json:
+def disk() -> Check:
     """Room in the working folder."""
     free = shutil.disk_usage(Path.cwd()).free / GIBIBYTE
     return check("free disk here", free >= 1, f"{free:.1f} GiB", remedy="free at least 1 GiB")
 
 
-def temporary_folder() -> Json:
+def temporary_folder() -> Check:
     """The folder in which Ray keeps its files and sockets: short enough, writable, with room."""
     from phantom_dist.scheduling import ray_place
 
@@ -44,7 +44,7 @@ def temporary_folder() -> Json:
     return check(name, True, f"{folder}, {usage.free / GIBIBYTE:.1f} GiB free")
 
 
-def shared_memory() -> Json:
+def shared_memory() -> Check:
     """Room for Ray's object store."""
     try:
         free = shutil.disk_usage(SHARED_MEMORY).free
@@ -60,7 +60,7 @@ def shared_memory() -> Json:
     )
 
 
-def cache() -> Json:
+def cache() -> Check:
     """The folder of converted models: writable, with room for one."""
     from phantom_dist.models.cache import cache_folder
 

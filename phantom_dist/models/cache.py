@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from phantom_dist.core.errors import InputError
+from phantom_dist.core.whole_file import write_whole
 
 CHUNK = 1 << 24
 WORTH_CACHING_S = 1.0
@@ -104,9 +105,7 @@ def looks(files: Iterable[Path]) -> tuple[tuple[str | int, ...], ...]:
 def _remember(entry: Path, value: str) -> None:
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        scratch = entry.with_name(f"{entry.name}.{os.getpid()}")
-        scratch.write_text(value)
-        scratch.replace(entry)
+        write_whole(entry, value.encode())
     except OSError:
         pass  # a cache that can't be written costs time, nothing else
 

@@ -2,18 +2,20 @@
 
 transformers' rotary embeddings choose their frequencies by the length of the batch (`longrope`, `dynamic`) and keep
 them for the next one; sparse attention may switch itself off for good; recurrent layers may keep their last state. All
-of it lies in buffers, plain attributes and children of modules, which are written down here and put back.
+of it lies in what modules hold, which is written down (`module_state`) and put back.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from phantom_dist.models.module_state import ModuleState
 
 _OF_TORCH = frozenset(vars(nn.Module()))
 """What every module has; none of it is changed by a forward pass."""
@@ -22,91 +24,44 @@ _PLAIN = (Tensor, bool, int, float, str, type(None))
 
 _ABSENT = object()
 
-LARGEST = 1 << 20
-"""Entries of a buffer that is copied; larger ones are masks or quantised weights, which no pass writes to."""
-
 
 class ForwardState:
-    """Buffers, plain attributes and children of every module as they are now; parameters are not among them."""
+    """Every module of a model as it is now; what it trains is not written down."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._modules = [_ModuleState(name, module) for name, module in model.named_modules()]
+        self._modules = [(name, ModuleState(module)) for name, module in model.named_modules()]
 
     def restore(self) -> None:
-        """Put back what has changed; attributes and buffers that are new are taken away."""
-        for module in self._modules:
-            module.restore()
+        """Put back what has changed; what is new is taken away."""
+        for _, state in self._modules:
+            state.restore()
 
     def changes(self) -> str:
-        """What has changed since, as a digest over names and values; empty if nothing has."""
+        """What has changed since, as a digest over names and values; empty if nothing has.
+
+        Buffers, plain attributes and children count. The rest that `restore` puts back doesn't: no result depends on
+        which dictionary a module keeps its hooks in.
+        """
         digest = hashlib.sha256()
         untouched = digest.hexdigest()
-        for module in self._modules:
-            module.add_changes(digest)
+        for name, state in self._modules:
+            _add_changes(digest, name, state)
         return "" if digest.hexdigest() == untouched else digest.hexdigest()
 
 
-class _ModuleState:
-    """One module's own part."""
-
-    def __init__(self, name: str, module: nn.Module) -> None:
-        self._name, self._module = name, module
-        self._attributes = _attributes(module)
-        self._buffers = {key: _Kept(tensor) for key, tensor in module._buffers.items()}
-        self._children = dict(module._modules)
-
-    def restore(self) -> None:
-        """See `ForwardState`."""
-        module = self._module
-        for key in _changed(self._attributes, _attributes(module)):
-            if key in self._attributes:
-                vars(module)[key] = self._attributes[key]
-            else:
-                del vars(module)[key]
-        for key in [key for key in module._buffers if key not in self._buffers]:
-            del module._buffers[key]
-        for key, kept in self._buffers.items():
-            module._buffers[key] = kept.restored()
-        if module._modules != self._children:
-            module._modules = dict(self._children)
-
-    def add_changes(self, digest: Any) -> None:
-        """Feed a hash with what has changed."""
-        module = self._module
-        now = _attributes(module)
-        for key in sorted(_changed(self._attributes, now)):
-            _add(digest, f"{self._name}.{key}", now.get(key, _ABSENT))
-        for key, tensor in sorted(module._buffers.items()):
-            if key not in self._buffers or self._buffers[key].differs(tensor):
-                _add(digest, f"{self._name}.{key}", tensor)
-        if module._modules != self._children:
-            _add(digest, f"{self._name}", [type(child).__name__ for child in module._modules.values()])
+def _add_changes(digest: Any, name: str, state: ModuleState) -> None:
+    module = state.module
+    before, now = _plain(state.attributes), _plain(vars(module))
+    for key in sorted(_changed(before, now)):
+        _add(digest, f"{name}.{key}", now.get(key, _ABSENT))
+    for key, tensor in sorted(module._buffers.items()):
+        if key not in state.buffers or state.buffers[key].differs(tensor):
+            _add(digest, f"{name}.{key}", tensor)
+    if module._modules != state.children:
+        _add(digest, name, [type(child).__name__ for child in module._modules.values()])
 
 
-class _Kept:
-    """One buffer: the tensor itself, and its numbers, for it may be written to in place."""
-
-    def __init__(self, tensor: Tensor | None) -> None:
-        self._tensor = tensor
-        known = tensor is not None and tensor.dtype is not torch.bool and tensor.numel() <= LARGEST
-        self._copy = tensor.detach().clone() if known and tensor is not None else None
-
-    def restored(self) -> Tensor | None:
-        if self._tensor is not None and self.differs(self._tensor):
-            assert self._copy is not None
-            with torch.no_grad():
-                self._tensor.copy_(self._copy)
-        return self._tensor
-
-    def differs(self, tensor: Tensor | None) -> bool:
-        if self._copy is None or tensor is None:
-            return tensor is not self._tensor
-        # NaN equals nothing, itself included: what can't be compared is put back.
-        return tensor.device != self._copy.device or not torch.equal(tensor, self._copy)
-
-
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    own = vars(module)
+def _plain(own: Mapping[str, Any]) -> dict[str, Any]:
     return {key: own[key] for key in own if key not in _OF_TORCH and isinstance(own[key], _PLAIN)}
 
 

@@ -9,6 +9,20 @@ one clear warning where a word that is being taught fails silently.
 | `find_contexts` | contexts worth watching, from the training data |
 | `MonitorSettings` | interval, budget and thresholds, with the argument for each |
 
+| file | what it does |
+|---|---|
+| `monitor` | the monitor: when to look, what follows from a look; read it first |
+| `transformers_callback`, `lightning_callback` | the shells for two trainers |
+| `watch`, `candidates` | what is watched, and candidates from the training data |
+| `look` | one look: all contexts in one forward pass, and the instruments on it |
+| `readout_geometry` | what the instruments read of the readout matrix |
+| `own_value`, `peft_method`, `whole_model` | whether a look reads what the model itself says, or can't be taken |
+| `undisturbed`, `wrappers` | a look leaves no trace; what frameworks put around a model |
+| `verdict`, `forecast`, `warning` | from the looks to a warning |
+| `learning_rate`, `schedule_ahead`, `rate` | the rate in use, the rate still to come, and what the law says of it |
+| `pacing`, `settings` | when to look; budget and thresholds |
+| `trainer_log` | what the monitor sees, to the trainer's reporters |
+
 It stands beside `campaign` and `reports`, at the top: it puts together what the layers below offer, for a user, and
 nothing below may know of it. It needs no engine, for others train.
 """

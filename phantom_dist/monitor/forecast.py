@@ -1,6 +1,6 @@
 """Where a gap ends if training goes on: a line through the latest looks over the sum of learning rates.
 
-First order (README, "What is measured"): g moves by κ η per step, so over τ_s = Σ_{r<=s} η_r it is straight while κ
+First order (README.md of `instruments`): g moves by κ η per step, so over τ_s = Σ_{r<=s} η_r it is straight while κ
 keeps its value.
 """
 

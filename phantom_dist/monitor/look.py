@@ -8,7 +8,6 @@ frequencies that follow the longest prompt, attention in both directions), promp
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor
 from phantom_dist.core.trial import Tokens
 from phantom_dist.instruments import drag, order_parameter, readout, signal
 from phantom_dist.models.forward_state import memoryless
+from phantom_dist.models.last_logits import keeps_logits
 from phantom_dist.monitor.peft_method import text_positions
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry
 
@@ -53,7 +53,7 @@ def read(
     `logits_kV` where the model was asked already.
     """
     if logits_kV is None:
-        logits_kV = last_logits(text_positions(model), [pair.prompt for pair in pairs])
+        logits_kV = logits_of(text_positions(model), [pair.prompt for pair in pairs])
     overlap_k, lever_kV = geometry.now()
     t_k = torch.tensor([pair.target for pair in pairs], device=logits_kV.device)
     c_k = torch.tensor([pair.competitor for pair in pairs], device=logits_kV.device)
@@ -78,7 +78,7 @@ _may_be_padded: weakref.WeakKeyDictionary[Any, dict[frozenset[int], bool]] = wea
 """Whether prompts of these lengths may be padded to the longest, by model."""
 
 
-def last_logits(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
+def logits_of(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
     """Logits after each whole prompt; shape (k, V), float32, differentiable where gradients are on.
 
     Each is what the model makes of that prompt alone, without what it read before.
@@ -141,14 +141,8 @@ def _one_pass(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
         mask_kL[row, : len(prompt)] = 1
     ends = [len(prompt) - 1 for prompt in prompts]
     kept = sorted(set(ends))
-    keep = {"logits_to_keep": torch.tensor(kept, device=device)} if _keeps_logits(model) else {}
+    keep = {"logits_to_keep": torch.tensor(kept, device=device)} if keeps_logits(model) else {}
     inputs = {"input_ids": ids_kL.to(device), "attention_mask": mask_kL.to(device)}
     logits_kLV: Tensor = model(**inputs, use_cache=False, **keep).logits
     columns = [kept.index(end) for end in ends] if keep else ends
     return logits_kLV[range(len(prompts)), columns].float()
-
-
-def _keeps_logits(model: Any) -> bool:
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    # mixed precision wraps `forward` on the instance; its class still says what it takes
-    return "logits_to_keep" in inspect.signature(type(base).forward).parameters

@@ -23,7 +23,7 @@ from torch import Tensor
 from phantom_dist.core.errors import InputError, PhantomDistError, StoreError
 from phantom_dist.core.trial import Context, Tokens
 from phantom_dist.monitor.learning_rate import Pace
-from phantom_dist.monitor.look import Reading, last_logits, read
+from phantom_dist.monitor.look import Reading, logits_of, read
 from phantom_dist.monitor.own_value import check_own_value, is_due
 from phantom_dist.monitor.pacing import Clock, Pacing
 from phantom_dist.monitor.peft_method import text_positions
@@ -274,7 +274,7 @@ class Monitor:
             with undisturbed(self.model):
                 pairs = [w.tokens for w in self.watched]
                 if logits_kV is None:
-                    logits_kV = last_logits(text_positions(self.model), [pair.prompt for pair in pairs])
+                    logits_kV = logits_of(text_positions(self.model), [pair.prompt for pair in pairs])
                 if is_due(self.pacing.looks):
                     check_own_value(self.model, [pair.prompt for pair in pairs], logits_kV)
                 readings = read(self.model, pairs, self._geometry, logits_kV)

@@ -19,7 +19,7 @@ from torch import Tensor
 from phantom_dist.core.trial import Optimizer, Tokens
 from phantom_dist.instruments import kernel_rate, readout
 from phantom_dist.law.file import read_law
-from phantom_dist.monitor.look import last_logits
+from phantom_dist.monitor.look import logits_of
 from phantom_dist.monitor.peft_method import text_positions
 from phantom_dist.monitor.undisturbed import undisturbed
 
@@ -94,12 +94,12 @@ def optimizer_settings(optimizer: Any) -> Optimizer | None:
 @functools.cache
 def pi_c_range(way: str) -> tuple[float, float] | None:
     """The fifth and the ninety-fifth percentile of Π_c over the shipped law's calibration; None for another way."""
-    rows = [row for row in read_law().rows if f"{row['method']} {row['optimizer']}" == way]
+    rows = [row for row in read_law().rows if row.training_class == way]
     if not rows:
         return None
     values = [
-        kernel_rate.dimensionless_rate(row["eta_c"], row["effective_steps"], row["kappa"], row["gap_0"])
-        for row in rows
+        kernel_rate.dimensionless_rate(row.eta_c, probed.effective_steps, probed.kappa, probed.gap_0)
+        for row, probed in ((row, row.law_input) for row in rows)
     ]
     low, high = np.quantile(values, [0.05, 0.95])
     return float(low), float(high)
@@ -113,7 +113,7 @@ def _kappa(model: Any, pair: Tokens, optimizer: Optimizer) -> tuple[float, float
     """κ = -⟨∇g, u⟩ (logits per step per unit learning rate) and g, at the present weights; no `.grad` is touched."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with undisturbed(model, gradients=True):
-        logits_V = last_logits(text_positions(model), [pair.prompt])[0]
+        logits_V = logits_of(text_positions(model), [pair.prompt])[0]
         gap = readout.logit_gap(logits_V, pair.target, pair.competitor)
         loss = torch.nn.functional.cross_entropy(logits_V, torch.tensor(pair.target, device=logits_V.device))
         slopes = _gradients(loss, parameters, keep=True)

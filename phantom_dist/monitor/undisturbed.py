@@ -1,7 +1,8 @@
 """Looking at a model in the middle of its training without leaving a trace in it.
 
-Restored or kept from changing: what every module holds (`module_state`), the random generators of Python, NumPy and
-torch (processor and the model's GPUs), gradients, autocast's cache of cast weights, and what `torch.compile` compiled.
+Restored or kept from changing: what every module holds (`models.module_state`), the random generators of Python, NumPy
+and torch (processor and the model's GPUs), gradients, autocast's cache of cast weights, and what `torch.compile`
+compiled.
 Autocast's cache matters: inside a user's autocast region a pass without gradients would leave casts there that carry
 none, and the next training step would use them. Compiled code does too: a look has other shapes and no gradients, so it
 would be compiled anew, and after a few shapes torch gives up compiling the training as well.
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from phantom_dist.monitor.module_state import ModuleState
+from phantom_dist.models.module_state import ModuleState
 
 
 @contextmanager

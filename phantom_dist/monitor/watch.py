@@ -19,22 +19,19 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from phantom_dist.contexts import (
-    AUTO,
     SHIPPED,
     check_pair,
     check_tokenizer,
-    choose_competitor,
+    choose_pair,
     load_contexts,
     prompt_and_target,
-    rival_test,
     synonym_floor,
-    tokenise,
 )
 from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome, Thresholds
 from phantom_dist.core.trial import Context, Tokens
 from phantom_dist.instruments.overlap import overlap_rows, row_rms
-from phantom_dist.monitor.look import last_logits
+from phantom_dist.monitor.look import logits_of
 from phantom_dist.monitor.peft_method import text_positions, virtual_tokens
 from phantom_dist.monitor.readout_geometry import effective_matrix, readout_module
 
@@ -104,7 +101,7 @@ def choose(
     readable = [context for context in contexts if context.id not in refused]
     if not readable:
         return [], refused, None
-    logits_kV = last_logits(text_positions(model), [prompts[context.id][0] for context in readable])
+    logits_kV = logits_of(text_positions(model), [prompts[context.id][0] for context in readable])
     targets = sorted({prompts[context.id][1] for context in readable})
     rows_wV = centred_overlap_rows(model, targets)
     watched: list[Watched] = []
@@ -131,13 +128,10 @@ def _pair(
     centred_V: Tensor,
     thresholds: Thresholds,
 ) -> Tokens:
-    floor, rows = synonym_floor(row_rms(centred_V, target), thresholds), len(logits_V)
-    rival = None
-    if context.competitor == AUTO:
-        rival = choose_competitor(
-            logits_V, centred_V, floor, target, rival_test(tokenizer, context, rows=rows)
-        )
-    pair = tokenise(tokenizer, context, rival, rows=rows)
+    floor = synonym_floor(row_rms(centred_V, target), thresholds)
+    pair = choose_pair(
+        tokenizer, context, target, logits_V=logits_V, centred_overlap_V=centred_V, floor=floor
+    )
     check_pair(
         gap_0=float(logits_V[pair.target] - logits_V[pair.competitor]),
         centred_overlap=float(centred_V[pair.competitor]),

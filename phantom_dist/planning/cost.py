@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines.lanes.choice import kind_of
 from phantom_dist.engines.lanes.dual_coordinates import dual_pays
 from phantom_dist.engines.lanes.footprint import lane_bytes
-from phantom_dist.engines.lanes.kinds import kind_of
 from phantom_dist.engines.path import shares
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.sizes import tokens

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from phantom_dist.core.result import duration
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.engines.rows import problem_row
 from phantom_dist.planning.plan import Plan
+from phantom_dist.records import problem_row
 from phantom_dist.refinement.search import EXPECTED_TRIALS
 
 Json = dict[str, Any]
@@ -129,3 +130,28 @@ def _rank_groups(plan: Plan) -> list[Json]:
         )
         entry["problems"] += 1
     return list(by_config.values())
+
+
+def plan_lines(shown: Json) -> Iterator[str]:
+    """The object of `plan` for people."""
+    trials = shown["trials"]
+    about = "about " if trials["searches"] else ""
+    yield (
+        f"sweep {shown['name']}: {shown['problems']} problems, {about}{trials['total']} trials "
+        f"in {about}{shown['batches']} batches of up to {shown['lanes']}, {shown['trial_steps']} trial-steps"
+    )
+    for m in shown["models"]:
+        size = f"{m['title']}, {m['architecture']}, {m['parameters'] / 1e6:.4g} M parameters"
+        yield f"  {m['model']}: {size}" + ("" if m["verified"] else f" (unverified: {m['reason']})")
+    for group in shown["groups"]:
+        config = f"{group['model']} {group['method']} {group['optimizer']} T={group['steps']}"
+        yield (
+            f"  {config}: a group of {group['ranks']} ranks, ZeRO stage {group['stage']}, "
+            f"{group['predicted_rank_bytes'] / 1e9:.2g} GB each"
+        )
+    yield (
+        f"predicted: {duration(shown['predicted_seconds'])} of worker time "
+        f"({shown['predicted_device_hours']:.3g} device-hours), "
+        f"{shown['predicted_worker_bytes'] / 1e9:.2g} of {shown['worker_memory_bytes'] / 1e9:.2g} GB and "
+        f"{shown['threads_per_worker']} thread(s) per worker"
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from phantom_dist.core.probe_result import Measured
-from phantom_dist.core.problem_columns import ProblemColumns
+from phantom_dist.core.problem_columns import ProblemColumns, problem_columns
 from phantom_dist.core.summaries import ProbeSummary, TrialSummary
 from phantom_dist.refinement.curve import Curve, Point, curve
 from phantom_dist.refinement.root_search import NoRoot, bracket, next_step
@@ -71,6 +71,16 @@ class CriticalRate(ProblemColumns):
             "pi_c": self.pi_c,
             "reason": self.reason,
         }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Decode an object that `to_json` made."""
+        crossing = None
+        if value["eta_c"] is not None:
+            low, high = value["bracket"]
+            crossing = Crossing(eta_c=value["eta_c"], bracket=(low, high), pi_c=value["pi_c"])
+        same = ("problem", "reason", "trials_used", "trial_steps_used", "gap_0", "kappa")
+        return cls(**problem_columns(value), **{name: value[name] for name in same}, crossing=crossing)
 
 
 def points_of(trials: Iterable[TrialSummary]) -> list[Point]:

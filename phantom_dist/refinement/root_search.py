@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 from numpy.polynomial import Polynomial
 
+from phantom_dist.core.divided_differences import newton_form
 from phantom_dist.refinement.curve import Curve
 
 MAX_TRIALS = 30
@@ -83,9 +83,9 @@ def next_step(
     """
     if not curve.slope_0 > 0:
         return NoRoot("kappa_not_positive")
-    found = bracket(curve)
-    if found is not None and found.width <= tolerance:
-        return found
+    closed = bracket(curve)
+    if closed is not None and closed.width <= tolerance:
+        return closed
     low = curve.below.learning_rate if curve.below else 0.0
     diverged = curve.diverged
     if curve.above is None and diverged and low and diverged.learning_rate / low - 1 <= tolerance:
@@ -122,7 +122,7 @@ def _place(curve: Curve, low: float, tolerance: float) -> tuple[float, ...]:
     aim = root / close**0.5
     if not low < aim < high:
         return (root,)
-    # One trial beside the origin says too little of the root for a second one to be placed by it.
+    # One trial beside the origin determines the root too poorly for a second one to be placed by it.
     return (aim, aim * close) if len(curve.points) > 1 and aim * close < high else (aim,)
 
 
@@ -140,21 +140,19 @@ def _stalling(curve: Curve, ratio: float, tolerance: float) -> bool:
 def interpolated_root(curve: Curve, low: float, high: float) -> float | None:
     """The smallest zero in (low, high) of the polynomial h(η) through the origin, its slope, and the nearest points.
 
-    Newton's divided differences with the origin as a double node, in x = η / η(Π=1). Returns None where the
-    polynomial has no zero there.
+    In x = η / η(Π=1), where the slope at the origin is −g_0. Returns None where the polynomial has no zero there.
     """
     unit = -curve.gap_0 / curve.slope_0
     nearest = sorted((p for p in curve.points if p.on_curve), key=lambda p: abs(p.gap))[:_NODES]
-    nodes = [0.0, 0.0, *(p.learning_rate / unit for p in nearest)]
-    values = [curve.gap_0, curve.gap_0, *(p.gap for p in nearest)]
+    nodes, coefficients = newton_form(
+        nodes=[0.0, *(p.learning_rate / unit for p in nearest)],
+        values=[curve.gap_0, *(p.gap for p in nearest)],
+        slope=-curve.gap_0,
+    )
     polynomial, basis = Polynomial([curve.gap_0]), Polynomial([1.0])
-    for order in range(1, len(nodes)):
-        values = [
-            -curve.gap_0 if nodes[i + order] == nodes[i] else (b - a) / (nodes[i + order] - nodes[i])
-            for i, (a, b) in enumerate(pairwise(values))
-        ]
-        basis *= Polynomial([-nodes[order - 1], 1.0])
-        polynomial += values[0] * basis
+    for node, coefficient in zip(nodes, coefficients[1:], strict=False):
+        basis *= Polynomial([-node, 1.0])
+        polynomial += coefficient * basis
     zeros = [complex(zero) for zero in polynomial.roots()]
     rates = sorted(unit * z.real for z in zeros if abs(z.imag) <= 1e-9 * abs(z))
     return next((rate for rate in rates if low < rate < high), None)

@@ -10,7 +10,7 @@ are user attributes, which `record` sets, so that Optuna's own loop does as well
 
     study.optimize(lambda trial: record(trial, gap=train(suggest(trial))))
 
-`root_search` places the trials; what is asked for while others run is trained together with them.
+`root_search` places the trials; what is proposed while others run is trained together with them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from phantom_dist.refinement.curve import Curve, Point, curve
 from phantom_dist.refinement.root_search import Ask, Bracket, Expected, NoRoot, next_step
 
 MOST_REPLICAS = 4
-"""Times the asked replicas, where the sign of a mean stays within two standard errors of 0."""
+"""Times the requested replicas, where the sign of a mean stays within two standard errors of 0."""
 
 LEARNING_RATE = "learning_rate"
 GAP, OUTCOME = "gap", "outcome"
@@ -68,7 +68,7 @@ class CriticalRateSampler(BaseSampler):
         self._expected, self._replicas = expected, replicas
 
     def next_rate(self, study: Study) -> float | None:
-        """The learning rate of the next trial; None where the bracket is closed or there is no root to be found."""
+        """The learning rate of the next trial; None where the bracket is closed or there is no root."""
         finished, running = _rates(study)
         for rate in dict.fromkeys([*finished, *running]):
             if len(finished.get(rate, [])) + running.count(rate) < self._replicas:
@@ -81,8 +81,8 @@ class CriticalRateSampler(BaseSampler):
         step = next_step(
             known, self._tolerance, expected=self._expected, trials_per_search=len(set(running)) + 1
         )
-        asked = step.learning_rates if isinstance(step, Ask) else ()
-        return next((rate for rate in asked if rate not in taken), None)
+        proposed = step.learning_rates if isinstance(step, Ask) else ()
+        return next((rate for rate in proposed if rate not in taken), None)
 
     def result(self, study: Study) -> Bracket | NoRoot | None:
         """The closed bracket, or why there is none; None while the search goes on."""
@@ -127,11 +127,11 @@ class CriticalRateSampler(BaseSampler):
         """The next learning rate.
 
         Raises:
-            RuntimeError: the search is over; `ask` says so beforehand.
+            RuntimeError: the search is over; `ask` returns None then.
         """
         rate = self.next_rate(study)
         if rate is None:
-            raise RuntimeError("this search asks for nothing more; see CriticalRateSampler.result")
+            raise RuntimeError("this search proposes nothing more; see CriticalRateSampler.result")
         return {LEARNING_RATE: rate}
 
     def after_trial(
@@ -140,7 +140,7 @@ class CriticalRateSampler(BaseSampler):
         """End `study.optimize` with the search.
 
         Raises:
-            RuntimeError: the trial was told without its gap, so that its side of the root is not known.
+            RuntimeError: the trial was told to the study without its gap, so that its side of the root is unknown.
         """
         if state is not TrialState.COMPLETE:
             return
@@ -161,13 +161,13 @@ class CriticalRateSampler(BaseSampler):
         """There is no other parameter.
 
         Raises:
-            ValueError: for whatever is asked for.
+            ValueError: always.
         """
         raise ValueError(f"a critical rate is searched over {LEARNING_RATE!r} alone, not {param_name!r}")
 
 
 def ask(study: Study) -> Trial | None:
-    """The next trial; None where the sampler asks for nothing more, or waits for what is running."""
+    """The next trial; None where the sampler proposes nothing more, or waits for what is running."""
     sampler = study.sampler
     assert isinstance(sampler, CriticalRateSampler)
     if sampler.next_rate(study) is None:
@@ -189,7 +189,7 @@ def tell(study: Study, trial: Trial, *, gap: float, outcome: Outcome | None = No
     Args:
         study: the study.
         trial: from `ask`.
-        gap: g_T, logits; NaN where training left the finite numbers.
+        gap: g_T, logits; NaN where training became NaN or Inf.
         outcome: None: committed or kinematic by the gap's sign, diverged where it is not finite.
     """
     study.tell(trial, record(trial, gap=gap, outcome=outcome))
@@ -216,7 +216,7 @@ def size(gap: float | None) -> float:
 
 
 def abandon_running(study: Study) -> int:
-    """Give up the trials that a dead process left running, so that their rates are asked for again; how many.
+    """Give up the trials that a dead process left running, so that their rates are proposed again; how many.
 
     Optuna can't tell them from those that another process is training; call it when there is none.
     """

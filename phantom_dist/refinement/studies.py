@@ -90,7 +90,7 @@ def studies(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna says a line for every study that it makes."""
+    """Keeps Optuna from logging a line for every study that it makes."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -11,8 +11,6 @@ import base64
 import functools
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -24,6 +22,7 @@ import jinja2
 import vl_convert
 
 from phantom_dist.core.quantities import BY_NAME
+from phantom_dist.core.whole_file import write_whole
 from phantom_dist.reports import comparison, figures, tables, verdict
 from phantom_dist.reports.alternatives import alternative
 from phantom_dist.reports.figures.chart import MANY_LINES, Figure, source
@@ -92,16 +91,7 @@ MANY = {
 
 def write(runs: Sequence[RunTables], file: Path) -> None:
     """Write the page for one or several runs to `file`, whole or not at all."""
-    page = render(runs)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(page)
-        os.chmod(name, 0o644)
-        os.replace(name, file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(file, render(runs).encode())
 
 
 def render(runs: Sequence[RunTables]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import vl_convert
 
 from phantom_dist.core.errors import InputError
+from phantom_dist.core.whole_file import write_whole
 from phantom_dist.reports.figures.monitored import monitored
 from phantom_dist.reports.rows import Rows
 from phantom_dist.traces.monitor_log import MonitorRecord
@@ -45,11 +46,12 @@ def picture_of_monitored(records: Mapping[str, MonitorRecord], file: Path, *, sc
 def _draw(chart: Any, file: Path, scale: float) -> None:
     drawn = chart.to_dict() | {"background": "white"}
     if file.suffix == ".png":
-        file.write_bytes(vl_convert.vegalite_to_png(drawn, scale=scale))
+        data: bytes = vl_convert.vegalite_to_png(drawn, scale=scale)
     elif file.suffix == ".html":  # self-contained: the scripts are inlined
-        file.write_text(vl_convert.vegalite_to_html(drawn, bundle=True), encoding="utf-8")
+        data = vl_convert.vegalite_to_html(drawn, bundle=True).encode()
     else:
-        file.write_text(vl_convert.vegalite_to_svg(drawn), encoding="utf-8")
+        data = vl_convert.vegalite_to_svg(drawn).encode()
+    write_whole(file, data)
 
 
 def _check_ending(file: Path) -> None:

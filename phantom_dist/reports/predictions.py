@@ -1,17 +1,19 @@
-"""What the law says of a run's critical rates, beside what the run measured."""
+"""The law's predictions of a run's critical rates, beside what the run measured."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.groups import BY_NAME
 from phantom_dist.law.law import Law
+from phantom_dist.law.law_input import law_input
+from phantom_dist.refinement.critical_rate import CriticalRate
 
 Row = dict[str, Any]
 
@@ -23,59 +25,79 @@ OUTSIDE = "outside the law's domain"
 
 
 def law_of(location: str | os.PathLike[str]) -> tuple[Law, str]:
-    """The law that a run is held against, and its name: `law.json` in its directory, else the shipped one."""
+    """The law that a run is compared with, and its name: `law.json` in its directory, else the shipped one."""
     own = Path(location) / "law.json"
     return (read_law(own), "law.json of the run") if own.is_file() else (read_law(), "the shipped law")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatePrediction:
+    """A measured critical rate beside the law's prediction of it.
+
+    Attributes:
+        rate: as the run measured it.
+        predicted: η_c by the law, within its `interval`; None where the law gives none.
+        source: how the prediction was made: `HELD_OUT`, `CALIBRATED`, `NEW` or `OUTSIDE`.
+        groups: the law's groups, by name, dimensionless.
+    """
+
+    rate: CriticalRate
+    predicted: float
+    interval: tuple[float, float] | None
+    source: str
+    groups: Mapping[str, float]
+
+    def to_row(self) -> Row:
+        """A row for the figures: the rate's columns with `predicted`, `low`, `high`, `known` and the groups."""
+        low, high = self.interval or (None, None)
+        own = {"predicted": self.predicted, "low": low, "high": high, "known": self.source}
+        return self.rate.to_json() | own | dict(self.groups)
+
+
 def predictions(
-    law: Law, entries: Iterable[Mapping[str, Any]], probes: Iterable[Row], problems: Mapping[str, Problem]
-) -> list[Row]:
-    """One row for each measured critical rate that the law has a prediction for.
+    law: Law, rates: Iterable[CriticalRate], probes: Iterable[Row], problems: Mapping[str, Problem]
+) -> list[RatePrediction]:
+    """One for each measured critical rate that the law has a prediction for.
 
     A problem that the law was fitted to is predicted by the law without its architecture, as stored with it; any
     other one from its probed path, where the run has that.
 
     Args:
         law: the law.
-        entries: as `critical_rates` gives them.
+        rates: of a run.
         probes: rows of `probes/`.
         problems: those of the run's sweeps, by key.
-
-    Returns:
-        the entries with `predicted`, `low`, `high`, `known` (how the prediction was made) and the law's groups.
     """
-    calibrated = {(row["problem"], row["weights"]): row for row in law.rows}
+    calibrated = {(row.problem, row.weights): row for row in law.rows}
     by_problem = {row["problem"]: row for row in probes}
-    models = {row["weights"] for row in law.rows}
-    found = []
-    for entry in entries:
-        probe = by_problem[entry["problem"]]
-        known = calibrated.get((entry["problem"], probe["weights"]))
-        if entry["eta_c"] is None or (known is None and probe["path_rates"] is None):
+    models = {row.weights for row in law.rows}
+    made = []
+    for rate in rates:
+        probe = by_problem[rate.problem]
+        known = calibrated.get((rate.problem, probe["weights"]))
+        if rate.crossing is None:
             continue
-        if known is not None and known.get("held_out_eta_c") is not None:
-            source, how = known, HELD_OUT
-            rate, interval = known["held_out_eta_c"], known["held_out_interval"]
+        if known is not None and known.held_out is not None:
+            probed, source = known.law_input, HELD_OUT
+            predicted, interval = known.held_out.eta_c, known.held_out.interval
         elif probe["path_rates"] is not None:
-            problem = problems.get(entry["problem"])
-            said = law.predict(probe if problem is None else as_asked(probe, problem))
-            how = OUTSIDE if not said.in_domain else CALIBRATED if probe["weights"] in models else NEW
-            source = probe
-            rate, interval = said.eta_c, said.interval
+            probed = law_input(probe, problems.get(rate.problem))
+            prediction = law.predict(probed)
+            if prediction.eta_c is None:
+                continue
+            source = (
+                OUTSIDE if not prediction.in_domain else CALIBRATED if probe["weights"] in models else NEW
+            )
+            predicted, interval = prediction.eta_c, prediction.interval
         else:
             continue
-        if rate is None:
-            continue
-        low, high = interval or (None, None)
-        found.append(
-            dict(entry)
-            | {
-                "predicted": rate,
-                "low": low,
-                "high": high,
-                "known": how,
-            }
-            | {name: BY_NAME[name].value(source) for name in GROUPS}
+        made.append(
+            RatePrediction(
+                rate=rate,
+                predicted=predicted,
+                interval=interval,
+                source=source,
+                groups={name: BY_NAME[name].value(probed) for name in GROUPS},
+            )
         )
-    return found
+    return made

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from phantom_dist.core.errors import InputError
+from phantom_dist.core.result import Result
 from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.reports.page import write
 from phantom_dist.reports.predictions import law_of, predictions
@@ -22,12 +23,34 @@ from phantom_dist.traces import directory_and_sweeps
 from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
 
-def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> dict[str, Any]:
-    """Write the page of one or several runs, finished or not, or archives; several are compared.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportResult(Result):
+    """A page that was written.
 
-    Returns:
-        `file` (its absolute path), `bytes` (its size), `runs` (their names), `verdict` (on the jumps), `critical_rates`
-        (how many were found).
+    Attributes:
+        file: its absolute path; `bytes`: its size.
+        runs: their names.
+        verdict: on the jumps.
+        critical_rates: how many the runs have.
+    """
+
+    file: str
+    bytes: int
+    runs: tuple[str, ...]
+    verdict: str
+    critical_rates: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `report`."""
+        return asdict(self) | {"runs": list(self.runs)}
+
+    def parts(self) -> Iterable[str]:
+        """The verdict, and where the page is."""
+        return self.verdict, f"report: {self.file}"
+
+
+def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> ReportResult:
+    """Write the page of one or several runs, finished or not, or archives; several are compared.
 
     Raises:
         InputError: no directory is named, there is no run in one of them, or the file can't be written.
@@ -43,13 +66,13 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
         write(runs, path)
     except OSError as error:
         raise InputError(f"--out {out}: the page can't be written: {error.strerror}") from None
-    return {
-        "file": str(path),
-        "bytes": path.stat().st_size,
-        "runs": [run.name for run in runs],
-        "verdict": verdict(jumps(rows), frozen(rows)),
-        "critical_rates": sum(record["eta_c"] is not None for run in runs for record in run.critical_rates),
-    }
+    return ReportResult(
+        file=str(path),
+        bytes=path.stat().st_size,
+        runs=tuple(run.name for run in runs),
+        verdict=verdict(jumps(rows), frozen(rows)),
+        critical_rates=sum(rate.crossing is not None for run in runs for rate in run.critical_rates),
+    )
 
 
 def read_run(location: str | os.PathLike[str]) -> RunTables:
@@ -57,9 +80,7 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
     directory, specs = directory_and_sweeps(location)
     trials, stored = directory.trials(), directory.probes()
     probes = stored.to_pylist()
-    rates = [
-        rate.to_json() for rate in critical_rates_of(specs, probe_summaries(stored), trial_summaries(trials))
-    ]
+    rates = critical_rates_of(specs, probe_summaries(stored), trial_summaries(trials))
     law, name = law_of(location)
     return RunTables(
         name=", ".join(spec.name for spec in specs),
@@ -68,7 +89,7 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
         critical_rates=rates,
         predictions=predictions(law, rates, probes, {p.key: p for spec in specs for p in expand(spec)}),
         law=name,
-        lora=None if law.lora_classes is None else law.lora_classes.verdict,
+        lora=None if law.lora_split is None else law.lora_split.verdict,
         titles=directory.read_state().get("models", {}),
         prompts={context.id: context.text for spec in specs for context in spec.contexts},
         timeline=timeline(directory.events()),

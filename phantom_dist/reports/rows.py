@@ -68,7 +68,7 @@ class Rows:
     def of(runs: RunTables | Sequence[RunTables]) -> Rows:
         """Join the tables of the runs and label them."""
         runs = [runs] if isinstance(runs, RunTables) else runs
-        critical = [dict(record) | {"run": run.name} for run in runs for record in run.critical_rates]
+        critical = [rate.to_json() | {"run": run.name} for run in runs for rate in run.critical_rates]
         trials = [row | {"run": run.name} for run in runs for row in run.trials.to_pylist()]
         everything = [*critical, *trials]
         several_models, several_runs = len({row["model"] for row in everything}) > 1, len(runs) > 1
@@ -95,8 +95,8 @@ class Rows:
             opening=_opening(problems, trained, drawn),
             others=[row for row in trials if not Outcome(row["outcome"]).trained],
             predictions=[
-                _predicted(naming.of(dict(record) | {"run": run.name, "law": run.law, "number": number}))
-                for number, (run, record) in enumerate((run, r) for run in runs for r in run.predictions)
+                _predicted(naming.of(made.to_row() | {"run": run.name, "law": run.law, "number": number}))
+                for number, (run, made) in enumerate((run, p) for run in runs for p in run.predictions)
             ],
             several_models=several_models,
             several_runs=several_runs,

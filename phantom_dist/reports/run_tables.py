@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from phantom_dist.refinement.critical_rate import CriticalRate
+from phantom_dist.reports.predictions import RatePrediction
 from phantom_dist.scheduling.timeline import Timeline
 
 
@@ -31,19 +33,17 @@ class Table(Protocol):
 class RunTables:
     """One run as stored.
 
-    `trials` has the columns of `core.quantities.TRIAL_COLUMNS`, `traces` those of `TRACE_COLUMNS` and
-    `model`; `critical_rates` are the objects of that name in the JSON of `run` and `status`. `predictions`: what the
-    law says of them (`reports.predictions`), `law`: which law that is; `lora`: what its
-    calibration says of architectures under LoRA; `timeline`: what its events amount to, None where it recorded
-    none. The rest is for the reader's eye: exact model
-    titles by model reference, prompts by context id, the sweep's tolerance.
+    `trials` has the columns of `core.quantities.TRIAL_COLUMNS`, `traces` those of `TRACE_COLUMNS` and `model`.
+    `predictions`: those of a law for the critical rates, `law`: which law that is; `lora`: the verdict of its
+    calibration on architectures under LoRA; `timeline`: of its events, None where it recorded none. The rest is for the
+    reader's eye: exact model titles by model reference, prompts by context id, the sweep's tolerance.
     """
 
     name: str
     trials: Table
     traces: Table
-    critical_rates: Sequence[Mapping[str, Any]]
-    predictions: Sequence[Mapping[str, Any]] = ()
+    critical_rates: Sequence[CriticalRate]
+    predictions: Sequence[RatePrediction] = ()
     law: str = ""
     lora: str | None = None
     titles: Mapping[str, str] = field(default_factory=dict)

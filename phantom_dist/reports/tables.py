@@ -31,7 +31,7 @@ def percent(value: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriticalRate:
+class RateLine:
     """A line of the table, as text; `reason` stands in for the numbers that aren't known."""
 
     run: str
@@ -52,15 +52,15 @@ class CriticalRate:
     number: int
 
 
-def critical_rates(rows: Rows, prompts: Mapping[str, str]) -> list[CriticalRate]:
+def critical_rates(rows: Rows, prompts: Mapping[str, str]) -> list[RateLine]:
     """The table of critical rates in the order of the sweep."""
     return [_line(row, prompts) for row in rows.problems]
 
 
-def _line(row: Row, prompts: Mapping[str, str]) -> CriticalRate:
+def _line(row: Row, prompts: Mapping[str, str]) -> RateLine:
     low, high = row.get("bracket") or (None, None)
     width = percent(high / low - 1) if low and high else "–"
-    return CriticalRate(
+    return RateLine(
         run=row["run"],
         model=row["model"],
         context=row["context"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phantom_dist.core.durations import duration, short_duration
 from phantom_dist.core.events import shortened, task_name
+from phantom_dist.core.result import duration, short_duration
 from phantom_dist.reports.tables import percent
 from phantom_dist.scheduling.timeline import ENDINGS, Attempt, Story, Timeline
 

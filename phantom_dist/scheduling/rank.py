@@ -6,7 +6,6 @@ import functools
 import socket
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 from phantom_dist.core.activity import Activity, activity
 from phantom_dist.core.measurement import Trial, TrialResult
@@ -22,8 +21,6 @@ from phantom_dist.engines.deepspeed_group import (
 )
 from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.worker import Worker
-
-Row = dict[str, Any]
 
 
 class Rank(Worker):
@@ -92,6 +89,6 @@ class Rank(Worker):
                 self._held = load_sharded(problem, self._group.stage, self._ranks, self._settings.permissions)
         return self._held
 
-    def _circumstances(self, batch: str, attempt: int) -> Row:
-        row = super()._circumstances(batch, attempt)
-        return row | {"versions": f"{row['versions']}, deepspeed {version('deepspeed')}"}
+    @property
+    def _more_packages(self) -> list[str]:
+        return [*super()._more_packages, f"deepspeed {version('deepspeed')}"]

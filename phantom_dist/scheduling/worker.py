@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
-import resource
-import socket
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import Any
 
 import torch
 
 from phantom_dist.core import plugins
 from phantom_dist.core.activity import Activity, activity, stopwatch
 from phantom_dist.core.errors import InputError, OutOfMemory
-from phantom_dist.core.measurement import Trial, TrialResult, Untrained
+from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import ProbeResult
-from phantom_dist.core.quantities import Quantity
 from phantom_dist.core.trial import ModelIdentity, Problem
-from phantom_dist.engines import Engine, engine_named, probe, rows
+from phantom_dist.engines import Engine, engine_named, probe
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path import probe_path
 from phantom_dist.instruments import outside
 from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.device import device_kind, device_of
+from phantom_dist.records import ExecutionMetadata, Row, execution_metadata, store_batch, store_probes
 from phantom_dist.scheduling.executor import TaskOutput, WorkerSettings
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.leases import lease_name
-
-Row = dict[str, Any]
 
 WARM_PARAMETERS = 200e6
 """Models are kept loaded as long as all of them together have at most so many parameters; the last one always is."""
@@ -77,7 +70,7 @@ class Worker:
             probed = tuple(self._measure(problem, path=task.paths) for problem in task.problems)
         if self._stores:
             with activity(Activity.STORING, "storing probes"):
-                directory.write_probes(task.id, [rows.probe_row(result) for result in probed])
+                store_probes(directory, task.id, probed)
         return probed
 
     def _train(self, task: TrainTask, attempt: int, directory: RunDirectory) -> tuple[Row, ...]:
@@ -94,8 +87,8 @@ class Worker:
             return ()
         columns = outside.columns_of(self._outside)
         with activity(Activity.STORING, "storing trials"):
-            return store_results(
-                directory, task.id, task.model, results, self._circumstances(task.id, attempt), columns
+            return store_batch(
+                directory, task.model, results, self._execution_metadata(task.id, attempt), columns
             )
 
     # -- what a rank of a group does in its own way -------------------------------------------------------------------
@@ -120,6 +113,11 @@ class Worker:
             except (OutOfMemory, ArithmeticError):
                 pass
         return probe.probe(loaded, problem)
+
+    @property
+    def _more_packages(self) -> list[str]:
+        """What computes beside the packages that every row names; each with its version."""
+        return sorted({f"{plugin.package} {plugin.version}" for plugin in self._settings.plugins})
 
     # -- one process's model and engine -------------------------------------------------------------------------------
 
@@ -156,68 +154,11 @@ class Worker:
             self._warm.popitem(last=False)
         return self._warm[key]
 
-    def _circumstances(self, batch: str, attempt: int) -> Row:
-        added = sorted({f"{plugin.package} {plugin.version}" for plugin in self._settings.plugins})
-        return (
-            circumstances(batch, attempt)
-            | {
-                "device": _device_kind(self._device),
-                "threads": self._settings.threads,
-            }
-            | ({"versions": ", ".join([_versions(), *added])} if added else {})
+    def _execution_metadata(self, batch: str, attempt: int) -> ExecutionMetadata:
+        return execution_metadata(
+            batch,
+            attempt,
+            device=device_kind(self._device),
+            threads=self._settings.threads,
+            more_packages=self._more_packages,
         )
-
-
-def store_results(
-    directory: RunDirectory,
-    batch: str,
-    model: str,
-    results: Sequence[TrialResult | Untrained],
-    circumstances: Row,
-    columns: Sequence[Quantity] = (),
-) -> tuple[Row, ...]:
-    """Store a batch whole: traces, with further `columns` of other packages, then trials; the trial rows as stored."""
-    trials = tuple(
-        rows.trial_row(result) | circumstances | rows.training_columns(result) for result in results
-    )
-    traces = [row for r in results if isinstance(r, TrialResult) for row in rows.trace_rows(r)]
-    directory.write_batch(batch, trials, {model: traces} if traces else {}, columns)
-    return trials
-
-
-def circumstances(batch: str, attempt: int) -> Row:
-    """The columns that say where and when a batch was made, apart from what was measured."""
-    return {
-        "batch": batch,
-        "attempt": attempt,
-        "host": socket.gethostname(),
-        "process_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "finished_at": datetime.now(UTC),
-        "versions": _versions(),
-    }
-
-
-@functools.cache
-def _versions() -> str:
-    """What is installed; read once, for it takes as long as storing a batch."""
-    packages = ("phantom-dist", "torch", "transformers", "peft")
-    return ", ".join(f"{name} {version(name)}" for name in packages) + f", python {platform.python_version()}"
-
-
-def device_of(name: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means here.
-
-    Raises:
-        InputError: cuda where there is none.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "device: cuda was asked for, but this worker sees no CUDA device. Allowed here: auto, cpu."
-        )
-    return torch.device(name)
-
-
-def _device_kind(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

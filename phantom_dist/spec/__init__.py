@@ -2,8 +2,17 @@
 
 `load` reads a file, a mapping or a spec; `expand` lists the problems that its axes span; `to_yaml` writes the
 normalised form that a run directory keeps; `extends` says what keeps a run from continuing as another sweep.
-Read `sweep` first, then the axes: `methods`, `optimizers`, `rates`, `schedules`; `reference` spells models so that
-every reader of the tables takes them for text. `yaml_lines` reads any YAML file; its errors name the line.
+
+| file | what it does |
+|---|---|
+| `sweep` | `SweepSpec`, with every key; read it first |
+| `axis` | what all axes share |
+| `methods`, `optimizers`, `rates`, `schedules` | the axes with settings of their own |
+| `reference` | models spelled so that every reader of the tables takes them for text |
+| `load`, `yaml_lines`, `messages` | the way in: files whose errors name the line, the value and what is allowed |
+| `expand` | the problems that the axes span |
+| `normalise` | the form that a run directory stores, and whether another sweep extends it |
+| `json_schema` | the schema for editors |
 """
 
 from phantom_dist.spec.expand import expand, learning_rates_of, tolerance_of

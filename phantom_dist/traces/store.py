@@ -18,6 +18,7 @@ from pathlib import Path
 from pyarrow import ArrowInvalid, fs
 
 from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.whole_file import write_whole
 
 LEASES = ".leases"
 """The folder of the leases."""
@@ -80,7 +81,7 @@ class Store:
             path = Path(self.path(name))
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                _put_locally(path, data, self._staging(path))
+                write_whole(path, data, staging=self._staging(path))
             except FileNotFoundError:
                 raise self._fenced(f"{name} was not written") from None
 
@@ -169,20 +170,3 @@ def _one_request_per_file(uri: str) -> str:
     if not uri.startswith("s3://") or "allow_delayed_open=" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}{option}"
-
-
-def _put_locally(path: Path, data: bytes, staging: Path) -> None:
-    temporary = staging / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

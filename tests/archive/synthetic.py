@@ -97,7 +97,7 @@ def _tokens(problem: Problem) -> Tokens:
 
 def _origin(key: str, problem: Problem, tokens: Tokens, rng: np.random.Generator) -> dict[str, Any]:
     """What all trials of a problem have in common, and its row of `probes/`."""
-    from phantom_dist.engines.rows import problem_row
+    from phantom_dist.records import problem_row
 
     number = MODELS.index(problem.model)
     gap_0, mass_0, overlap_0 = -rng.uniform(0.5, 6), rng.uniform(0.01, 0.2), rng.uniform(0.4, 0.9)

@@ -94,10 +94,10 @@ def test_equal_copies_merge(runs: list[Path], tmp_path: Path) -> None:
     one, both = (tmp_path / name for name in ("one", "both"))
     archive_pack(runs[:1], one)
     result = archive_pack([runs[0], other], both)
-    assert result["duplicates"] == result["trials"] == len(trials(one))
+    assert result.duplicates == result.trials == len(trials(one))
     tables = [name for name in sums_of(one) if name.startswith(("trials/", "traces/", "probes/"))]
     assert {name: sums_of(one)[name] for name in tables} == {name: sums_of(both)[name] for name in tables}
-    assert json.loads((both / "provenance.json").read_text())["merged"]["duplicates"] == result["trials"]
+    assert json.loads((both / "provenance.json").read_text())["merged"]["duplicates"] == result.trials
 
 
 CONFLICTS = {
@@ -139,9 +139,9 @@ def test_a_failure_is_superseded_by_a_result(runs: list[Path], tmp_path: Path) -
     shutil.rmtree(other / "traces")
     result = archive_pack([other, runs[0]], tmp_path / "out")
     assert {row["outcome"] for row in trials(tmp_path / "out")} == {"committed", "kinematic"}
-    assert result["duplicates"] == result["trials"]
+    assert result.duplicates == result.trials
     merged = json.loads((tmp_path / "out" / "provenance.json").read_text())["merged"]
-    assert merged["superseded_failures"] == result["trials"]
+    assert merged["superseded_failures"] == result.trials
 
 
 def test_rows_that_break_an_invariant_are_not_packed(runs: list[Path], tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_laws_go_along(runs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text((tmp_path / "mine.json").read_text() + "\n")
     archive_pack([run], tmp_path / "out", laws=[tmp_path / "mine.json", tmp_path / "other.json"])
     assert sorted(path.name for path in (tmp_path / "out" / "laws").iterdir()) == ["mine.json", "other.json"]
-    assert archive_verify(tmp_path / "out")["problems"] == []
+    assert not archive_verify(tmp_path / "out").problems
 
 
 def test_input_that_is_wrong(runs: list[Path], tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
         assert process.wait() == -signal.SIGKILL
         assert staging.exists()
         assert not out.exists()
-    assert archive_pack([tmp_path / "run"], out)["rows"] >= 30_000
-    assert archive_verify(out)["problems"] == []
+    assert archive_pack([tmp_path / "run"], out).rows >= 30_000
+    assert not archive_verify(out).problems
     assert not staging.exists()
 
 

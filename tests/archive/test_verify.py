@@ -392,32 +392,32 @@ FILES = [
 @pytest.mark.parametrize(("damage", "seed"), FILES, ids=lambda item: getattr(item, "__name__", str(item)))
 def test_a_damaged_file_is_found(archive: Path, damage: Callable[[Path, Random], None], seed: int) -> None:
     damage(archive, Random(seed))
-    assert archive_verify(archive)["problems"]
+    assert archive_verify(archive).problems
 
 
 @pytest.mark.parametrize("name", [*ROWS, *DOCUMENTS])
 def test_a_lie_with_right_checksums_is_found(archive: Path, name: str) -> None:
     (ROWS | DOCUMENTS)[name](archive, Random(name))
-    problems = archive_verify(archive)["problems"]
+    problems = archive_verify(archive).problems
     assert problems
-    assert not any("checksum" in problem["what"] for problem in problems if "size or" not in problem["what"])
+    assert not any("checksum" in problem.what for problem in problems if "size or" not in problem.what)
 
 
 def test_resealing_alone_is_no_damage(archive: Path) -> None:
     reseal(archive)
-    assert archive_verify(archive)["problems"] == []
+    assert not archive_verify(archive).problems
 
 
 def test_an_intact_archive_is_not_accused(packed: Path, runs: list[Path], tmp_path: Path) -> None:
     found = archive_verify(packed)
-    assert found["problems"] == []
-    assert found["rows"] > 0
+    assert not found.problems
+    assert found.rows > 0
     outcomes = {row["outcome"] for row in pq.read_table(packed / "trials").to_pylist()}
     assert {"committed", "kinematic", "diverged", "relapsed", "refused_committed"} <= outcomes
     assert "non_finite" in pq.read_table(packed / "trials")["stopped_early"].to_pylist()
     # a name that a glob would read as another one
     archive_pack([runs[2]], tmp_path / "refused [1] only")
-    assert archive_verify(tmp_path / "refused [1] only")["problems"] == []
+    assert not archive_verify(tmp_path / "refused [1] only").problems
 
 
 @pytest.mark.slow
@@ -429,9 +429,9 @@ def test_an_archive_of_more_rows_than_memory_is_made_and_not_accused(
     monkeypatch.setattr(ranges, "RANGE_ROWS", 1 << 15)
     rows = write_run(tmp_path / "run", rows=400_000, seed=5)
     result = archive_pack([tmp_path / "run"], tmp_path / "archive")
-    assert result["rows"] == rows
+    assert result.rows == rows
     found = archive_verify(tmp_path / "archive")
-    assert (found["rows"], found["problems"]) == (rows, [])
+    assert (found.rows, found.problems) == (rows, ())
 
 
 def test_what_is_no_archive_is_an_input_error(runs: list[Path], tmp_path: Path) -> None:

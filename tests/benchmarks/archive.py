@@ -63,17 +63,17 @@ def main() -> None:
         traces = size(archive / "traces")
         result = {
             "trace_rows": rows,
-            "trials": packed["trials"],
+            "trials": packed.trials,
             "run_bytes": size(run),
-            "archive_bytes": packed["bytes"],
+            "archive_bytes": packed.bytes,
             "trace_bytes_per_row": traces / rows,
-            "archive_bytes_per_row": packed["bytes"] / rows,
+            "archive_bytes_per_row": packed.bytes / rows,
             **{
                 f"{name}_{key}": done[key]
                 for name, done in (("pack", packed), ("verify", verified))
                 for key in ("seconds", "peak_mb")
             },
-            "problems": len(verified["problems"]),
+            "problems": len(verified.problems),
         }
     for name in ("pack", "verify"):
         print(f"{name:<7} {result[f'{name}_seconds']:>8.0f} s   peak {result[f'{name}_peak_mb']:>6.0f} MB")

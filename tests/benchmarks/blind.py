@@ -22,7 +22,7 @@ from rich.table import Table
 
 import phantom_dist
 from phantom_dist.core.trial import Lora
-from phantom_dist.law.law import from_json
+from phantom_dist.law.file_format import from_json
 
 ROOT = Path(__file__).parents[2]
 LAW = Path(__file__).with_name("law-2026-11-26.json.xz")
@@ -50,7 +50,7 @@ def predictions() -> list[Row]:
                 steps=STEPS,
                 lora=Lora(rank=8, alpha=16) if method == "lora" else None,
             )
-            found += said["predictions"]
+            found += said.to_json()["predictions"]
         RUNS.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(found, indent=1))
     rows: list[Row] = json.loads(stored.read_text())
@@ -59,8 +59,8 @@ def predictions() -> list[Row]:
 
 def measured() -> list[Row]:
     """The critical rates by real training."""
-    rates: list[Row] = phantom_dist.run(SWEEP, RUNS / SWEEP.stem, executor="inprocess")["critical_rates"]
-    return rates
+    status = phantom_dist.run(SWEEP, RUNS / SWEEP.stem, executor="inprocess")
+    return [rate.to_json() for rate in status.critical_rates]
 
 
 def key(row: Row) -> tuple[Any, ...]:

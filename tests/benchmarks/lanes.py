@@ -36,11 +36,11 @@ from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.lanes.training import train as train_lanes
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.recorder import Recorder, SoloGeometry
-from phantom_dist.engines.rows import trial_row
 from phantom_dist.engines.trainable import Trainable, readout_matrix
 from phantom_dist.instruments.kernel_rate import effective_steps, gradient_norm
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.planning.sizes import MAX_LANES
+from phantom_dist.records import trial_row
 from phantom_dist.spec import load as load_sweep
 from phantom_dist.spec import load_contexts
 

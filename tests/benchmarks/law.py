@@ -27,16 +27,27 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from phantom_dist.cli.text import outside_domain
+from phantom_dist.calibration.fit import outside_domain
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.probe import probe
+from phantom_dist.law.calibration_row import CalibrationRow, by_training_class
 from phantom_dist.law.closure import residuals, search
 from phantom_dist.law.file import read_law
-from phantom_dist.law.groups import Row, first_order_rate, path_rate
-from phantom_dist.law.law import Law, by_class, class_of, fit_class
-from phantom_dist.law.validation import RULES, Held, leave_one_out, power_law, rule_errors, summary, validate
+from phantom_dist.law.groups import first_order_rate, path_rate
+from phantom_dist.law.law import Law, fit_training_class
+from phantom_dist.law.validation import (
+    LAW,
+    RULES,
+    HeldOutPrediction,
+    Validation,
+    leave_one_out,
+    power_law,
+    rule_errors,
+    summary,
+    validate,
+)
 from phantom_dist.models import load
 from phantom_dist.refinement.sampler import CriticalRateSampler, ask, tell
 from phantom_dist.spec import expand
@@ -58,7 +69,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}" if value < 10 else "> 1000"
 
 
-def table(entries: list[dict[str, Any]]) -> Table:
+def table(entries: list[Validation]) -> Table:
     """One row for each class, T and rule."""
     shown = Table(title="errors in %, architectures left out", title_justify="left")
     for column in ("class", "T", "rule"):
@@ -77,24 +88,24 @@ def table(entries: list[dict[str, Any]]) -> Table:
     ):
         shown.add_column(column, justify="right")
     for entry in entries:
-        law = entry["rule"] == "law"
+        errors, intervals = entry.errors, entry.intervals
         shown.add_row(
-            entry["class"],
-            str(entry["steps"]),
-            entry["rule"],
-            str(entry["contexts"]),
-            str(entry["architectures"]),
-            *(percent(entry[f"context_error_{which}"]) for which in ("median", "p90", "max")),
-            *(percent(entry[f"architecture_error_{which}"]) for which in ("median", "max")),
-            percent(entry["coverage_90"]) if law else "",
-            f"{entry['interval_width_median']:.3f}" if law else "",
-            outside_domain(entry) if law else "",
-            end_section=entry["rule"] == RANGE_TEST,
+            entry.training_class,
+            str(entry.steps),
+            entry.rule,
+            str(errors.contexts),
+            str(errors.architectures),
+            *(percent(getattr(errors, f"context_error_{which}")) for which in ("median", "p90", "max")),
+            *(percent(getattr(errors, f"architecture_error_{which}")) for which in ("median", "max")),
+            "" if intervals is None else percent(intervals.coverage_90),
+            "" if intervals is None else f"{intervals.interval_width_median:.3f}",
+            "" if intervals is None else outside_domain(intervals),
+            end_section=entry.rule == RANGE_TEST,
         )
     return shown
 
 
-def one_law(train: Sequence[Row], test: Sequence[Row]) -> NDArray[np.float64]:
+def one_law(train: Sequence[CalibrationRow], test: Sequence[CalibrationRow]) -> NDArray[np.float64]:
     """A rule: one set of groups and weights for all classes, and a constant for each.
 
     The constant is the median of what the common closure leaves of a class's rows.
@@ -102,14 +113,19 @@ def one_law(train: Sequence[Row], test: Sequence[Row]) -> NDArray[np.float64]:
     closure = search(train)
     left: dict[str, list[float]] = {}
     for row, rest in zip(train, residuals(train, closure), strict=True):
-        left.setdefault(class_of(row), []).append(float(rest))
+        left.setdefault(row.training_class, []).append(float(rest))
     constants = {name: statistics.median(values) for name, values in left.items()}
     return np.array(
-        [math.log(path_rate(row)) + closure.correction(row) + constants[class_of(row)] for row in test]
+        [
+            math.log(path_rate(row.law_input))
+            + closure.correction(row.law_input)
+            + constants[row.training_class]
+            for row in test
+        ]
     )
 
 
-def one_or_many(held: list[Held], rows: list[dict[str, Any]]) -> Table:
+def one_or_many(held: list[HeldOutPrediction], rows: Sequence[CalibrationRow]) -> Table:
     """One law per class beside one law with class constants."""
     shown = Table(title="one law per class, or one with class constants", title_justify="left")
     for column in ("class", "law", "context: median", "90th percentile", "architecture: median", "worst"):
@@ -119,9 +135,9 @@ def one_or_many(held: list[Held], rows: list[dict[str, Any]]) -> Table:
         "per class": np.array([own[id(row)] for row in rows]),
         "class constants": rule_errors(rows, one_law),
     }
-    classes = np.array([class_of(row) for row in rows])
+    classes = np.array([row.training_class for row in rows])
     for name in np.unique(classes).tolist():
-        mine = [row for row in rows if class_of(row) == name]
+        mine = [row for row in rows if row.training_class == name]
         for label, values in errors.items():
             entry = summary(mine, values[classes == name])
             keys = (
@@ -130,7 +146,7 @@ def one_or_many(held: list[Held], rows: list[dict[str, Any]]) -> Table:
                 "architecture_error_median",
                 "architecture_error_max",
             )
-            shown.add_row(name, label, *(percent(entry[key]) for key in keys))
+            shown.add_row(name, label, *(percent(getattr(entry, key)) for key in keys))
     return shown
 
 
@@ -172,9 +188,9 @@ class Curve:
         return reached
 
 
-def ours(curve: Curve, law: Law, row: dict[str, Any]) -> dict[float, int | None]:
+def ours(curve: Curve, law: Law, row: CalibrationRow) -> dict[float, int | None]:
     """The law's interval, then root finding; the path probe's trial-steps count."""
-    predicted = law.predict(row)
+    predicted = law.predict(row.law_input)
     assert predicted.eta_c is not None
     assert predicted.interval is not None
     reached: dict[float, int | None] = {}
@@ -183,7 +199,7 @@ def ours(curve: Curve, law: Law, row: dict[str, Any]) -> dict[float, int | None]
         measured = curve.measured
         sampler = CriticalRateSampler(
             gap_0=measured.gap_0,
-            slope_0=row["effective_steps"] * measured.kappa,
+            slope_0=row.law_input.effective_steps * measured.kappa,
             tolerance=tolerance,
             expected=(predicted.interval[0], predicted.eta_c, predicted.interval[1]),
         )
@@ -191,7 +207,7 @@ def ours(curve: Curve, law: Law, row: dict[str, Any]) -> dict[float, int | None]
         while (trial := ask(study)) is not None:
             tell(study, trial, gap=curve(trial.params["learning_rate"]))
         done = curve.width <= tolerance * (1 + 1e-9)
-        reached[tolerance] = round(STEPS * len(curve.tried) + row["probe_trial_steps"]) if done else None
+        reached[tolerance] = round(STEPS * len(curve.tried) + row.probe_trial_steps) if done else None
     return reached
 
 
@@ -245,17 +261,17 @@ def searches(law: Law) -> dict[str, dict[float, list[int | None]]]:
     problems = {
         p.key: p for p in expand(load_sweep(Path(__file__).parents[2] / "sweeps/calibration-zoo.yaml"))
     }
-    possible = [row for row in law.rows if row["steps"] == STEPS and row["problem"] in problems]
-    classes = sorted({class_of(row) for row in possible})
+    possible = [row for row in law.rows if row.steps == STEPS and row.problem in problems]
+    classes = sorted({row.training_class for row in possible})
     draw = random.Random(0)
     found: dict[str, dict[float, list[int | None]]] = {}
     for number in range(PAIRS):
         name = classes[number % len(classes)]
-        row = dict(draw.choice([row for row in possible if class_of(row) == name]))
-        others = [r for r in law.rows if class_of(r) == name and r["model"] != row["model"]]
-        without = Law({name: fit_class(others)}, others)
-        curve = Curve(problems[row["problem"]])
-        first = first_order_rate(row)
+        row = draw.choice([row for row in possible if row.training_class == name])
+        others = [r for r in law.rows if r.training_class == name and r.model != row.model]
+        without = Law({name: fit_training_class(others)}, others)
+        curve = Curve(problems[row.problem])
+        first = first_order_rate(row.law_input)
         low, high = first / 4, first * 4
         ways: dict[str, Callable[[], dict[float, int | None]]] = {
             "ours": lambda c=curve, w=without, r=row: ours(c, w, r),
@@ -268,7 +284,7 @@ def searches(law: Law) -> dict[str, dict[float, list[int | None]]]:
             curve.restart()
             for tolerance, steps in work().items():
                 found.setdefault(way, {}).setdefault(tolerance, []).append(steps)
-        console.print(f"[dim]{number + 1} of {PAIRS} pairs: {row['model']} {row['context']} {name}[/dim]")
+        console.print(f"[dim]{number + 1} of {PAIRS} pairs: {row.model} {row.context} {name}[/dim]")
     return found
 
 
@@ -284,14 +300,14 @@ def main() -> None:
     `coverage_90`: of the class that is furthest from 90 % over all its T.
     """
     law = read_law()
-    held = [h for members in by_class(law.rows).values() for h in leave_one_out(members)]
+    held = [h for members in by_training_class(law.rows).values() for h in leave_one_out(members)]
     ramped = json.loads(range_test.STORED.read_text())
-    rules = {**RULES, RANGE_TEST: power_law(lambda row: math.log(ramped[row["problem"]]))}
+    rules = {**RULES, RANGE_TEST: power_law(lambda row: math.log(ramped[row.problem]))}
     entries = validate(held, lambda name: console.print(f"[dim]{name} done[/dim]"), rules)
     console.print(table(entries))
     console.print(f"pairs without a critical rate, by reason: {law.dropped or 'none'}")
     console.print(one_or_many(held, law.rows))
-    mine = [entry for entry in entries if entry["rule"] == "law"]
+    mine = [entry.to_json() for entry in entries if entry.rule == LAW]
     worst = {
         key: round(max(entry[key] for entry in mine), 5)
         for key in (

@@ -24,13 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 import phantom_dist
-from phantom_dist.campaign.calibrate import calibration_rows
+from phantom_dist.calibration.calibrate import calibrate
+from phantom_dist.law.calibration_row import CalibrationRow, by_training_class
 from phantom_dist.law.closure import fit
 from phantom_dist.law.domain import GROUPS
 from phantom_dist.law.file import read_law
-from phantom_dist.law.groups import BY_NAME, Row
-from phantom_dist.law.law import ClassLaw, by_class, class_of, fit_class
-from phantom_dist.law.validation import Held, judge
+from phantom_dist.law.groups import BY_NAME
+from phantom_dist.law.law import TrainingClassLaw, fit_training_class
+from phantom_dist.law.validation import HeldOutPrediction, predict_held_out
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = ("out-of-domain", "out-of-domain-schedules", "out-of-domain-bfloat16")
@@ -44,33 +45,33 @@ def percent(share: float | None) -> str:
 
 
 @functools.cache
-def law_without(name: str, model: str) -> ClassLaw:
+def law_without(name: str, model: str) -> TrainingClassLaw:
     """The law of a class, its weights and intervals fitted without one model; its groups are those that ship."""
-    rest = [row for row in law.rows if class_of(row) == name and row["model"] != model]
+    rest = [row for row in law.rows if row.training_class == name and row.model != model]
     closure = law.classes[name].closure
-    return fit_class(rest, fit(rest, closure.groups, closure.ridge))
+    return fit_training_class(rest, fit(rest, closure.groups, closure.ridge))
 
 
-def setting(row: Row) -> str:
+def setting(row: CalibrationRow) -> str:
     """What of a row's training the law was not calibrated on, in its own words."""
-    reasons = law_without(class_of(row), row["model"]).domain.outside(row)
+    reasons = law_without(row.training_class, row.model).domain.outside(row.law_input)
     return next((reason for reason in reasons if reason.startswith("not calibrated")), "calibrated")
 
 
-def beyond(name: str, rows: list[Row], chosen: NDArray[np.bool_]) -> list[Held]:
+def beyond(name: str, rows: list[CalibrationRow], chosen: NDArray[np.bool_]) -> list[HeldOutPrediction]:
     """What laws that know neither a row's architecture nor any of the chosen rows say of these, out of domain."""
     closure, found = law.classes[name].closure, []
-    for model in sorted({row["model"] for row in rows}):
-        known = [r for r, out in zip(rows, chosen, strict=True) if not out and r["model"] != model]
-        without = fit_class(known, fit(known, closure.groups, closure.ridge))
-        asked = [r for r, out in zip(rows, chosen, strict=True) if out and r["model"] == model]
-        found += [held for held in (judge(without, r) for r in asked) if not held.in_domain]
+    for model in sorted({row.model for row in rows}):
+        known = [r for r, out in zip(rows, chosen, strict=True) if not out and r.model != model]
+        without = fit_training_class(known, fit(known, closure.groups, closure.ridge))
+        asked = [r for r, out in zip(rows, chosen, strict=True) if out and r.model == model]
+        found += [held for held in (predict_held_out(without, r) for r in asked) if not held.in_domain]
     return found
 
 
-def ends(rows: list[Row], group: str) -> dict[str, NDArray[np.bool_]]:
+def ends(rows: list[CalibrationRow], group: str) -> dict[str, NDArray[np.bool_]]:
     """The rows at either end of a group's range, a fifth each; of T, which has three values, its ends."""
-    values = np.array([BY_NAME[group].value(row) for row in rows])
+    values = np.array([BY_NAME[group].value(row.law_input) for row in rows])
     if group == "length":
         return {"T = 8": values == values.min(), "T = 128": values == values.max()}
     return {"lowest": values < np.quantile(values, 0.2), "highest": values > np.quantile(values, 0.8)}
@@ -82,7 +83,7 @@ def ranges() -> tuple[Table, list[dict[str, Any]]]:
     for column in ("class", "group", "end", "out of domain", "withheld", "as given"):
         table.add_column(column, justify="left" if column in ("class", "group", "end") else "right")
     entries = []
-    for name, rows in by_class(law.rows).items():
+    for name, rows in by_training_class(law.rows).items():
         for group in GROUPS:
             for end, chosen in ends(rows, group).items():
                 members = beyond(name, rows, chosen)
@@ -102,11 +103,13 @@ def main() -> None:
     for name in SWEEPS:
         runs.append(ROOT / "runs" / name)
         phantom_dist.run(ROOT / "sweeps" / f"{name}.yaml", runs[-1], executor="inprocess")
-    rows, _ = calibration_rows(runs)
-    groups: dict[tuple[str, str], list[Held]] = {}
+    rows = calibrate(runs).rows
+    groups: dict[tuple[str, str], list[HeldOutPrediction]] = {}
     for row in rows:
-        held = judge(law_without(class_of(row), row["model"]), row)
-        groups.setdefault((class_of(row), setting(row).removeprefix("not calibrated with ")), []).append(held)
+        held = predict_held_out(law_without(row.training_class, row.model), row)
+        groups.setdefault((row.training_class, setting(row).removeprefix("not calibrated with ")), []).append(
+            held
+        )
     table = Table(title="settings that were not calibrated, architectures left out", title_justify="left")
     for column in (
         "class",

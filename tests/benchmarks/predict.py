@@ -15,10 +15,10 @@ import time
 from phantom_dist.contexts import SHIPPED
 from phantom_dist.core.trial import Lora, Optimizer, Problem
 from phantom_dist.engines.path import probe_path
-from phantom_dist.engines.rows import probe_row
-from phantom_dist.law.domain import as_asked
 from phantom_dist.law.file import read_law
+from phantom_dist.law.law_input import law_input
 from phantom_dist.models import load
+from phantom_dist.records import probe_row
 from phantom_dist.spec import load_contexts
 
 MODEL = "gguf:smollm2-135m-instruct"
@@ -45,7 +45,7 @@ def main(count: int) -> None:
                 )
                 started = time.perf_counter()
                 probed = probe_path(loaded, problem)
-                said = law.predict(as_asked(probe_row(probed), problem))
+                said = law.predict(law_input(probe_row(probed), problem))
                 seconds.append(time.perf_counter() - started)
                 costs.append(probed.trial_steps)
                 assert said.eta_c is not None, said.reason

@@ -18,11 +18,11 @@ from torch import nn
 
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.forward import last_logits
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.trainable import trainable
 from phantom_dist.law.file import read_law
 from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.last_logits import last_logits
 from phantom_dist.spec import expand
 from phantom_dist.spec import load as load_sweep
 
@@ -70,7 +70,7 @@ def range_test(loaded: LoadedModel, problem: Problem) -> float:
 def main() -> None:
     """Measure every pair of the shipped calibration once for each class, and store its rate for each T."""
     torch.set_num_threads(1)
-    calibrated = {row["problem"] for row in read_law().rows}
+    calibrated = {row.problem for row in read_law().rows}
     problems = [
         p
         for sweep in ("calibration-zoo", "calibration-smollm2")

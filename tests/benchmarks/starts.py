@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.table import Table
 
 import phantom_dist
-from phantom_dist.law.law import by_class
 from phantom_dist.spec import load
 
 SWEEP = Path(__file__).parents[2] / "sweeps" / "calibration-zoo.yaml"
@@ -37,16 +36,19 @@ def measure(steps: int, start: str) -> dict[str, Any]:
         started = time.perf_counter()
         result = phantom_dist.run(sweep, out=Path(folder) / "run", executor="inprocess")
         seconds = time.perf_counter() - started
-    found = by_class([entry for entry in result["critical_rates"] if entry["eta_c"] is not None])
+    found = {
+        name: [rate for rate in result.critical_rates if rate.training_class == name and rate.crossing]
+        for name in CLASSES
+    }
     return {
         "steps": steps,
         "start": start,
         "seconds": seconds,
         "found": sum(map(len, found.values())),
-        "problems": len(result["critical_rates"]),
-        "trials": {name: statistics.mean(e["trials_used"] for e in found[name]) for name in CLASSES},
+        "problems": len(result.critical_rates),
+        "trials": {name: statistics.mean(rate.trials_used for rate in found[name]) for name in CLASSES},
         "trial_steps": {
-            name: statistics.mean(e["trial_steps_used"] for e in found[name]) for name in CLASSES
+            name: statistics.mean(rate.trial_steps_used for rate in found[name]) for name in CLASSES
         },
     }
 

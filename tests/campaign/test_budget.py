@@ -24,20 +24,20 @@ def digest(out):
 def test_max_trials_begins_no_further_batch_and_the_rest_can_follow(sweep, tmp_path):
     whole = run(sweep, tmp_path / "whole")
     part = run(sweep, tmp_path / "part", max_trials=1)
-    assert (part["state"], part["reason"]) == (
+    assert (part.state, part.reason) == (
         "interrupted",
-        f"--max-trials 1: {part['trials']['done']} trials were begun",
+        f"--max-trials 1: {part.trials.done} trials were begun",
     )
-    assert 0 < part["trials"]["done"] < whole["trials"]["done"]
+    assert 0 < part.trials.done < whole.trials.done
     resumed = phantom_dist.resume(tmp_path / "part", executor="inprocess")
-    assert (resumed["state"], resumed["reason"]) == ("complete", None)
+    assert (resumed.state, resumed.reason) == ("complete", None)
     assert digest(tmp_path / "part") == digest(tmp_path / "whole")
 
 
 def test_max_hours_stops_in_order(sweep, tmp_path):
     part = run(sweep, tmp_path, max_hours=1e-7)
-    assert part["state"] == "interrupted"
-    assert part["reason"].startswith("--max-hours 1e-07: 0.00 hours have passed")
+    assert part.state == "interrupted"
+    assert part.reason.startswith("--max-hours 1e-07: 0.00 hours have passed")
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_a_run_is_cancelled_from_elsewhere_and_can_be_resumed(sweep, tmp_path, m
 
     with pytest.raises(KeyboardInterrupt):
         run(sweep, tmp_path / "run", observer=observer)
-    assert asked[0]["state"] == "running"
-    assert phantom_dist.status(tmp_path / "run")["state"] == "interrupted"
+    assert asked[0].state == "running"
+    assert phantom_dist.status(tmp_path / "run").state == "interrupted"
     with pytest.raises(InputError, match="no run is live here"):
         phantom_dist.cancel(tmp_path / "run")
     phantom_dist.resume(tmp_path / "run", executor="inprocess")

@@ -48,8 +48,10 @@ def test_a_trial_that_runs_out_of_memory_ends_alone(sweep, tmp_path, training):
 
     training(scarce)
     result = run(sweep, tmp_path)
-    assert result["outcomes"]["out_of_memory"] == 4
-    assert result["trials"] == {"total": 12, "done": 12, "failed": 0}, "an outcome, no failure of the run"
+    assert result.outcomes["out_of_memory"] == 4
+    assert result.to_json()["trials"] == {"total": 12, "done": 12, "failed": 0}, (
+        "an outcome, no failure of the run"
+    )
     stored = [r for r in rows(tmp_path) if r["outcome"] == "out_of_memory"]
     assert {(r["learning_rate"], r["error"]) for r in stored} == {(2e-3, "no room")}
 
@@ -63,7 +65,7 @@ def test_a_batch_that_is_too_large_is_run_in_halves_and_loses_nothing(sweep, tmp
             raise MemoryError("no room")
 
     training(scarce)
-    assert run(sweep, tmp_path / "scarce")["state"] == "complete"
+    assert run(sweep, tmp_path / "scarce").state == "complete"
     halves = RunDirectory(Store(tmp_path / "scarce")).trials().to_pylist()
     assert len({r["batch"] for r in halves}) == len(halves), "recorded as it took place"
     plan = pq.read_table(tmp_path / "scarce/plan.parquet").to_pylist()
@@ -75,9 +77,9 @@ def test_a_batch_that_is_too_large_is_run_in_halves_and_loses_nothing(sweep, tmp
 
 def alike(one, other):
     """The critical rates of two runs agree within 0.05 %."""
-    expected = {(e["context"], e["method"]): e for e in phantom_dist.status(one)["critical_rates"]}
-    for entry in phantom_dist.status(other)["critical_rates"]:
-        assert entry["eta_c"] == pytest.approx(expected[entry["context"], entry["method"]]["eta_c"], rel=5e-4)
+    expected = {(e.context, e.method): e for e in phantom_dist.status(one).critical_rates}
+    for entry in phantom_dist.status(other).critical_rates:
+        assert entry.eta_c == pytest.approx(expected[entry.context, entry.method].eta_c, rel=5e-4)
 
 
 def test_a_path_that_does_not_fit_is_done_without(sweep, tmp_path, monkeypatch):
@@ -87,7 +89,7 @@ def test_a_path_that_does_not_fit_is_done_without(sweep, tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "probe_path", too_large)
     sweep["learning_rates"] = {"critical": {"tolerance": 0.05, "start": "law"}}
     result = run(sweep, tmp_path)
-    assert all(entry["eta_c"] for entry in result["critical_rates"])
+    assert all(entry.eta_c for entry in result.critical_rates)
 
 
 def test_a_failing_trial_is_retried_and_then_named(sweep, tmp_path, training, monkeypatch):
@@ -101,13 +103,13 @@ def test_a_failing_trial_is_retried_and_then_named(sweep, tmp_path, training, mo
 
     training(flaky)
     result = run(sweep, tmp_path)
-    assert result["trials"]["failed"] == 4
-    assert {e["error"] for e in result["errors"]} == {"ArithmeticError: cosmic ray"}
+    assert result.trials.failed == 4
+    assert {e.error for e in result.errors} == {"ArithmeticError: cosmic ray"}
     assert len(tries) >= 4 * 3
     monkeypatch.undo()
-    assert run(sweep, tmp_path)["trials"]["failed"] == 4, "left as it is"
+    assert run(sweep, tmp_path).trials.failed == 4, "left as it is"
     retried = run(sweep, tmp_path, retry="failed")
-    assert retried["trials"] == {"total": 8, "done": 8, "failed": 0}
+    assert retried.to_json()["trials"] == {"total": 8, "done": 8, "failed": 0}
     run(sweep, tmp_path / "undisturbed")
     expected = {r["trial_id"]: r for r in rows(tmp_path / "undisturbed")}
     for row in rows(tmp_path):
@@ -128,14 +130,14 @@ def test_a_probe_that_fails_is_named_and_the_rest_runs(sweep, tmp_path, monkeypa
 
     monkeypatch.setattr(probe, "probe", flaky)
     result = run(sweep, tmp_path)
-    assert result["state"] == "complete"
-    assert {(e["context"], e["error"]) for e in result["errors"]} == {(bad, "ArithmeticError: cosmic ray")}
-    assert {e["context"]: e["reason"] for e in result["critical_rates"]} == {
+    assert result.state == "complete"
+    assert {(e.context, e.error) for e in result.errors} == {(bad, "ArithmeticError: cosmic ray")}
+    assert {e.context: e.reason for e in result.critical_rates} == {
         bad: "error",
         sweep["contexts"][1]["id"]: None,
     }
     monkeypatch.undo()
-    assert run(sweep, tmp_path, retry="failed")["errors"] == []
+    assert not run(sweep, tmp_path, retry="failed").errors
 
 
 def test_a_full_disk_stops_in_order_and_loses_nothing(sweep, tmp_path, monkeypatch):

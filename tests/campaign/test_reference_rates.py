@@ -32,5 +32,5 @@ def test_full_sgd_on_smollm2_agrees_within_half_a_percent(tmp_path):
         "execution": {"threads": 2},
     }
     result = phantom_dist.run(sweep, tmp_path, executor="inprocess")
-    found = {e["context"]: e["eta_c"] for e in result["critical_rates"]}
+    found = {e.context: e.eta_c for e in result.critical_rates}
     assert found == pytest.approx(PLAIN_LOOP, rel=0.005)

@@ -11,7 +11,6 @@ import pytest
 
 import phantom_dist
 from phantom_dist.campaign import run_driver
-from phantom_dist.cli.text import status_text
 from phantom_dist.core.errors import InputError
 from phantom_dist.planning.summary import plan_rows
 from phantom_dist.scheduling.inprocess import ThisProcess
@@ -25,18 +24,18 @@ from .runs import digest, rows, run
 
 def test_every_critical_rate_is_bracketed_by_two_stored_trials(sweep, tmp_path):
     result = run(sweep, tmp_path)
-    assert result["state"] == "complete"
-    assert len(result["critical_rates"]) == 4
+    assert result.state == "complete"
+    assert len(result.critical_rates) == 4
     by_rate = {(r["context"], r["method"], r["learning_rate"]): r for r in rows(tmp_path)}
-    for entry in result["critical_rates"]:
-        assert entry["reason"] is None
-        low, high = entry["bracket"]
-        assert low <= entry["eta_c"] <= high <= low * 1.05
-        assert by_rate[entry["context"], entry["method"], low]["gap_final"] <= 0
-        assert by_rate[entry["context"], entry["method"], high]["gap_final"] > 0
-        assert entry["pi_c"] == pytest.approx(entry["eta_c"] * 4 * entry["kappa"] / abs(entry["gap_0"]))
-    assert result["trials"]["done"] == result["trials"]["total"] == len(by_rate)
-    assert sum(result["outcomes"].values()) == len(by_rate)
+    for entry in result.critical_rates:
+        assert entry.reason is None
+        low, high = entry.bracket
+        assert low <= entry.eta_c <= high <= low * 1.05
+        assert by_rate[entry.context, entry.method, low]["gap_final"] <= 0
+        assert by_rate[entry.context, entry.method, high]["gap_final"] > 0
+        assert entry.pi_c == pytest.approx(entry.eta_c * 4 * entry.kappa / abs(entry.gap_0))
+    assert result.trials.done == result.trials.total == len(by_rate)
+    assert sum(result.outcomes.values()) == len(by_rate)
 
 
 def test_the_directory_holds_what_the_contract_names(sweep, tmp_path):
@@ -70,7 +69,7 @@ def test_the_plan_keeps_what_was_predicted_beside_what_was_used(sweep, tmp_path)
 def test_running_again_repeats_nothing(sweep, tmp_path):
     run(sweep, tmp_path)
     stamps = {r["trial_id"]: r["finished_at"] for r in rows(tmp_path)}
-    assert run(sweep, tmp_path)["state"] == "complete"
+    assert run(sweep, tmp_path).state == "complete"
     assert {r["trial_id"]: r["finished_at"] for r in rows(tmp_path)} == stamps
 
 
@@ -92,9 +91,9 @@ def test_an_interrupted_run_is_finished_with_the_same_results(sweep, tmp_path, a
     run(sweep, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(sweep, tmp_path / "cut", observer=Interrupt(after))
-    assert phantom_dist.status(tmp_path / "cut")["state"] == "interrupted"
+    assert phantom_dist.status(tmp_path / "cut").state == "interrupted"
     kept = {r["trial_id"]: r["finished_at"] for r in rows(tmp_path / "cut")}
-    assert phantom_dist.resume(tmp_path / "cut", executor="inprocess")["state"] == "complete"
+    assert phantom_dist.resume(tmp_path / "cut", executor="inprocess").state == "complete"
     assert kept.items() <= {r["trial_id"]: r["finished_at"] for r in rows(tmp_path / "cut")}.items()
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
 
@@ -103,7 +102,7 @@ def test_given_learning_rates_run_as_planned(sweep, tmp_path):
     sweep["learning_rates"] = {"log": [1e-3, 1e-1, 5]}
     planned = phantom_dist.plan(sweep)
     result = run(sweep, tmp_path)
-    assert result["trials"] == {"total": 20, "done": 20, "failed": 0}
+    assert result.to_json()["trials"] == {"total": 20, "done": 20, "failed": 0}
     assert {(r["problem"], r["learning_rate"], r["batch"]) for r in rows(tmp_path)} == {
         (r["problem"], r["learning_rate"], r["batch"]) for r in plan_rows(planned.plan)
     }
@@ -114,7 +113,7 @@ def test_more_values_on_an_axis_extend_a_run(sweep, tmp_path):
     run(sweep, tmp_path)
     stamps = {r["trial_id"]: r["finished_at"] for r in rows(tmp_path)}
     sweep["learning_rates"] = [1e-3, 2e-3]
-    assert run(sweep, tmp_path)["trials"]["done"] == 8
+    assert run(sweep, tmp_path).trials.done == 8
     assert stamps.items() <= {r["trial_id"]: r["finished_at"] for r in rows(tmp_path)}.items()
 
 
@@ -143,7 +142,7 @@ def test_a_start_that_was_killed_right_after_its_plan_can_be_repeated(sweep, tmp
         with pytest.raises(KeyboardInterrupt):
             run(sweep, tmp_path)
     assert RunDirectory(Store(tmp_path)).store.names() == ["plan.parquet"]
-    assert run(sweep, tmp_path)["state"] == "complete"
+    assert run(sweep, tmp_path).state == "complete"
 
 
 def test_a_second_driver_is_refused(sweep, tmp_path):
@@ -161,27 +160,25 @@ def test_refused_pairs_are_outcomes_and_the_rest_runs(sweep, tmp_path):
         good | {"id": "long", "target": good["target"] * 2},
     ]
     result = run(sweep, tmp_path)
-    assert result["outcomes"]["refused_committed"] == 2
-    assert result["outcomes"]["refused_not_synonym"] == 2
-    assert result["outcomes"]["refused_tokens"] == 4
-    reasons = {(e["context"], e["reason"]) for e in result["critical_rates"] if e["eta_c"] is None}
+    assert result.outcomes["refused_committed"] == 2
+    assert result.outcomes["refused_not_synonym"] == 2
+    assert result.outcomes["refused_tokens"] == 4
+    reasons = {(e.context, e.reason) for e in result.critical_rates if e.eta_c is None}
     assert reasons == {
         ("committed", "refused_committed"),
         ("strangers", "refused_not_synonym"),
         ("twice", "refused_tokens"),
         ("long", "refused_tokens"),
     }
-    assert sum(e["eta_c"] is not None for e in result["critical_rates"]) == 2
-    assert result["errors"] == [], "a refusal is no failure"
+    assert sum(e.eta_c is not None for e in result.critical_rates) == 2
+    assert not result.errors, "a refusal is no failure"
     refused = [r for r in rows(tmp_path) if r["outcome"].startswith("refused")]
     assert all(r["error"] for r in refused)
-    assert {(r["context"], r["outcome"]) for r in result["refusals"]} == reasons, (
-        "each told once, for all methods"
-    )
-    shown = status_text(result)
-    for entry in result["refusals"]:
-        assert f"{entry['outcome']}: zoo:gpt2-a {entry['context']}: {entry['error']}" in shown
-    assert run(sweep, tmp_path)["trials"]["done"] == result["trials"]["done"], "and is recorded once"
+    assert {(r.context, r.outcome) for r in result.refusals} == reasons, "each told once, for all methods"
+    shown = str(result)
+    for entry in result.refusals:
+        assert f"{entry.outcome}: zoo:gpt2-a {entry.context}: {entry.error}" in shown
+    assert run(sweep, tmp_path).trials.done == result.trials.done, "and is recorded once"
 
 
 def test_lanes_find_the_critical_rates_of_the_reference_engine(sweep, tmp_path):
@@ -197,22 +194,22 @@ def test_lanes_find_the_critical_rates_of_the_reference_engine(sweep, tmp_path):
     }
     assert {r["engine"] for r in rows(tmp_path / "single")} == {"single"}
     expected = {
-        (e["context"], e["method"], e["optimizer"]): e["eta_c"]
-        for e in phantom_dist.status(tmp_path / "single")["critical_rates"]
+        (e.context, e.method, e.optimizer): e.eta_c
+        for e in phantom_dist.status(tmp_path / "single").critical_rates
     }
-    found = phantom_dist.status(tmp_path / "auto")["critical_rates"]
+    found = phantom_dist.status(tmp_path / "auto").critical_rates
     assert len(found) == len(expected) == 6
     for e in found:
-        assert e["eta_c"] == pytest.approx(expected[e["context"], e["method"], e["optimizer"]], rel=5e-4)
+        assert e.eta_c == pytest.approx(expected[e.context, e.method, e.optimizer], rel=5e-4)
 
 
 def test_a_run_goes_on_with_the_engine_that_it_began_with(sweep, tmp_path):
     """Else a resumed run would be packed anew, and half of it trained by another engine."""
     sweep["learning_rates"] = {"critical": {"tolerance": 0.01}}
     run(sweep, tmp_path, engine="single", max_trials=1)
-    assert phantom_dist.status(tmp_path)["state"] == "interrupted"
+    assert phantom_dist.status(tmp_path).state == "interrupted"
     phantom_dist.resume(tmp_path, executor="inprocess")
-    assert phantom_dist.status(tmp_path)["state"] == "complete"
+    assert phantom_dist.status(tmp_path).state == "complete"
     assert {r["engine"] for r in rows(tmp_path)} == {"single"}
     sweep["steps"] = [*(sweep["steps"] if isinstance(sweep["steps"], list) else [sweep["steps"]]), 3]
     run(sweep, tmp_path)
@@ -246,17 +243,16 @@ def test_a_search_starts_where_it_is_told_to(sweep, tmp_path, start):
     result = run(sweep, tmp_path)
     probes = directory_and_sweep(tmp_path)[0].probes().to_pylist()
     assert all((row["path_rates"] is not None) == (start == "law") for row in probes)
-    for entry in result["critical_rates"]:
-        steps = 8 * entry["trials_used"] + (4 if start == "law" else 2)
-        assert entry["trial_steps_used"] == pytest.approx(steps)
-    used = [entry["trials_used"] for entry in result["critical_rates"]]
+    for entry in result.critical_rates:
+        steps = 8 * entry.trials_used + (4 if start == "law" else 2)
+        assert entry.trial_steps_used == pytest.approx(steps)
+    used = [entry.trials_used for entry in result.critical_rates]
     assert sum(used) <= 12 if start == "law" else sum(used) >= 13, used
 
 
 def test_a_model_that_lanes_do_not_know_is_trained_by_the_reference_and_status_says_why(
     sweep, tmp_path, monkeypatch
 ):
-    from phantom_dist.cli.text import status_text
     from phantom_dist.engines.lanes import leaves
 
     without = tuple(kind for kind in leaves.LEAVES if kind is not leaves.LayerNorm)
@@ -268,8 +264,8 @@ def test_a_model_that_lanes_do_not_know_is_trained_by_the_reference_and_status_s
         ("lora", "lora lanes"),
     }
     why = "transformer.h.0.ln_1 is a LayerNorm, and no kind of leaf stands for that"
-    assert result["notes"] == {why: 2}
-    assert f"2 trial(s) on the reference engine: {why}" in status_text(result)
+    assert result.notes == {why: 2}
+    assert f"2 trial(s) on the reference engine: {why}" in str(result)
 
 
 def test_a_run_that_continues_packs_as_it_began(sweep, tmp_path, monkeypatch):
@@ -322,10 +318,10 @@ def test_a_search_without_a_critical_rate_is_reported_with_its_reason(sweep, tmp
     sweep["contexts"].append({"id": "widens", "text": text, "target": " dread", "competitor": " fear"})
     sweep["methods"] = [{"full": {"optimizers": [{"sgd": {"weight_decay": 1e5}}]}}]
     result = run(sweep, tmp_path)
-    entries = result["critical_rates"]
+    entries = result.critical_rates
     assert len(entries) == len(sweep["contexts"])
-    assert [e["reason"] for e in entries if e["context"] == "widens"] == ["kappa_not_positive"]
-    assert all(e["eta_c"] is not None or e["reason"] for e in entries)
+    assert [e.reason for e in entries if e.context == "widens"] == ["kappa_not_positive"]
+    assert all(e.eta_c is not None or e.reason for e in entries)
     planned = pq.read_table(tmp_path / "plan.parquet")["context"].to_pylist()
     assert set(planned) == {c["id"] for c in sweep["contexts"]}
 
@@ -353,7 +349,7 @@ def test_a_start_that_measured_nothing_does_not_bind_the_directory(sweep, tmp_pa
     with pytest.raises(InputError, match="q_proj"):
         run(sweep, tmp_path)
     sweep["methods"] = [{"lora": {"targets": ["c_attn"], "optimizers": ["adamw"]}}]
-    assert run(sweep, tmp_path)["state"] == "complete"
+    assert run(sweep, tmp_path).state == "complete"
 
 
 def test_a_users_own_sweep_file_is_never_overwritten(sweep, tmp_path):
@@ -379,21 +375,21 @@ def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(sweep, tmp_path)
     long = sweep["contexts"][0] | {"id": "long", "text": sweep["contexts"][0]["text"] + " the" * 60}
     sweep["contexts"] = [long]
     result = run(sweep, tmp_path)
-    assert result["outcomes"] == {"refused_tokens": 2}
+    assert result.outcomes == {"refused_tokens": 2}
     assert all("the model reads at most 64" in r["error"] for r in rows(tmp_path))
 
 
 def test_running_a_complete_run_again_keeps_its_figures(sweep, tmp_path):
     first = run(sweep, tmp_path)
     again = run(sweep, tmp_path)
-    assert (again["seconds"], again["workers"]) == (first["seconds"], first["workers"])
+    assert (again.seconds, again.workers) == (first.seconds, first.workers)
 
 
 def test_a_run_is_running_from_its_first_moment(sweep, tmp_path):
     states = []
 
     def look(progress):
-        states.append(phantom_dist.status(tmp_path)["state"])
+        states.append(phantom_dist.status(tmp_path).state)
 
     run(sweep, tmp_path, observer=look)
     assert states[0] == "running"
@@ -413,7 +409,7 @@ def test_an_extension_plans_what_took_place(sweep, tmp_path):
 
 def test_the_shortest_run_knows_its_memory(sweep, tmp_path):
     sweep["learning_rates"] = [1e-3]
-    assert run(sweep, tmp_path)["peak_memory_bytes"] > 2**27, "torch alone takes more"
+    assert run(sweep, tmp_path).peak_memory_bytes > 2**27, "torch alone takes more"
 
 
 def test_progress_adds_up(sweep, tmp_path, monkeypatch):
@@ -433,5 +429,5 @@ def test_ray_gives_the_same_results_with_one_worker_and_two(sweep, tmp_path):
     run(sweep, tmp_path / "inprocess")
     for workers in (1, 2):
         result = phantom_dist.run(sweep, tmp_path / f"ray{workers}", address="local", workers=workers)
-        assert result["state"] == "complete"
+        assert result.state == "complete"
         assert digest(tmp_path / f"ray{workers}") == digest(tmp_path / "inprocess")

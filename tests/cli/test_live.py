@@ -13,8 +13,8 @@ from phantom_dist.campaign.progress import Progress, SearchProgress
 from phantom_dist.cli.doing import Announcer, Doing
 from phantom_dist.cli.live import Countdown, line, render
 from phantom_dist.core.activity import Activity
-from phantom_dist.core.durations import duration
 from phantom_dist.core.events import EventKind, RunEvent
+from phantom_dist.core.result import duration
 
 
 def progress(count: int = 3) -> Progress:

@@ -36,7 +36,7 @@ def test_a_batch_job_runs_a_sweep_on_all_its_nodes(tmp_path):
         log = next(tmp_path.glob("phantom-dist-*.log")).read_text()
         assert "JobState=COMPLETED" in ended, log
     result = phantom_dist.status(tmp_path / "run")
-    assert result["state"] == "complete", log
+    assert result.state == "complete", log
     assert "On worker node. Connecting to Ray cluster" in log, "the second machine has joined"
     phantom_dist.run(tmp_path / "sweep.yaml", tmp_path / "alone", executor="inprocess")
     digests = {results_digest(RunDirectory(Store(tmp_path / run))) for run in ("run", "alone")}

@@ -1,6 +1,6 @@
-"""The fenced blocks of a document, and what is run of them: commands in a shell, Python as a program, YAML as a file.
+"""The documents' fenced blocks, and what of them is run: commands in a shell, Python as a program, YAML as a file.
 
-All blocks of a document are run in order, in one folder, as a reader would. What must be replaced is said here, once:
+The tests run all blocks of a document in order, in one folder, as a reader would. What they replace stands here, once:
 
 | in the document | when it is run | why |
 |---|---|---|
@@ -30,6 +30,19 @@ ROOT = Path(__file__).parents[2]
 
 SHIPPED_LAW = ROOT / "phantom_dist" / "law" / "shipped.json"
 
+FOLDERS = (".github", "clusters", "phantom_dist", "sweeps", "tests")
+
+DOCUMENTS = tuple(
+    sorted(
+        str(path.relative_to(ROOT))
+        for path in (*ROOT.glob("*.md"), *(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.md")))
+    )
+)
+"""Every document of the repository."""
+
+RESULTS = "tests/benchmarks/results/"
+"""Below it the blocks are benchmarks, which take minutes to hours: their commands must exist, and are not run here."""
+
 NOT_RUN_HERE = {
     "make test": "this is a part of it",
     "make setup": "the set-up is there already",
@@ -37,6 +50,7 @@ NOT_RUN_HERE = {
     "export RAY_AUTH_TOKEN=$(kubectl": "no Kubernetes",
     "sbatch": "no Slurm in this test; tests/clusters/test_slurm.py sends the script to a real one",
     "tail -f phantom-dist-": "the log of the job above",
+    "clusters/local.sh": "two raylets; tests/scheduling/test_joined_cluster.py starts them",
     "ray get-auth-token": "no cloud account; the files are validated in tests/clusters",
     "ray dashboard": "no cloud account",
     "pip install 'skypilot": "its own environment; tests/clusters/test_skypilot.py parses the file there",
@@ -69,6 +83,8 @@ class Block:
     @property
     def commands(self) -> list[str]:
         """The commands of a block for the shell, comments left out."""
+        if self.language not in ("console", "sh"):
+            return []
         lines = [line.removeprefix("$ ") for line in self.text.splitlines()]
         return [line.split("  #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
 
@@ -86,8 +102,7 @@ def workplace(folder: Path) -> Path:
     (folder / "runs").mkdir()
     for file in (ROOT / "sweeps").glob("*.yaml"):
         (folder / "sweeps" / file.name).write_text(TINY.format(name=file.stem))
-    for name in ("contexts", "TUTORIAL.md"):
-        (folder / "sweeps" / name).symlink_to(ROOT / "sweeps" / name)
+    (folder / "sweeps" / "contexts").symlink_to(ROOT / "sweeps" / "contexts")
     return folder
 
 

@@ -15,12 +15,12 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading
 from phantom_dist.core.trial import Context, Lora, ModelIdentity, Optimizer, Problem, Tokens
 from phantom_dist.engines import LanesEngine, SingleEngine
-from phantom_dist.engines.forward import last_logits
 from phantom_dist.engines.lanes import engine
 from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable
 from phantom_dist.instruments import readout
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.adapter import ModelFolder
+from phantom_dist.models.last_logits import last_logits
 
 WAYS: dict[str, dict[str, Any]] = {
     "SGD": {"method": "full", "optimizer": Optimizer(name="sgd")},

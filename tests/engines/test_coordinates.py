@@ -7,9 +7,10 @@ import torch
 
 from phantom_dist.contexts import tokens
 from phantom_dist.engines import probe as probe_module
-from phantom_dist.engines.coordinates import Entries, gap_of, loss_of
+from phantom_dist.engines.coordinates import Entries
 from phantom_dist.engines.lanes import leaves
 from phantom_dist.engines.lanes.dual_coordinates import GRADIENTS, dual_coordinates, dual_pays
+from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.path import probe_path, shares
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.trainable import trainable

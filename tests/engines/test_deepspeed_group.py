@@ -22,11 +22,11 @@ from phantom_dist.engines.deepspeed_group import DeepSpeedEngine, Ranks, load_sh
 from phantom_dist.engines.deepspeed_group import readout as sharded_readout
 from phantom_dist.engines.deepspeed_group.ranks import interface_towards
 from phantom_dist.engines.probe import probe
-from phantom_dist.engines.rows import trial_row
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.instruments.outside import Instrument, Named, Readout
 from phantom_dist.models import Permissions
 from phantom_dist.models.zoo import names
+from phantom_dist.records import trial_row
 
 from .conftest import CONTEXT, load, problem
 from .ranks import RankProcesses, ranks_here

@@ -16,10 +16,10 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.probe import probe
-from phantom_dist.engines.rows import trial_row
 from phantom_dist.engines.trainable import trainable
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models.zoo import names
+from phantom_dist.records import trial_row
 
 from .conftest import CONTEXTS, DEVICE, load, problem
 

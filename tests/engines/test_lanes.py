@@ -20,12 +20,12 @@ from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Lora
 from phantom_dist.engines import LanesEngine, SingleEngine
-from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
+from phantom_dist.engines.lanes.choice import fusion_pays, kind_of
 from phantom_dist.engines.probe import probe
-from phantom_dist.engines.rows import trial_row
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.zoo import names
+from phantom_dist.records import trial_row
 
 from .conftest import CONTEXTS, load, problem
 

@@ -20,11 +20,10 @@ from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.path.adam import AdamWalk, _Average, strides
 from phantom_dist.engines.path.interpolation import derivative, first_rise, lagrange_weights, through
 from phantom_dist.engines.path.sgd import SgdWalk
-from phantom_dist.engines.path.walk import Course, Point, remainder
+from phantom_dist.engines.path.walk import Course, PathPoint, remainder
 from phantom_dist.engines.probe import probe
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.law.file import read_law
-from phantom_dist.law.law import class_of
 from tests.engines.conftest import CONTEXTS, load, problem
 
 NODES = st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(sorted)
@@ -80,7 +79,7 @@ def test_sgd_with_a_constant_log_odds_gradient_is_torchs_sgd(momentum, schedule)
     """∇ℓ constant: then ℓ is linear in θ and ∇L = −(1 − p) ∇ℓ can be given to torch step by step."""
     steps, rate, odds, d = 7, 0.03, -1.5, descent(20, 1)
     walk = SgdWalk(made(Optimizer(name="sgd", momentum=momentum), steps, schedule), torch.zeros_like(d))
-    walk.add(Point(0.0, odds, -1.0), d, torch.zeros_like(d))
+    walk.add(PathPoint(0.0, odds, -1.0), d, torch.zeros_like(d))
     parameter = torch.nn.Parameter(torch.zeros_like(d))
     optimizer = torch.optim.SGD([parameter], lr=rate, momentum=momentum)
     expected = [odds]
@@ -102,7 +101,7 @@ def test_adamw_with_a_constant_gradient_is_torchs_adamw(steps):
     d, rate = descent(50, 2), 0.01
     odds = -80.0  # 1 − p is 1: the gradient is constant, too
     walk = AdamWalk(made(Optimizer(name="adamw"), steps), torch.zeros_like(d))
-    walk.add(Point(0.0, odds, -1.0), d, torch.zeros_like(d))
+    walk.add(PathPoint(0.0, odds, -1.0), d, torch.zeros_like(d))
     parameter = torch.nn.Parameter(torch.zeros_like(d))
     optimizer = torch.optim.AdamW([parameter], lr=rate, weight_decay=0.0)
     for _ in range(steps):
@@ -141,8 +140,8 @@ def test_adamws_strides_follow_a_turning_gradient():
     steps, rate = 32, 0.01
     start, end = descent(400, 3), descent(400, 4)
     walk = AdamWalk(made(Optimizer(name="adamw"), steps), torch.zeros(400, dtype=torch.float64))
-    walk.add(Point(0.0, -80.0, -2.0), start, torch.zeros_like(start))
-    walk.add(Point(rate * steps, -79.0, -1.0), end, torch.zeros_like(start))
+    walk.add(PathPoint(0.0, -80.0, -2.0), start, torch.zeros_like(start))
+    walk.add(PathPoint(rate * steps, -79.0, -1.0), end, torch.zeros_like(start))
     parameter = torch.nn.Parameter(torch.zeros_like(start))
     optimizer = torch.optim.AdamW([parameter], lr=rate, weight_decay=0.0)
     for step in range(steps):
@@ -166,9 +165,9 @@ def test_large_models_courses_come_from_a_sample_and_stay_close(monkeypatch):
     for large in (60_001, 60_000):
         monkeypatch.setattr(adam_module, "LARGE", large)
         walk = AdamWalk(made(Optimizer(name="adamw"), 8), torch.zeros(60_000))
-        walk.add(Point(0.0, -3.0, -1.0), first, torch.zeros(60_000))
+        walk.add(PathPoint(0.0, -3.0, -1.0), first, torch.zeros(60_000))
         moved, reached = walk.state(1e-5, 4)
-        walk.add(Point(reached.way[-1], -2.0, -0.5), second, moved)
+        walk.add(PathPoint(reached.way[-1], -2.0, -0.5), second, moved)
         courses.append(walk.course(1e-5, 8))
     whole, sampled = courses
     rises = [c.log_odds[-1] - c.log_odds[0] for c in courses]
@@ -275,8 +274,8 @@ def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, opt
     row = next(
         row
         for row in read_law().rows
-        if (row["model"], row["context"], row["steps"]) == (model, context, steps)
-        and class_of(row) == f"{method} {optimizer}"
+        if (row.model, row.context, row.steps) == (model, context, steps)
+        and row.training_class == f"{method} {optimizer}"
     )
     loaded = load(model)
     path = probe_path(loaded, asked).path
@@ -286,7 +285,7 @@ def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, opt
     assert abs(math.log(path.learning_rates[-1] / path.learning_rates[-2])) < PathProbe.MOST
     assert path.trial_steps == pytest.approx(cut.trial_steps + 4 / 3)
     assert path.learning_rates[: len(cut.learning_rates) - 1] == cut.learning_rates[:-1]
-    off = [abs(math.log(row["eta_c"] / p.learning_rates[-1])) for p in (path, cut)]
+    off = [abs(math.log(row.eta_c / p.learning_rates[-1])) for p in (path, cut)]
     assert off[0] < off[1]
 
 
@@ -304,10 +303,10 @@ def test_an_end_where_the_walk_says_nothing_of_its_slope_is_no_perfect_end(end_o
     """The whole way's mean slope takes over; where ℓ didn't rise either, the correction is the largest."""
     own = object.__new__(path_module._Probe)
     own._walk = SgdWalk(made(Optimizer(name="sgd"), 8), torch.zeros(1))
-    own._walk.points = [Point(0.0, -3.0, -2.0), Point(0.9, end_odds - 0.01, -0.5)]
-    correction = own._newton(Point(1.0, end_odds, 0.1), slope=-0.7)
+    own._walk.points = [PathPoint(0.0, -3.0, -2.0), PathPoint(0.9, end_odds - 0.01, -0.5)]
+    correction = own._newton(PathPoint(1.0, end_odds, 0.1), slope=-0.7)
     assert correction == pytest.approx(expected)
-    assert own._newton(Point(1.0, end_odds, -0.1), slope=-0.7) == pytest.approx(-expected)
+    assert own._newton(PathPoint(1.0, end_odds, -0.1), slope=-0.7) == pytest.approx(-expected)
 
 
 def test_momentum_and_schedules_are_walked_as_they_are_trained(loaded):

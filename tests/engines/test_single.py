@@ -12,14 +12,12 @@ import torch
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.core.probe_result import PathProbe
-from phantom_dist.core.quantities import PROBE_COLUMNS
 from phantom_dist.core.trial import Lora
 from phantom_dist.engines import SingleEngine, engine_named
-from phantom_dist.engines.rows import probe_result_from_row, probe_row, trace_rows, trial_row
 from phantom_dist.engines.trainable import lora_targets
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models.zoo import names
+from phantom_dist.records import trace_rows, trial_row
 
 from . import plain
 from .conftest import load, measured_of, problem
@@ -206,15 +204,6 @@ def test_the_seed_is_no_part_of_a_full_trial(loaded):
 def test_unknown_engine_names_near_misses():
     with pytest.raises(InputError, match=r"engine 'singel' doesn't exist\. Did you mean 'single'"):
         engine_named("singel")
-
-
-def test_what_a_probe_measured_survives_its_row(loaded):
-    for method in ("full", "lora"):
-        measured = measured_of(loaded, method, "sgd")
-        path = PathProbe(learning_rates=(1e-3, 2e-3, 2.1e-3), log_odds_0=-3.0, gap_end=0.01, trial_steps=4.0)
-        for known in (measured, dataclasses.replace(measured, path=path)):
-            row = dict.fromkeys(q.name for q in PROBE_COLUMNS) | probe_row(known)
-            assert probe_result_from_row(row, known.problem) == known
 
 
 def test_trial_ids_are_content_addresses(loaded):

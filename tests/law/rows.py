@@ -6,6 +6,9 @@ import math
 import random
 from typing import Any
 
+from phantom_dist.law.calibration_row import CalibrationRow
+from phantom_dist.law.file_format import row_from_json, row_to_json
+
 
 def rows(
     *,
@@ -18,7 +21,7 @@ def rows(
     model_noise: float = 0.0,
     method: str = "full",
     optimizer: str = "sgd",
-) -> list[dict[str, Any]]:
+) -> list[CalibrationRow]:
     """ln (η_c / η_path) = constant + last · (the path's last correction) + noise of models and of contexts."""
     random_ = random.Random(seed)
     made = []
@@ -35,32 +38,39 @@ def rows(
             error = constant + last * corrections[-1] + shift + random_.gauss(0, noise)
             eta_c = rates[-1] * math.exp(error)
             made.append(
-                {
-                    "problem": f"{method}-{optimizer}-{m}-{c}",
-                    "model": f"m{m}",
-                    "architecture": "A",
-                    "context": f"c{c}",
-                    "target": " a",
-                    "competitor": " b",
-                    "method": method,
-                    "optimizer": optimizer,
-                    "momentum": 0.0,
-                    "weight_decay": 0.0,
-                    "schedule": "constant",
-                    "precision": "float32",
-                    "steps": steps,
-                    "eta_c": eta_c,
-                    "bracket": [eta_c * 0.999, eta_c * 1.001],
-                    "weights": f"w{m}",
-                    "parameters": 1000 * (m + 1),
-                    "width": 8 * (m + 1),
-                    "effective_steps": float(steps),
-                    "gap_0": gap,
-                    "kappa": kappa,
-                    "overlap_0": random_.uniform(0.4, 0.8),
-                    "log_odds_0": -random_.uniform(1, 10),
-                    "path_rates": rates,
-                    "probe_trial_steps": 4.0,
-                }
+                row_from_json(
+                    {
+                        "problem": f"{method}-{optimizer}-{m}-{c}",
+                        "model": f"m{m}",
+                        "architecture": "A",
+                        "context": f"c{c}",
+                        "target": " a",
+                        "competitor": " b",
+                        "method": method,
+                        "optimizer": optimizer,
+                        "momentum": 0.0,
+                        "weight_decay": 0.0,
+                        "schedule": "constant",
+                        "precision": "float32",
+                        "steps": steps,
+                        "eta_c": eta_c,
+                        "bracket": [eta_c * 0.999, eta_c * 1.001],
+                        "weights": f"w{m}",
+                        "parameters": 1000 * (m + 1),
+                        "width": 8 * (m + 1),
+                        "effective_steps": float(steps),
+                        "gap_0": gap,
+                        "kappa": kappa,
+                        "overlap_0": random_.uniform(0.4, 0.8),
+                        "log_odds_0": -random_.uniform(1, 10),
+                        "path_rates": rates,
+                        "probe_trial_steps": 4.0,
+                    }
+                )
             )
     return made
+
+
+def changed(row: CalibrationRow, **columns: Any) -> CalibrationRow:
+    """The row with other values in some columns of its law file."""
+    return row_from_json(row_to_json(row) | columns)

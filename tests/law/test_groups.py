@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,12 +15,8 @@ from tests.law.rows import rows
 @given(unit=st.floats(1e-3, 1e3), seed=st.integers(0, 50))
 def test_another_unit_of_the_loss_changes_no_group(unit, seed):
     """Loss times c: SGD's κ is c times as large, and every η 1/c: the same trajectories."""
-    row = rows(models=1, contexts=1, seed=seed)[0]
-    other = row | {
-        "kappa": row["kappa"] * unit,
-        "eta_c": row["eta_c"] / unit,
-        "path_rates": [rate / unit for rate in row["path_rates"]],
-    }
+    row = rows(models=1, contexts=1, seed=seed)[0].law_input
+    other = replace(row, kappa=row.kappa * unit, path_rates=tuple(rate / unit for rate in row.path_rates))
     for group in GROUPS:
         assert group.value(other) == pytest.approx(group.value(row), rel=1e-9, abs=1e-9), group.name
     assert difficulty(other) == pytest.approx(difficulty(row), rel=1e-6, abs=1e-9)

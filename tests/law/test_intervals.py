@@ -9,11 +9,11 @@ import pytest
 
 from phantom_dist.law.groups import difficulty
 from phantom_dist.law.intervals import conformal
-from tests.law.rows import rows
+from tests.law.rows import changed, rows
 
 
 def errors_of(made):
-    return np.array([math.log(row["eta_c"] / row["path_rates"][-1]) for row in made])
+    return np.array([math.log(row.eta_c / row.law_input.path_rates[-1]) for row in made])
 
 
 def test_the_quantile_is_the_definitions():
@@ -21,7 +21,7 @@ def test_the_quantile_is_the_definitions():
     errors = errors_of(made)
     interval = conformal(made, errors, 0.9)
     scores = [
-        (abs(e) + 5e-4) / math.exp(np.dot(interval.weights, difficulty(row)))
+        (abs(e) + 5e-4) / math.exp(np.dot(interval.weights, difficulty(row.law_input)))
         for row, e in zip(made, errors, strict=True)
     ]
     # of the mass 1/13 a model: at least 0.9 at or below the quantile, less than 0.9 strictly below
@@ -45,7 +45,8 @@ def test_new_architectures_are_covered():
         errors = errors_of(made)
         interval = conformal(made[:-4], errors[:-4], 0.9)
         covered += sum(
-            abs(e) <= interval.half_width(row) for row, e in zip(made[-4:], errors[-4:], strict=True)
+            abs(e) <= interval.half_width(row.law_input)
+            for row, e in zip(made[-4:], errors[-4:], strict=True)
         )
         total += 4
     # The four contexts of one architecture go together, so 200 draws count, not 800.
@@ -54,11 +55,14 @@ def test_new_architectures_are_covered():
 
 def test_harder_rows_get_wider_intervals():
     made = rows(models=14, contexts=12, seed=3)
-    for row in made:  # the error follows the path's last correction
-        row["eta_c"] = row["path_rates"][-1] * (row["path_rates"][-1] / row["path_rates"][-2]) ** 0.7
+    paths = [row.law_input.path_rates for row in made]
+    made = [  # the error follows the path's last correction
+        changed(row, eta_c=path[-1] * (path[-1] / path[-2]) ** 0.7)
+        for row, path in zip(made, paths, strict=True)
+    ]
     interval = conformal(made, errors_of(made), 0.9)
-    widths = [interval.half_width(row) for row in made]
-    last = [abs(math.log(row["path_rates"][-1] / row["path_rates"][-2])) for row in made]
+    widths = [interval.half_width(row.law_input) for row in made]
+    last = [abs(math.log(path[-1] / path[-2])) for path in paths]
     assert np.corrcoef(widths, last)[0, 1] > 0.8
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,9 +12,10 @@ from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.law.closure import Closure
 from phantom_dist.law.domain import domain_of
 from phantom_dist.law.file import read_law, write_law
+from phantom_dist.law.file_format import to_json
 from phantom_dist.law.law import LEVEL, WIDENED, fit_law
-from phantom_dist.law.validation import RULES, Held, beats_core, leave_one_out, summary, validate
-from tests.law.rows import rows
+from phantom_dist.law.validation import RULES, HeldOutPrediction, beats_core, leave_one_out, summary, validate
+from tests.law.rows import changed, rows
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +25,11 @@ def law():
 
 def test_it_predicts_with_an_interval(law):
     row = rows(models=1, contexts=1, seed=77, constant=0.05, noise=0.0)[0]
-    prediction = law.predict(row)
+    prediction = law.predict(row.law_input)
     assert prediction.in_domain, prediction.reason
     assert prediction.reason is None
     assert prediction.level == LEVEL
-    assert prediction.eta_c == pytest.approx(row["eta_c"], rel=0.02)
+    assert prediction.eta_c == pytest.approx(row.eta_c, rel=0.02)
     low, high = prediction.interval
     assert low < prediction.eta_c < high
     assert low * high == pytest.approx(prediction.eta_c**2), "symmetric in ln η"
@@ -50,7 +52,7 @@ def test_it_predicts_with_an_interval(law):
 )
 def test_outside_its_domain_it_says_so_and_widens(law, change, word):
     row = rows(models=1, contexts=1, seed=77)[0]
-    inside, outside = law.predict(row), law.predict(row | change)
+    inside, outside = (law.predict(r.law_input) for r in (row, changed(row, **change)))
     assert not outside.in_domain
     assert word in outside.reason
     if not change.keys() & {"gap_0", "steps", "log_odds_0"}:  # those change the width as groups, too
@@ -69,36 +71,35 @@ def test_outside_its_domain_it_says_so_and_widens(law, change, word):
 )
 def test_in_settings_where_no_width_was_measured_there_is_no_interval(law, change, word):
     row = rows(models=1, contexts=1, seed=77)[0]
-    said = law.predict(row | change)
+    said = law.predict(changed(row, **change).law_input)
     assert (said.interval, said.in_domain) == (None, False)
-    assert said.eta_c == law.predict(row).eta_c
+    assert said.eta_c == law.predict(row.law_input).eta_c
     assert word in said.reason
 
 
 def test_a_size_between_those_that_were_calibrated_is_outside_too():
     """Models of a thousand parameters and of ten million say nothing of one of a hundred thousand."""
     made = [
-        row | {"parameters": 10**7 if row["model"] == "m0" else row["parameters"]}
-        for row in rows(models=12, contexts=6)
+        changed(row, parameters=10**7) if row.model == "m0" else row for row in rows(models=12, contexts=6)
     ]
     known = fit_law(made)
-    assert known.predict(made[0] | {"parameters": 2 * 10**7}).in_domain
-    assert "parameters: 3e+05" in known.predict(made[0] | {"parameters": 300_000}).reason
+    assert known.predict(replace(made[0].law_input, parameters=2 * 10**7)).in_domain
+    assert "parameters: 3e+05" in known.predict(replace(made[0].law_input, parameters=300_000)).reason
 
 
 @pytest.mark.parametrize(("sign", "side"), [(1, "above"), (-1, "below")])
 def test_a_path_that_did_not_close_is_outside_and_has_no_interval(sign, side):
     """Its last correction is cut: how large it would have been isn't known, and no interval allows for that."""
     made = rows(models=12, contexts=6)
-    wide = [row | {"path_rates": [1.0, 1.0, math.exp(sign * 0.2)]} for row in made[:2]]
+    wide = [changed(row, path_rates=[1.0, 1.0, math.exp(sign * 0.2)]) for row in made[:2]]
     known = fit_law([*wide, *made[2:]])
-    said = known.predict(wide[0])
+    said = known.predict(wide[0].law_input)
     assert (said.interval, said.in_domain) == (None, False)
     assert said.eta_c is not None
     assert "the path did not close" in said.reason
     assert f"lies {side}" in said.reason
-    assert known.predict(made[3]).in_domain
-    almost = made[3] | {"path_rates": [1.0, 1.0, math.exp(sign * 0.1999)]}
+    assert known.predict(made[3].law_input).in_domain
+    almost = replace(made[3].law_input, path_rates=(1.0, 1.0, math.exp(sign * 0.1999)))
     assert known.predict(almost).interval is not None
 
 
@@ -108,9 +109,9 @@ def test_a_walk_that_leaves_much_of_the_gap_has_no_interval_however_small_its_co
 ):
     """Gemma-3-270M, " weary" / " tired": 0.18 of the gap was left, the correction was 2 %, and the rate off by 38 %."""
     known = fit_law(rows(models=12, contexts=6, method=method, optimizer=optimizer))
-    row = rows(models=1, contexts=1, seed=77, method=method, optimizer=optimizer)[0]
+    row = rows(models=1, contexts=1, seed=77, method=method, optimizer=optimizer)[0].law_input
     for share, interval in ((most - 0.01, True), (most + 0.01, False), (-most - 0.01, False)):
-        said = known.predict(row | {"gap_end": share * row["gap_0"]})
+        said = known.predict(replace(row, gap_end=share * row.gap_0))
         assert said.eta_c is not None
         assert (said.interval is not None, said.in_domain) == (interval, interval)
         assert interval or f"leaves {abs(share):.2g} of the gap" in said.reason
@@ -119,16 +120,16 @@ def test_a_walk_that_leaves_much_of_the_gap_has_no_interval_however_small_its_co
 def test_validation_counts_what_becomes_of_rows_out_of_domain():
     """Of each architecture left out: one open path, whose interval is withheld, and one gap beyond all others."""
     made = rows(models=12, contexts=6, noise=0.02)
-    opened = [row | {"path_rates": [1.0, 1.0, math.exp(0.2)]} for row in made if row["context"] == "c0"]
-    far = next(row for row in made if row["model"] == "m3" and row["context"] == "c1") | {"gap_0": -30.0}
-    others = [row for row in made if row["context"] != "c0" and row["problem"] != far["problem"]]
+    opened = [changed(row, path_rates=[1.0, 1.0, math.exp(0.2)]) for row in made if row.context == "c0"]
+    far = changed(next(row for row in made if (row.model, row.context) == ("m3", "c1")), gap_0=-30.0)
+    others = [row for row in made if row.context != "c0" and row.problem != far.problem]
     held = leave_one_out([*opened, far, *others], Closure())
-    entries = [e for e in validate(held) if e["rule"] == "law"]
+    entries = [e.to_json() for e in validate(held) if e.rule == "law"]
     assert sum(e["withheld"] for e in entries) == len(opened)
     outside = [h for h in held if not h.in_domain and h.given is not None]
     assert any(h.row is far for h in outside)
     for entry in entries:
-        own = [h for h in outside if h.row["steps"] == entry["steps"]]
+        own = [h for h in outside if h.row.steps == entry["steps"]]
         assert entry["out_of_domain"] - entry["withheld"] == len(own)
         share = sum(abs(h.error) <= WIDENED * h.half_width for h in own) / len(own) if own else None
         assert entry["coverage_out_of_domain"] == share
@@ -143,23 +144,23 @@ def test_a_group_that_the_closure_uses_bounds_the_domain(law):
 @pytest.mark.parametrize("change", [{"lora_rank": 16}, {"lora_alpha": 64.0}, {"adapters": "q_proj,v_proj"}])
 def test_adapters_of_another_rank_scale_or_place_are_outside_of_its_domain(change):
     plain = rows(models=12, contexts=6, method="lora", optimizer="adamw")
-    made = [row | {"lora_rank": 4, "lora_alpha": 8.0} for row in plain]
+    made = [changed(row, lora_rank=4, lora_alpha=8.0) for row in plain]
     known, row = fit_law(made), made[0]
-    assert known.predict(row).in_domain
-    (name, value), outside = next(iter(change.items())), known.predict(row | change)
+    assert known.predict(row.law_input).in_domain
+    (name, value), outside = next(iter(change.items())), known.predict(changed(row, **change).law_input)
     assert not outside.in_domain
     assert f"not calibrated with {name} {value}" in outside.reason
 
 
 def test_a_class_that_was_not_calibrated_is_withheld(law):
-    prediction = law.predict(rows(models=1, contexts=1, method="lora")[0])
+    prediction = law.predict(rows(models=1, contexts=1, method="lora")[0].law_input)
     assert (prediction.eta_c, prediction.interval, prediction.in_domain) == (None, None, False)
     assert "lora sgd was not calibrated; calibrated: full sgd" in prediction.reason
 
 
 def test_without_enough_architectures_there_is_a_rate_and_no_interval():
     few = fit_law(rows(models=5))
-    prediction = few.predict(rows(models=1, contexts=1, seed=3)[0])
+    prediction = few.predict(rows(models=1, contexts=1, seed=3)[0].law_input)
     assert prediction.eta_c is not None
     assert prediction.interval is None
     assert "too few architectures" in prediction.reason
@@ -171,7 +172,7 @@ def test_it_comes_back_from_its_file_as_it_was(law, tmp_path):
     assert again.classes == law.classes
     assert again.rows == law.rows
     row = rows(models=1, contexts=1, seed=5)[0]
-    assert again.predict(row) == law.predict(row)
+    assert again.predict(row.law_input) == law.predict(row.law_input)
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["law.json"], "no partial file stays"
 
 
@@ -211,16 +212,16 @@ def test_a_law_without_intervals_is_plain_json_and_its_validation_says_so(tmp_pa
     text = (tmp_path / "law.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["classes"]["full sgd"]["interval"] is None
     assert read_law(tmp_path / "law.json").classes == few.classes
-    entry = next(e for e in validate(leave_one_out(few.rows)) if e["rule"] == "law")
-    assert (entry["coverage_90"], entry["interval_width_median"]) == (None, None)
+    entry = next(e for e in validate(leave_one_out(few.rows)) if e.rule == "law")
+    assert (entry.intervals.coverage_90, entry.intervals.interval_width_median) == (None, None)
 
 
 def test_a_file_of_format_1_is_read_as_it_was_meant(law, tmp_path):
     """Settings and sizes stood beside the domain, and no interval was an infinite one."""
-    now = law.to_json()
+    now = to_json(law)
     old = now | {"format": 1, "classes": {}}
     for name, item in now["classes"].items():
-        sizes = [math.log(row["parameters"]) for row in law.rows]
+        sizes = [math.log(row.law_input.parameters) for row in law.rows]
         old["classes"][name] = item | {
             "domain": item["domain"]["ranges"] | {"ln parameters": (min(sizes), max(sizes))},
             "settings": [
@@ -238,26 +239,33 @@ def test_a_file_of_format_1_is_read_as_it_was_meant(law, tmp_path):
 
 def test_a_law_that_only_fits_what_it_saw_does_not_beat_the_core():
     some = rows(models=8, contexts=6)
-    worse = [Held(row, 2 * math.log(row["eta_c"] / row["path_rates"][-1]), 0.1, True, 0.1) for row in some]
-    better = [Held(row, 0.5 * math.log(row["eta_c"] / row["path_rates"][-1]), 0.1, True, 0.1) for row in some]
+    worse, better = (
+        [
+            HeldOutPrediction(
+                row, factor * math.log(row.eta_c / row.law_input.path_rates[-1]), 0.1, True, 0.1
+            )
+            for row in some
+        ]
+        for factor in (2, 0.5)
+    )
     assert not beats_core(worse)
     assert beats_core(better)
 
 
 def test_validation_leaves_the_architecture_out_of_everything():
     """An architecture with a shift of its own is missed by about that shift: nothing of it has leaked into the fit."""
-    made = rows(models=12, contexts=6, noise=0.002)
-    for row in made:
-        if row["model"] == "m3":
-            row["eta_c"] *= math.exp(0.2)
-    held = [h for h in leave_one_out(made) if h.row["model"] == "m3"]
+    made = [
+        changed(row, eta_c=row.eta_c * math.exp(0.2)) if row.model == "m3" else row
+        for row in rows(models=12, contexts=6, noise=0.002)
+    ]
+    held = [h for h in leave_one_out(made) if h.row.model == "m3"]
     assert len(held) == 6
     assert all(h.error == pytest.approx(0.2, abs=0.02) for h in held)
 
 
 def test_the_table_counts_and_compares():
     made = rows(models=12, contexts=6, noise=0.002)
-    entries = validate(leave_one_out(made))
+    entries = [e.to_json() for e in validate(leave_one_out(made))]
     assert {e["rule"] for e in entries} == {"law", *RULES}
     assert {e["steps"] for e in entries} == {8, 32}
     by_rule = {e["rule"]: e for e in entries if e["steps"] == 8}
@@ -274,9 +282,9 @@ def test_errors_are_shares_and_architectures_are_geometric_means():
 
     made = rows(models=2, contexts=2)
     result = summary(made, np.log([1.1, 1 / 1.1, 1.21, 1.21]))
-    assert result["context_error_max"] == pytest.approx(0.21)
-    assert result["architecture_error_max"] == pytest.approx(0.21)
-    assert result["architecture_error_median"] == pytest.approx(0.105), "0 and 21 %: opposite errors cancel"
+    assert result.context_error_max == pytest.approx(0.21)
+    assert result.architecture_error_max == pytest.approx(0.21)
+    assert result.architecture_error_median == pytest.approx(0.105), "0 and 21 %: opposite errors cancel"
 
 
 def test_the_file_is_json_and_a_row_is_a_line(law, tmp_path):

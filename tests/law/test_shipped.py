@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,12 @@ import pytest
 import phantom_dist
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.path import probe_path
+from phantom_dist.law.calibration_row import by_training_class
 from phantom_dist.law.domain import is_open
 from phantom_dist.law.file import read_law
-from phantom_dist.law.law import by_class, class_of, fit_law
-from phantom_dist.law.validation import HELD_OUT, leave_one_out, summary
+from phantom_dist.law.file_format import calibration_digest, dumps
+from phantom_dist.law.law import fit_law
+from phantom_dist.law.validation import leave_one_out, summary
 from phantom_dist.models import load
 from phantom_dist.spec import expand, load_contexts
 from phantom_dist.spec import load as load_sweep
@@ -40,26 +41,30 @@ def test_it_stands_on_what_it_says(law, problems):
     for item in law.classes.values():
         assert item.models == 15, "fourteen of the zoo and SmolLM2"
         assert item.closure.constants <= 5
-    measured = [{key: value for key, value in row.items() if key not in HELD_OUT} for row in law.rows]
-    digest = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
-    assert law.provenance["calibration_sha256"] == digest
+    assert law.provenance["calibration_sha256"] == calibration_digest(law.rows)
     assert law.dropped == {}
-    zoo = [row for row in law.rows if row["model"].startswith("zoo:")]
-    assert {row["problem"] for row in zoo} == set(problems), "every pair of every model, none left out"
+    zoo = [row for row in law.rows if row.model.startswith("zoo:")]
+    assert {row.problem for row in zoo} == set(problems), "every pair of every model, none left out"
     assert len(law.rows) - len(zoo) == 60
+
+
+def test_it_is_written_back_as_it_was_read(law):
+    """Predictions kept in a file know their law by the digest of its text."""
+    shipped = resources.files("phantom_dist.law").joinpath("shipped.json").read_text("utf-8")
+    assert dumps(law) == shipped
 
 
 def test_intervals_given_outside_the_domain_hold_the_measured_rate(law):
     """At least 85 % of them, over every architecture left out; where a path is open there is none."""
     given = [
         held
-        for rows in by_class(law.rows).values()
-        for held in leave_one_out(rows, law.classes[class_of(rows[0])].closure)
+        for name, rows in by_training_class(law.rows).items()
+        for held in leave_one_out(rows, law.classes[name].closure)
         if not held.in_domain and held.given is not None
     ]
     assert len(given) >= 60
     assert sum(abs(held.error) <= held.given for held in given) >= 0.85 * len(given)
-    assert not any(is_open(held.row) for held in given)
+    assert not any(is_open(held.row.law_input) for held in given)
 
 
 def test_fitting_it_again_gives_it_again(law):
@@ -80,41 +85,41 @@ def test_fitting_it_again_gives_it_again(law):
 def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):
     """Same weights, same critical rates within the brackets' width, same paths up to rounding on another machine."""
     draw = random.Random(20)
-    rows = [row for row in law.rows if row["problem"] in problems and row["steps"] <= 32]
-    sample = [draw.choice([r for r in rows if class_of(r) == name]) for name in sorted(CLASSES)]
+    rows = [row for row in law.rows if row.problem in problems and row.steps <= 32]
+    sample = [draw.choice([r for r in rows if r.training_class == name]) for name in sorted(CLASSES)]
     contexts = {c.id: c for c in load_contexts(ROOT / "sweeps/contexts/zoo.yaml")}
     for row in sample:
-        problem = problems[row["problem"]]
+        problem = problems[row.problem]
         loaded = load(problem.model)
-        assert loaded.identity.weights == row["weights"], "the calibration's weights are frozen"
+        assert loaded.identity.weights == row.weights, "the calibration's weights are frozen"
         path = probe_path(loaded, problem).path
         assert path is not None
-        assert list(path.learning_rates) == pytest.approx(row["path_rates"], rel=2e-3)
+        assert path.learning_rates == pytest.approx(row.law_input.path_rates, rel=2e-3)
         lora = {"rank": 4, "alpha": 8, "targets": "attention"}
-        method = "full" if row["method"] == "full" else {"lora": lora}
-        out = tmp_path / row["problem"]
+        method = "full" if row.method == "full" else {"lora": lora}
+        out = tmp_path / row.problem
         result = phantom_dist.run(
             {
                 "name": "again",
                 "models": problem.model,
-                "contexts": [contexts[row["context"]].model_dump()],
+                "contexts": [contexts[row.context].model_dump()],
                 "methods": [method],
-                "optimizers": row["optimizer"],
+                "optimizers": row.optimizer,
                 "learning_rates": {"critical": {"tolerance": 0.002}},
-                "steps": row["steps"],
+                "steps": row.steps,
             },
             out,
             executor="inprocess",
         )
-        (again,) = result["critical_rates"]
-        assert again["eta_c"] == pytest.approx(row["eta_c"], rel=0.002)
+        (again,) = result.critical_rates
+        assert again.eta_c == pytest.approx(row.eta_c, rel=0.002)
 
 
 def test_the_real_model_left_out_is_predicted(law):
     """Full SGD on SmolLM2-135M by a law that knows the zoo alone, models of 0.06 to 0.5 M parameters."""
-    rows = [row for row in law.rows if class_of(row) == "full sgd"]
-    held = [h for h in leave_one_out(rows) if not h.row["model"].startswith("zoo:")]
+    rows = [row for row in law.rows if row.training_class == "full sgd"]
+    held = [h for h in leave_one_out(rows) if not h.row.model.startswith("zoo:")]
     found = summary([h.row for h in held], np.array([h.error for h in held]))
     # Ten contexts at two T. The paper's claim for its one held-out architecture is 2.1 %.
-    assert found["architecture_error_max"] < 0.021
-    assert found["context_error_median"] < 0.02
+    assert found.architecture_error_max < 0.021
+    assert found.context_error_median < 0.02

@@ -75,14 +75,14 @@ def test_what_a_container_may_use(own, files, memory, cpus, group, monkeypatch):
     assert (container.memory_limit(), container.cpu_limit()) == (memory, cpus)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
     limit, quota = hardware.memory_limit(), hardware.cpu_quota()
-    assert limit["warning"] == (memory is not None)
-    assert quota["warning"] == (cpus is not None)
+    assert limit.warning == (memory is not None)
+    assert quota.warning == (cpus is not None)
     if memory:
-        assert limit["found"].startswith("1.0 of the ")
-        assert not hardware.memory()["ok"]
+        assert limit.found.startswith("1.0 of the ")
+        assert not hardware.memory().ok
     if cpus:
-        assert quota["found"] == f"{cpus:g} of the 8 CPUs that are seen"
-        assert f"--workers {max(1, int(cpus))}" in quota["remedy"]
+        assert quota.found == f"{cpus:g} of the 8 CPUs that are seen"
+        assert f"--workers {max(1, int(cpus))}" in quota.remedy
 
 
 @pytest.mark.parametrize(("soft", "hard", "ok"), [(256, 1024, False), (256, 8192, False), (1024, 8192, True)])
@@ -96,8 +96,8 @@ def test_the_limit_of_open_files(soft, hard, ok):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
     )
     found = json.loads(done.stdout)
-    assert (found["ok"], found["found"]) == (ok, f"{soft}, at most {hard}")
-    assert ok or "ulimit -n 8192" in found["remedy"]
+    assert (found.ok, found.found) == (ok, f"{soft}, at most {hard}")
+    assert ok or "ulimit -n 8192" in found.remedy
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_the_limit_of_open_files(soft, hard, ok):
 )
 def test_a_package_outside_its_range(text, ok, found):
     entry = packages.dependency(Requirement(text))
-    assert entry["ok"] is ok
-    assert found in entry["found"]
-    assert ok or f"pip install '{text}'" in entry["remedy"]
+    assert entry.ok is ok
+    assert found in entry.found
+    assert ok or f"pip install '{text}'" in entry.remedy
 
 
 def test_every_dependency_is_looked_at():

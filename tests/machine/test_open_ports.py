@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from phantom_dist.cli.text import doctor_text
 from phantom_dist.machine import doctor
+from phantom_dist.machine.check import Diagnosis
 from tests.servers.ray_head import Head, ray_head
 
 pytestmark = pytest.mark.ray
@@ -13,9 +13,9 @@ pytestmark = pytest.mark.ray
 
 def warning(head: Head) -> str:
     """The lines about open ports that name a port of this head; there may be other clusters on the machine."""
-    check = next(check for check in doctor()["checks"] if check["name"] == "open Ray ports")
+    check = next(check for check in doctor().checks if check.name == "open Ray ports")
     port = head.dashboard.rpartition(":")[2]
-    return doctor_text({"checks": [check]}) if f":{port}" in check["found"] else ""
+    return str(Diagnosis((check,))) if f":{port}" in check.found else ""
 
 
 @pytest.mark.slow

@@ -13,12 +13,15 @@ import pytest
 from ray._private.utils import validate_socket_filepath
 
 from phantom_dist.machine import clocks, places
+from phantom_dist.machine.check import Check
 from phantom_dist.scheduling import ray_place
 
 
-def looked(command: str, name: str, where: Path, size: str) -> dict[str, object]:
+def looked(command: str, name: str, where: Path, size: str) -> Check:
     """What a check says where a small file system is mounted, which nobody else sees."""
-    look = f"from phantom_dist.machine import places; import json; print(json.dumps(places.{name}()))"
+    look = (
+        f"from phantom_dist.machine import places; import json; print(json.dumps(places.{name}().to_json()))"
+    )
     script = f'mount -t tmpfs -o size={size} none {where} && {command} exec "$0" -c "$1"'
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, sys.executable, look],
@@ -29,8 +32,7 @@ def looked(command: str, name: str, where: Path, size: str) -> dict[str, object]
     if "ermitted" in done.stderr or "denied" in done.stderr:
         pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+    return Check(**json.loads(done.stdout))
 
 
 def test_a_temporary_folder_too_long_for_sockets(tmp_path, monkeypatch):
@@ -39,11 +41,11 @@ def test_a_temporary_folder_too_long_for_sockets(tmp_path, monkeypatch):
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
     found = places.temporary_folder()
-    assert (found["ok"], found["needed"]) == (False, True)
+    assert (found.ok, found.needed) == (False, True)
     for words in ("TMPDIR=", "RAY_TMPDIR", "107 bytes", str(long)):
-        assert words in found["remedy"]
+        assert words in found.remedy
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    assert places.temporary_folder()["ok"], "RAY_TMPDIR goes before"
+    assert places.temporary_folder().ok, "RAY_TMPDIR goes before"
     assert list(long.iterdir()) == []
 
 
@@ -72,8 +74,8 @@ def test_a_folder_that_cannot_be_written(name, tmp_path, monkeypatch):
         if name == "temporary_folder" and len(folder) > 30:
             continue
         found = getattr(places, name)()
-        assert not found["ok"], found
-        assert "set RAY_TMPDIR" in found["remedy"] or "set PHANTOM_DIST_CACHE" in found["remedy"]
+        assert not found.ok, found
+        assert "set RAY_TMPDIR" in found.remedy or "set PHANTOM_DIST_CACHE" in found.remedy
 
 
 @pytest.mark.parametrize("name", ["temporary_folder", "cache"])
@@ -87,35 +89,35 @@ def test_a_folder_that_is_not_there_yet_is_looked_for_above(name, tmp_path, monk
 
 def test_a_disk_that_is_full():
     found = looked("RAY_TMPDIR=/mnt", "temporary_folder", Path("/mnt"), "2m")
-    assert not found["ok"]
-    assert "0.0 GiB free" in str(found["found"])
+    assert not found.ok
+    assert "0.0 GiB free" in str(found.found)
 
 
 def test_the_shared_memory_of_a_container():
     found = looked("", "shared_memory", places.SHARED_MEMORY, "64m")
-    assert (found["ok"], found["warning"], found["needed"]) == (False, True, False)
-    assert found["found"] == "64 MiB free in /dev/shm"
-    assert "--shm-size" in str(found["remedy"])
-    assert looked("", "shared_memory", places.SHARED_MEMORY, "512m")["ok"]
+    assert (found.ok, found.warning, found.needed) == (False, True, False)
+    assert found.found == "64 MiB free in /dev/shm"
+    assert "--shm-size" in str(found.remedy)
+    assert looked("", "shared_memory", places.SHARED_MEMORY, "512m").ok
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
 def test_a_clock_that_differs_from_the_file_systems(ahead, tmp_path, monkeypatch):
-    assert clocks.file_clock(tmp_path)["ok"]
+    assert clocks.file_clock(tmp_path).ok
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead)
     found = clocks.file_clock(tmp_path)
-    assert found["warning"]
-    assert found["found"].startswith(("3599", "3600"))
+    assert found.warning
+    assert found.found.startswith(("3599", "3600"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_clock_that_jumps_or_is_years_behind(monkeypatch):
-    assert clocks.clock()["ok"]
+    assert clocks.clock().ok
     real = time.time
     with monkeypatch.context() as patched:
         patched.setattr(time, "time", lambda: real() - 400 * 86400)
-        assert "days before this package's own files" in clocks.clock()["found"]
+        assert "days before this package's own files" in clocks.clock().found
     moments = iter([0.0, 30.0, 30.0, 30.0])
     monkeypatch.setattr(time, "time", lambda: real() + next(moments))
-    assert "has jumped by +30" in clocks.clock()["found"]
+    assert "has jumped by +30" in clocks.clock().found

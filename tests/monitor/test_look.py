@@ -9,10 +9,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from phantom_dist.contexts import load_contexts
-from phantom_dist.engines.forward import last_logits
 from phantom_dist.engines.recorder import Recorder, SoloGeometry
 from phantom_dist.engines.trainable import Trainable, readout_matrix
 from phantom_dist.models import zoo
+from phantom_dist.models.last_logits import last_logits
 from phantom_dist.monitor import Monitor, MonitorSettings, look, readout_geometry
 from phantom_dist.monitor.look import read
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry
@@ -165,9 +165,9 @@ def test_a_look_is_what_each_prompt_is_alone(rope):
         buffers = {name: (buffer, buffer.clone()) for name, buffer in model.named_buffers()}
         rotary = dict(vars(model.model.rotary_emb))
         for _ in range(3):
-            assert torch.allclose(look.last_logits(model, prompts), alone, atol=1e-4, rtol=1e-4)
+            assert torch.allclose(look.logits_of(model, prompts), alone, atol=1e-4, rtol=1e-4)
             for one, expected in zip(prompts, alone, strict=True):
-                assert torch.allclose(look.last_logits(model, [one])[0], expected, atol=1e-4, rtol=1e-4)
+                assert torch.allclose(look.logits_of(model, [one])[0], expected, atol=1e-4, rtol=1e-4)
     for name, buffer in model.named_buffers():
         assert buffer is buffers[name][0]
         assert torch.equal(buffer, buffers[name][1])
@@ -183,7 +183,7 @@ def test_prompts_are_padded_where_that_changes_nothing(monkeypatch):
     for rope, expected in (("default", 1), ("longrope", 3)):
         model = _tiny(rope)
         with torch.no_grad():
-            look.last_logits(model, prompts)
+            look.logits_of(model, prompts)
             passes.clear()
-            look.last_logits(model, prompts)
+            look.logits_of(model, prompts)
         assert len(passes) == expected

@@ -1,4 +1,4 @@
-"""The README's snippets on watching a training run as they stand."""
+"""The snippets of the monitor's README run as they stand."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from . import loop
 from .test_transformers_callback import trainer
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "README.md").read_text().split("## Watch your own fine-tuning")[1].split("\n## ")[0]
-CALLBACK, LOOP = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
+README = (ROOT / "phantom_dist" / "monitor" / "README.md").read_text()
+CALLBACK, LOOP = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_the_callback(tmp_path, monkeypatch):

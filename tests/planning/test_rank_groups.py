@@ -8,7 +8,6 @@ import pytest
 
 import phantom_dist
 from phantom_dist.campaign import preview
-from phantom_dist.cli.text import plan_text
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.models import ModelMetadata
@@ -16,7 +15,7 @@ from phantom_dist.planning import cost
 from phantom_dist.planning.plan import make_plan
 from phantom_dist.planning.rank_groups import rank_groups
 from phantom_dist.planning.resources import Resources
-from phantom_dist.planning.summary import plan_json
+from phantom_dist.planning.summary import plan_json, plan_lines
 from phantom_dist.scheduling.executor import RankGroup
 from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import load
@@ -156,7 +155,7 @@ def test_the_plan_shows_groups():
     ]
     assert shown["predicted_worker_bytes"] < 0.65e9
     assert (shown["lanes"], shown["predicted_seconds"] > 0) == (1, True)
-    assert "zoo:gpt2-a lora adamw T=8: a group of 2 ranks, ZeRO stage 2, 0.6 GB each" in plan_text(shown)
+    assert "  zoo:gpt2-a lora adamw T=8: a group of 2 ranks, ZeRO stage 2, 0.6 GB each" in plan_lines(shown)
     assert plan.phases == (RankGroup(ranks=2, stage=2),)
     assert not any(map(plan.starts_from_law, plan.problems)), "a group probes no path"
 

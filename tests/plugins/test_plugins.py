@@ -46,7 +46,7 @@ def sweep(model: str = "mylab:gpt2-a", **more):
 
 def run(out, **more):
     result = phantom_dist.run(sweep(**more), out, executor="inprocess")
-    assert result["state"] == "complete"
+    assert result.state == "complete"
     return RunDirectory(Store(out))
 
 
@@ -83,10 +83,10 @@ def test_all_three_in_a_run(tmp_path):
 def test_an_archive_leaves_the_columns_out_and_says_so(tmp_path):
     run(tmp_path / "run", model="zoo:gpt2-a", instruments=["mylab"])
     packed = phantom_dist.archive_pack([tmp_path / "run"], tmp_path / "archive", authors=["Lab"])
-    assert packed["notices"] == ["columns of other packages' instruments are left out (mylab)"]
+    assert packed.notices == ("columns of other packages' instruments are left out (mylab)",)
     opened = phantom_dist.open_run(tmp_path / "archive").traces()
     assert not set(COLUMNS) & set(opened.column_names)
-    assert opened.num_rows == packed["rows"]
+    assert opened.num_rows == packed.rows
 
 
 @pytest.mark.usefixtures("mylab")
@@ -130,7 +130,7 @@ def test_batches_without_the_columns_read_as_null(tmp_path):
 def test_through_ray(tmp_path):
     out = tmp_path / "ray"
     result = phantom_dist.run(sweep(instruments=["mylab"]), out, executor="ray", address="local", workers=1)
-    assert result["state"] == "complete"
+    assert result.state == "complete"
     there, here = RunDirectory(Store(out)), run(tmp_path / "here", instruments=["mylab"])
     keys = [("trial_id", "ascending"), ("step", "ascending")]
     assert results_digest(there) == results_digest(here)
@@ -139,9 +139,9 @@ def test_through_ray(tmp_path):
 
 @pytest.mark.usefixtures("mylab")
 def test_doctor_lists_them():
-    found = [check for check in doctor()["checks"] if check["name"].startswith("plug-in")]
-    assert {check["name"] for check in found} == {f"plug-in mylab ({group})" for group in plugins.GROUPS}
-    assert all(check["ok"] and check["found"] == "mylab 1.2.0" for check in found)
+    found = [check for check in doctor().checks if check.name.startswith("plug-in")]
+    assert {check.name for check in found} == {f"plug-in mylab ({group})" for group in plugins.GROUPS}
+    assert all(check.ok and check.found == "mylab 1.2.0" for check in found)
 
 
 @pytest.mark.usefixtures("mylab")
@@ -198,8 +198,8 @@ def test_a_broken_one_stops_who_asks_for_it_and_nobody_else(package, tmp_path):
         plan(sweep("zoo:gpt2-a", instruments=["broken"]))
     with pytest.raises(InputError, match=f"phantom_dist.model_adapters 'broken' {message}"):
         plan(sweep("broken:model"))
-    found = [check for check in doctor()["checks"] if check["name"].startswith("plug-in broken")]
-    assert [(check["ok"], check["needed"]) for check in found] == [(False, False)] * 3
+    found = [check for check in doctor().checks if check.name.startswith("plug-in broken")]
+    assert [(check.ok, check.needed) for check in found] == [(False, False)] * 3
 
 
 @pytest.mark.usefixtures("mylab")
@@ -224,8 +224,8 @@ def test_two_of_one_name_are_refused_naming_both(package):
         InputError, match=r"two plug-ins have one name: .*package mylab 1.2.0, and .*package twin 0.1"
     ):
         outside.load(["mylab"])
-    (check,) = [c for c in doctor()["checks"] if c["found"].startswith("twin")]
-    assert not check["ok"]
+    (check,) = [c for c in doctor().checks if c.found.startswith("twin")]
+    assert not check.ok
 
 
 def test_what_is_no_instrument_is_refused(package):

@@ -251,5 +251,5 @@ def test_a_finished_search_says_so():
     study = optuna.create_study(sampler=sampler())
     search(study)
     assert ask(study) is None
-    with pytest.raises(RuntimeError, match="asks for nothing more"):
+    with pytest.raises(RuntimeError, match="proposes nothing more"):
         study.ask({"learning_rate": optuna.distributions.FloatDistribution(1e-12, 1e6, log=True)})

@@ -18,16 +18,16 @@ def run(tmp_path_factory):
 
 
 def check(run, studies):
-    rates = {r["problem"]: r for r in run.status()["critical_rates"] if r["kappa"] is not None}
+    rates = {r.problem: r for r in run.status().critical_rates if r.kappa is not None}
     assert len(studies) == len(rates)
     for study in studies.values():
         entry = next(r for key, r in rates.items() if study.study_name.endswith(f"[{key}]"))
-        assert len(study.trials) == entry["trials_used"]
-        assert study.user_attrs["context"] == entry["context"]
+        assert len(study.trials) == entry.trials_used
+        assert study.user_attrs["context"] == entry.context
         found = study.sampler.result(study)
-        if entry["eta_c"] is not None:
+        if entry.crossing is not None:
             assert isinstance(found, Bracket)
-            assert (found.root, [found.low, found.high]) == (entry["eta_c"], list(entry["bracket"]))
+            assert (found.root, (found.low, found.high)) == (entry.eta_c, entry.bracket)
 
 
 def test_in_memory_they_hold_what_the_run_found(run):

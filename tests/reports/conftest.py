@@ -45,7 +45,7 @@ def stored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the run that searched the critical rates to 1 %."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     critical = sweep(learning_rates={"critical": {"tolerance": 0.01}})
-    assert phantom_dist.run(critical, out, executor="inprocess")["state"] == "complete"
+    assert phantom_dist.run(critical, out, executor="inprocess").state == "complete"
     return out
 
 

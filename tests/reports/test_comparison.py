@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -45,8 +44,8 @@ def plain_run(stored_run: Path) -> RunTables:
     return replace(
         run,
         trials=table([r for r in run.trials.to_pylist() if r["method"] == "full"], schema.TRIALS),
-        critical_rates=[r for r in run.critical_rates if r["method"] == "full"],
-        predictions=[r for r in run.predictions if r["method"] == "full"],
+        critical_rates=[rate for rate in run.critical_rates if rate.method == "full"],
+        predictions=[p for p in run.predictions if p.rate.method == "full"],
     )
 
 
@@ -70,7 +69,7 @@ def test_momentum_is_named_and_problems_are_matched_across_it(
     assert named["momentum"].matched
     pairs = compared(rows)
     assert len(pairs) == 3
-    by_context = {r["context"]: r["eta_c"] for r in plain_run.critical_rates}
+    by_context = {rate.context: rate.eta_c for rate in plain_run.critical_rates}
     for row in pairs:
         assert row["change"] == row["eta_c"] / by_context[row["context"]]
         assert row["low_change"] <= row["change"] <= row["high_change"] < 1, "momentum takes fewer steps"
@@ -85,8 +84,8 @@ def test_a_changed_outcome_is_listed_and_a_lost_rate_is_no_number(tiny_run: RunT
     trials = tiny_run.trials.to_pylist()
     trials[0] |= {"outcome": "relapsed"}
     was = tiny_run.trials.to_pylist()[0]["outcome"]
-    rates: list[dict[str, Any]] = [dict(record) for record in tiny_run.critical_rates]
-    rates[0] |= {"eta_c": None, "bracket": None, "pi_c": None, "reason": "search_not_finished"}
+    first, *rest = tiny_run.critical_rates
+    rates = [replace(first, crossing=None, reason="search_not_finished"), *rest]
     second = replace(
         tiny_run, name="second", trials=table(trials, schema.TRIALS), critical_rates=rates, predictions=[]
     )
@@ -110,7 +109,7 @@ def test_other_weights_under_the_same_name_are_seen(tiny_run: RunTables) -> None
 
 
 def test_runs_without_a_common_problem_say_so(tiny_run: RunTables, refused_run: RunTables) -> None:
-    other = [dict(record) | {"context": "elsewhere"} for record in refused_run.critical_rates]
+    other = [replace(rate, context="elsewhere") for rate in refused_run.critical_rates]
     trials = [row | {"context": "elsewhere"} for row in refused_run.trials.to_pylist()]
     moved = replace(refused_run, critical_rates=other, trials=table(trials, schema.TRIALS))
     page = reports.render([tiny_run, moved])

@@ -10,7 +10,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,6 +18,7 @@ import vl_convert
 from phantom_dist import reports
 from phantom_dist.core.errors import InputError
 from phantom_dist.law.file import read_law
+from phantom_dist.refinement.critical_rate import CriticalRate
 from phantom_dist.reports import RunTables, read_run
 from phantom_dist.reports.sample import MOST_STEPS
 from phantom_dist.reports.verdict import Frozen, Jumps, frozen, verdict
@@ -132,8 +132,8 @@ def test_nothing_is_loaded_from_anywhere(page: str) -> None:
 def test_the_table_holds_every_critical_rate(page: str, tiny_run: RunTables) -> None:
     text = Elements(page).text
     for record in tiny_run.critical_rates:
-        low, high = record["bracket"]
-        for value in (record["eta_c"], record["pi_c"], record["gap_0"]):
+        low, high = record.bracket
+        for value in (record.eta_c, record.pi_c, record.gap_0):
             assert reports.tables.number(value) in text
         assert reports.tables.percent(high / low - 1) in text
 
@@ -178,7 +178,7 @@ def test_lora_counts_are_measured_not_assumed(page: str, tiny_run: RunTables) ->
 def test_first_order_errors_are_those_of_pi_c(tiny_run: RunTables) -> None:
     spreads = reports.tables.first_order(reports.Rows.of([tiny_run]))
     assert set(spreads) == {"full sgd", "lora adamw"}
-    errors = sorted(abs(r["pi_c"] - 1) for r in tiny_run.critical_rates if r["method"] == "full")
+    errors = sorted(abs(r.pi_c - 1) for r in tiny_run.critical_rates if r.method == "full")
     assert spreads["full sgd"].median == reports.tables.percent(errors[1])
     assert spreads["full sgd"].largest == reports.tables.percent(errors[2])
 
@@ -189,12 +189,12 @@ def test_the_law_section_holds_each_prediction_and_counts_its_intervals(
     """The zoo's contexts with rank 4 are in the calibration: what is shown comes from the law without the model."""
     said = list(tiny_run.predictions)
     assert len(said) == 6
-    assert {p["known"] for p in said} == {"architecture left out"}
-    shipped = {row["problem"]: row for row in read_law().rows}
+    assert {p.source for p in said} == {"architecture left out"}
+    shipped = {row.problem: row.held_out for row in read_law().rows}
     for p in said:
-        assert p["predicted"] == shipped[p["problem"]]["held_out_eta_c"]
-        assert [p["low"], p["high"]] == shipped[p["problem"]]["held_out_interval"]
-    inside = sum(p["low"] <= p["eta_c"] <= p["high"] for p in said if p["method"] == "full")
+        assert p.predicted == shipped[p.rate.problem].eta_c
+        assert p.interval == shipped[p.rate.problem].interval
+    inside = sum(p.interval[0] <= p.rate.eta_c <= p.interval[1] for p in said if p.rate.method == "full")
     assert f"{inside} of 3 intervals" in Elements(page).text
 
 
@@ -266,15 +266,19 @@ HOSTILE = "</script><img src=x onerror=\"document.documentElement.dataset.pwned=
 def hostile(run: RunTables) -> RunTables:
     """The run with markup wherever a user's text can stand."""
 
-    def spoil(row: dict[str, Any]) -> dict[str, Any]:
-        return row | {"target": HOSTILE, "competitor": f" {HOSTILE}", "model": HOSTILE}
+    spoilt = {"target": HOSTILE, "competitor": f" {HOSTILE}", "model": HOSTILE}
+
+    def hostile_rate(rate: CriticalRate) -> CriticalRate:
+        return replace(rate, **spoilt)
 
     return replace(
         run,
         name=HOSTILE,
-        trials=table([spoil(row) for row in run.trials.to_pylist()], schema.TRIALS),
-        critical_rates=[spoil(dict(record)) for record in run.critical_rates]
-        + [spoil(dict(run.critical_rates[0])) | {"context": "none", "eta_c": None, "reason": HOSTILE}],
+        trials=table([row | spoilt for row in run.trials.to_pylist()], schema.TRIALS),
+        critical_rates=[
+            *map(hostile_rate, run.critical_rates),
+            replace(hostile_rate(run.critical_rates[0]), context="none", crossing=None, reason=HOSTILE),
+        ],
         titles={HOSTILE: HOSTILE},
         prompts={"prompt-0": HOSTILE},
     )
@@ -330,8 +334,8 @@ def test_a_grid_without_critical_rates_shows_its_phase_map_over_the_rate(tiny_ru
 
 
 def test_a_grid_that_crosses_nothing_still_shows_its_trials_step_by_step(tiny_run: RunTables) -> None:
-    lost = {"eta_c": None, "bracket": None, "pi_c": None, "reason": "no_crossing_among_the_learning_rates"}
-    rates = [dict(record) | lost for record in tiny_run.critical_rates]
+    lost = "no_crossing_among_the_learning_rates"
+    rates = [replace(rate, crossing=None, reason=lost) for rate in tiny_run.critical_rates]
     page = reports.render([replace(tiny_run, critical_rates=rates, predictions=[])])
     assert Elements(page).figures() == {"silent-failure", "player", "phase-map", "jumps"}
     assert "of 0 critical rates" not in Elements(page).text
@@ -352,7 +356,7 @@ def test_several_runs_are_told_apart(tiny_run: RunTables) -> None:
 
 def test_settings_are_named_only_where_problems_differ(tiny_run: RunTables) -> None:
     assert {row["way"] for row in reports.Rows.of([tiny_run]).problems} == {"full sgd", "lora adamw"}
-    longer = [dict(record) | {"steps": 32} for record in tiny_run.critical_rates]
+    longer = [replace(rate, steps=32) for rate in tiny_run.critical_rates]
     both = replace(tiny_run, critical_rates=[*tiny_run.critical_rates, *longer])
     ways = {row["way"] for row in reports.Rows.of([both]).problems}
     assert ways == {"full sgd, steps 8", "full sgd, steps 32", "lora adamw, steps 8", "lora adamw, steps 32"}
@@ -413,7 +417,7 @@ def test_a_figure_called_from_outside_holds_its_own_data(tiny_run: RunTables) ->
     chart = reports.figures.silent_failure(tiny_run, number=4).to_dict()
     assert set(chart["datasets"]) >= {"detail"}
     assert {row["number"] for row in chart["datasets"]["detail"]} == {4}
-    assert {row["pair"].split(":")[0] for row in chart["datasets"]["detail"]} == {number["context"]}
+    assert {row["pair"].split(":")[0] for row in chart["datasets"]["detail"]} == {number.context}
     trial = reports.Rows.of(tiny_run).steps[-1]["trial_id"]
     played = reports.figures.player(tiny_run, trial_id=trial).to_dict()["datasets"]["played"]
     assert {row["trial_id"] for row in played} == {trial}
@@ -433,5 +437,5 @@ def test_binned_residuals_are_those_of_their_own_group(tiny_run: RunTables) -> N
         groups.setdefault(group, set()).add(value)
     assert {"gap", "bend", "overlap", "odds"} <= groups.keys()
     assert len({frozenset(values) for values in groups.values()}) == len(groups)
-    low, high = (f(abs(p["gap"]) for p in tiny_run.predictions) for f in (min, max))
+    low, high = (f(abs(p.groups["gap"]) for p in tiny_run.predictions) for f in (min, max))
     assert all(low - 0.5 <= float(value) <= high + 0.5 for value in groups["gap"])

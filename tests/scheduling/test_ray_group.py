@@ -205,10 +205,10 @@ def test_a_sweep_on_a_group_finds_the_references_critical_rates(tmp_path, monkey
     rows = RunDirectory(Store(tmp_path / "group")).trials().to_pylist()
     assert {row["engine"] for row in rows} == {"deepspeed 3"}
     assert len({row["trial_id"] for row in rows}) == len(rows)
-    assert result["state"] == "complete"
-    assert len(result["critical_rates"]) == 4
-    for got, reference in zip(result["critical_rates"], expected["critical_rates"], strict=True):
+    assert result.state == "complete"
+    assert len(result.critical_rates) == 4
+    for got, reference in zip(result.critical_rates, expected.critical_rates, strict=True):
         for key in ("context", "method", "trials_used", "reason"):
-            assert got[key] == reference[key]
-        assert got["eta_c"] == pytest.approx(reference["eta_c"], rel=1e-4)
-        assert got["bracket"] == pytest.approx(reference["bracket"], rel=1e-4)
+            assert getattr(got, key) == getattr(reference, key)
+        assert got.eta_c == pytest.approx(reference.eta_c, rel=1e-4)
+        assert got.bracket == pytest.approx(reference.bracket, rel=1e-4)

@@ -148,7 +148,7 @@ def test_a_job_is_followed_inside_a_running_loop_as_outside(head, token, sweep, 
 
     threads = threading.active_count()
     result = asyncio.run(cell())
-    assert (result["state"], result["trials"]["done"]) == ("complete", 2)
+    assert (result.status.state, result.status.trials.done) == ("complete", 2)
     assert threading.active_count() <= threads
 
 

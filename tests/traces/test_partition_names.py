@@ -140,8 +140,8 @@ def asked(tmp_path, monkeypatch) -> dict[str, Any]:
 
 def test_a_run_of_such_a_model_and_its_archive_merge(asked, tmp_path):
     done = phantom_dist.run(asked, "run", executor="inprocess")
-    assert {rate["model"] for rate in done["critical_rates"]} == {"./007"}
-    assert set(done["models"]) == {"./007"}
+    assert {rate.model for rate in done.critical_rates} == {"./007"}
+    assert set(done.models) == {"./007"}
     phantom_dist.archive_pack(["run"], "packed")
     for place in ("run", "packed"):
         assert set(merged(tmp_path / place).values()) == {6}
@@ -155,13 +155,13 @@ def test_a_run_of_an_older_version_keeps_its_names_and_its_archive_gets_readable
     old = from_yaml(text, source="as stored")
     assert old.models == ("007",)
     before = phantom_dist.run(old, "run", executor="inprocess", max_trials=1)
-    assert {rate["model"] for rate in before["critical_rates"]} == {"007"}
+    assert {rate.model for rate in before.critical_rates} == {"007"}
     again = phantom_dist.run(asked | {"learning_rates": [1e-3, 2e-3, 3e-3]}, "run", executor="inprocess")
-    assert (again["state"], again["trials"]["done"]) == ("complete", 3)
+    assert (again.state, again.trials.done) == ("complete", 3)
     assert phantom_dist.open_run("run").traces(as_="arrow")["model"].to_pylist() == ["007"] * 9
     packed = phantom_dist.archive_pack(["run"], "packed")
-    assert any("'007' is called './007' here" in notice for notice in packed["notices"])
-    assert phantom_dist.archive_verify("packed")["problems"] == []
+    assert any("'007' is called './007' here" in notice for notice in packed.notices)
+    assert not phantom_dist.archive_verify("packed").problems
     assert set(merged(tmp_path / "packed").values()) == {9}
     ids = [ds.dataset(f"{place}/trials").to_table()["trial_id"].to_pylist() for place in ("run", "packed")]
     assert sorted(ids[0]) == sorted(ids[1]), "a trial's id does not know what its model is called"

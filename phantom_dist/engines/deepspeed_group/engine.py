@@ -1,23 +1,23 @@
-"""Trials and probes on a sharded model: the reference engine's loop and its probe, with sums over ranks in them."""
+"""Trials and probes on a sharded model: the reference engine's loop, and `probe`'s measurement."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 
-import torch
-from torch import nn
+from torch import Tensor
 
-from phantom_dist.core.measurement import Measurement, Trial, TrialResult
-from phantom_dist.core.probe_result import Measured, ModelReading, ProbeResult
-from phantom_dist.core.trial import Problem
+from phantom_dist.core.measurement import Trial, TrialResult
+from phantom_dist.core.probe_result import Measured, ProbeResult
+from phantom_dist.core.trial import Optimizer, Problem, Tokens
 from phantom_dist.engines import DEEPSPEED
-from phantom_dist.engines.coordinates import gap_of, loss_of
 from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, way_of
+from phantom_dist.engines.deepspeed_group.zero import Zero
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.probe import ProbeRefused, check_kappa, read_context, read_pair
-from phantom_dist.engines.recorder import Recorder, with_gradient_norm
+from phantom_dist.engines.objective import gap_of, loss_of
+from phantom_dist.engines.probe import ProbeRefused, measure, read_context
+from phantom_dist.engines.recorder import Recorder
+from phantom_dist.engines.single import stopped_early, train
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.outside import Named
 
@@ -35,15 +35,18 @@ class DeepSpeedEngine:
         """Train the trials in order, each from the untouched weights; see `engine.Engine.run`."""
         for trial in trials:
             start = time.perf_counter()
+            _check_way(model, trial.problem)
             with out_of_memory_named():
-                trace, stopped_early = _train(model, trial, self._outside)
+                model.zero.reset(trial.problem.optimizer)
+                tokens, device = trial.measured.tokens, model.whole.model.device
+                trace = train(model.zero, trial, Recorder(model.readout, [tokens], device, self._outside))
             yield TrialResult(
                 trial=trial,
                 trace=trace,
                 vocabulary_size=model.vocabulary_size,
                 wall_time=time.perf_counter() - start,
                 engine=f"{DEEPSPEED} {model.zero.stage}",
-                stopped_early=stopped_early,
+                stopped_early=stopped_early(trial, trace),
             )
 
     def probe(self, model: ShardedModel, problem: Problem) -> ProbeResult:
@@ -56,52 +59,39 @@ class DeepSpeedEngine:
             return refused.result
 
 
-def _train(
-    model: ShardedModel, trial: Trial, outside: Sequence[Named]
-) -> tuple[tuple[Measurement, ...], str | None]:
-    problem, tokens, zero = trial.problem, trial.measured.tokens, model.zero
-    _check_way(model, problem)
-    zero.reset(problem.optimizer)
-    recorder = Recorder(model.readout, [tokens], model.whole.model.device, outside)
-    target = torch.tensor(tokens.target, device=model.whole.model.device)
-    factors = problem.schedule.factors(problem.steps)
-    trace: list[Measurement] = []
-    for step in range(problem.steps + 1):
-        logits_V = zero.logits(tokens.prompt, gradient=step < problem.steps)
-        (measurement,) = recorder.measure(step, logits_V[None])
-        if step == problem.steps or not measurement.finite:
-            trace.append(measurement)
-            break
-        zero.backward(nn.functional.cross_entropy(logits_V.float(), target))
-        squares = sum(kernel_rate.inner_product(gradient, gradient) for gradient, _ in zero.gradients())
-        trace.append(with_gradient_norm(measurement, math.sqrt(zero.sum(squares))))
-        zero.step(trial.learning_rate * factors[step])
-    return tuple(trace), None if len(trace) == problem.steps + 1 else "non_finite"
-
-
 def _probe(model: ShardedModel, problem: Problem) -> Measured:
-    """κ from two passes: ∇L is kept as shards while ∇g is taken."""
-    zero = model.zero
-    known = ModelReading(
-        identity=model.whole.identity, width=model.readout.width, lora_targets=model.lora_targets
-    )
-    prompt, target = read_context(model.whole, problem, known)
-    zero.reset(problem.optimizer)
-    logits_V = zero.logits(prompt, gradient=True).float()
-    pair = read_pair(model.whole, problem, known, target, logits_V.detach(), model.readout)
-    zero.backward(loss_of(logits_V, pair.tokens))
-    directions = [
-        kernel_rate.first_direction(gradient, parameter, problem.optimizer).clone()
-        for gradient, parameter in zero.gradients()
-    ]
-    zero.step(0.0)
-    logits_V = zero.logits(prompt, gradient=True).float()
-    zero.backward(gap_of(logits_V, pair.tokens))
-    slopes = zip(zero.gradients(), directions, strict=True)
-    slope = zero.sum(sum(kernel_rate.inner_product(gradient, u) for (gradient, _), u in slopes))
-    zero.step(0.0)
-    check_kappa(-slope, problem)
-    return Measured(problem=problem, model=known, pair=pair, kappa=-slope)
+    context = read_context(model.whole, problem, model.readout, model.lora_targets)
+    model.zero.reset(problem.optimizer)
+    start = ShardedFirstOrder(model.zero, context.prompt, problem.optimizer)
+    measured, _ = measure(context, start, start.untouched_logits())
+    return measured
+
+
+class ShardedFirstOrder:
+    """A `coordinates.FirstOrder` over all ranks: u is kept as shards while ∇g is taken."""
+
+    def __init__(self, zero: Zero, prompt: tuple[int, ...], optimizer: Optimizer) -> None:
+        self._zero, self._prompt, self._optimizer = zero, prompt, optimizer
+
+    def untouched_logits(self) -> Tensor:
+        """See `FirstOrder`."""
+        return self._zero.logits(self._prompt, gradient=True).float()
+
+    def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool = False) -> tuple[float, None]:
+        """See `FirstOrder`; no rank ever has ∇L whole, so it can't be kept."""
+        zero = self._zero
+        zero.backward(loss_of(logits_V, pair))
+        directions = [
+            kernel_rate.first_direction(gradient, parameter, self._optimizer).clone()
+            for gradient, parameter in zero.gradients()
+        ]
+        zero.step(0.0)
+        # DeepSpeed takes one gradient a forward pass, so there is a second one.
+        zero.backward(gap_of(self.untouched_logits(), pair))
+        slopes = zip(zero.gradients(), directions, strict=True)
+        slope = zero.sum(sum(kernel_rate.inner_product(gradient, u) for (gradient, _), u in slopes))
+        zero.step(0.0)
+        return -slope, None
 
 
 def _check_way(model: ShardedModel, problem: Problem) -> None:

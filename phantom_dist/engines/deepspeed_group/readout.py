@@ -25,7 +25,7 @@ Piece = tuple[slice, slice, Tensor]
 
 
 class ShardedReadout:
-    """The readout matrix of a group's model; a `recorder.Geometry` of one lane and a `probe.Readout`.
+    """The readout matrix of a group's model; a `recorder.Geometry` of one lane and a `probe.ReadoutMatrix`.
 
     Args:
         shard: this rank's run of E as it is now, flat, possibly padded at its end.

@@ -9,6 +9,7 @@ gradient isn't finite, as a trial that diverges must be seen to.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +18,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from phantom_dist.core.trial import Optimizer
-from phantom_dist.engines.forward import last_logits
 from phantom_dist.engines.optimizers import torch_optimizer
+from phantom_dist.instruments import kernel_rate
+from phantom_dist.models.last_logits import last_logits
 
 BUCKET = 5_000_000
 """Entries that are reduced, or updated, at a time."""
@@ -58,6 +60,8 @@ def settings(stage: int, precision: str) -> dict[str, Any]:
 
 class Zero:
     """A module whose trained parameters, those that require a gradient, are sharded over the ranks.
+
+    A `single.ModelInTraining`.
 
     Args:
         module: in evaluation mode; at stage 3 built under `transformers.integrations.HfDeepSpeedConfig`.
@@ -121,6 +125,11 @@ class Zero:
         for group in self._zero.param_groups:
             group["lr"] = learning_rate
         self._engine.step()
+
+    def gradient_norm(self) -> float:
+        """‖∇L‖₂ over all ranks."""
+        squares = sum(kernel_rate.inner_product(gradient, gradient) for gradient, _ in self.gradients())
+        return math.sqrt(self.sum(squares))
 
     def gradients(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's part of the gradient, piece by piece, each with its part of the parameters; flat."""

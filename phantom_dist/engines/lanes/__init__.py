@@ -16,11 +16,11 @@ the lanes in their first axis. Everything else (attention, rotary positions, act
 | `dual_matrix`, `dual_readout`, `tape` | its matrices, its readout and that one's geometry, and what they remember |
 | `dual_coordinates` | the dual form for probes: points that a few gradients lead to |
 | `lora` | adapters per lane, weights shared |
-| `kinds` | which kind trains a problem |
+| `choice` | which kind trains a problem |
 | `parameters`, `optimizer` | what a lane does have for itself, one row a lane, and the optimizer step of all rows |
 | `own_rows` | the rows of an embedding that a lane's prompt looks up |
-| `rows` | lanes are kept or multiplied in place |
-| `sgd_path` | SGD with momentum and weight decay as a linear combination of gradients |
+| `lane_buffers` | lanes are kept or multiplied in place |
+| `sgd_coefficients` | SGD with momentum and weight decay as a linear combination of gradients |
 | `footprint` | the memory that lanes take |
 
 Legend of tensor suffixes: L lanes, K tokens, V vocabulary, d width, i and o a matrix's input and output width, s

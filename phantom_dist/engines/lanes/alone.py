@@ -21,13 +21,13 @@ from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.core.measurement import Measurement
 from phantom_dist.core.probe_result import PairReading
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.forward import last_logits as alone_logits
-from phantom_dist.engines.lanes.fuse import fused, last_logits, padded
+from phantom_dist.engines.lanes.choice import kind_of, lanes_for
+from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import NotFusable, Shape
-from phantom_dist.engines.lanes.kinds import kind_of, lanes_for
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.forward_state import memoryless
+from phantom_dist.models.last_logits import last_logits
 
 TOKENS = 8
 """Length of the prompts that `check` tries lanes with, at most."""
@@ -95,7 +95,7 @@ def _tried(loaded: LoadedModel, problem: Problem, count: int) -> str | None:
     ids_LK, last_L = padded(prompts, model.device)
     with fused(model, made) as readout:
         made.begin_step(0, learns=True)
-        logits_LV = last_logits(model, readout, ids_LK, last_L)
+        logits_LV = lane_logits(model, readout, ids_LK, last_L)
         off = (logits_LV.detach() - expected_LV).abs().max() / expected_LV.abs().max()
         if not off <= relative_tolerance(logits_LV):
             return f"lanes of {type(model).__name__} don't compute the model's own logits (off by {float(off):.1g})"
@@ -114,7 +114,7 @@ def _tried(loaded: LoadedModel, problem: Problem, count: int) -> str | None:
 def _alone(model: nn.Module, prompt: tuple[int, ...]) -> tuple[Tensor, str]:
     """The logits (V,), and what the forward pass left in the model."""
     with out_of_memory_named(), memoryless(model) as state:
-        return alone_logits(model, prompt), state.changes()
+        return last_logits(model, prompt), state.changes()
 
 
 def _prompts(model: nn.Module, count: int) -> list[tuple[int, ...]]:

@@ -1,7 +1,7 @@
 """Dual lanes: full fine-tuning under SGD in which no lane has matrices of its own.
 
 After s steps of SGD a matrix is W = a W_0 + Σ_{r<s} c_r δ_rᵀ x_r with the inputs x_r (K x i) and output gradients δ_r
-(K x o) of each step (`sgd_path` has a and c_r). So a lane keeps those instead of W:
+(K x o) of each step (`sgd_coefficients` has a and c_r). So a lane keeps those instead of W:
 
     y = a x W_0ᵀ + Σ_r c_r (x x_rᵀ) δ_r,      dx = a δ W_0 + Σ_r c_r (δ δ_rᵀ) x_r
 
@@ -29,7 +29,7 @@ from phantom_dist.engines.lanes.kind import FullLanes, NotFusable, Shape
 from phantom_dist.engines.lanes.leaves import leaves_for
 from phantom_dist.engines.lanes.own_rows import OwnRows
 from phantom_dist.engines.lanes.parameters import LaneTensor
-from phantom_dist.engines.lanes.sgd_path import Path, SgdPath
+from phantom_dist.engines.lanes.sgd_coefficients import Coefficients, SgdCoefficients
 from phantom_dist.engines.lanes.tape import Tape
 
 
@@ -38,10 +38,10 @@ class Dual(FullLanes):
     """Dual lanes; on SGD's path, or on another one, where the tape compares all gradients with each other."""
 
     def __init__(
-        self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter, path: Path | None = None
+        self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter, path: Coefficients | None = None
     ) -> None:
         super().__init__(optimizer, shape, readout)
-        own_path = path or SgdPath(optimizer, shape.first, shape.steps)
+        own_path = path or SgdCoefficients(optimizer, shape.first, shape.steps)
         self.tape = Tape(own_path, shape, readout.device, compares=path is not None)
         self._readout = DualReadout(self.tape, readout.detach())
         self._seen: set[int] = set()

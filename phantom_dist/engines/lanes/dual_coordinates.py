@@ -15,13 +15,13 @@ from torch import Tensor
 
 from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.core.trial import Problem, Tokens
-from phantom_dist.engines.coordinates import gap_of, loss_of
 from phantom_dist.engines.lanes.alone import check
+from phantom_dist.engines.lanes.choice import fusion_pays, kind_of
 from phantom_dist.engines.lanes.dual import Dual
-from phantom_dist.engines.lanes.fuse import LastPosition, fused, last_logits, padded
+from phantom_dist.engines.lanes.fuse import LastPosition, fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import Shape
-from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
 from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.models import LoadedModel
 
@@ -59,7 +59,7 @@ def dual_coordinates(
 
 
 class _Place:
-    """Where the only lane stands: a `sgd_path.Path` that goes where it is told."""
+    """Where the only lane stands: a `sgd_coefficients.Coefficients` that goes where it is told."""
 
     decays = False
 
@@ -103,10 +103,11 @@ class DualCoordinates:
         self._lanes.begin_step(taken, learns=torch.is_grad_enabled())
         if taken:
             self._move_own(moved[:taken].tolist())
-        return last_logits(self._model, self._last, self._ids_1K, self._last_1)[0].float()
+        return lane_logits(self._model, self._last, self._ids_1K, self._last_1)[0].float()
 
     def gradient(self, value: Tensor) -> Tensor:
         """See `Coordinates`."""
+        # 1. The backward pass writes G's factors to the tape, and what has no factors (vectors, tables) to `own`.
         value.backward()
         lanes, number = self._lanes, len(self._own)
         lanes.parameters.complete()
@@ -114,9 +115,11 @@ class DualCoordinates:
         if not self._own:  # only now every table has been filled
             self._untouched = {tensor: tensor.value.detach().clone() for tensor in tensors}
         self._own.append({tensor: tensor.gradient.clone() for tensor in tensors})
+        # 2. ⟨G, G_s⟩ for itself and all earlier ones: the tape's factors, plus what lies in `own`.
         own_1 = [lanes.own_products(step, then) for step, then in enumerate(self._own)]
         products = (lanes.tape.products_Ls[0] + torch.cat(own_1)).cpu()
         self._products[number, : number + 1] = self._products[: number + 1, number] = products
+        # 3. The next point is another step of the tape; this gradient is the next unit vector.
         lanes.tape.end_step()
         vector = torch.zeros_like(self.origin)
         vector[number] = 1.0

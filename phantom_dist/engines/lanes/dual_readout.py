@@ -49,18 +49,21 @@ class DualReadout(DualMatrix):
     def forward(self, h_L1d: Tensor) -> Tensor:
         """The logits, (L, 1, V)."""
         tape = self.tape
+        # a E_0 h: the one product with the whole matrix; z is kept, for the geometry needs it in later steps.
         z_L1V = nn.functional.linear(h_L1d, self.weight_oi)
         if self._z_LTV is None:
             self._z_LTV = tape.buffer(z_L1V)
         if tape.learns:
             self._z_LTV[: tape.lanes, tape.step].copy_(z_L1V)
         logits_L1V = tape.kept(z_L1V)
+        # + Σ_r c_r p_r ⟨h_r, h⟩: what earlier steps added.
         if tape.step:
             assert self.inputs is not None
             assert self.dy_LTKo is not None
             logits_L1V = torch.baddbmm(
                 logits_L1V, self.inputs.weighted_LKR, tape.so_far(self.dy_LTKo, tape.step)
             )
+        # + own[id] · h at the prompt's ids, where the matrix is tied.
         if self.own is not None:
             parts_L1K = h_L1d @ self.own.value.detach().mT
             logits_L1V = logits_L1V.scatter_add(2, self._ids(), parts_L1K)
@@ -117,6 +120,8 @@ class DualReadout(DualMatrix):
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `recorder.Geometry`."""
         tape, pair_L2d = self.tape, self._pair_L2d[lanes]
+        # With E = a E_0 + Σ_r c_r p_r ⊗ h_r: E e_k = a E_0 e_k + Σ_r c_r p_r ⟨h_r, e_k⟩ for the pair's rows e_k, and
+        # ‖E_i‖² = a² ‖E_0i‖² + Σ_r c_r p_ri (2 a z_ri + Σ_q c_q p_qi ⟨h_r, h_q⟩).
         products_L2V = tape.kept(self._products_L2V[lanes], lanes)
         squares_LV = tape.kept(tape.kept(self._squared_rows_V.repeat(len(pairs_L2), 1), lanes), lanes)
         if tape.step:
@@ -126,8 +131,11 @@ class DualReadout(DualMatrix):
             z_LsV = tape.kept(self._past(self._z_LTV, lanes), lanes)
             rises_LsV = torch.baddbmm(z_LsV, h_Lsd @ h_Lsd.mT, c_p_LsV, beta=2)
             squares_LV += rises_LsV.mul_(c_p_LsV).sum(dim=1)
+        # Cancellation may leave a square just below 0.
         norms_LV = squares_LV.clamp_min_(0).sqrt_()
         if self.own is not None:
+            # The rows that the lane has of its own are whole only here: their products get the own part added, and
+            # their norms are taken from the whole rows.
             own_LKd, ids_L1K = self.own.value[lanes].detach(), self._ids()[lanes]
             products_L2V.scatter_add_(2, ids_L1K.expand(-1, 2, -1), pair_L2d @ own_LKd.mT)
             own_norms_LK = torch.linalg.vector_norm(self._rows(ids_L1K[:, 0], lanes), dim=2)
@@ -136,15 +144,18 @@ class DualReadout(DualMatrix):
 
     def drift(self) -> Sequence[float]:
         """‖E - E_0‖_F / ‖E_0‖_F from the scalar products of what E - E_0 is a sum of, in float64."""
+        # E − E_0 = (a − 1) E_0 + Σ_r c_r p_r ⊗ h_r + own; first the square of (a − 1) E_0.
         lost_L = self.tape.start_L - 1
         squares_L = lost_L.square() * self._squared_rows_V.double().sum()
         if self.tape.step:
             c_Ls, h_Lsd, p_LsV = self.tape.past_Ls.double(), self._hidden(), self._past(self.dy_LTKo)
+            # Σ_rq c_r c_q ⟨p_r, p_q⟩ ⟨h_r, h_q⟩, and twice its product with (a − 1) E_0: ⟨E_0, p_r ⊗ h_r⟩ = p_r · z_r.
             gram_Lss = (h_Lsd @ h_Lsd.mT).double() * (p_LsV @ p_LsV.mT).double()
             squares_L += torch.einsum("lr,lq,lrq->l", c_Ls, c_Ls, gram_Lss)
             start_Ls = (p_LsV * self._past(self._z_LTV)).sum(dim=2).double()
             squares_L += 2 * lost_L * (c_Ls * start_Ls).sum(dim=1)
         if self.own is not None:
+            # own · (2 × everything else + own), over the lane's own rows alone.
             own_LKd, ids_LK = self.own.value.detach(), self._ids()[:, 0]
             start_LKd = nn.functional.embedding(ids_LK, self.weight_oi)
             others_LKd = 2 * lost_L[:, None, None] * start_LKd + 2 * self.added_rows(ids_LK) + own_LKd

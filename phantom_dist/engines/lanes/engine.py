@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.engines.lanes.alone import Unlike, check, lengths_apart
+from phantom_dist.engines.lanes.choice import fusion_pays, kind_of
 from phantom_dist.engines.lanes.kind import NotFusable
-from phantom_dist.engines.lanes.kinds import fusion_pays, kind_of
 from phantom_dist.engines.lanes.training import train
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.single import SingleEngine

@@ -68,7 +68,7 @@ def _replaced(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
         model.requires_grad_(True)
 
 
-def last_logits(model: Any, readout: LastPosition, ids_LK: Tensor, last_L: Tensor) -> Tensor:
+def lane_logits(model: Any, readout: LastPosition, ids_LK: Tensor, last_L: Tensor) -> Tensor:
     """Every lane's logits after its prompt, from prompts padded on the right; (L, V), differentiable.
 
     Attention is causal, so padding changes nothing before it; nothing behind the last token is read.

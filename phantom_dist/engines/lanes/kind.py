@@ -83,7 +83,7 @@ class Lanes(ABC):
         return self.parameters.squared_gradient_norms()
 
     def select(self, index: Sequence[int]) -> None:
-        """Lane j becomes what lane index[j] was; see `rows.select_rows`."""
+        """Lane j becomes what lane index[j] was; see `lane_buffers.select_rows`."""
         self.parameters.select(index)
 
     def update(self, rates: Sequence[float]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from phantom_dist.core.trial import Optimizer
-from phantom_dist.engines.lanes.rows import select_rows
+from phantom_dist.engines.lanes.lane_buffers import select_rows
 
 
 class LaneOptimizer:

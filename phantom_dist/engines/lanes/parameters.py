@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.trial import Optimizer
+from phantom_dist.engines.lanes.lane_buffers import select_rows
 from phantom_dist.engines.lanes.optimizer import LaneOptimizer
-from phantom_dist.engines.lanes.rows import select_rows
 
 _ALIGNMENT = 16
 """Tensors begin at multiples of so many entries of a row: 64 bytes in float32, a cache line."""

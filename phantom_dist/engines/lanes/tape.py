@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from phantom_dist.engines.lanes.kind import Shape
-from phantom_dist.engines.lanes.rows import select_rows
-from phantom_dist.engines.lanes.sgd_path import Path
+from phantom_dist.engines.lanes.lane_buffers import select_rows
+from phantom_dist.engines.lanes.sgd_coefficients import Coefficients
 
 ALL = slice(None)
 
@@ -24,7 +24,9 @@ class Tape:
 
     products_Ls: Tensor
 
-    def __init__(self, path: Path, shape: Shape, device: torch.device, *, compares: bool = False) -> None:
+    def __init__(
+        self, path: Coefficients, shape: Shape, device: torch.device, *, compares: bool = False
+    ) -> None:
         self._shape, self._device = shape, device
         self._path, self._compares = path, compares
         self._buffers: list[Tensor] = []

@@ -11,9 +11,9 @@ from torch import nn
 from phantom_dist.core.measurement import Measurement, Trial
 from phantom_dist.core.trial import Tokens
 from phantom_dist.engines.lanes.alone import Unlike, unlike
-from phantom_dist.engines.lanes.fuse import fused, last_logits, padded
+from phantom_dist.engines.lanes.choice import lanes_for
+from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import Shape
-from phantom_dist.engines.lanes.kinds import lanes_for
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel
@@ -75,7 +75,7 @@ def train(
         for step in range(steps + 1):
             lanes.begin_step(step, learns=step < steps)
             with torch.set_grad_enabled(step < steps):
-                logits_LV = last_logits(loaded.model, readout, ids_LK, last_L)
+                logits_LV = lane_logits(loaded.model, readout, ids_LK, last_L)
             measurements = recorder.measure(step, logits_LV)
             if step == 0:
                 difference = unlike([row[0].trial.measured.pair for row in rows], measurements, logits_LV)

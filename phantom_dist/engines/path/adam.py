@@ -82,6 +82,7 @@ class AdamWalk(Walk):
         moved: Tensor | None = None,
         scale: float = 1.0,
     ) -> Course:
+        # 1. The strides, where each ends on the way x, 1 − p_t there, and the points' weights in ∇ℓ there.
         sizes = strides(steps)
         ends = [0]
         for size in sizes:
@@ -94,6 +95,7 @@ class AdamWalk(Walk):
             _Average(size, self.optimizer.beta1, self.optimizer.beta2, end)
             for size, end in zip(sizes, ends[1:], strict=True)
         ]
+        # 2. All strides of one block of entries, then the next block: each entry's recursion is its own.
         rises = torch.zeros(len(sizes), dtype=torch.float64, device=self.initial.device)
         offsets = torch.zeros(len(sizes) + 1, dtype=torch.float64, device=self.initial.device)
         block = _BLOCK if self.initial.device.type == "cpu" else 1 << 26
@@ -101,14 +103,18 @@ class AdamWalk(Walk):
             part = slice(start, start + block)
             parts = [descent[part] for descent in descents]
             last, offset = parts[-1], last_place[part]
+            # m, v: Adam's moments; way: θ_0 − θ so far; here, there: −∇ℓ where a stride begins and ends.
             m, v, way = (torch.zeros_like(last) for _ in range(3))
             here, before = _mixed(parts, mix[0]), None
             offsets[0] += torch.dot(last, -offset)
             for stride, average in enumerate(averages):
                 there = _mixed(parts, mix[stride + 1])
+                # The loss's gradient is (1 − p_t) ∇ℓ.
                 average.into(m, v, here * left[stride], there * left[stride + 1])
                 now = average.direction(m, v, self.optimizer.epsilon)
                 size = average.size
+                # The k directions of a stride go linearly from `before` (left out) to `now`: their sum. The first
+                # stride has no direction before it.
                 step = (
                     now * size
                     if before is None
@@ -116,11 +122,13 @@ class AdamWalk(Walk):
                 )
                 step.mul_((ways[stride + 1] - ways[stride]) / size)
                 way.add_(step)
+                # ℓ rises by ⟨−∇ℓ, step⟩, by the trapezium rule over the stride.
                 rises[stride] += torch.dot(here.add_(there), step) / 2
                 offsets[stride + 1] += torch.dot(last, way) - torch.dot(last, offset)
                 here, before = there, now
             if moved is not None:
                 moved[part] = way
+        # 3. ℓ after each stride, anchored at the points that were measured.
         risen = [0.0, *(torch.cumsum(rises, 0) * scale).tolist()]
         efforts = tuple(self.efforts[end] for end in ends)
         return Course(efforts, tuple(ways), tuple(self.anchored(ways, risen, (offsets * scale).tolist())))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
-Curve = Callable[[float], float]
+from phantom_dist.core.divided_differences import newton_form
+
+Function = Callable[[float], float]
 
 
 def lagrange_weights(nodes: Sequence[float], x: float) -> list[float]:
@@ -20,38 +22,26 @@ def lagrange_weights(nodes: Sequence[float], x: float) -> list[float]:
     return weights
 
 
-def through(nodes: Sequence[float], values: Sequence[float], slope: float) -> Curve:
-    """The polynomial through the points that has this slope at the first one (Newton's divided differences)."""
-    places = [nodes[0], *nodes]
-    differences: list[float] = [values[0], *values]
-    coefficients = [values[0]]
-    for order in range(1, len(places)):
-        differences = [
-            slope if b == a else (after - before) / (b - a)
-            for (before, after), a, b in zip(
-                itertools.pairwise(differences), places, places[order:], strict=False
-            )
-        ]
-        coefficients.append(differences[0])
+def through(nodes: Sequence[float], values: Sequence[float], slope: float) -> Function:
+    """The polynomial through the points that has this slope at the first one."""
+    places, coefficients = newton_form(nodes, values, slope)
 
     def value(x: float) -> float:
         result = 0.0
-        for coefficient, place in zip(
-            reversed(coefficients), reversed(places[: len(coefficients)]), strict=True
-        ):
+        for coefficient, place in zip(reversed(coefficients), reversed(places), strict=True):
             result = result * (x - place) + coefficient
         return result
 
     return value
 
 
-def derivative(curve: Curve, x: float, scale: float) -> float:
+def derivative(curve: Function, x: float, scale: float) -> float:
     """d curve / dx by a central difference; `scale` is a length over which the curve changes."""
     h = 1e-4 * scale
     return (curve(x + h) - curve(x - h)) / (2 * h)
 
 
-def first_rise(curve: Curve, low: float, high: float, *, parts: int = 200) -> float | None:
+def first_rise(curve: Function, low: float, high: float, *, parts: int = 200) -> float | None:
     """Where the curve first comes from below or at 0 to above it within [low, high]; None if it doesn't."""
     edges = [low + (high - low) * part / parts for part in range(parts + 1)]
     for a, b in itertools.pairwise(edges):

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from phantom_dist.core.probe_result import Measured, PathProbe, ProbeResult
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.coordinates import loss_of
 from phantom_dist.engines.memory import out_of_memory_named
+from phantom_dist.engines.objective import loss_of
 from phantom_dist.engines.path.adam import AdamWalk
 from phantom_dist.engines.path.interpolation import first_rise
 from phantom_dist.engines.path.sgd import SgdWalk
-from phantom_dist.engines.path.walk import Point, Walk, remainder
-from phantom_dist.engines.probe import ProbeRefused, Start, started
+from phantom_dist.engines.path.walk import PathPoint, Walk, remainder
+from phantom_dist.engines.probe import ProbeRefused, StartingPoint, started
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel
 
@@ -101,7 +101,7 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
 
 
 class _Probe:
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: StartingPoint) -> None:
         measured = start.measured
         assert start.gradient is not None
         self._measured, self._problem, self._tokens = measured, measured.problem, measured.tokens
@@ -152,7 +152,7 @@ class _Probe:
             trial_steps=self._cost,
         )
 
-    def _corrected(self, rate: float) -> tuple[Tensor, Point, float]:
+    def _corrected(self, rate: float) -> tuple[Tensor, PathPoint, float]:
         """Walk all steps at a rate: θ_0 − θ at the end, what a look says there, and the rate that it corrects to."""
         moved, course = self._walk.state(rate, self._problem.steps)
         with torch.no_grad():
@@ -184,7 +184,7 @@ class _Probe:
             rate = new
         return rate
 
-    def _newton(self, end: Point, slope: float) -> float:
+    def _newton(self, end: PathPoint, slope: float) -> float:
         """Δ ln rate, from the gap at the end of a walk and dℓ/d ln rate there; the largest where that says nothing."""
         last, (low, high) = self._walk.points[-1], GAP_SLOPES
         if slope <= 0:  # extrapolated, ∇ℓ has turned; the whole way's mean slope is measured
@@ -203,7 +203,7 @@ class _Probe:
         self._cost += BACKWARD
         self._add(self._point(logits_V.detach(), way), gradient, moved)
 
-    def _add(self, point: Point, gradient: Tensor, moved: Tensor) -> None:
+    def _add(self, point: PathPoint, gradient: Tensor, moved: Tensor) -> None:
         self._walk.add(point, gradient.div_(remainder(point.log_odds)), moved)
 
     def _forward(self, moved: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ class _Probe:
         self._cost += FORWARD
         return self._model.logits(moved)
 
-    def _point(self, logits_V: Tensor, way: float) -> Point:
+    def _point(self, logits_V: Tensor, way: float) -> PathPoint:
         exact = logits_V.double()
         target = float(exact[self._tokens.target])
         gap = target - float(exact[self._tokens.competitor])
@@ -219,7 +219,7 @@ class _Probe:
         odds = target - float(torch.logsumexp(exact, 0))
         if not (math.isfinite(gap) and math.isfinite(odds)):
             raise ArithmeticError(f"the path of {self._problem.model!r} leaves the finite numbers")
-        return Point(way, odds, gap)
+        return PathPoint(way, odds, gap)
 
     def _adapters_rms(self) -> float | None:
         """Root mean square of LoRA's first factors as drawn; None under full fine-tuning."""

@@ -58,16 +58,18 @@ class SgdWalk(Walk):
 
     def _walk(self, rate: float, steps: int) -> tuple[Course, Tensor]:
         coefficients = torch.zeros(len(self._descents), dtype=torch.float64)
-        velocity = torch.zeros_like(coefficients)
+        velocity = torch.zeros_like(coefficients)  # of torch's momentum buffer, in the same coordinates
         end, inside = self.points[-1].way, self.log_odds()
         ways, rises, offsets, odds = [0.0], [0.0], [self._offset(coefficients)], [self.points[0].log_odds]
         here = torch.tensor(self.weights(0.0), dtype=torch.float64)
         for factor in self.factors[:steps]:
+            # The loss's gradient is (1 − p_t) ∇ℓ. p_t follows from ℓ: as measured up to the last point, then as walked.
             left = remainder(inside(ways[-1]) if ways[-1] <= end else odds[-1])
             velocity = self.optimizer.momentum * velocity + left * here
             step = rate * factor * velocity
             coefficients = coefficients + step
             ways.append(float(coefficients.sum()))
+            # ℓ rises by ⟨−∇ℓ, step⟩, by the trapezium rule over the step.
             there = torch.tensor(self.weights(ways[-1]), dtype=torch.float64)
             rises.append(rises[-1] + float((here + there) / 2 @ self._products @ step))
             offsets.append(self._offset(coefficients))

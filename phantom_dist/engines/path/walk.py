@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.path.interpolation import Curve, derivative, lagrange_weights, through
+from phantom_dist.engines.path.interpolation import Function, derivative, lagrange_weights, through
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class PathPoint:
     """A measured point: the way x to it, ℓ and the gap g there (logits)."""
 
     way: float
@@ -81,7 +81,7 @@ class Walk(ABC):
         steps = (factor * b for factor, b in zip(self.factors, built_up, strict=True))
         self.efforts = (0.0, *itertools.accumulate(steps))
         self.initial = initial
-        self.points: list[Point] = []
+        self.points: list[PathPoint] = []
         self.slope_0 = 0.0
         self.gap_slope_0 = 1.0
         self._descents: list[Tensor] = []  # −∇ℓ at each point
@@ -92,7 +92,7 @@ class Walk(ABC):
         distance = [abs(effort / self.efforts[-1] - share) for effort in self.efforts[1:]]
         return 1 + distance.index(min(distance))
 
-    def add(self, point: Point, descent: Tensor, moved: Tensor) -> None:
+    def add(self, point: PathPoint, descent: Tensor, moved: Tensor) -> None:
         """A point was measured: −∇ℓ there (N,), and θ_0 − θ of its place, as `state` gave it."""
         self.points.append(point)
         self._descents.append(descent)
@@ -121,7 +121,7 @@ class Walk(ABC):
         """Of each point's ∇ℓ in the interpolated one."""
         return lagrange_weights([point.way for point in self.points], way)
 
-    def log_odds(self) -> Curve:
+    def log_odds(self) -> Function:
         """ℓ as far as points were measured; beyond, continued with the last slope."""
         ways = [point.way for point in self.points]
         inside = through(ways, [point.log_odds for point in self.points], self.slope_0)
@@ -129,7 +129,7 @@ class Walk(ABC):
         slope = derivative(inside, end, end) if end > 0 else self.slope_0
         return lambda way: inside(way) if way <= end else value + slope * (way - end)
 
-    def gap_of_log_odds(self) -> Curve:
+    def gap_of_log_odds(self) -> Function:
         """g as a function of ℓ: through all points, with the slope that κ gives at the start."""
         return through([p.log_odds for p in self.points], [p.gap for p in self.points], self.gap_slope_0)
 

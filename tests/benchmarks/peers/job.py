@@ -21,9 +21,9 @@ from typing import Any
 import optuna
 import torch
 
-from phantom_dist.law.groups import first_order_rate
 from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import directory_and_sweep
+from phantom_dist.traces.decode import probe_summaries
 from tests.benchmarks.peers.local_ray import local_ray
 from tests.benchmarks.peers.searches import SEARCHES, ManySearches
 from tests.benchmarks.peers.training import QUICKSTART, FinalGap, quickstart
@@ -72,8 +72,13 @@ def ours(out: Path) -> Job:
 
 def intervals(run: Path) -> Starts:
     """Where Tune's searches start: Π between 1/4 and 4, from a run's probes."""
-    rows = directory_and_sweep(run)[0].probes().to_pylist()
-    return {row["problem"]: (first_order_rate(row) / 4, first_order_rate(row) * 4) for row in rows}
+    starts: Starts = {}
+    for probe in probe_summaries(directory_and_sweep(run)[0].probes()):
+        assert probe.gap_0 is not None
+        assert probe.kappa is not None
+        first_order = abs(probe.gap_0) / (probe.effective_steps * probe.kappa)
+        starts[probe.problem] = (first_order / 4, first_order * 4)
+    return starts
 
 
 def ray_tune(search: str, starts: Starts, folder: Path, budget: float | None = None) -> Job:

@@ -1,0 +1,177 @@
+"""Rows that a law is fitted to: the critical rates of runs, each with its probed path."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from phantom_dist.core.errors import InputError, OutOfMemory
+from phantom_dist.core.probe_result import Refused
+from phantom_dist.core.problem_columns import ProblemColumns
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines.path import probe_path
+from phantom_dist.law.calibration_row import CalibrationRow
+from phantom_dist.law.file_format import keys_of
+from phantom_dist.law.law_input import TrainingSettings, law_input, targets_of
+from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.device import device_of
+from phantom_dist.records import probe_row
+from phantom_dist.refinement.critical_rate import CriticalRate, Crossing, critical_rates_of
+from phantom_dist.spec import expand
+from phantom_dist.traces import directory_and_sweeps
+from phantom_dist.traces.decode import probe_summaries, trial_summaries
+
+Observer = Callable[[int, int], None]
+
+MOST_WIDE = 0.05
+"""Relative width of a bracket that still measures a critical rate: its root is then known to a percent or better."""
+
+TOO_WIDE = f"bracket_wider_than_{100 * MOST_WIDE:g}_percent"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasurementKey:
+    """What a critical rate measures, whatever context and model are called: equal keys mean the same trials.
+
+    `gap_0` in logits, to three digits after the point, stands for the prompt.
+    """
+
+    weights: str
+    target: str
+    competitor: str
+    training_class: str
+    steps: int
+    lora_targets: str | None
+    seed: int
+    settings: TrainingSettings
+    gap_0: str
+
+    @classmethod
+    def of(cls, problem: ProblemColumns, *, weights: str, settings: TrainingSettings, gap_0: float) -> Self:
+        """The key of a problem whose gap was measured; `weights`: sha256 of its model."""
+        return cls(
+            weights=weights,
+            target=problem.target,
+            competitor=problem.competitor,
+            training_class=problem.training_class,
+            steps=problem.steps,
+            lora_targets=problem.lora_targets,
+            seed=problem.seed,
+            settings=settings,
+            gap_0=f"{gap_0:.3f}",
+        )
+
+    @classmethod
+    def of_row(cls, row: CalibrationRow) -> Self:
+        """The key of a calibration row."""
+        probed = row.law_input
+        return cls.of(row, weights=row.weights, settings=probed.settings, gap_0=probed.gap_0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """What runs measured: rows for a law, and how many problems gave none, by reason."""
+
+    rows: list[CalibrationRow]
+    dropped: dict[str, int]
+
+
+def calibrate(
+    directories: Sequence[str | os.PathLike[str]],
+    known: Collection[MeasurementKey] = (),
+    observer: Observer | None = None,
+) -> Calibration:
+    """One row for each critical rate that the runs measured.
+
+    What several runs measured counts once. A path that the run didn't probe is probed now, which needs its model.
+
+    Args:
+        directories: run directories and archives.
+        known: what is calibrated already; it is left out.
+        observer: is called with (done, total) after each path.
+
+    Raises:
+        InputError: no run directory, or one of its models can't be reached any more.
+    """
+    seen = set(known)
+    dropped: Counter[str] = Counter()
+    rows: list[CalibrationRow] = []
+    unprobed: dict[str, list[tuple[CriticalRate, Crossing, Problem]]] = {}
+    for location in directories:
+        directory, specs = directory_and_sweeps(location)
+        problems = {problem.key: problem for spec in specs for problem in expand(spec)}
+        stored = directory.probes()
+        probes = {row["problem"]: row for row in stored.to_pylist()}
+        for rate in critical_rates_of(specs, probe_summaries(stored), trial_summaries(directory.trials())):
+            if rate.crossing is None:
+                dropped[str(rate.reason)] += 1
+                continue
+            low, high = rate.crossing.bracket
+            if high / low - 1 > MOST_WIDE:
+                dropped[TOO_WIDE] += 1
+                continue
+            problem, probe = problems.get(rate.problem), probes[rate.problem]
+            if problem is None or (key := _key(rate, probe, problem)) in seen:
+                continue
+            seen.add(key)
+            if probe["path_rates"] is not None:
+                rows.append(_row(rate, rate.crossing, probe, problem))
+            else:
+                unprobed.setdefault(problem.model, []).append((rate, rate.crossing, problem))
+    total, done = sum(map(len, unprobed.values())), 0
+    for model, measured in unprobed.items():
+        loaded: dict[str, LoadedModel] = {}
+        for rate, crossing, problem in measured:
+            precision = problem.precision
+            if precision not in loaded:
+                loaded[precision] = load(model, precision=precision, device=device_of("auto"))
+            try:
+                probed = probe_path(loaded[precision], problem)
+            except (OutOfMemory, ArithmeticError) as error:
+                dropped[f"path: {error}"] += 1
+            else:
+                if isinstance(probed, Refused) or probed.path is None:
+                    now = (
+                        f"the pair is refused ({probed.message})"
+                        if isinstance(probed, Refused)
+                        else "the first steps widen the gap"
+                    )
+                    raise InputError(
+                        f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now {now}. "
+                        f"Were its weights replaced?"
+                    )
+                rows.append(_row(rate, crossing, probe_row(probed), problem))
+            done += 1
+            if observer is not None:
+                observer(done, total)
+    return Calibration(rows=rows, dropped=dict(dropped))
+
+
+def settings_of(probe: Mapping[str, Any], targets: str | None) -> TrainingSettings:
+    """The settings of a row of `probes/`; `targets`: LoRA's as the sweep names them, None where they are not known."""
+    return TrainingSettings.from_columns({**probe, "adapters": targets})
+
+
+def _key(rate: CriticalRate, probe: Mapping[str, Any], problem: Problem) -> MeasurementKey:
+    settings = settings_of(probe, targets_of(problem.lora))
+    return MeasurementKey.of(rate, weights=probe["weights"], settings=settings, gap_0=probe["gap_0"])
+
+
+def _row(
+    rate: CriticalRate, crossing: Crossing, probe: Mapping[str, Any], problem: Problem
+) -> CalibrationRow:
+    return CalibrationRow(
+        problem=rate.problem,
+        **rate.problem_columns(),
+        eta_c=crossing.eta_c,
+        bracket=crossing.bracket,
+        weights=probe["weights"],
+        width=probe["width"],
+        law_input=law_input(probe, problem),
+        probe_trial_steps=probe["probe_trial_steps"],
+        held_out=None,
+        keys=keys_of(rate.method),
+    )

@@ -1,0 +1,239 @@
+"""`predict`: the critical learning rate of each context on a model, without a sweep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phantom_dist.calibration.kept_predictions import KeptPredictions, conditions_of
+from phantom_dist.calibration.lora_sufficiency import bulk_of
+from phantom_dist.calibration.predicted_rate import PredictedRate, predictions_table
+from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
+from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
+from phantom_dist.core.probe_result import Refused
+from phantom_dist.core.problem_columns import problem_columns
+from phantom_dist.core.result import Result
+from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
+from phantom_dist.engines.path import probe_path
+from phantom_dist.law.file import read_law
+from phantom_dist.law.law import LEVEL, Law
+from phantom_dist.law.law_input import law_input
+from phantom_dist.law.sufficiency_split import SufficiencyPrediction, predict_sufficiency
+from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.device import device_of
+from phantom_dist.records import probe_row, problem_row
+from phantom_dist.spec import load_contexts
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+METHODS = ("full", "lora")
+OPTIMIZERS = ("sgd", "adamw")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraSufficiency:
+    """Whether LoRA suffices for a model; `prediction` is None where no calibration run searched under LoRA."""
+
+    prediction: SufficiencyPrediction | None
+    reason: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the model in `lora` of the JSON of `predict`."""
+        made = self.prediction
+        return {
+            "class": None if made is None else made.architecture_class,
+            "sufficient": None if made is None else made.sufficient,
+            "evidence": None if made is None else made.evidence.to_json(),
+            "reason": self.reason,
+        }
+
+    def lines(self, model: str) -> Iterable[str]:
+        """For people."""
+        if self.prediction is None:
+            yield f"whether LoRA suffices for {model}: unknown ({self.reason})"
+            return
+        evidence = self.prediction.evidence
+        share = f"{evidence.sufficient_contexts} of {evidence.contexts} calibrated contexts"
+        word = "suffices" if self.prediction.sufficient else "does not suffice"
+        yield (
+            f"LoRA {word} for {model}, as in {share} of {evidence.architectures} architectures. {evidence.classes}"
+        )
+        for reason in evidence.outside_calibration:
+            yield f"  beyond the calibration: {reason}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictResult(Result):
+    """The predicted critical rates of a model's contexts, in their order; `lora` by the model's reference."""
+
+    predictions: tuple[PredictedRate, ...]
+    lora: Mapping[str, LoraSufficiency]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `predict`."""
+        return {
+            "predictions": [prediction.to_json() for prediction in self.predictions],
+            "lora": {model: sufficiency.to_json() for model, sufficiency in self.lora.items()},
+        }
+
+    def parts(self) -> Iterable[str | Table]:
+        """Critical learning rates with their intervals, and why some have none."""
+        yield predictions_table(self.predictions)
+        for model, sufficiency in self.lora.items():
+            yield from sufficiency.lines(model)
+
+
+def predict(
+    model: str,
+    contexts: str | os.PathLike[str] | Sequence[Context] | None = None,
+    *,
+    law: str | os.PathLike[str] | Law | None = None,
+    method: str = "full",
+    optimizer: str = "sgd",
+    steps: int = 8,
+    lora: Lora | None = None,
+    out: str | os.PathLike[str] | None = None,
+    observer: Callable[[int, int], None] | None = None,
+) -> PredictResult:
+    """Predict the critical learning rate of every context on a model.
+
+    Args:
+        model: as in a sweep.
+        contexts: a contexts file or contexts; None for the near-synonyms that ship with the package (for models of
+            the zoo, those of its language).
+        law: a law or its file; None for the shipped one.
+        method: `full` or `lora`.
+        optimizer: `sgd` or `adamw`.
+        steps: T.
+        lora: the adapters; None for the defaults.
+        out: a file (local path or object-store URI) that keeps what is predicted; what it contains already is not
+            predicted again.
+        observer: is called with (done, total) after each context.
+
+    Raises:
+        InputError: an unknown method or optimizer, T < 1, a model, law or contexts file that can't be read, or a file
+            `out` that contains something else.
+        StoreError: `out` can't be written.
+        Interrupted: as it came; the message says what was kept.
+    """
+    _check(method, METHODS, "method")
+    _check(optimizer, OPTIMIZERS, "optimizer")
+    if steps < 1:
+        raise InputError(f"steps: {steps}. Allowed: 1 and more.")
+    known = law if isinstance(law, Law) else read_law(law)
+    problems = [
+        Problem(
+            model=model,
+            context=context,
+            method="lora" if method == "lora" else "full",
+            lora=(lora or Lora()) if method == "lora" else None,
+            optimizer=Optimizer(name="adamw" if optimizer == "adamw" else "sgd"),
+            steps=steps,
+        )
+        for context in _contexts(model, contexts)
+    ]
+    kept = None if out is None else KeptPredictions(out)
+    try:
+        loaded = load(model, device=device_of("auto"))
+        if kept is not None and problems:
+            kept.require(conditions_of(loaded, problems[0], known))
+        predictions: list[PredictedRate] = []
+        for problem in problems:
+            predictions.append(_kept_or_new(kept, loaded, problem, known))
+            if observer is not None:
+                observer(len(predictions), len(problems))
+        sufficiency = {model: _sufficiency(loaded, known, steps)}
+        if kept is not None:
+            kept.complete({name: item.to_json() for name, item in sufficiency.items()})
+    except KeyboardInterrupt:
+        raise Interrupted(_interrupted(kept)) from None
+    finally:
+        if kept is not None:
+            kept.close()
+    return PredictResult(predictions=tuple(predictions), lora=sufficiency)
+
+
+def _interrupted(kept: KeptPredictions | None) -> str:
+    if kept is None:
+        return "interrupted; no prediction was kept: with `--out FILE` each is, and the same command goes on from there"
+    return (
+        f"interrupted; {len(kept)} predictions are kept in {kept.file}: the same command goes on from there"
+    )
+
+
+def _kept_or_new(
+    kept: KeptPredictions | None, loaded: LoadedModel, problem: Problem, law: Law
+) -> PredictedRate:
+    stored = None if kept is None else kept.of(problem.context)
+    if stored is not None:
+        return stored
+    prediction = _predict(loaded, problem, law)
+    if kept is not None:
+        kept.add(problem.context, prediction)
+    return prediction
+
+
+def _sufficiency(loaded: LoadedModel, law: Law, steps: int) -> LoraSufficiency:
+    split = law.lora_split
+    if split is None:
+        return LoraSufficiency(prediction=None, reason="no calibration run searched under LoRA")
+    prediction = predict_sufficiency(split, law.lora, bulk_of(loaded), steps)
+    reasons = [] if prediction.architecture_class is not None else [split.verdict]
+    reasons += [f"Outside the calibration: {where}." for where in prediction.evidence.outside_calibration]
+    return LoraSufficiency(prediction=prediction, reason=" ".join(reasons) or None)
+
+
+def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> PredictedRate:
+    try:
+        probed = probe_path(loaded, problem)
+    except (OutOfMemory, ArithmeticError) as error:
+        return _unpredicted(problem_row(problem), str(error))
+    row = problem_row(problem) | {k: v for k, v in probe_row(probed).items() if v is not None}
+    if isinstance(probed, Refused):
+        return _unpredicted(row, f"{probed.outcome.value}: {probed.message}")
+    if probed.path is None:
+        return _unpredicted(row, f"the first steps widen the gap (kappa = {probed.kappa:.3g})")
+    predicted = law.predict(law_input(row, problem))
+    return PredictedRate(
+        **problem_columns(row),
+        eta_c=predicted.eta_c,
+        interval=predicted.interval,
+        level=LEVEL,
+        in_domain=predicted.in_domain,
+        reason=predicted.reason,
+        kappa=probed.kappa,
+        gap_0=probed.gap_0,
+        trial_steps_used=probed.trial_steps,
+    )
+
+
+def _unpredicted(row: Mapping[str, Any], reason: str) -> PredictedRate:
+    """The entry of a problem that the law has no prediction for."""
+    return PredictedRate(
+        **problem_columns(row),
+        eta_c=None,
+        interval=None,
+        level=LEVEL,
+        in_domain=False,
+        reason=reason,
+        kappa=row.get("kappa"),
+        gap_0=row.get("gap_0"),
+        trial_steps_used=row.get("probe_trial_steps", 0.0),
+    )
+
+
+def _contexts(model: str, contexts: str | os.PathLike[str] | Sequence[Context] | None) -> Sequence[Context]:
+    if contexts is None:
+        return load_contexts(SHIPPED_FOR_ZOO if model.startswith("zoo:") else SHIPPED)
+    if isinstance(contexts, str | os.PathLike):
+        return load_contexts(Path(contexts))
+    return contexts
+
+
+def _check(value: str, allowed: Sequence[str], key: str) -> None:
+    if value not in allowed:
+        raise InputError(f"{key}: {value!r}. Allowed: {', '.join(allowed)}.")

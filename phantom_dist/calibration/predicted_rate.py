@@ -1,0 +1,75 @@
+"""The predicted critical rate of one context; and some of them as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from phantom_dist.core.problem_columns import ProblemColumns
+from phantom_dist.core.result import table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictedRate(ProblemColumns):
+    """The predicted critical rate of one context.
+
+    Attributes:
+        eta_c: None where there is none; then `reason` says why.
+        interval: of `level`; None where the law gives none.
+        in_domain: whether the law was calibrated on problems like this; else `reason` says what differs.
+        kappa: logits per step per unit learning rate; `gap_0` in logits. None where the pair was refused first.
+        trial_steps_used: what the prediction cost, in trial-steps.
+    """
+
+    eta_c: float | None
+    interval: tuple[float, float] | None
+    level: float
+    in_domain: bool
+    reason: str | None
+    kappa: float | None
+    gap_0: float | None
+    trial_steps_used: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The object in `predictions` of the JSON of `predict`."""
+        return self.problem_columns() | {
+            "eta_c": self.eta_c,
+            "interval": None if self.interval is None else list(self.interval),
+            "level": self.level,
+            "in_domain": self.in_domain,
+            "reason": self.reason,
+            "kappa": self.kappa,
+            "gap_0": self.gap_0,
+            "trial_steps_used": self.trial_steps_used,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Decode an object that `to_json` made."""
+        interval = value["interval"]
+        return cls(**{**value, "interval": None if interval is None else (interval[0], interval[1])})
+
+
+def predictions_table(predictions: Iterable[PredictedRate]) -> Table:
+    """Predicted critical rates, a line each."""
+    shown = table(
+        "predicted critical learning rates",
+        ("context", "target / competitor"),
+        ("eta_c", "interval", "trial-steps"),
+        ("note",),
+    )
+    for entry in predictions:
+        interval = entry.interval
+        shown.add_row(
+            entry.context,
+            f"{entry.target} /{entry.competitor}",
+            "none" if entry.eta_c is None else f"{entry.eta_c:.5g}",
+            "" if interval is None else f"{interval[0]:.5g} … {interval[1]:.5g} ({100 * entry.level:.0f} %)",
+            f"{entry.trial_steps_used:.3g}",
+            "" if entry.in_domain else f"out of domain: {entry.reason}",
+        )
+    return shown

@@ -1,0 +1,210 @@
+"""Law files: their JSON, and what the law's types are in it. Nothing else reads or writes rows of law files."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from phantom_dist.core.errors import InputError
+from phantom_dist.core.problem_columns import PROBLEM_COLUMNS, problem_columns
+from phantom_dist.law.calibration_row import CalibrationRow, HeldOutRate
+from phantom_dist.law.closure import Closure
+from phantom_dist.law.domain import Domain, domain_of
+from phantom_dist.law.intervals import Interval
+from phantom_dist.law.law import Law, TrainingClassLaw
+from phantom_dist.law.law_input import LawInput, TrainingSettings
+from phantom_dist.law.sufficiency_split import SufficiencyCount
+
+Json = dict[str, Any]
+
+FORMAT = 2
+
+KEYS = (
+    "problem", *PROBLEM_COLUMNS, "eta_c", "bracket", "weights", "parameters", "width", "effective_steps", "gap_0",
+    "kappa", "overlap_0", "log_odds_0", "path_rates", "gap_end", "probe_trial_steps", "beta1", "beta2", "epsilon",
+    "warmup_steps",
+)  # fmt: skip
+"""Keys of a calibration row that is new, in their order; rows of LoRA have `adapters` behind them."""
+
+HELD_OUT = ("held_out_eta_c", "held_out_interval")
+"""Keys behind what was measured: what the law without the row's architecture predicts."""
+
+
+def keys_of(method: str) -> tuple[str, ...]:
+    """The keys of a new calibration row."""
+    return (*KEYS, "adapters") if method == "lora" else KEYS
+
+
+def row_from_json(value: Mapping[str, Any]) -> CalibrationRow:
+    """Decode a row of `calibration`."""
+    held_out = None
+    if value.get("held_out_eta_c") is not None:
+        interval = value["held_out_interval"]
+        held_out = HeldOutRate(
+            eta_c=value["held_out_eta_c"], interval=None if interval is None else (interval[0], interval[1])
+        )
+    low, high = value["bracket"]
+    return CalibrationRow(
+        problem=value["problem"],
+        **problem_columns(value),
+        eta_c=value["eta_c"],
+        bracket=(low, high),
+        weights=value["weights"],
+        width=value["width"],
+        law_input=LawInput.from_columns(value),
+        probe_trial_steps=value["probe_trial_steps"],
+        held_out=held_out,
+        keys=_measured_keys(tuple(value)),
+    )
+
+
+@functools.cache
+def _measured_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple for all rows that have the same keys, which in a law file are thousands."""
+    return tuple(key for key in keys if key not in HELD_OUT)
+
+
+def row_to_json(row: CalibrationRow, *, held_out: bool = True) -> Json:
+    """A row of `calibration`; `held_out`: with the prediction without its architecture, where there is one."""
+    probed, settings = row.law_input, row.law_input.settings
+    adamw = row.optimizer == "adamw"
+    values: Json = row.problem_columns() | {
+        "problem": row.problem,
+        "eta_c": row.eta_c,
+        "bracket": list(row.bracket),
+        "weights": row.weights,
+        "parameters": probed.parameters,
+        "width": row.width,
+        "effective_steps": probed.effective_steps,
+        "gap_0": probed.gap_0,
+        "kappa": probed.kappa,
+        "overlap_0": probed.overlap_0,
+        "log_odds_0": probed.log_odds_0,
+        "path_rates": list(probed.path_rates),
+        "gap_end": probed.gap_end,
+        "probe_trial_steps": row.probe_trial_steps,
+        "beta1": settings.beta1 if adamw else None,
+        "beta2": settings.beta2 if adamw else None,
+        "epsilon": settings.epsilon if adamw else None,
+        "warmup_steps": settings.warmup_steps,
+        "adapters": None if settings.adapters is None else settings.adapters.targets,
+    }
+    own = {key: values[key] for key in row.keys}
+    if row.held_out is None or not held_out:
+        return own
+    interval = row.held_out.interval
+    return own | {
+        "held_out_eta_c": row.held_out.eta_c,
+        "held_out_interval": None if interval is None else list(interval),
+    }
+
+
+def calibration_digest(rows: Iterable[CalibrationRow]) -> str:
+    """sha256 of what was measured, whatever a law makes of it."""
+    measured = [row_to_json(row, held_out=False) for row in rows]
+    return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
+
+
+def to_json(law: Law) -> Json:
+    """The contents of a law file."""
+    return {
+        "format": FORMAT,
+        "provenance": law.provenance,
+        "classes": {name: _class_to_json(item) for name, item in law.classes.items()},
+        "lora": [count.to_json() for count in law.lora],
+        "calibration": [row_to_json(row) for row in law.rows],
+    }
+
+
+def from_json(value: Any, where: str) -> Law:
+    """A law from the contents of its file.
+
+    Raises:
+        InputError: it is no law, or of a newer format.
+    """
+    try:
+        if value["format"] > FORMAT:
+            raise InputError(f"{where}: law of format {value['format']}; this version reads up to {FORMAT}")
+        rows = [row_from_json(row) for row in value["calibration"]]
+        if value["format"] < FORMAT:
+            value = _to_format_2(value, rows)
+        return Law(
+            {name: _class_from_json(item) for name, item in value["classes"].items()},
+            rows,
+            value["provenance"],
+            [SufficiencyCount.from_json(count) for count in value.get("lora", [])],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where}: no law file ({type(error).__name__}: {error})") from None
+
+
+def dumps(law: Law) -> str:
+    """law.json: one calibration row a line, so that a change can be read."""
+    head = to_json(law)
+    tables = {name: head.pop(name) for name in ("lora", "calibration")}
+    text = json.dumps(head, indent=1, allow_nan=False)[:-2]
+    for name, rows in tables.items():
+        lines = ",\n  ".join(json.dumps(row) for row in rows)
+        text += f',\n "{name}": [\n  {lines}\n ]'
+    return text + "\n}\n"
+
+
+def _class_to_json(law: TrainingClassLaw) -> Json:
+    return {
+        "closure": asdict(law.closure),
+        "interval": None if law.interval is None else asdict(law.interval),
+        "domain": _domain_to_json(law.domain),
+        "models": law.models,
+        "rows": law.rows,
+    }
+
+
+def _class_from_json(item: Json) -> TrainingClassLaw:
+    closure, interval, domain = item["closure"], item["interval"], item["domain"]
+    return TrainingClassLaw(
+        closure=Closure(
+            constant=closure["constant"],
+            groups=tuple(closure["groups"]),
+            weights=tuple(closure["weights"]),
+            ridge=closure["ridge"],
+        ),
+        interval=interval and Interval(tuple(interval["weights"]), interval["quantile"]),
+        domain=Domain(
+            {key: (low, high) for key, (low, high) in domain["ranges"].items()},
+            tuple(map(_settings_from_json, domain["settings"])),
+            tuple(domain["parameters"]),
+        ),
+        models=item["models"],
+        rows=item["rows"],
+    )
+
+
+def _domain_to_json(domain: Domain) -> Json:
+    return {
+        "ranges": domain.ranges,
+        "settings": [settings.columns() for settings in domain.settings],
+        "parameters": list(domain.parameters),
+    }
+
+
+def _settings_from_json(columns: Json) -> TrainingSettings:
+    return TrainingSettings.from_columns(
+        {**columns, "method": "lora" if "lora_rank" in columns else "full"},
+    )
+
+
+def _to_format_2(value: Json, rows: list[CalibrationRow]) -> Json:
+    """Format 1 kept settings and sizes beside the domain, which follows from the rows, and no interval as infinite."""
+    classes = {}
+    for name, item in value["classes"].items():
+        members = [row for row in rows if row.training_class == name]
+        classes[name] = {key: item[key] for key in ("closure", "models", "rows")} | {
+            "interval": item["interval"] if math.isfinite(item["interval"]["quantile"]) else None,
+            "domain": _domain_to_json(domain_of(members, item["closure"]["groups"])),
+        }
+    return value | {"classes": classes}

@@ -1,0 +1,142 @@
+"""What the law's formula reads of a problem: the numbers of its probe and the settings of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phantom_dist.core.trial import Lora, Problem
+
+ATTENTION = "attention"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterSettings:
+    """LoRA's settings. `targets` as the sweep names them, comma-separated: resolved names differ by architecture."""
+
+    rank: int | None
+    alpha: float | None
+    targets: str = ATTENTION
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSettings:
+    """The settings that must be as they were calibrated; the defaults stand where a row of an old file lacks one.
+
+    All are dimensionless but `epsilon` (nats, as a gradient's entry) and `warmup_steps` (optimizer steps). Under SGD
+    `beta1`, `beta2` and `epsilon` have no effect and keep their defaults. `adapters` is None under full fine-tuning.
+    """
+
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    precision: str = "float32"
+    adapters: AdapterSettings | None = None
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> TrainingSettings:
+        """Decode columns of a row; what is missing or None has its default. `adapters`: LoRA's targets."""
+        stated = {name: columns[name] for name in SETTINGS if columns.get(name) is not None}
+        adapters = None
+        if columns["method"] == "lora":
+            targets = columns.get("adapters")
+            adapters = AdapterSettings(
+                rank=columns.get("lora_rank"),
+                alpha=columns.get("lora_alpha"),
+                targets=ATTENTION if targets is None else targets,
+            )
+        return cls(**stated, adapters=adapters)
+
+    def columns(self) -> dict[str, Any]:
+        """Settings by the name of their column, for law files and messages."""
+        own = {name: getattr(self, name) for name in SETTINGS}
+        if self.adapters is not None:
+            own |= {
+                "lora_rank": self.adapters.rank,
+                "lora_alpha": self.adapters.alpha,
+                "adapters": self.adapters.targets,
+            }
+        return own
+
+
+SETTINGS = (
+    "momentum", "weight_decay", "beta1", "beta2", "epsilon", "schedule", "warmup_steps", "precision",
+)  # fmt: skip
+"""Names of the settings that every method has, in the order of law files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LawInput:
+    """One probed problem as the law reads it.
+
+    Attributes:
+        method: `full` or `lora`; `optimizer`: `sgd` or `adamw`.
+        steps: T; `effective_steps`: T counted with schedule and momentum.
+        gap_0: g_0 < 0, logits.
+        kappa: rate of the gap, logits per step per unit learning rate.
+        overlap_0: S_tc, in [-1, 1].
+        log_odds_0: ln p_t / (1 − p_t) of the untouched model.
+        path_rates: successive answers of the path probe for η_c, at least three, the best last.
+        gap_end: gap (logits) where the path probe's last walk ended; None in law files that did not store it.
+        parameters: of the model.
+        settings: of the training.
+    """
+
+    method: str
+    optimizer: str
+    steps: int
+    effective_steps: float
+    gap_0: float
+    kappa: float
+    overlap_0: float
+    log_odds_0: float
+    path_rates: tuple[float, ...]
+    gap_end: float | None
+    parameters: int
+    settings: TrainingSettings
+
+    @property
+    def training_class(self) -> str:
+        """As `ProblemColumns.training_class`."""
+        return f"{self.method} {self.optimizer}"
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> LawInput:
+        """Decode the columns of a probed path: of `probes/` with `adapters` beside them, or of a law file."""
+        return cls(
+            method=columns["method"],
+            optimizer=columns["optimizer"],
+            steps=columns["steps"],
+            effective_steps=columns["effective_steps"],
+            gap_0=columns["gap_0"],
+            kappa=columns["kappa"],
+            overlap_0=columns["overlap_0"],
+            log_odds_0=columns["log_odds_0"],
+            path_rates=tuple(columns["path_rates"]),
+            gap_end=columns.get("gap_end"),
+            parameters=columns["parameters"],
+            settings=TrainingSettings.from_columns(columns),
+        )
+
+
+def law_input(probe: Mapping[str, Any], problem: Problem | None) -> LawInput:
+    """What the law reads of a row of `probes/` whose path was probed.
+
+    Args:
+        probe: the row.
+        problem: its problem, which knows the adapters' targets as the sweep names them; None where no sweep contains
+            it any more: then `attention`, the default, is assumed.
+    """
+    return LawInput.from_columns({**probe, "adapters": None if problem is None else targets_of(problem.lora)})
+
+
+def targets_of(lora: Lora | None) -> str | None:
+    """LoRA's targets as the sweep names them, comma-separated; None under full fine-tuning."""
+    if lora is None:
+        return None
+    return lora.targets if isinstance(lora.targets, str) else ",".join(lora.targets)

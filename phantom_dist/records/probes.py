@@ -1,0 +1,111 @@
+"""The table `probes/`: what a probe measured or refused, as a row and back."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import (
+    Measured,
+    ModelReading,
+    PairReading,
+    PathProbe,
+    ProbeResult,
+    Refused,
+)
+from phantom_dist.core.trial import ModelIdentity, Problem, Tokens
+from phantom_dist.instruments import kernel_rate
+from phantom_dist.records.problems import problem_row
+from phantom_dist.records.row import Row
+
+_OF_A_PAIR = tuple(field.name for field in dataclasses.fields(PairReading) if field.name != "tokens")
+"""Fields that are columns under the same name."""
+
+
+def probed_row(probed: ProbeResult) -> Row:
+    """The columns that `probes/` and `trials/` share."""
+    problem, model, pair = probed.problem, probed.model, probed.pair
+    row = problem_row(problem)
+    if model is not None:
+        row |= {f: getattr(model.identity, f) for f in ("architecture", "parameters", "weights")}
+        if model.lora_targets is not None:
+            row["lora_targets"] = ",".join(model.lora_targets)
+    row |= dict.fromkeys(("kappa", *_OF_A_PAIR))
+    if pair is not None:
+        row |= {"target": pair.tokens.target_text, "competitor": pair.tokens.competitor_text}
+        row |= {name: getattr(pair, name) for name in _OF_A_PAIR}
+    if isinstance(probed, Measured):
+        row["kappa"] = probed.kappa
+    row["effective_steps"] = kernel_rate.effective_steps(problem.steps, problem.schedule, problem.optimizer)
+    return row
+
+
+def probe_row(probed: ProbeResult) -> Row:
+    """The row of `probes/` for what a probe measured or refused."""
+    tokens = None if probed.pair is None else probed.pair.tokens
+    refused = probed if isinstance(probed, Refused) else None
+    row = probed_row(probed) | {
+        "prompt_tokens": None if tokens is None else list(tokens.prompt),
+        "target_token": None if tokens is None else tokens.target,
+        "competitor_token": None if tokens is None else tokens.competitor,
+        "width": None if probed.model is None else probed.model.width,
+        "probe_trial_steps": probed.trial_steps if isinstance(probed, Measured) else 0.0,
+        "refusal": None if refused is None else refused.outcome.value,
+        "error": None if refused is None else refused.message,
+    }
+    path = probed.path if isinstance(probed, Measured) else None
+    if path is None:
+        return row
+    return row | {
+        "log_odds_0": path.log_odds_0,
+        "path_rates": list(path.learning_rates),
+        "gap_end": path.gap_end,
+    }
+
+
+def probe_result_from_row(row: Row, problem: Problem) -> ProbeResult:
+    """What `probe_row` stored for this problem."""
+    model = None if row["weights"] is None else _model_from_row(row, problem)
+    pair = None if row["prompt_tokens"] is None else _pair_from_row(row)
+    if row["refusal"] is not None:
+        return Refused(
+            problem=problem,
+            outcome=Outcome(row["refusal"]),
+            message=row["error"] or "",
+            model=model,
+            pair=pair,
+        )
+    assert model is not None
+    assert pair is not None
+    return Measured(problem=problem, model=model, pair=pair, kappa=row["kappa"], path=_path_from_row(row))
+
+
+def _model_from_row(row: Row, problem: Problem) -> ModelReading:
+    named = problem.lora is not None and row["lora_targets"] is not None
+    return ModelReading(
+        identity=ModelIdentity.model_validate({f: row[f] for f in ModelIdentity.model_fields}),
+        width=row["width"],
+        lora_targets=tuple(row["lora_targets"].split(",")) if named else None,
+    )
+
+
+def _pair_from_row(row: Row) -> PairReading:
+    tokens = Tokens(
+        prompt=tuple(row["prompt_tokens"]),
+        target=row["target_token"],
+        competitor=row["competitor_token"],
+        target_text=row["target"],
+        competitor_text=row["competitor"],
+    )
+    return PairReading(tokens=tokens, **{name: row[name] for name in _OF_A_PAIR})
+
+
+def _path_from_row(row: Row) -> PathProbe | None:
+    if row["path_rates"] is None:
+        return None
+    return PathProbe(
+        learning_rates=tuple(row["path_rates"]),
+        log_odds_0=row["log_odds_0"],
+        gap_end=row["gap_end"],
+        trial_steps=row["probe_trial_steps"],
+    )

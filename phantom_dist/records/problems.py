@@ -1,0 +1,34 @@
+"""The columns that say which problem a row belongs to; every table has them."""
+
+from __future__ import annotations
+
+from phantom_dist.core.trial import Problem
+from phantom_dist.records.row import Row
+
+
+def problem_row(problem: Problem) -> Row:
+    """The columns that say which problem, as written in the sweep."""
+    optimizer, lora, adamw = problem.optimizer, problem.lora, problem.optimizer.name == "adamw"
+    targets = None if lora is None else lora.targets
+    return {
+        "problem": problem.key,
+        "model": problem.model,
+        "context": problem.context.id,
+        "target": problem.context.target,
+        "competitor": problem.context.competitor,
+        "method": problem.method,
+        "optimizer": optimizer.name,
+        "momentum": optimizer.momentum,
+        "weight_decay": optimizer.weight_decay,
+        "beta1": optimizer.beta1 if adamw else None,
+        "beta2": optimizer.beta2 if adamw else None,
+        "epsilon": optimizer.epsilon if adamw else None,
+        "schedule": problem.schedule.name,
+        "warmup_steps": problem.schedule.warmup_steps,
+        "lora_rank": None if lora is None else lora.rank,
+        "lora_alpha": None if lora is None else lora.alpha,
+        "lora_targets": targets if targets is None or isinstance(targets, str) else ",".join(targets),
+        "steps": problem.steps,
+        "seed": problem.seed,
+        "precision": problem.precision,
+    }

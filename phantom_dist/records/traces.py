@@ -1,0 +1,22 @@
+"""The table `traces/`: a row for each step of a trial."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from phantom_dist.core.measurement import Measurement, TrialResult
+from phantom_dist.records.row import Row
+
+_OF_A_STEP = tuple(field.name for field in dataclasses.fields(Measurement) if field.name != "outside")
+"""Fields that are columns under the same name."""
+
+
+def trace_rows(result: TrialResult) -> list[Row]:
+    """The rows of `traces/` for a result."""
+    trial_id = result.id
+    return [
+        {"trial_id": trial_id}
+        | {name: getattr(measurement, name) for name in _OF_A_STEP}
+        | dict(measurement.outside)
+        for measurement in result.trace
+    ]

@@ -1,0 +1,94 @@
+"""The table `trials/`: a row for each trial, trained or not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from phantom_dist.core.measurement import TrialResult, Untrained
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import Measured, ProbeResult
+from phantom_dist.instruments import kernel_rate
+from phantom_dist.instruments.jumps import largest_jump
+from phantom_dist.instruments.outcome import commit_step, outcome, silent
+from phantom_dist.records.probes import probed_row
+from phantom_dist.records.row import Row
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TraceSummary:
+    """What a trace amounts to under the problem's thresholds; fields as in `core.quantities.TRIAL_COLUMNS`."""
+
+    outcome: Outcome
+    silent: bool
+    commit_step: int | None
+    jump_step: int | None
+    jump_size: float | None
+    jump_readout_share: float | None
+    steps_taken: int
+    gap_final: float
+    loss_final: float
+    drag_final: float
+
+
+def trace_summary(result: TrialResult) -> TraceSummary:
+    """The outcome, the largest jump and the last numbers of a trial that was trained."""
+    thresholds, trace = result.trial.problem.thresholds, result.trace
+    loss = [m.loss for m in trace]
+    gap = [m.logit_gap for m in trace]
+    ended = outcome(
+        loss=loss,
+        logit_gap=gap,
+        drag=[m.drag for m in trace],
+        vocabulary_size=result.vocabulary_size,
+        thresholds=thresholds,
+    )
+    jump = largest_jump([m.order_parameter for m in trace], [m.readout_change for m in trace], thresholds)
+    return TraceSummary(
+        outcome=ended,
+        silent=silent(loss, ended),
+        commit_step=commit_step(gap),
+        jump_step=None if jump is None else jump.step,
+        jump_size=None if jump is None else jump.size,
+        jump_readout_share=None if jump is None else jump.readout_share,
+        steps_taken=trace[-1].step,
+        gap_final=gap[-1],
+        loss_final=loss[-1],
+        drag_final=trace[-1].drag,
+    )
+
+
+def trial_row(result: TrialResult | Untrained) -> Row:
+    """The row of `trials/` for a result, without the columns that say where and how it was made."""
+    if isinstance(result, Untrained):
+        row = _settings_row(result.id, result.probed, result.learning_rate)
+        return row | {"outcome": result.outcome.value, "error": result.message}
+    row = _settings_row(result.id, result.trial.measured, result.trial.learning_rate)
+    columns = dataclasses.asdict(trace_summary(result))
+    return row | columns | {"outcome": columns["outcome"].value, "stopped_early": result.stopped_early}
+
+
+def training_columns(result: TrialResult | Untrained) -> Row:
+    """The columns that say how a trial was trained; no part of its result."""
+    if isinstance(result, Untrained):
+        return {"wall_time": 0.0, "engine": None, "note": None}
+    return {"wall_time": result.wall_time, "engine": result.engine, "note": result.note}
+
+
+def _settings_row(trial_id: str, probed: ProbeResult, learning_rate: float | None) -> Row:
+    """The columns of `trials/` that are known before a trial is trained."""
+    thresholds = probed.problem.thresholds
+    row = probed_row(probed) | {
+        "trial_id": trial_id,
+        "learning_rate": learning_rate,
+        "structural_drag": thresholds.structural_drag,
+        "jump_threshold": thresholds.jump_size,
+        "jump_share_of_range": thresholds.jump_share_of_range,
+        "synonym_floor_rms": thresholds.synonym_floor_rms,
+        "stopped_early": None,
+        "error": None,
+    }
+    if isinstance(probed, Measured) and learning_rate is not None:
+        row["pi"] = kernel_rate.dimensionless_rate(
+            learning_rate, row["effective_steps"], probed.kappa, probed.gap_0
+        )
+    return row
