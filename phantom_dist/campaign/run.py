@@ -21,6 +21,7 @@ from phantom_dist.campaign.run_state import RunState
 from phantom_dist.campaign.search_start import LawStart
 from phantom_dist.campaign.status import RunStatus, status
 from phantom_dist.core import plugins
+from phantom_dist.core.activity import Activity, activity, preparation
 from phantom_dist.core.errors import Cancelled, InputError, Interrupted, StoreError
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.summaries import TrialSummary
@@ -37,6 +38,7 @@ from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import SweepSpec, extends, from_yaml, load, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
+from phantom_dist.traces.event_log import recording
 from phantom_dist.traces.leases import Leases
 
 FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
@@ -67,19 +69,23 @@ def run(
     """
     chosen = RunOptions(**options)
     directory = RunDirectory(Store(out))
-    with _interruption_explained(directory), _cluster(chosen) as cluster:
-        spec = _spelled_as_stored(load(sweep), directory)
-        kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
-        plan = _plan(spec, chosen, directory, kinds)
+    with recording() as log, _interruption_explained(directory), _cluster(chosen) as cluster:
+        with preparation(), activity(Activity.PLANNING, "planning"):
+            spec = _spelled_as_stored(load(sweep), directory)
+            kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
+            plan = _plan(spec, chosen, directory, kinds)
         with claim(directory) as leases:
             directory = directory.under(leases.own)
             _prepare(directory, plan, chosen)
-            driver = RunDriver(_restored(plan, directory), directory, leases, chosen.budget, observer)
-            driver.execute(
-                lambda phase: _executor(plan, phase, cluster, directory, leases, chosen.workers),
-                largest_worker=max(kind.memory_bytes for kind in kinds),
-            )
-            directory.discard_halves()
+            with log.kept_in(directory.store, leases.driver):
+                driver = RunDriver(_restored(plan, directory), directory, leases, chosen.budget, observer)
+                driver.execute(
+                    lambda phase: _executor(plan, phase, cluster, directory, leases, chosen.workers),
+                    largest_worker=max(kind.memory_bytes for kind in kinds),
+                )
+                directory.discard_halves()
+                if (reason := directory.read_state().get("reason")) is not None:
+                    log.outcome = f"interrupted: {reason}"
     return status(out)
 
 
@@ -217,6 +223,8 @@ def _restored(plan: Plan, directory: RunDirectory) -> RunState:
     return state
 
 
+@preparation()
+@activity(Activity.STARTING, "starting workers")
 def _executor(
     plan: Plan,
     phase: Phase,
@@ -240,5 +248,8 @@ def _executor(
     if cluster.workers_share_cache:
         # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
         for model in plan.spec.models:
-            resolve(model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code)
+            with activity(Activity.LOADING, f"preparing {model}"):
+                resolve(
+                    model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code
+                )
     return cluster.executor(settings, workers, useful=phase.max_concurrent_tasks)

@@ -6,7 +6,9 @@
 | `options` | arguments and options that several commands have in common |
 | `manual`, `complete` | what `--help` says beside the options; what the tab key offers |
 | `output` | the contract of stdout, stderr and exit status |
-| `live` | the live terminal view of a run |
+| `live`, `doing` | the live terminal view of a run, and what is going on in it |
+| `logs` | `--verbose` and `--quiet` |
+| `timeline_text` | a run's timeline as text |
 """
 
 from phantom_dist.cli.commands import main

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from phantom_dist.cli import complete
+from phantom_dist.cli.logs import Commands, show_warnings
 from phantom_dist.cli.manual import LAW, MACHINE, MANUAL, PUBLISHING, RUNNING, SHOWING, examples
 from phantom_dist.cli.options import (
     Address,
@@ -29,6 +30,7 @@ from phantom_dist.cli.options import (
     Workers,
 )
 from phantom_dist.cli.output import Printed, answer, interrupted_early
+from phantom_dist.core.activity import Activity, activity
 
 if TYPE_CHECKING:  # a command loads what it runs, and nothing before
     from phantom_dist.archive.pack import PackResult
@@ -48,7 +50,7 @@ class _Commands(TyperGroup):
             interrupted_early(as_json="--json" in sys.argv)
 
 
-app = typer.Typer(
+app = Commands(
     name="phantom-dist",
     cls=_Commands,
     help="Sweeps that find the critical learning rate at which a fine-tuned language model learns the right word "
@@ -116,7 +118,8 @@ def run(
 
     def work(view: Any) -> RunStatus:
         _look_at_ray(address, executor)
-        from phantom_dist.campaign.run import run as run_sweep
+        with activity(Activity.STARTING, "loading PyTorch and transformers"):
+            from phantom_dist.campaign.run import run as run_sweep
 
         return run_sweep(
             spec,
@@ -156,7 +159,8 @@ def resume(
 
     def work(view: Any) -> RunStatus:
         _look_at_ray(address, executor)
-        from phantom_dist.campaign.run import resume as resume_run
+        with activity(Activity.STARTING, "loading PyTorch and transformers"):
+            from phantom_dist.campaign.run import resume as resume_run
 
         return resume_run(
             directory,
@@ -237,32 +241,46 @@ def submit(
 
 
 @app.command(
-    rich_help_panel=SHOWING, epilog=examples("status runs/quickstart", "status runs/quickstart --watch")
+    rich_help_panel=SHOWING,
+    epilog=examples(
+        "status runs/quickstart", "status runs/quickstart --watch", "status runs/quickstart --timeline"
+    ),
 )
 def status(
     directory: Directory,
     watch: Annotated[
         bool, typer.Option("--watch", help="show again every two seconds until the run ends")
     ] = False,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="where the time went, and what was retried, lost or copied")
+    ] = False,
+    why: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="what happened to a trial or a batch: the beginning of its id"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress and the results of a run, live or dead."""
     from phantom_dist.campaign.status import status as status_of
+    from phantom_dist.campaign.timeline import explain, timeline_of
+    from phantom_dist.cli.timeline_text import timeline_text, why_text
 
-    def work() -> RunStatus:
+    def work() -> Printed:
         result = status_of(directory)
         while watch and result.state == "running":
             typer.echo(f"{result}\n", err=True)
             time.sleep(2.0)
             result = status_of(directory)
-        return result
-
-    def json_of(result: RunStatus) -> dict[str, Any]:
+        value, went = result.to_json(), timeline_of(directory)
         # The key `errors` means that the command failed; what a past run's trials ended in is no failure of `status`.
-        value = result.to_json()
-        return value | {"failed": value.pop("errors")}
+        value |= {"failed": value.pop("errors"), "timeline": None if went is None else went.to_json()}
+        text = f"{result}\n\n{timeline_text(value['timeline'])}" if timeline else str(result)
+        if why is not None:
+            value["why"] = explain(directory, why).to_json()
+            text = why_text(value["why"])
+        return Printed(value, text)
 
-    answer(work, json_of=json_of, as_json=as_json)
+    answer(work, as_json=as_json)
 
 
 @app.command(rich_help_panel=LAW, epilog=examples("fit runs/quickstart --out law.json"))
@@ -402,7 +420,7 @@ def studies(
     answer(work, as_json=as_json)
 
 
-archive = typer.Typer(
+archive = Commands(
     help="Publish runs as a data set that others can open, cite and check.", no_args_is_help=True
 )
 app.add_typer(archive, name="archive", rich_help_panel=PUBLISHING)
@@ -505,6 +523,7 @@ def _watched(work: Callable[[LiveView], RunStatus], as_json: bool) -> None:
 def main() -> None:
     """Entry point of the console script. A request to end (SIGTERM) is taken like Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    show_warnings()
     try:
         app()
     finally:

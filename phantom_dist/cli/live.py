@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from phantom_dist.cli.doing import Doing
+from phantom_dist.cli.logs import is_quiet
+from phantom_dist.core.activity import watching
+from phantom_dist.core.events import listening
 from phantom_dist.core.result import duration
 
 if TYPE_CHECKING:  # commands that train nothing start without torch
@@ -20,34 +25,44 @@ if TYPE_CHECKING:  # commands that train nothing start without torch
 
 PLAIN_INTERVAL_S = 10.0
 SHOWN_SEARCHES = 12
+SHOWN_WORKERS = 8
 
 
 class LiveView:
-    """Shows each `Progress` on stderr."""
+    """Shows each `Progress` on stderr, and from the first second on what is going on."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4) if self._console.is_terminal else None
+        self._doing = Doing()
+        self._progress: Progress | None = None
+        shown = self._console.is_terminal and not is_quiet()
+        self._live = Live(self, console=self._console, refresh_per_second=4) if shown else None
         self._last = 0.0
+        self._stack = ExitStack()
 
     def __enter__(self) -> LiveView:
+        self._stack.enter_context(watching(self._doing))
+        self._stack.enter_context(listening(self._doing.heard))
         if self._live:
-            self._live.start()
+            self._stack.enter_context(self._live)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._live.stop()
+        self._stack.close()
+
+    def __rich__(self) -> Group:
+        """What the terminal shows at the moment; times go on while nothing else is heard."""
+        return render(self._progress, self._doing)
 
     def __call__(self, progress: Progress) -> None:
         """Show a snapshot."""
-        if self._live:
-            self._live.update(render(progress))
-        elif time.monotonic() - self._last >= PLAIN_INTERVAL_S or progress.done == progress.expected:
+        self._progress = progress
+        due = time.monotonic() - self._last >= PLAIN_INTERVAL_S or progress.done == progress.expected
+        if not self._live and due and not is_quiet():
             self._last = time.monotonic()
-            print(line(progress), file=sys.stderr, flush=True)
+            print(line(progress, self._doing), file=sys.stderr, flush=True)
 
 
 class Countdown:
@@ -60,7 +75,7 @@ class Countdown:
     def __call__(self, done: int, total: int) -> None:
         """So many are done."""
         now = time.monotonic()
-        if now - self._shown_at >= PLAIN_INTERVAL_S or done == total:
+        if not is_quiet() and (now - self._shown_at >= PLAIN_INTERVAL_S or done == total):
             # The latest pace: a large model after many small ones takes its own time.
             left = (now - self._shown_at) / max(1, done - self._shown) * (total - done)
             self._shown, self._shown_at = done, now
@@ -80,19 +95,36 @@ class Phases:
         self._countdown(done, total)
 
 
-def line(progress: Progress) -> str:
-    """One line: trials done, by outcome, rate, time left."""
+def line(progress: Progress, doing: Doing) -> str:
+    """One line: trials done, by outcome, rate, time left, what is going on; the last alone until a worker is there."""
+    now = doing.line()
+    if not doing.begun and not progress.done:
+        return f"{progress.name}: {now or 'starting'}"
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(progress.outcomes.items())) or "none yet"
     finished = sum(search.finished for search in progress.searches)
+    left = "" if progress.left is None else f", {duration(progress.left)} left"
     return (
         f"{progress.name}: {progress.done} of about {progress.expected} trials ({outcomes}), "
         f"{finished} of {len(progress.searches)} curves finished, {progress.trials_per_second:.2f} trials/s, "
-        f"{duration(progress.elapsed)} so far, {_left(progress)} left, {progress.workers} workers"
+        f"{duration(progress.elapsed)} so far{left}, {progress.workers} worker{'' if progress.workers == 1 else 's'}"
+        + (f"; {now}" if now else "")
     )
 
 
-def render(progress: Progress) -> Group:
-    """The whole view: a bar, the line, and the searches that run now."""
+def render(progress: Progress | None, doing: Doing) -> Group:
+    """The whole view: a bar, the line, what each worker does, and the searches that run now."""
+    if progress is None:
+        return Group(Text(doing.line() or "starting"))
+    workers = doing.workers()
+    shown = [Text(text, style="dim") for text in workers[:SHOWN_WORKERS]]
+    if len(workers) > SHOWN_WORKERS:
+        shown.append(Text(f"… and {len(workers) - SHOWN_WORKERS} more workers", style="dim"))
+    bar = Table.grid()  # a bar alone ends without a line break
+    bar.add_row(ProgressBar(total=max(progress.expected, 1), completed=progress.done, width=60))
+    return Group(Text(line(progress, doing)), bar, *shown, _searches(progress))
+
+
+def _searches(progress: Progress) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("curve")
     table.add_column("trials", justify="right")
@@ -105,9 +137,7 @@ def render(progress: Progress) -> Group:
         )
     if len(open_first) > SHOWN_SEARCHES:
         table.add_row(f"… and {len(open_first) - SHOWN_SEARCHES} more")
-    bar = Table.grid()  # a bar alone ends without a line break
-    bar.add_row(ProgressBar(total=max(progress.expected, 1), completed=progress.done, width=60))
-    return Group(Text(line(progress)), bar, table)
+    return table
 
 
 def _bracket(search: SearchProgress) -> tuple[str, str]:
@@ -115,7 +145,3 @@ def _bracket(search: SearchProgress) -> tuple[str, str]:
         return ("finished" if search.finished else "searching", "")
     low, high = search.bracket
     return (f"{low:.5g} … {high:.5g}", f"{100 * (high / low - 1):.2g} %")
-
-
-def _left(progress: Progress) -> str:
-    return "unknown" if progress.left is None else duration(progress.left)

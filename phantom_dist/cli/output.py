@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
+from phantom_dist.cli.doing import Announcer
+from phantom_dist.core.activity import watching
 from phantom_dist.core.errors import (
     DONE,
     FAILED,
@@ -66,7 +68,8 @@ def answer(
     """
     stdout = _divert_stdout()
     try:
-        result = work()
+        with watching(Announcer()):
+            result = work()
     except InputError as error:
         _fail(stdout, str(error), WRONG_INPUT, as_json)
     except (StoreError, ClusterError) as error:

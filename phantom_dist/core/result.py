@@ -33,7 +33,7 @@ class Result(ABC):
         """What people read, from top to bottom: lines of text and tables."""
 
     def __str__(self) -> str:
-        return "\n".join(part if isinstance(part, str) else _plain(part) for part in self.parts()).rstrip()
+        return "\n".join(part if isinstance(part, str) else plain(part) for part in self.parts()).rstrip()
 
     def __rich__(self) -> Group:
         from rich.console import Group
@@ -63,7 +63,7 @@ def table(title: str, left: Iterable[str], right: Iterable[str], last: Iterable[
     return made
 
 
-def _plain(part: Table) -> str:
+def plain(part: Table) -> str:
     """A table as lines of text without spaces at their ends."""
     from rich.console import Console
 
@@ -80,3 +80,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def short_duration(seconds: float) -> str:
+    """As `duration`, with tenths below ten seconds."""
+    return f"{seconds:.1f} s" if seconds < 9.95 else duration(seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, final
@@ -11,6 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
+from phantom_dist.core.activity import Activity, activity
 from phantom_dist.core.errors import InputError
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
 from phantom_dist.models.cache import building, cache_folder, file_sha256
@@ -92,8 +92,13 @@ def _config(file: Path) -> PretrainedConfig:
 
 
 def _dequantise(file: Path, folder: Path) -> None:
-    sys.stderr.write(f"phantom-dist: dequantising {file.name} into {folder}, once; it may take a minute\n")
-    with building(folder) as scratch, quiet(), staged([file]) as alone:
+    what = f"dequantising {file.name}, once; it may take a minute"
+    with (
+        activity(Activity.LOADING, what, long=True),
+        building(folder) as scratch,
+        quiet(),
+        staged([file]) as alone,
+    ):
         try:
             source = {"gguf_file": file.name, "local_files_only": True}
             model, found = AutoModelForCausalLM.from_pretrained(

@@ -20,6 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     RepositoryNotFoundError,
 )
 
+from phantom_dist.core.activity import Activity, activity
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
 from phantom_dist.models.folder import (
@@ -117,11 +118,12 @@ class Hub(ModelAdapter):
     def _fetch(self, reference: str, permissions: Permissions) -> Path:
         name = _name(reference)
         patterns = [*WEIGHTS_AND_TOKENIZER, *(["*.py"] if permissions.remote_code else [])]
-        folder = self._snapshot(name, patterns)
-        if has_safetensors(folder):
-            return folder
-        if permissions.pickle:
-            return self._snapshot(name, [*patterns, PICKLED])
+        with activity(Activity.LOADING, f"fetching {name} from the Hugging Face hub", long=True):
+            folder = self._snapshot(name, patterns)
+            if has_safetensors(folder):
+                return folder
+            if permissions.pickle:
+                return self._snapshot(name, [*patterns, PICKLED])
         files = HfApi(endpoint=self.endpoint).list_repo_files(name)
         refuse_pickled(reference, [f for f in files if fnmatch(f, PICKLED)])
         return folder

@@ -6,7 +6,6 @@ cache as a plain folder, so what is trained and hashed is the merged model.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import peft
 import torch
 import transformers
 
+from phantom_dist.core.activity import Activity, activity
 from phantom_dist.core.errors import InputError
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
 from phantom_dist.models.adapter_folder import PREFIX, AdapterFolder, open_adapter
@@ -102,9 +102,9 @@ def _tokenizer(adapter: AdapterFolder, base: ModelFolder) -> Path:
 
 
 def _make(adapter: AdapterFolder, base: ModelFolder, folder: Path, permissions: Permissions) -> None:
-    sys.stderr.write(f"phantom-dist: merging {adapter.path} into {base.title}, once, into {folder}\n")
+    what = f"merging {adapter.path} into {base.title}, once"
     files = model_files(base.path, remote_code=permissions.remote_code)
-    with building(folder) as scratch, quiet():
+    with activity(Activity.LOADING, what, long=True), building(folder) as scratch, quiet():
         model = read_model(base, files, permissions)
         foreseen = is_tied(model) and not adapter.unties(*model.get_output_embeddings().weight.shape)
         model = merge(model, adapter)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from phantom_dist.reports.comparison import agreements, changed_outcomes, compared, twins
 from phantom_dist.reports.rows import AROUND, OVER, UNDER, Row, Rows
 from phantom_dist.reports.tables import number, percent
+from phantom_dist.reports.timeline_rows import counted, lines
 
 
 def alternative(name: str, rows: Rows) -> str:
@@ -147,6 +148,21 @@ def _side_by_side(rows: Rows) -> str:
     return f"{'; '.join(counts)}. {changed} trials with a twin in the first run ended otherwise."
 
 
+def _timeline(rows: Rows) -> str:
+    tasks = Counter[str]()
+    for row in rows.bars:
+        tasks[row["did"]] += row["tasks"]
+    did = ", ".join(f"{count} {name}" for name, count in tasks.most_common())
+    happened = ", ".join(f"{count} {name}" for name, count in counted(rows.marks).items()) or "nothing"
+    length = max(row["ended"] for row in rows.bars)
+    again = f" The driver was started again {len(rows.restarts)} times." if rows.restarts else ""
+    workers = _count(lines(rows.bars), "worker")
+    return (
+        f"Lines of {workers} over {number(length, 3)} {rows.time_unit}; what tasks did: {did}. "
+        f"What went wrong or was mended: {happened}.{again}"
+    )
+
+
 _WORDS: dict[str, Callable[[Rows], str]] = {
     "silent-failure": _silent_failure,
     "player": _player,
@@ -161,6 +177,7 @@ _WORDS: dict[str, Callable[[Rows], str]] = {
     "residuals": _residuals,
     "rates-compared": _rates_compared,
     "side-by-side": _side_by_side,
+    "timeline": _timeline,
 }
 
 

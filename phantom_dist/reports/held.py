@@ -26,6 +26,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "predictions": DATASETS["predictions"],
     "compared": DATASETS["compared"],
+    "bars": DATASETS["bars"],
+    "marks": DATASETS["marks"],
 }  # fmt: skip
 """The columns of each table; `script/store.js` adds to them what follows from them."""
 
@@ -40,5 +42,7 @@ def held(rows: Rows) -> dict[str, Any]:
         "steps": steps,
         "predictions": rows.predictions,
         "compared": compared(rows),
+        "bars": rows.bars,
+        "marks": rows.marks,
     }
     return {name: pack(columns(table, *COLUMNS[name]), COLUMNS[name]) for name, table in tables.items()}

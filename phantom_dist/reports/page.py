@@ -31,6 +31,7 @@ from phantom_dist.reports.rows import AROUND, OVER, UNDER, Row, Rows
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.sample import MOST_STEPS
 from phantom_dist.reports.theme import styles
+from phantom_dist.reports.timeline_tables import summary_of
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ FIGURES = {
     "collapse": Placed(figures.collapse, figures.collapse_many, "trials", "number", MANY_PROBLEMS),
     "predicted": Placed(figures.predicted),
     "residuals": Placed(figures.residuals, figures.residuals_many, "predictions", "number", MANY_PROBLEMS),
+    "timeline": Placed(figures.timeline),
 }
 """The figures by their names on the page, in order."""
 
@@ -208,6 +210,7 @@ def _words(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
         "first_order": tables.first_order(rows),
         "law": tables.law(rows),
         "lora": list(dict.fromkeys(run.lora for run in runs if run.lora is not None)),
+        "timelines": [summary_of(run.name, run.timeline) for run in runs if run.timeline is not None],
         "number": tables.number,
         "conditions": _conditions(runs, everything),
     }

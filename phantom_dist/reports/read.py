@@ -17,6 +17,7 @@ from phantom_dist.reports.predictions import law_of, predictions
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.verdict import frozen, jumps, verdict
+from phantom_dist.scheduling.timeline import timeline
 from phantom_dist.spec import expand, tolerance_of
 from phantom_dist.traces import directory_and_sweeps
 from phantom_dist.traces.decode import probe_summaries, trial_summaries
@@ -91,6 +92,7 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
         lora=None if law.lora_split is None else law.lora_split.verdict,
         titles=directory.read_state().get("models", {}),
         prompts={context.id: context.text for spec in specs for context in spec.contexts},
+        timeline=timeline(directory.events()),
         tolerance=max((t for t in map(tolerance_of, specs) if t is not None), default=None),
     )
 

@@ -29,6 +29,7 @@ from phantom_dist.reports.changes import changes
 from phantom_dist.reports.naming import Naming, setting, varying
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.sample import sample, step_rows
+from phantom_dist.reports.timeline_rows import bars, marks, restarts, unit_for
 
 Row = dict[str, Any]
 
@@ -44,7 +45,8 @@ class Rows:
     `problems`: one row per critical rate asked for, found or not. `trials`: all trials that were trained;
     their `ratio` is None where there is no η_c. `predictions`: one row per critical rate that the law predicts, with
     measured over predicted (`found_ratio`), the interval in the same unit, and the law's groups. `steps`: the trace
-    rows of the trials that `sample` chose, `sampled` of them. `opening`: number of the problem at which details open,
+    rows of the trials that `sample` chose, `sampled` of them. `bars`, `marks`, `restarts`: of the timelines of runs
+    that have one, in `time_unit` (`timeline_rows`). `opening`: number of the problem at which details open,
     the first with a silent failure just under η_c. `others`: trials without training (refused, failed).
     """
 
@@ -57,6 +59,10 @@ class Rows:
     predictions: list[Row]
     several_models: bool
     several_runs: bool
+    bars: list[Row]
+    marks: list[Row]
+    restarts: list[float]
+    time_unit: str
 
     @staticmethod
     def of(runs: RunTables | Sequence[RunTables]) -> Rows:
@@ -79,6 +85,8 @@ class Rows:
         chosen = sample(trained)
         steps = [row for run in runs for row in step_rows(run, chosen)]
         drawn = {row["number"] for row in chosen}
+        timelines = [(run.name, run.timeline) for run in runs if run.timeline is not None]
+        unit = unit_for(line for _, line in timelines)
         return Rows(
             problems=[row | {"drawn": row["number"] in drawn} for row in problems],
             trials=trained,
@@ -92,6 +100,16 @@ class Rows:
             ],
             several_models=several_models,
             several_runs=several_runs,
+            bars=[
+                bar for name, line in timelines for bar in bars(name, line, unit, several_runs=several_runs)
+            ],
+            marks=[
+                mark
+                for name, line in timelines
+                for mark in marks(name, line, unit, several_runs=several_runs)
+            ],
+            restarts=[at for _, line in timelines for at in restarts(line, unit)],
+            time_unit=unit.symbol,
         )
 
     @property

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from phantom_dist.refinement.critical_rate import CriticalRate
 from phantom_dist.reports.predictions import RatePrediction
+from phantom_dist.scheduling.timeline import Timeline
 
 
 class Table(Protocol):
@@ -34,8 +35,8 @@ class RunTables:
 
     `trials` has the columns of `core.quantities.TRIAL_COLUMNS`, `traces` those of `TRACE_COLUMNS` and `model`.
     `predictions`: those of a law for the critical rates, `law`: which law that is; `lora`: the verdict of its
-    calibration on architectures under LoRA. The rest is for the reader's eye: exact model titles by model reference,
-    prompts by context id, the sweep's tolerance.
+    calibration on architectures under LoRA; `timeline`: of its events, None where it recorded none. The rest is for the
+    reader's eye: exact model titles by model reference, prompts by context id, the sweep's tolerance.
     """
 
     name: str
@@ -48,3 +49,4 @@ class RunTables:
     titles: Mapping[str, str] = field(default_factory=dict)
     prompts: Mapping[str, str] = field(default_factory=dict)
     tolerance: float | None = None
+    timeline: Timeline | None = None

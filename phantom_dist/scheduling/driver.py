@@ -1,4 +1,4 @@
-"""The one loop that executes the ledger's commands over an executor."""
+"""The one loop that executes the ledger's commands over an executor, and records what happens as events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from phantom_dist.scheduling.executor import Executor, Finished
+from phantom_dist.scheduling.journal import Journal
 from phantom_dist.scheduling.ledger import (
     Added,
     Command,
@@ -27,7 +28,7 @@ HEARTBEAT_S = 1.0
 
 
 class Grants(Protocol):
-    """Who may store results: `traces.leases.Leases`, or nobody's business where nothing is stored."""
+    """Who may store results: `traces.leases.Leases`, or a no-op when nothing is persisted."""
 
     def grant(self, number: int) -> None:
         """Begin a lease."""
@@ -71,7 +72,7 @@ def drive(
     Raises:
         InputError, StoreError: as a task raised it.
     """
-    ledger = Ledger(numbers, expected_memory)
+    ledger, journal = Ledger(numbers, expected_memory), Journal(executor.now)
     pending: deque[Event] = deque([Added(tuple(tasks))])
     held: dict[str, int] = {}  # each worker's lease
     last_tick = executor.now()
@@ -80,7 +81,13 @@ def drive(
         if worker in held:
             grants.end(held.pop(worker))
 
+    def handle(event: Event) -> None:
+        journal.heard(event)
+        for command in ledger.handle(event, executor.now()):
+            execute(command)
+
     def execute(command: Command) -> None:
+        journal.ordered(command)
         match command:
             case Start(worker, _, _, lease):
                 grants.grant(lease)
@@ -97,10 +104,9 @@ def drive(
 
     while True:
         while pending:
-            for command in ledger.handle(pending.popleft(), executor.now()):
-                execute(command)
+            handle(pending.popleft())
         if not owner.on_heartbeat():
-            ledger.handle(Drain(), executor.now())
+            handle(Drain())
         if ledger.finished:
             return not ledger.waiting
         if executor.now() - last_tick >= HEARTBEAT_S:
@@ -110,6 +116,7 @@ def drive(
         if isinstance(happened, Joined):
             pending.append(happened)
         elif happened is not None:
+            journal.reported(happened)
             end_lease(happened.event.worker)
             pending.append(happened.event)
             if isinstance(happened.event, Done):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from phantom_dist.core.plugins import Plugin
@@ -35,14 +36,35 @@ class WorkerSettings:
     plugins: tuple[Plugin, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskOutput:
+    """What a worker sends back: what was probed, or the trial rows of a batch, and where its time went.
+
+    `activities`: seconds by `core.activity.Activity`.
+    """
+
+    probed: tuple[ProbeResult, ...] = ()
+    rows: tuple[dict[str, Any], ...] = ()
+    activities: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """What became of a task: the event for the ledger, and what the worker sent back (if it is done)."""
 
     event: Done | Failed | Lost
     task: Task
-    probed: tuple[ProbeResult, ...] = ()
-    rows: tuple[dict[str, Any], ...] = ()
+    output: TaskOutput = TaskOutput()
+
+    @property
+    def probed(self) -> tuple[ProbeResult, ...]:
+        """What was probed."""
+        return self.output.probed
+
+    @property
+    def rows(self) -> tuple[dict[str, Any], ...]:
+        """The trial rows of a batch."""
+        return self.output.rows
 
 
 class Executor(ABC):

@@ -9,6 +9,7 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
+from phantom_dist.scheduling.place import this_place
 from phantom_dist.scheduling.this_machine import worker_kind
 from phantom_dist.scheduling.worker import Worker
 from phantom_dist.scheduling.worker_kind import WorkerKind
@@ -38,20 +39,20 @@ class InProcessExecutor(Executor):
         """Run the task that is held; `timeout` has no meaning here."""
         if not self._announced:
             self._announced = True
-            return Joined(_NAME)
+            return Joined(_NAME, place=this_place())
         if self._held is None:
             return None
         held, self._held = self._held, None
         task, lease = held.task, held.lease
         try:
-            probed, rows = self._worker.do(task, held.attempt, lease)
+            output = self._worker.do(task, held.attempt, lease)
         except (InputError, StoreError):
             raise
         except OutOfMemory as error:
             return Finished(Failed(_NAME, lease, Outcome.OUT_OF_MEMORY, str(error)), task)
         except Exception as error:
             return Finished(Failed(_NAME, lease, Outcome.ERROR, describe(error)), task)
-        return Finished(Done(_NAME, lease), task, probed, rows)
+        return Finished(Done(_NAME, lease), task, output)
 
     def replace(self, worker: str) -> None:
         """A new worker with nothing loaded."""

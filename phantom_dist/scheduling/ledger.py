@@ -43,6 +43,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.scheduling.place import Place
 from phantom_dist.scheduling.tasks import Task
 
 MAX_ATTEMPTS = 3
@@ -108,10 +109,11 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The worker is ready for a task; `memory_bytes`: what it may plan with."""
+    """The worker is ready for a task; `memory_bytes`: what it may plan with; `place`: where it runs, for the record."""
 
     worker: str
     memory_bytes: float = math.inf
+    place: Place | None = field(default=None, compare=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

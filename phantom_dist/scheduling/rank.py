@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from phantom_dist.core.activity import Activity, activity
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.core.trial import ModelIdentity, Problem
@@ -84,7 +85,8 @@ class Rank(Worker):
             if self._held is not None:
                 self._held.zero.close()
             self._held = None
-            self._held = load_sharded(problem, self._group.stage, self._ranks, self._settings.permissions)
+            with activity(Activity.LOADING, f"loading {problem.model}"):
+                self._held = load_sharded(problem, self._group.stage, self._ranks, self._settings.permissions)
         return self._held
 
     @property

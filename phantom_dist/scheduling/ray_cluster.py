@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from phantom_dist.core.activity import Activity, activity
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.scheduling.ray_place import check_place, not_joined, not_started
@@ -137,14 +138,19 @@ def room(resources: Mapping[str, float], threads: int, gpus: int) -> int:
 def _init(address: str) -> None:
     on_terminate = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}
+    # Ray sets its own logger up as it is imported, whatever the application had set, so its warnings follow our level.
+    ours = logging.getLogger("phantom_dist.scheduling")
+    level = logging.WARNING if ours.isEnabledFor(logging.INFO) else logging.ERROR
+    quiet = {"log_to_driver": False, "logging_level": level, "configure_logging": True}
     found = check_place(address)
+    what = "starting Ray" if address == "local" else f"joining the Ray cluster at {address}"
     try:
-        if address == "local":
-            ray.init(address="local", include_dashboard=False, **quiet)
-        else:
-            # Ray takes this machine's token along only where it looks the cluster up itself.
-            ray.init(address="auto" if address == "auto" else found, **quiet)
+        with activity(Activity.STARTING, what, long=True):
+            if address == "local":
+                ray.init(address="local", include_dashboard=False, **quiet)
+            else:
+                # Ray takes this machine's token along only where it looks the cluster up itself.
+                ray.init(address="auto" if address == "auto" else found, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
         if address == "local":
             raise not_started(error) from None

@@ -13,10 +13,12 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
+from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.place import Place, this_place
 from phantom_dist.scheduling.ray_cluster import RayCluster, room
 from phantom_dist.scheduling.ray_group import RankLost, RayGroup, node_is_alive
 from phantom_dist.scheduling.worker import Worker
@@ -32,9 +34,9 @@ run ends if nobody works."""
 class RayWorker(Worker):
     """A worker as a Ray actor."""
 
-    def node(self) -> str:
-        """The id of the node that it runs on."""
-        return str(ray.get_runtime_context().get_node_id())
+    def place(self) -> Place:
+        """Where it runs."""
+        return this_place(ray.get_runtime_context().get_node_id())
 
 
 class RayExecutor(Executor):
@@ -133,10 +135,18 @@ class RayExecutor(Executor):
     def _started(self, ref: Any) -> Joined | None:
         worker = self._starting.pop(ref)
         try:
-            self._nodes[worker] = ray.get(ref)
+            place: Place = ray.get(ref)
         except RayError as error:
             if isinstance(error, RayTaskError) and isinstance(error.cause, InputError):
                 raise error.cause from None
+            record(
+                RunEvent(
+                    time=time.time(),
+                    kind=EventKind.WORKER_START_FAILED,
+                    worker=worker,
+                    message=describe(error),
+                )
+            )
             self._failed_starts += 1
             if self._failed_starts < MAX_FAILED_STARTS:
                 self.replace(worker)
@@ -146,8 +156,9 @@ class RayExecutor(Executor):
                 ) from None
             return None
         self._failed_starts = 0
+        self._nodes[worker] = place.node
         self._ask_for_workers()
-        return Joined(worker, self._memory_of(worker))
+        return Joined(worker, self._memory_of(worker), place=place)
 
     def _memory_of(self, worker: str) -> float:
         """What the worker may plan with (bytes); a group of ranks holds what it was made for."""
@@ -159,7 +170,7 @@ class RayExecutor(Executor):
         started = self._running.pop(ref)
         worker, lease, task = started.worker, started.lease, started.task
         try:
-            probed, rows = ray.get(ref)
+            output = ray.get(ref)
         except OutOfMemoryError as error:  # Ray's memory monitor has killed its process
             return Finished(Lost(worker, lease, describe(error), outcome=Outcome.OUT_OF_MEMORY), task)
         except RayTaskError as error:
@@ -168,7 +179,7 @@ class RayExecutor(Executor):
             return Finished(_failed(started, error.cause), task)
         except RayError as error:  # the worker is dead, or its answer went with its node's object store
             return Finished(Lost(worker, lease, describe(error), self._was_taken_away(worker, error)), task)
-        return Finished(Done(worker, lease), task, probed, rows)
+        return Finished(Done(worker, lease), task, output)
 
     def _was_taken_away(self, worker: str, error: Exception) -> bool:
         """Whether the actor's whole node is gone, which is no fault of its task."""
@@ -217,7 +228,7 @@ class RayExecutor(Executor):
         else:
             actor = RayGroup(self._settings, options)
         self._actors[worker] = actor
-        self._starting[actor.node.remote()] = worker
+        self._starting[actor.place.remote()] = worker
 
 
 def _kill(actor: Any) -> None:

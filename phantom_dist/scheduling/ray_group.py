@@ -18,6 +18,7 @@ from ray.util import get_node_ip_address, placement_group, remove_placement_grou
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from phantom_dist.core.errors import InputError, OutOfMemory, PhantomDistError, StoreError
+from phantom_dist.scheduling.place import Place, this_place
 
 if TYPE_CHECKING:
     from phantom_dist.scheduling.executor import WorkerSettings
@@ -43,7 +44,7 @@ class RankLost(PhantomDistError):
 
 
 class RayGroup:
-    """A group's actors, seen by the executor: `node` and `do` as a worker's, and `kill`.
+    """A group's actors, seen by the executor: `place` and `do` as a worker's, and `kill`.
 
     Args:
         settings: how each rank is set up; `settings.group` says how many there are.
@@ -68,7 +69,7 @@ class RayGroup:
         ]
         leader = ray.remote(Leader).options(num_cpus=0, max_restarts=0)
         self._leader = leader.remote(self._ranks, settings.group.timeout_s)
-        self.node, self.do = self._leader.node, self._leader.do
+        self.place, self.do = self._leader.place, self._leader.do
 
     def kill(self) -> None:
         """End all of its processes and give their places back."""
@@ -86,8 +87,8 @@ class Leader:
         self._nodes: list[str] = []
         self._pulses: list[_Pulse] = []
 
-    def node(self) -> str:
-        """Connect the ranks, once all of them are there; the id of the node that rank 0 runs on.
+    def place(self) -> Place:
+        """Connect the ranks, once all of them are there; where rank 0 runs.
 
         Raises:
             RankLost: a rank doesn't start.
@@ -100,10 +101,11 @@ class Leader:
             port = ray.get(self._ranks[0].listen.remote(address), timeout=LISTEN_TIMEOUT_S)
         except (GetTimeoutError, RayActorError, RaySystemError) as error:
             raise RankLost(f"a rank of the group didn't start: {error}") from None
-        self._nodes = [node for _, node in found]
+        self._nodes = [place.node for _, place in found]
         self._pulses = [_Pulse(rank) for rank in self._ranks]
         self._together(lambda rank: rank.join.remote(address, port))
-        return self._nodes[0]
+        place: Place = found[0][1]
+        return place
 
     def do(self, task: Any, attempt: int, lease: int) -> Any:
         """As `worker.Worker.do`.
@@ -164,9 +166,9 @@ class _Pulse:
         self._since = time.monotonic()
 
 
-def _whereabouts(rank: Any) -> tuple[str, str]:
-    """The address and the id of the node that a rank runs on."""
-    return get_node_ip_address(), ray.get_runtime_context().get_node_id()
+def _whereabouts(rank: Any) -> tuple[str, Place]:
+    """The address of a rank's node, and where the rank runs."""
+    return get_node_ip_address(), this_place(ray.get_runtime_context().get_node_id())
 
 
 def node_is_alive(node: str) -> bool:

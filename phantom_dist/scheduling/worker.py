@@ -6,10 +6,12 @@ import functools
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from phantom_dist.core import plugins
+from phantom_dist.core.activity import Activity, activity, stopwatch
 from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import ProbeResult
@@ -22,7 +24,7 @@ from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.device import device_kind, device_of
 from phantom_dist.records import ExecutionMetadata, Row, execution_metadata, store_batch, store_probes
-from phantom_dist.scheduling.executor import WorkerSettings
+from phantom_dist.scheduling.executor import TaskOutput, WorkerSettings
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.leases import lease_name
@@ -46,8 +48,8 @@ class Worker:
         self._directory = RunDirectory(Store(settings.location))
         self._warm: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
 
-    def do(self, task: Task, attempt: int, lease: int) -> tuple[tuple[ProbeResult, ...], tuple[Row, ...]]:
-        """Do a task and store its results under a lease; what was probed, or the trial rows of a batch.
+    def do(self, task: Task, attempt: int, lease: int) -> TaskOutput:
+        """Do a task and store its results under a lease.
 
         Raises:
             OutOfMemory: the task doesn't fit; nothing of it is stored.
@@ -56,15 +58,19 @@ class Worker:
         """
         _ = self._equipped
         directory = self._directory.under(lease_name(self._settings.driver, lease))
-        with out_of_memory_named():
+        with out_of_memory_named(), stopwatch() as clock:
             if isinstance(task, ProbeTask):
-                return self._probe(task, directory), ()
-            return (), self._train(task, attempt, directory)
+                output = TaskOutput(probed=self._probe(task, directory))
+            else:
+                output = TaskOutput(rows=self._train(task, attempt, directory))
+        return replace(output, activities=clock.seconds)
 
     def _probe(self, task: ProbeTask, directory: RunDirectory) -> tuple[ProbeResult, ...]:
-        probed = tuple(self._measure(problem, path=task.paths) for problem in task.problems)
+        with activity(Activity.PROBING, f"probing {task.model}"):
+            probed = tuple(self._measure(problem, path=task.paths) for problem in task.problems)
         if self._stores:
-            store_probes(directory, task.id, probed)
+            with activity(Activity.STORING, "storing probes"):
+                store_probes(directory, task.id, probed)
         return probed
 
     def _train(self, task: TrainTask, attempt: int, directory: RunDirectory) -> tuple[Row, ...]:
@@ -75,13 +81,15 @@ class Worker:
                     f"model {task.model!r} has changed since this run began: its weights or its configuration have "
                     f"another digest now. Start a new run directory, or bring the old model back."
                 )
-        results = self._results(task.trials)
+        with activity(Activity.TRAINING, f"training {task.model}"):
+            results = self._results(task.trials)
         if not self._stores:
             return ()
         columns = outside.columns_of(self._outside)
-        return store_batch(
-            directory, task.model, results, self._execution_metadata(task.id, attempt), columns
-        )
+        with activity(Activity.STORING, "storing trials"):
+            return store_batch(
+                directory, task.model, results, self._execution_metadata(task.id, attempt), columns
+            )
 
     # -- what a rank of a group does in its own way -------------------------------------------------------------------
 
@@ -131,13 +139,14 @@ class Worker:
     def _model(self, problem: Problem) -> LoadedModel:
         key = (problem.model, problem.precision)
         if key not in self._warm:
-            self._warm[key] = load(
-                problem.model,
-                precision=problem.precision,
-                device=self._device,
-                allow_pickle=self._settings.permissions.pickle,
-                trust_remote_code=self._settings.permissions.remote_code,
-            )
+            with activity(Activity.LOADING, f"loading {problem.model}"):
+                self._warm[key] = load(
+                    problem.model,
+                    precision=problem.precision,
+                    device=self._device,
+                    allow_pickle=self._settings.permissions.pickle,
+                    trust_remote_code=self._settings.permissions.remote_code,
+                )
         self._warm.move_to_end(key)
         while (
             len(self._warm) > 1 and sum(m.identity.parameters for m in self._warm.values()) > WARM_PARAMETERS

@@ -14,6 +14,7 @@ under way when the lease ends still arrives. `RunDirectory.discard_halves` remov
 
 from __future__ import annotations
 
+import logging
 import shutil
 import uuid
 from contextlib import suppress
@@ -21,6 +22,8 @@ from pathlib import Path
 
 from phantom_dist.core.errors import StoreError
 from phantom_dist.traces.store import LEASES, Store
+
+logger = logging.getLogger("phantom_dist.traces.leases")
 
 
 def lease_name(driver: str, number: int) -> str:
@@ -48,6 +51,7 @@ class Leases:
         Raises:
             StoreError: it can't be written, or this driver's own lease is over.
         """
+        logger.debug("lease %d granted", number)
         folder = self._store.local_path
         if folder is None:
             giver = self._store if number == 0 else self._store.under(self.own)
@@ -62,6 +66,7 @@ class Leases:
 
     def end(self, number: int) -> None:
         """End a lease: nothing that is written under it becomes visible any more."""
+        logger.debug("lease %d ended", number)
         folder = self._store.local_path
         if folder is None:
             self._store.delete(f"{LEASES}/{lease_name(self.driver, number)}")

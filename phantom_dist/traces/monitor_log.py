@@ -18,9 +18,10 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.traces.json_lines import after_a_cut
 
 FORMAT = 1
 
@@ -48,7 +49,7 @@ def append(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> N
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab+") as file:
             # half a surrogate, as a tokenizer may decode a piece of a character, stays JSON's escape of itself
-            file.write(_after_a_cut(file) + text.encode("utf-8", "backslashreplace"))
+            file.write(after_a_cut(file) + text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise StoreError(
             f"{os.fspath(path)}: can't write the monitor's record: {error.strerror or error}"
@@ -117,14 +118,6 @@ def _cut_off(lines: list[bytes], number: int) -> bool:
         return True
     following = _row(lines[number])
     return following is not None and following["row"] == "start"
-
-
-def _after_a_cut(file: BinaryIO) -> bytes:
-    """A line feed where the file ends within a line, which a killed training wrote; else nothing."""
-    if not file.seek(0, os.SEEK_END):
-        return b""
-    file.seek(-1, os.SEEK_END)
-    return b"" if file.read(1) == b"\n" else b"\n"
 
 
 def _finite(value: Any) -> Any:

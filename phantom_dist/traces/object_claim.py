@@ -27,6 +27,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
 from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.traces.process import SILENCE_S, lives_here, this_process
 
 RENEW_S = 5.0
@@ -105,7 +106,8 @@ def _patiently(ask: Callable[[], T]) -> T:
             return ask()
         except (AlreadyExistsError, FileNotFoundError, NotImplementedError):
             raise
-        except (BaseError, OSError):
+        except (BaseError, OSError) as error:
+            record(RunEvent(time=time.time(), kind=EventKind.STORE_RETRIED, message=str(error)))
             time.sleep(0.1 * 2**attempt)
     return ask()
 

@@ -5,6 +5,7 @@
 | `sweep.yaml` | driver | at the start: the normalised specification |
 | `plan.parquet` | driver | at the start and at the end |
 | `state.json` | driver | heartbeat, every few seconds |
+| `events.jsonl`, in object stores `events/` | driver | as things happen: see `event_log` |
 | `probes/BATCH.parquet` | worker | one row per problem |
 | `traces/model=…/BATCH.parquet` | worker | before the batch's trials: one row per trial and step |
 | `trials/BATCH.parquet` | worker | last: a batch exists once this file does |
@@ -29,9 +30,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from phantom_dist.core.errors import InputError, StoreError, did_you_mean
+from phantom_dist.core.events import RunEvent
 from phantom_dist.core.quantities import SCHEMA_VERSION, Quantity
 from phantom_dist.spec import SweepSpec, from_yaml
 from phantom_dist.traces import migrations, schema
+from phantom_dist.traces.event_log import read_events
 from phantom_dist.traces.store import Store
 
 Row = dict[str, Any]
@@ -194,6 +197,10 @@ class RunDirectory:
     def probes(self) -> pa.Table:
         """One row per probed problem; empty if there are none."""
         return self._read("probes")
+
+    def events(self) -> list[RunEvent]:
+        """What happened in the run, over all of its starts; empty where nothing was recorded."""
+        return read_events(self.store)
 
     def traces(self, trial_ids: Sequence[str] | None = None) -> pa.Table:
         """One row per trial and step, with the column `model`; batches without trials are left out.

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.chaos.explained import unexplained
 from tests.chaos.hosts import Hosts
 from tests.chaos.object_store import run_in_store
 from tests.chaos.partition import cut_off
@@ -39,7 +40,7 @@ class Chaos:
         self._began = time.monotonic()
         self._verdicts: list[Verdict] = []
         self._scenarios = self._skipped = 0
-        self._kills = self._in_writes = 0
+        self._kills = self._in_writes = self._unexplained = 0
         self._toll = Toll()
         self.undisturbed = folder / "undisturbed"
         if forked(lambda: run_here(self.undisturbed)) != 0:
@@ -103,6 +104,10 @@ class Chaos:
             storm = Storm(folder, folder / "sweep.yaml", nodes=2, seed=self._seed + number)
             out = storm.through("run", min(KILLS_OF_A_RUN, kills - self._kills), self.say)
             self._judge(f"storm {number}", out)
+            open_questions = unexplained(out, storm.toll.hits)
+            self._unexplained += len(open_questions)
+            for question in open_questions:
+                self.say(f"the timeline doesn't explain: {question}")
             self._kills += storm.toll.kills
             self._in_writes += storm.toll.steps.total()
             self._toll.kinds += storm.toll.kinds
@@ -139,6 +144,7 @@ class Chaos:
             "lost": sum(v.lost for v in self._verdicts),
             "duplicated": sum(v.duplicated for v in self._verdicts),
             "torn": sum(v.torn for v in self._verdicts),
+            "unexplained": self._unexplained,
             "digest_equal": all(v.digest_equal for v in self._verdicts),
         }
 

@@ -12,6 +12,7 @@ import os
 import random
 from pathlib import Path
 
+from tests.chaos.hit import Hit
 from tests.chaos.writes import dies_at
 
 ONE_IN = 3
@@ -52,6 +53,16 @@ def arm() -> None:
         dies_at(moment, told / f"died-{number}", may)
 
 
+def deaths(told: Path) -> list[Hit]:
+    """The processes that died."""
+    hits = []
+    for path in told.glob("died-*"):
+        process = told / f"process-{path.name.removeprefix('died-')}"
+        time, began = path.stat().st_mtime, process.stat().st_mtime
+        hits.append(Hit(who="worker", time=time, process=int(process.read_text()), age=time - began))
+    return hits
+
+
 def steps_of_deaths(told: Path) -> list[str]:
     """The steps at which processes died."""
     return [path.read_text() for path in told.glob("died-*")]
@@ -61,7 +72,8 @@ def _next_number(folder: Path) -> int:
     number = len(list(folder.glob("process-*")))
     while True:
         try:
-            (folder / f"process-{number}").touch(exist_ok=False)
+            with (folder / f"process-{number}").open("x") as file:
+                file.write(str(os.getpid()))
         except FileExistsError:
             number += 1
         else:

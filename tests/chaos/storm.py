@@ -16,6 +16,7 @@ import psutil
 
 from tests.chaos import armed
 from tests.chaos.cluster import Cluster
+from tests.chaos.hit import Hit
 
 KINDS = (
     "worker killed",
@@ -43,10 +44,11 @@ HANGS_S = 60.0
 
 @dataclass
 class Toll:
-    """What happened: by kind; and the steps of writes that workers died at."""
+    """What happened: by kind; the steps of writes that workers died at; the workers and drivers that were killed."""
 
     kinds: Counter[str] = field(default_factory=Counter)
     steps: Counter[str] = field(default_factory=Counter)
+    hits: list[Hit] = field(default_factory=list)
     starts: int = 0
 
     @property
@@ -88,6 +90,7 @@ class Storm:
                 self._cluster.start()
                 driver = self._start(out)
                 if self._weather(driver, out, kills, say):
+                    self.toll.hits += armed.deaths(self._told)
                     return out
         finally:
             if driver is not None:
@@ -155,6 +158,10 @@ class Storm:
         target = self._draw.choice(sorted(targets, key=lambda p: p.pid))
         with suppress(psutil.NoSuchProcess):
             if how == "killed":
+                if who in ("worker", "driver"):
+                    now = time.time()
+                    age = now - target.create_time()
+                    self.toll.hits.append(Hit(who=who, time=now, process=target.pid, age=age))
                 target.kill()
             else:
                 self._cluster.stop(target)

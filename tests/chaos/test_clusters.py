@@ -8,6 +8,7 @@ import pytest
 
 from phantom_dist.traces import RunDirectory, Store
 from tests.chaos.cluster import Cluster
+from tests.chaos.explained import unexplained
 from tests.chaos.hosts import Hosts
 from tests.chaos.partition import cut_off
 from tests.chaos.storm import Storm
@@ -28,6 +29,8 @@ def test_a_run_whose_workers_nodes_driver_and_head_are_killed_and_stopped(folder
     out = storm.through("run", kills=8, say=print)
     assert storm.toll.kills >= 4, "a quick machine is through before all eight"
     assert judge(out, undisturbed) == WHOLE
+    assert storm.toll.hits
+    assert unexplained(out, storm.toll.hits) == []
 
 
 def test_a_host_that_is_cut_off_and_comes_back(folder, undisturbed):

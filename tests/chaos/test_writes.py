@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import pytest
 
+from phantom_dist.scheduling.timeline import timeline
+from phantom_dist.traces import RunDirectory, Store
 from tests.chaos.object_store import run_in_store
 from tests.chaos.sweep import WHOLE, judge, run_here
 from tests.chaos.writes import STEPS, kill_writes, on_full_disk, with_clock
 
 
 def test_thirty_kills_inside_writes(undisturbed, tmp_path):
-    verdicts = []
-    kills = kill_writes(run_here, tmp_path, 30, 0, lambda out: verdicts.append(judge(out, undisturbed)))
+    verdicts, ends = [], []
+
+    def each(out):
+        verdicts.append(judge(out, undisturbed))
+        ends.append([start.end for start in timeline(RunDirectory(Store(out)).events()).starts])
+
+    kills = kill_writes(run_here, tmp_path, 30, 0, each)
     assert kills.total() >= 30
     assert set(kills) == set(STEPS), "every step was hit"
     assert verdicts == [WHOLE] * len(verdicts)
     assert verdicts
+    assert all(of_one[-1] == "complete" and set(of_one[:-1]) <= {"died"} for of_one in ends)
+    assert 0 < sum(len(of_one) - 1 for of_one in ends) <= 30, (
+        "those that died before they had claimed the run left none"
+    )
 
 
 def test_a_clock_that_jumps(undisturbed, tmp_path):

@@ -40,6 +40,7 @@ FIGURES = {
     "collapse",
     "predicted",
     "residuals",
+    "timeline",
 }
 
 

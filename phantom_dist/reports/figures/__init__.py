@@ -18,6 +18,7 @@ from phantom_dist.reports.figures.phase_map import phase_map, phase_shares
 from phantom_dist.reports.figures.player import player
 from phantom_dist.reports.figures.shares import shares_by_step, shares_in_sum, shares_in_sum_many
 from phantom_dist.reports.figures.silent_failure import every_failure, every_failure_many, silent_failure
+from phantom_dist.reports.figures.timeline import timeline
 
 __all__ = [
     "collapse",
@@ -41,4 +42,5 @@ __all__ = [
     "side_by_side",
     "side_by_side_many",
     "silent_failure",
+    "timeline",
 ]

@@ -39,6 +39,8 @@ DATASETS: dict[str, tuple[str, ...]] = {
         "run", "model", "pair", "line", "way", "number", "eta_c", "reference_rate", "change", "low_change",
         "high_change", "agreement",
     ),
+    "bars": ("run", "line", "model", "begun", "ended", "did", "task", "attempt", "tasks", "size"),
+    "marks": ("run", "line", "model", "at", "happened", "why", "task", "attempt"),
     "failures": _STEP,
     "detail": _STEP,
     "played": _STEP,
@@ -77,7 +79,8 @@ def source(rows: Rows, name: str, *, number: int | None = None, trial_id: str | 
         return [row for row in steps if first is not None and row["trial_id"] == first["trial_id"]]
     if name == "compared":
         return compared(rows)
-    return {"problems": rows.found, "trials": rows.trials, "predictions": rows.predictions}[name]
+    tables = {"problems": rows.found, "trials": rows.trials, "predictions": rows.predictions}
+    return (tables | {"bars": rows.bars, "marks": rows.marks})[name]
 
 
 class Figure:
@@ -130,6 +133,7 @@ def tooltip(*fields: str) -> list[Any]:
     """A tooltip of these columns, by their own names; numbers with four significant digits."""
     words = {
         "run", "model", "pair", "line", "way", "outcome", "place", "part", "inside", "known", "word", "agreement",
+        "did", "happened", "why", "task",
     }  # fmt: skip
     return [
         alt.Tooltip(f"{field}:N") if field in words else alt.Tooltip(f"{field}:Q", format=".4~g")

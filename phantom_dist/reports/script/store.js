@@ -37,8 +37,8 @@ function unpack(table) {
 const over = (value, scale) => (value === null || !scale ? null : value / scale);
 
 const store = (() => {
-  const { problems, trials, predictions, compared } = Object.fromEntries(
-    ["problems", "trials", "predictions", "compared"].map((name) => [name, unpack(page.tables[name])]),
+  const { problems, trials, predictions, compared, bars, marks } = Object.fromEntries(
+    ["problems", "trials", "predictions", "compared", "bars", "marks"].map((name) => [name, unpack(page.tables[name])]),
   );
   trials.forEach((row, i) => {
     row.trial_id = i;
@@ -73,7 +73,7 @@ const store = (() => {
     const [start, end] = found.get(trial);
     return Array.from({ length: end - start }, (_, i) => row(start + i));
   }
-  return { problems, trials, predictions, compared, stepsOf, hasSteps: (trial) => found.has(trial) };
+  return { problems, trials, predictions, compared, bars, marks, stepsOf, hasSteps: (trial) => found.has(trial) };
 })();
 
 const AXES = ["run", "model", "pair", "way"];
@@ -84,11 +84,16 @@ const state = { run: null, model: null, pair: null, way: null, problem: page.ope
 const picked = (row, but = "") =>
   AXES.every((name) => name === but || state[name] === null || row[name] === state[name]);
 
+// Workers do tasks of one model and of many contexts and ways of training.
+const ofRunAndModel = (row) => ["run", "model"].every((name) => state[name] === null || row[name] === state[name]);
+
 const DATASETS = {
   problems: () => store.problems.filter((row) => row.eta_c !== null && picked(row)),
   trials: () => store.trials.filter((row) => picked(row)),
   predictions: () => store.predictions.filter((row) => picked(row)),
   compared: () => store.compared.filter((row) => picked(row, "run")),
+  bars: () => store.bars.filter(ofRunAndModel),
+  marks: () => store.marks.filter(ofRunAndModel),
   failures: () =>
     store.trials
       .filter((row) => row.place === page.under && picked(row))

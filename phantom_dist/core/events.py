@@ -1,0 +1,235 @@
+"""What happened in a run, as typed events: one source for the log, `events.jsonl`, `status` and the report's timeline.
+
+| kind | meaning |
+|---|---|
+| `run_started`, `run_ended` | a driver begins (`host`, `process`); it ends in order (`message`: how) |
+| `prepared` | the driver prepared something before tasks could start; `activities`: where the time went |
+| `task_added` | there is more work |
+| `task_started` | a worker gets a task under a lease (`attempt`; `copy`: the task runs elsewhere too) |
+| `task_done` | its worker finished and stored it; `activities`: where its time went |
+| `task_failed`, `task_lost` | its worker raised an error; died, or its machine was taken away (`preempted`) |
+| `task_stuck` | it ran so much longer than predicted that the driver ended its worker |
+| `task_superseded` | a copy of it finished first (`message`: where), so the driver ended its worker |
+| `task_split`, `task_given_up` | it goes on as the tasks `parts`; its `outcome` is recorded |
+| `worker_ready`, `worker_replaced`, `worker_start_failed` | a worker's process (`host`, `node`, `process`) |
+| `draining` | no further task is started |
+| `store_retried` | a request to an object store failed and is repeated |
+
+Every event goes to the standard `logging` tree, below the logger of the package it belongs to, with the event itself as
+the record's attribute `event`. Libraries leave handlers to the application, so nothing is printed unless it sets some.
+
+Events reach `events.jsonl` through `listening`, not through a logging handler: a handler would lose them wherever an
+application raises a logger's level.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class EventKind(StrEnum):
+    """What an event is about; the module's table says more."""
+
+    RUN_STARTED = "run_started"
+    PREPARED = "prepared"
+    TASK_ADDED = "task_added"
+    TASK_STARTED = "task_started"
+    TASK_DONE = "task_done"
+    TASK_FAILED = "task_failed"
+    TASK_LOST = "task_lost"
+    TASK_STUCK = "task_stuck"
+    TASK_SUPERSEDED = "task_superseded"
+    TASK_SPLIT = "task_split"
+    TASK_GIVEN_UP = "task_given_up"
+    WORKER_READY = "worker_ready"
+    WORKER_REPLACED = "worker_replaced"
+    WORKER_START_FAILED = "worker_start_failed"
+    DRAINING = "draining"
+    STORE_RETRIED = "store_retried"
+    RUN_ENDED = "run_ended"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunEvent:
+    """One thing that happened. Fields that an event's kind doesn't use keep their default.
+
+    Attributes:
+        time: seconds since 1970, UTC.
+        task: the task's id, which is its batch's name in the tables; `task_kind`: `probe` or `train`.
+        size: how many problems the task probes, or trials it trains.
+        lease: the lease's number within its driver's start; it is granted at `task_started` and ends with the attempt.
+        attempt: counts the failures so far plus one, so a preempted task keeps its number.
+        parts: the tasks that a split task goes on as.
+        predicted_s: how long the plan expected the task to take (s).
+        activities: seconds by `core.activity.Activity`.
+        node: Ray's id of the worker's node; `process`: a process's id on its host.
+    """
+
+    time: float
+    kind: EventKind
+    task: str | None = None
+    task_kind: str | None = None
+    model: str | None = None
+    size: int | None = None
+    worker: str | None = None
+    lease: int | None = None
+    attempt: int | None = None
+    copy: bool = False
+    preempted: bool = False
+    outcome: str | None = None
+    message: str | None = None
+    parts: tuple[str, ...] = ()
+    predicted_s: float | None = None
+    activities: Mapping[str, float] = field(default_factory=dict)
+    host: str | None = None
+    node: str | None = None
+    process: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The event without its defaults; the time as ISO 8601."""
+        row: dict[str, Any] = {
+            name: value for name in _NAMES if (value := getattr(self, name)) not in (None, False, (), {})
+        }
+        if self.activities:
+            row["activities"] = {name: round(seconds, 6) for name, seconds in self.activities.items()}
+        moment = datetime.fromtimestamp(self.time, UTC).isoformat(timespec="microseconds")
+        return row | {"time": moment, "kind": self.kind.value}
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> RunEvent:
+        """The event that `to_json` wrote; keys of newer versions are ignored.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is no event, or of a kind that this version doesn't know.
+        """
+        known = {name: row[name] for name in _NAMES if name in row}
+        known["time"] = datetime.fromisoformat(row["time"]).timestamp()
+        known["kind"] = EventKind(row["kind"])
+        return RunEvent(**known | {"parts": tuple(row.get("parts", ()))})
+
+    def __str__(self) -> str:
+        """A line for people."""
+        return _TEXTS[self.kind](self)
+
+
+_NAMES = tuple(f.name for f in dataclasses.fields(RunEvent))
+
+Listener = Callable[[RunEvent], None]
+
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("phantom_dist_listeners", default=())
+
+_LOGGERS = {
+    "run": logging.getLogger("phantom_dist.campaign"),
+    "prepared": logging.getLogger("phantom_dist.campaign"),
+    "task": logging.getLogger("phantom_dist.scheduling"),
+    "worker": logging.getLogger("phantom_dist.scheduling"),
+    "draining": logging.getLogger("phantom_dist.scheduling"),
+    "store": logging.getLogger("phantom_dist.traces.store"),
+}
+
+# Not at `phantom_dist` itself: without any handler Python prints warnings to stderr, and those of
+# `phantom_dist.monitor` must reach people who never configured logging.
+for _name in ("campaign", "scheduling", "traces", "models", "activity"):
+    logging.getLogger(f"phantom_dist.{_name}").addHandler(logging.NullHandler())
+
+_WARNINGS = frozenset(
+    {
+        EventKind.TASK_FAILED,
+        EventKind.TASK_LOST,
+        EventKind.TASK_STUCK,
+        EventKind.TASK_SPLIT,
+        EventKind.TASK_GIVEN_UP,
+        EventKind.WORKER_START_FAILED,
+        EventKind.STORE_RETRIED,
+    }
+)
+
+
+def record(event: RunEvent) -> None:
+    """Log an event and hand it to everyone who listens."""
+    level = logging.WARNING if event.kind in _WARNINGS else logging.INFO
+    _LOGGERS[event.kind.partition("_")[0]].log(level, "%s", event, extra={"event": event})
+    for listener in _listeners.get():
+        listener(event)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hand the listener every event that is recorded in this context (`contextvars`) while the block lasts."""
+    token = _listeners.set((*_listeners.get(), listener))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+# -- events in words --------------------------------------------------------------------------------------------------
+
+SHORT = 200
+"""Characters of an error's message that a line shows; `events.jsonl` has all of it."""
+
+
+def task_name(task: str | None, kind: str | None, size: int | None, model: str | None) -> str:
+    """A task in words: `batch 1f0c… (24 trials of zoo:gpt2-a)`."""
+    members = {"probe": "problem", "train": "trial"}.get(kind or "", "part")
+    word = "probe" if kind == "probe" else "batch"
+    return f"{word} {task} ({size} {members}{'' if size == 1 else 's'} of {model})"
+
+
+def shortened(message: str | None) -> str:
+    """A message on one line, cut where it is long."""
+    line = " ".join((message or "").split())
+    return line if len(line) <= SHORT else f"{line[: SHORT - 1]}…"
+
+
+def seconds_by_activity(activities: Mapping[str, float]) -> str:
+    """`loading 3.2 s, training 41 s`; empty where nothing was measured."""
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in activities.items())
+
+
+def _task(event: RunEvent) -> str:
+    return task_name(event.task, event.task_kind, event.size, event.model)
+
+
+def _attempt(event: RunEvent) -> str:
+    return f"{event.worker}: {_task(event)}, attempt {event.attempt}, lease {event.lease}"
+
+
+def _because(event: RunEvent) -> str:
+    return f": {shortened(event.message)}" if event.message else ""
+
+
+def _place(event: RunEvent) -> str:
+    where = f" on {event.host}" if event.host else ""
+    return f"{where}, process {event.process}" if event.process else where
+
+
+_TEXTS: dict[EventKind, Callable[[RunEvent], str]] = {
+    EventKind.RUN_STARTED: lambda e: f"run started{_place(e)}",
+    EventKind.PREPARED: lambda e: f"prepared: {seconds_by_activity(e.activities) or 'at once'}",
+    EventKind.TASK_ADDED: lambda e: f"added {_task(e)}",
+    EventKind.TASK_STARTED: lambda e: f"{_attempt(e)} started{' as a copy' if e.copy else ''}",
+    EventKind.TASK_DONE: lambda e: f"{_attempt(e)} done: {seconds_by_activity(e.activities)}".removesuffix(
+        ": "
+    ),
+    EventKind.TASK_FAILED: lambda e: f"{_attempt(e)} failed with {e.outcome}{_because(e)}",
+    EventKind.TASK_LOST: lambda e: f"{_attempt(e)} {'preempted' if e.preempted else 'lost'}{_because(e)}",
+    EventKind.TASK_STUCK: lambda e: f"{_attempt(e)} stuck{_because(e)}",
+    EventKind.TASK_SUPERSEDED: lambda e: f"{_attempt(e)} superseded{_because(e)}",
+    EventKind.TASK_SPLIT: lambda e: f"{_task(e)} split into {' and '.join(e.parts)}{_because(e)}",
+    EventKind.TASK_GIVEN_UP: lambda e: f"{_task(e)} given up with {e.outcome}{_because(e)}",
+    EventKind.WORKER_READY: lambda e: f"{e.worker} is ready{_place(e)}",
+    EventKind.WORKER_REPLACED: lambda e: f"{e.worker} is being replaced",
+    EventKind.WORKER_START_FAILED: lambda e: f"{e.worker} died before it was ready{_because(e)}",
+    EventKind.DRAINING: lambda e: "no further task is started",
+    EventKind.STORE_RETRIED: lambda e: f"request to the object store failed and is repeated{_because(e)}",
+    EventKind.RUN_ENDED: lambda e: f"run ended{_because(e)}",
+}

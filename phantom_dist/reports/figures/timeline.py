@@ -1,0 +1,97 @@
+"""Who ran what when: a line for each worker, a bar for each task, a mark where something went wrong or was mended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from phantom_dist.reports.figures.chart import Figure, finished, named, tooltip, zoom
+from phantom_dist.reports.rows import Rows
+from phantom_dist.reports.theme import BLUE, INK, MAROON, ORANGE, SAGE
+from phantom_dist.reports.timeline_rows import (
+    COPIED,
+    HAPPENED,
+    NOTHING,
+    PROBING,
+    RESTARTED,
+    TRAINING,
+    lines,
+)
+from phantom_dist.scheduling.timeline import End
+
+DID = {TRAINING: BLUE, PROBING: SAGE, NOTHING: ORANGE}
+"""Colours of bars. Where one came to nothing a mark stands as well, and tooltips name them all."""
+
+MARKS = {
+    HAPPENED[End.LOST]: "cross",
+    HAPPENED[End.PREEMPTED]: "triangle-down",
+    HAPPENED[End.FAILED]: "square",
+    HAPPENED[End.OUT_OF_MEMORY]: "wedge",
+    HAPPENED[End.STUCK]: "diamond",
+    HAPPENED[End.SUPERSEDED]: "circle",
+    HAPPENED[End.CUT_OFF]: "triangle-left",
+    COPIED: "triangle-up",
+}
+"""Shapes of marks."""
+
+
+@Figure
+def timeline(rows: Rows) -> Any | None:
+    """Tasks over the time of the run, by worker; None where no run recorded events."""
+    if not rows.bars:
+        return None
+    workers = lines(rows.bars)
+    height = 28 if len(workers) <= 12 else 20 if len(workers) <= 40 else 14
+    y = alt.Y("line:N", title=None, sort=workers, scale=alt.Scale(domain=workers, padding=0))
+    layers = [_bars(rows, y, height)]
+    if rows.restarts:
+        layers.append(_restarts(rows))
+    if rows.marks:
+        layers.append(_marks(rows, y, height))
+    chart = alt.layer(*layers).resolve_scale(color="independent", shape="independent")
+    return finished(chart.properties(width=820, height=alt.Step(height)))
+
+
+def _bars(rows: Rows, y: Any, height: int) -> Any:
+    """In the upper part of each line; marks stand below them, on plain ground, where every colour can be seen."""
+    present = [did for did in DID if any(row["did"] == did for row in rows.bars)]
+    title = f"time of the run ({rows.time_unit})"
+    x = alt.X("begun:Q", title=title, axis=alt.Axis(grid=True), scale=alt.Scale(nice=False))
+    colours = alt.Scale(domain=present, range=[DID[did] for did in present])
+    return (
+        alt.Chart(named("bars"))
+        .mark_bar(height=0.5 * height, yOffset=-0.14 * height, x2Offset=-0.7, binSpacing=0)
+        .encode(
+            x=x,
+            x2="ended:Q",
+            y=y,
+            color=alt.Color("did:N", title="task", scale=colours),
+            tooltip=tooltip("line", "did", "model", "task", "attempt", "tasks", "size", "begun", "ended"),
+        )
+        .add_params(zoom("x"))
+    )  # fmt: skip
+
+
+def _marks(rows: Rows, y: Any, height: int) -> Any:
+    present = [name for name in MARKS if any(row["happened"] == name for row in rows.marks)]
+    shapes = alt.Scale(domain=present, range=[MARKS[name] for name in present])
+    return (
+        alt.Chart(named("marks"))
+        .mark_point(filled=True, size=2.2 * height, opacity=1, color=MAROON, yOffset=0.3 * height)
+        .encode(
+            x="at:Q",
+            y=y,
+            shape=alt.Shape("happened:N", title="what happened", scale=shapes),
+            tooltip=tooltip("line", "happened", "why", "model", "task", "attempt", "at"),
+        )
+    )
+
+
+def _restarts(rows: Rows) -> Any:
+    values = alt.InlineData(values=[{"at": at, "happened": RESTARTED} for at in rows.restarts])
+    return (
+        alt.Chart(values)
+        .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7)
+        .encode(x="at:Q", tooltip=[alt.Tooltip("happened:N")])
+    )

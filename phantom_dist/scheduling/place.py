@@ -1,0 +1,21 @@
+"""Where a worker runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A process on a host. `node`: the id that Ray gives the node; empty without Ray."""
+
+    host: str
+    process: int
+    node: str = ""
+
+
+def this_place(node: str = "") -> Place:
+    """Where this process runs."""
+    return Place(host=socket.gethostname(), process=os.getpid(), node=node)
