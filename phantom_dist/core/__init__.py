@@ -13,7 +13,7 @@
 | `durations` | lengths of time in words |
 | `errors` | errors, named by what their handler does next |
 | `plugins` | what other packages add |
-| `divided_differences`, `whole_file` | Newton's interpolation; lengths of time in words; files that appear whole |
+| `divided_differences`, `whole_file` | Newton's divided differences; files that appear whole or not at all |
 
 Imports nothing but the standard library and pydantic, so any process, with or without torch, can speak them.
 """
