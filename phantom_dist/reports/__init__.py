@@ -7,6 +7,7 @@
 | `run_tables`, `rows`, `sample`, `changes` | what the figures draw, from stored tables |
 | `comparison` | several runs beside each other |
 | `predictions` | what the law says of a run's critical rates |
+| `timeline_rows`, `timeline_tables` | who ran what when |
 | `figures/` | one figure a file |
 | `alternatives`, `tables`, `verdict` | the same numbers in words |
 | `held`, `pack`, `naming` | the page's data, packed; how rows are called |

@@ -5,6 +5,9 @@
 | `tasks` | the two kinds of work: probe problems, train a batch |
 | `ledger` | every task's life: events in, commands out; retries, halves, models kept warm |
 | `driver` | the one loop that executes the ledger's commands |
+| `journal` | what the loop does, as events |
+| `timeline` | what the events amount to: attempts, and where the time went |
+| `place` | where a worker runs |
 | `worker` | what a worker does with a task: load, train, store |
 | `worker_kind`, `rank_group` | workers that are alike, and workers of several processes, as data |
 | `cluster` | the interface of what workers run on: kinds of workers, and executors |

@@ -12,6 +12,7 @@
 | `leases` | which attempt may still write |
 | `process` | whether the process that wrote a name down may still live |
 | `digest` | one number for all results of a run |
+| `event_log`, `json_lines` | `events.jsonl`: what happened in a run, one event a line |
 | `monitor_log` | what the monitor kept of a training, read again |
 """
 
