@@ -134,7 +134,7 @@ def reference(
     probed = probe(loaded, asked)
     assert isinstance(probed, Measured), probed
     first_order = abs(probed.gap_0) / (effective_steps(STEPS, asked.schedule, asked.optimizer) * probed.kappa)
-    trials = [Trial(probed=probed, learning_rate=share * first_order) for share in shares]
+    trials = [Trial(measured=probed, learning_rate=share * first_order) for share in shares]
     return probed, list(SingleEngine().run(loaded, trials))
 
 
@@ -262,7 +262,7 @@ def test_bfloat16_takes_the_same_way_as_the_reference(pair, stage, way):
     loaded = load(asked.model, precision="bfloat16")
     probed = probe(loaded, asked)
     rate = 2 * abs(probed.gap_0) / (STEPS * probed.kappa)
-    (expected,) = SingleEngine().run(loaded, [Trial(probed=probed, learning_rate=rate)])
+    (expected,) = SingleEngine().run(loaded, [Trial(measured=probed, learning_rate=rate)])
     got_probed, (got,), _ = pair.call(measured, stage, asked, [expected.trial])[0]
     assert got_probed.kappa == pytest.approx(probed.kappa, rel=1e-2)
     moved = [result.trace[-1].logit_gap - probed.gap_0 for result in (got, expected)]
