@@ -12,7 +12,7 @@
 | `preview` | `plan`: what `run` would do, without doing it |
 | `progress`, `progress_view` | where a run stands, for the live view |
 | `peak_memory` | peak memory of the run's processes |
-| `explain` | why a trial took as long, or as many attempts, as it did |
+| `timeline` | where a run's time went, and why a trial took as long, or as many attempts, as it did |
 | `status` | the JSON object of a run directory, live or dead |
 
 Nothing is imported here: `status` needs no torch, and shall not wait for what `run` does.

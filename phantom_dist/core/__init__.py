@@ -10,7 +10,6 @@
 | `problem_columns`, `summaries` | what decisions read of a stored row |
 | `result` | what a public function returns |
 | `events`, `activity` | what happened in a run; what a process is doing |
-| `durations` | lengths of time in words |
 | `errors` | errors, named by what their handler does next |
 | `plugins` | what other packages add |
 | `divided_differences`, `whole_file` | Newton's divided differences; files that appear whole or not at all |
