@@ -8,11 +8,10 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing, nullcontext
 
 from phantom_dist.campaign.budget import Budget
-from phantom_dist.campaign.peak_memory import PeakMemory
-from phantom_dist.campaign.progress import Progress
-from phantom_dist.campaign.progress_view import ProgressView
+from phantom_dist.campaign.heartbeat import Heartbeat, Observer
 from phantom_dist.campaign.run_state import (
     Command,
     GivenUp,
@@ -24,7 +23,7 @@ from phantom_dist.campaign.run_state import (
 )
 from phantom_dist.core.errors import Cancelled
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.planning.plan import Phase, Plan
+from phantom_dist.planning.plan import Phase
 from phantom_dist.planning.summary import plan_rows_as_run
 from phantom_dist.records import execution_metadata, store_batch, store_probes
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
@@ -33,9 +32,6 @@ from phantom_dist.scheduling.ledger import GiveUp, Start
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases
-from phantom_dist.traces.process import this_process
-
-Observer = Callable[[Progress], None]
 
 
 class RunDriver:
@@ -58,21 +54,11 @@ class RunDriver:
         observer: Observer,
     ) -> None:
         self._state = state
-        self._view = ProgressView(state)
         self._directory = directory
         self._leases = leases
         self._budget = budget
-        self._observer = observer
-        self._started_at = time.time()
-        self._started = self._last_heartbeat = time.monotonic()
+        self._heartbeat = Heartbeat(state, directory, observer)
         self._begun = 0  # trials
-        self._workers = 0
-        self._memory = PeakMemory()
-        self._before = directory.read_state()
-
-    @property
-    def _plan(self) -> Plan:
-        return self._state.plan
 
     def execute(self, make_executor: Callable[[Phase], Executor], *, largest_worker: float = 0.0) -> None:
         """Run the plan's phases, one after another, until nothing is left to do.
@@ -87,37 +73,21 @@ class RunDriver:
             InputError, StoreError: as a task raised it.
             Cancelled: `phantom-dist cancel` asked for the end.
         """
-        first = [(phase, self._carry_out(self._state.first(phase))) for phase in self._plan.phases]
-        if not any(tasks for _, tasks in first) and self._before.get("state") == "complete":
-            self._write_plan()
-            return
-        state = "interrupted"
-        try:
-            self._write_state("running")
-            if self._run_phases(first, make_executor, largest_worker):
-                state = "complete"
-            self._write_plan()
-        finally:
-            self._write_state(state)
-
-    def _run_phases(
-        self,
-        first: list[tuple[Phase, list[Task]]],
-        make_executor: Callable[[Phase], Executor],
-        largest_worker: float,
-    ) -> bool:
-        """Whether nothing is left; False where the budget is spent."""
-        leases = itertools.count(1)  # phases share them, so that no lease comes again
-        for phase, tasks in first:
-            if not tasks:
-                continue
-            self._executor = make_executor(phase)
-            try:
-                if not drive(self._executor, tasks, self._leases, self, leases, largest_worker):
-                    return False
-            finally:
-                self._executor.close()
-        return True
+        plan, beat = self._state.plan, self._heartbeat
+        first = [(phase, self._carry_out(self._state.first(phase))) for phase in plan.phases]
+        lease_numbers = itertools.count(1)  # all phases share them, so that no lease comes again
+        nothing_to_do = beat.was_complete and not any(tasks for _, tasks in first)
+        with nullcontext() if nothing_to_do else beat.beating():
+            for phase, tasks in first:
+                if tasks:
+                    with closing(make_executor(phase)) as self._executor:
+                        if not drive(
+                            self._executor, tasks, self._leases, self, lease_numbers, largest_worker
+                        ):
+                            break  # the budget is spent
+            else:
+                beat.complete = True
+            self._directory.write_plan(plan_rows_as_run(plan, self._state.trials))
 
     # -- what the scheduler's loop calls ------------------------------------------------------------------------------
 
@@ -150,12 +120,14 @@ class RunDriver:
         Raises:
             Cancelled: `phantom-dist cancel` asked for the end.
         """
-        self._workers = max(self._workers, len(self._executor.workers))
-        if time.monotonic() - self._last_heartbeat >= HEARTBEAT_S:
-            self._write_state("running")
+        beat = self._heartbeat
+        beat.workers = max(beat.workers, len(self._executor.workers))
+        beat.spent = self._budget.spent(seconds=beat.elapsed, trials=self._begun)
+        if time.monotonic() - beat.last >= HEARTBEAT_S:
+            beat.write("running")
             if self._directory.cancelled:
                 raise Cancelled("cancelled")
-        return self._spent is None
+        return beat.spent is None
 
     # -- what is carried out ------------------------------------------------------------------------------------------
 
@@ -172,34 +144,3 @@ class RunDriver:
                 case ProbeTask() | TrainTask():
                     tasks.append(command)
         return tasks
-
-    @property
-    def _spent(self) -> str | None:
-        return self._budget.spent(seconds=time.monotonic() - self._started, trials=self._begun)
-
-    def _write_state(self, state: str) -> None:
-        """Store the heartbeat, then tell the observer."""
-        self._last_heartbeat = time.monotonic()
-        self._memory.sample()
-        elapsed = self._last_heartbeat - self._started
-        progress = self._view.progress(elapsed=elapsed, workers=self._workers)
-        self._directory.write_state(
-            {
-                "state": state,
-                **this_process(),
-                "heartbeat_at": time.time(),
-                "started_at": self._started_at,
-                "seconds": self._before.get("seconds", 0.0) + elapsed,
-                "expected_trials": progress.expected,
-                "workers": self._workers,
-                "reason": self._spent if state == "interrupted" else None,
-                "resources": self._plan.resources.to_json(),
-                "engine": self._plan.engine,
-                "peak_memory_bytes": max(self._memory.peak_bytes, self._before.get("peak_memory_bytes", 0)),
-                "models": {name: metadata.title for name, metadata in self._plan.models.items()},
-            }
-        )
-        self._observer(progress)
-
-    def _write_plan(self) -> None:
-        self._directory.write_plan(plan_rows_as_run(self._plan, self._state.trials))

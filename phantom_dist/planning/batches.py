@@ -48,6 +48,11 @@ class BatchGroup:
         searches = all(rate is None for _, rate in self.members)
         return 2 if searches and 2 * len(self.members) <= self.lanes else 1
 
+    @property
+    def most_trials(self) -> int:
+        """How many trials its batch may have."""
+        return self.trials_per_search * len(self.members)
+
     @functools.cached_property
     def problems(self) -> tuple[Problem, ...]:
         """Its problems, each once, in order."""

@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.choice import kind_of
-from phantom_dist.engines.lanes.dual_coordinates import dual_pays
 from phantom_dist.engines.path import shares
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.memory import bytes_per_parameter
@@ -60,13 +59,13 @@ def trial_seconds(problem: Problem, model: ModelMetadata, rank_group: RankGroup 
 
 
 def probe_seconds(
-    problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, *, with_path: bool
+    problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, *, with_path: bool, dual: bool
 ) -> float:
-    """Predicted time (s) of a probe."""
+    """Predicted time (s) of a probe, with its path or without, in the dual form or not."""
     if rank_group is not None:
         return 2 * seconds_per_group_step(problem, model, rank_group.stage)
-    path = path_seconds(problem, model.parameters) if with_path else 0.0
-    return kappa_seconds(problem, model.parameters) + path
+    path = path_seconds(problem, model.parameters, dual=dual) if with_path else 0.0
+    return kappa_seconds(problem, model.parameters, dual=dual) + path
 
 
 def seconds_per_step(problem: Problem, parameters: int) -> float:
@@ -82,26 +81,28 @@ def seconds_per_lane_step(problem: Problem, parameters: int, lanes: int) -> floa
     return max(moved / BANDWIDTH, done / OPERATIONS) + BATCH_OVERHEAD_S / lanes
 
 
-def path_pays(problem: Problem, parameters: int, lanes: int) -> bool:
+def path_pays(problem: Problem, parameters: int, lanes: int, *, dual: bool) -> bool:
     """Whether a search is done sooner when it starts from the law: if the probe takes less than the trials it saves."""
     saved = SAVED_TRIALS[problem.method] * problem.steps
-    return path_seconds(problem, parameters) < saved * seconds_per_lane_step(problem, parameters, lanes)
+    return path_seconds(problem, parameters, dual=dual) < saved * seconds_per_lane_step(
+        problem, parameters, lanes
+    )
 
 
-def kappa_seconds(problem: Problem, parameters: int) -> float:
+def kappa_seconds(problem: Problem, parameters: int, *, dual: bool) -> float:
     """Predicted seconds of probing κ."""
-    return 2 * _probe_step(problem, parameters)[0]
+    return 2 * _probe_step(problem, parameters, dual=dual)[0]
 
 
-def path_seconds(problem: Problem, parameters: int) -> float:
+def path_seconds(problem: Problem, parameters: int, *, dual: bool) -> float:
     """Predicted seconds of probing a problem's path, beyond what κ takes in any case."""
-    step, walked = _probe_step(problem, parameters)
+    step, walked = _probe_step(problem, parameters, dual=dual)
     return (len(shares(problem)) + 0.5) * step + walked
 
 
-def _probe_step(problem: Problem, parameters: int) -> tuple[float, float]:
+def _probe_step(problem: Problem, parameters: int, *, dual: bool) -> tuple[float, float]:
     """Seconds of a trial-step of a probe, and of all walks between its points."""
-    if dual_pays(problem, parameters, tokens(problem)):
+    if dual:
         return seconds_per_lane_step(problem, parameters, 1), 0.0  # walks of a few coefficients
     moved = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps)
     return seconds_per_step(problem, parameters), moved / BANDWIDTH

@@ -11,17 +11,36 @@ from dataclasses import dataclass
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED, SingleEngine
+from phantom_dist.engines.lanes.dual_coordinates import dual_pays
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.batches import BatchGroup, batch_groups
-from phantom_dist.planning.durations import path_pays, probe_seconds
-from phantom_dist.planning.memory import fits_worker, lanes_that_fit
+from phantom_dist.planning.durations import path_pays, probe_seconds, trial_seconds
+from phantom_dist.planning.memory import fits_worker, lanes_that_fit, process_bytes
 from phantom_dist.planning.probes import PlannedProbe, probe_tasks
 from phantom_dist.planning.rank_groups import rank_groups
 from phantom_dist.planning.resources import Resources
-from phantom_dist.planning.sizes import most_lanes, single_trials
+from phantom_dist.planning.sizes import batch_limits, tokens
 from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, tolerance_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedTrial:
+    """One trial, or one search before its first round.
+
+    Attributes:
+        problem, learning_rate: which trial; None for a search.
+        batch: the name of its batch; None for a search.
+        seconds: predicted time (s) of one trial.
+        process_bytes: predicted peak memory (bytes) of each process that trains it.
+    """
+
+    problem: Problem
+    learning_rate: float | None
+    batch: str | None
+    seconds: float
+    process_bytes: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +73,7 @@ class Plan:
         learning_rates: the given ones; empty for searches.
         tolerance: of the searches; None for given learning rates.
         batch_groups: what is trained together, in the order of the sweep.
+        trials: what the batch groups consist of, in the same order.
         phases: what runs one after another: single workers, then groups of ranks of each size.
     """
 
@@ -65,6 +85,7 @@ class Plan:
     learning_rates: tuple[float, ...]
     tolerance: float | None
     batch_groups: tuple[BatchGroup, ...]
+    trials: tuple[PlannedTrial, ...]
     phases: tuple[Phase, ...]
 
 
@@ -81,6 +102,7 @@ def make_plan(
     """
     problems, rates = expand(spec), learning_rates_of(spec)
     learning_rates = () if isinstance(rates, Critical) else rates
+    limits_of = {p.key: batch_limits(p, models[p.model].parameters) for p in problems}
     by_ranks: dict[tuple[object, ...], RankGroup] = {}
     if engine in ("auto", DEEPSPEED) and resources.deepspeed:
         always = engine == DEEPSPEED
@@ -91,12 +113,25 @@ def make_plan(
         model = models[problem.model]
         if kind != resources.largest and not fits_worker(problem, model, kind.memory_bytes):
             return 0
+        limits = limits_of[problem.key]
         if engine == SingleEngine.name or problem.training_config in by_ranks:
-            return single_trials(problem, model.parameters) if learning_rates else 1
-        fit = lanes_that_fit(problem, model, kind.memory_bytes)
-        return min(fit, most_lanes(problem, model.parameters, on_gpu=kind.on_gpu))
+            return limits.one_after_another if learning_rates else 1
+        most = limits.gpu_lanes if kind.on_gpu else limits.lanes
+        return min(most, lanes_that_fit(problem, model, kind.memory_bytes))
 
     groups = tuple(batch_groups(problems, learning_rates, room, resources.kinds, by_ranks))
+    phases = _phases(groups, problems, rates, models)
+    trials = tuple(
+        PlannedTrial(
+            problem=problem,
+            learning_rate=rate,
+            batch=None if rate is None else group.batch,
+            process_bytes=process_bytes(problem, models[problem.model], group.rank_group, group.most_trials),
+            seconds=trial_seconds(problem, models[problem.model], group.rank_group, len(group.members)),
+        )
+        for group in groups
+        for problem, rate in group.members
+    )
     return Plan(
         spec=spec,
         engine=engine,
@@ -106,7 +141,8 @@ def make_plan(
         learning_rates=learning_rates,
         tolerance=tolerance_of(spec),
         batch_groups=groups,
-        phases=_phases(groups, problems, rates, models, resources),
+        trials=trials,
+        phases=phases,
     )
 
 
@@ -115,14 +151,13 @@ def _phases(
     problems: Sequence[Problem],
     rates: Critical | tuple[float, ...],
     models: Mapping[str, ModelMetadata],
-    resources: Resources,
 ) -> tuple[Phase, ...]:
     """Single workers first, then groups of ranks of each size; probes in the order of the sweep."""
     group_of = {problem.key: group for group in groups for problem in group.problems}
     probes: dict[RankGroup | None, list[PlannedProbe]] = {}
     for problem in problems:
         group = group_of[problem.key]
-        probe = _probe(problem, models[problem.model], group, rates, resources)
+        probe = _probe(problem, models[problem.model], group, rates)
         probes.setdefault(group.rank_group, []).append(probe)
     phases = []
     for ranks in sorted(probes, key=lambda ranks: (ranks is not None, ranks and (ranks.ranks, ranks.stage))):
@@ -140,30 +175,20 @@ def _phases(
 
 
 def _probe(
-    problem: Problem,
-    model: ModelMetadata,
-    group: BatchGroup,
-    rates: Critical | tuple[float, ...],
-    resources: Resources,
+    problem: Problem, model: ModelMetadata, group: BatchGroup, rates: Critical | tuple[float, ...]
 ) -> PlannedProbe:
-    with_path = _starts_from_law(problem, model, group, rates)
-    fitting = (kind for kind in resources.kinds if fits_worker(problem, model, kind.memory_bytes))
-    kind = next(fitting, resources.largest)
+    """How a problem is probed: with its path where its search starts from the law's prediction of η_c."""
+    dual = dual_pays(problem, model.parameters, tokens(problem))
+    if not isinstance(rates, Critical) or group.rank_group is not None:
+        with_path = False  # a path needs whole gradients, and a rank has a share of them
+    elif rates.start == "auto":
+        with_path = path_pays(problem, model.parameters, len(group.members), dual=dual)
+    else:
+        with_path = rates.start == "law"
     return PlannedProbe(
         problem=problem,
         parameters=model.parameters,
         with_path=with_path,
-        seconds=probe_seconds(problem, model, group.rank_group, with_path=with_path),
-        memory_bytes=kind.memory_bytes if len(resources.kinds) > 1 else 0.0,
+        seconds=probe_seconds(problem, model, group.rank_group, with_path=with_path, dual=dual),
+        memory_bytes=group.memory_bytes,
     )
-
-
-def _starts_from_law(
-    problem: Problem, model: ModelMetadata, group: BatchGroup, rates: Critical | tuple[float, ...]
-) -> bool:
-    """Whether the problem's path is probed, so that its search starts where the law predicts η_c."""
-    if not isinstance(rates, Critical) or group.rank_group is not None:
-        return False  # a path needs whole gradients, and a rank has a share of them
-    if rates.start != "auto":
-        return rates.start == "law"
-    return path_pays(problem, model.parameters, len(group.members))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from phantom_dist.core.trial import Problem
 
 BATCH_WORK = 1e10
@@ -34,13 +36,25 @@ def work(problem: Problem, parameters: int) -> float:
     return parameters * tokens(problem) * problem.steps
 
 
-def most_lanes(problem: Problem, parameters: int, *, on_gpu: bool = False) -> int:
-    """How many trials of a problem share a batch at most."""
-    if on_gpu:
-        return MAX_LANES
-    return max(LANES, min(MAX_LANES, int(LANES * BATCH_WORK // work(problem, parameters))))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchLimits:
+    """How many trials of a problem make a batch, were memory no matter.
+
+    Attributes:
+        one_after_another: for an engine that trains one trial after another.
+        lanes: for one that trains them as lanes, on a CPU.
+        gpu_lanes: the same on a GPU.
+    """
+
+    one_after_another: int
+    lanes: int
+    gpu_lanes: int = MAX_LANES
 
 
-def single_trials(problem: Problem, parameters: int) -> int:
-    """How many trials of a problem make a batch for an engine that trains one after another."""
-    return max(1, min(MAX_LANES, int(BATCH_WORK // work(problem, parameters))))
+def batch_limits(problem: Problem, parameters: int) -> BatchLimits:
+    """The limits of a problem whose model has so many parameters: `BATCH_WORK`, and `LANES` to `MAX_LANES`."""
+    of_one = work(problem, parameters)
+    return BatchLimits(
+        one_after_another=max(1, min(MAX_LANES, int(BATCH_WORK // of_one))),
+        lanes=max(LANES, min(MAX_LANES, int(LANES * BATCH_WORK // of_one))),
+    )

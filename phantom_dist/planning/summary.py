@@ -7,10 +7,6 @@ from typing import Any
 
 from phantom_dist.core.result import duration
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.core.trial import Problem
-from phantom_dist.planning.batches import BatchGroup
-from phantom_dist.planning.durations import trial_seconds
-from phantom_dist.planning.memory import process_bytes
 from phantom_dist.planning.plan import Plan
 from phantom_dist.records import problem_row
 from phantom_dist.refinement.search import EXPECTED_TRIALS
@@ -20,18 +16,17 @@ Json = dict[str, Any]
 
 def plan_rows(plan: Plan) -> list[Json]:
     """The rows of `plan.parquet`: one per given learning rate, or one per search before its first round."""
-    trials = 1 if plan.learning_rates else EXPECTED_TRIALS
+    count = 1 if plan.learning_rates else EXPECTED_TRIALS
     return [
-        problem_row(problem)
+        problem_row(trial.problem)
         | {
-            "learning_rate": rate,
-            "batch": group.batch if rate is not None else None,
-            "predicted_trial_steps": float(trials * problem.steps),
-            "predicted_seconds": trials * _trial_seconds(plan, group, problem),
-            "predicted_process_bytes": _process_bytes(plan, group, problem),
+            "learning_rate": trial.learning_rate,
+            "batch": trial.batch,
+            "predicted_trial_steps": float(count * trial.problem.steps),
+            "predicted_seconds": count * trial.seconds,
+            "predicted_process_bytes": trial.process_bytes,
         }
-        for group in plan.batch_groups
-        for problem, rate in group.members
+        for trial in plan.trials
     ]
 
 
@@ -69,7 +64,7 @@ def plan_json(plan: Plan) -> Json:
     searching = plan.tolerance is not None
     rounds = EXPECTED_TRIALS if searching else 1
     seconds = sum(probe.seconds for phase in plan.phases for probe in phase.probes) + rounds * sum(
-        _trial_seconds(plan, group, problem) for group in plan.batch_groups for problem, _ in group.members
+        trial.seconds for trial in plan.trials
     )
     return {
         "name": plan.spec.name,
@@ -94,11 +89,7 @@ def plan_json(plan: Plan) -> Json:
         "lanes": max(len(group.members) for group in plan.batch_groups),
         "trial_steps": sum(problem.steps * per_problem for problem in plan.problems),
         "predicted_seconds": seconds,
-        "predicted_worker_bytes": max(
-            _process_bytes(plan, group, problem)
-            for group in plan.batch_groups
-            for problem, _ in group.members
-        ),
+        "predicted_worker_bytes": max(trial.process_bytes for trial in plan.trials),
         "worker_memory_bytes": plan.resources.largest.memory_bytes,
         "workers": plan.resources.to_json()["workers"],
         "predicted_device_hours": seconds / 3600,
@@ -135,32 +126,26 @@ def plan_lines(shown: Json) -> Iterator[str]:
 
 def _rank_groups(plan: Plan) -> list[Json]:
     """One object for each training configuration that takes a group of ranks."""
+    of_config = {group.problems[0].training_config: group.rank_group for group in plan.batch_groups}
     by_config: dict[tuple[object, ...], Json] = {}
-    for group in plan.batch_groups:
-        if group.rank_group is None:
+    counted: set[str] = set()
+    for trial in plan.trials:
+        problem, ranks = trial.problem, of_config[trial.problem.training_config]
+        if ranks is None or problem.key in counted:
             continue
-        for problem in group.problems:
-            entry = by_config.setdefault(
-                problem.training_config,
-                {
-                    "model": problem.model,
-                    "method": problem.method,
-                    "optimizer": problem.optimizer.name,
-                    "steps": problem.steps,
-                    "ranks": group.rank_group.ranks,
-                    "stage": group.rank_group.stage,
-                    "predicted_rank_bytes": _process_bytes(plan, group, problem),
-                    "problems": 0,
-                },
-            )
-            entry["problems"] += 1
+        counted.add(problem.key)
+        entry = by_config.setdefault(
+            problem.training_config,
+            {
+                "model": problem.model,
+                "method": problem.method,
+                "optimizer": problem.optimizer.name,
+                "steps": problem.steps,
+                "ranks": ranks.ranks,
+                "stage": ranks.stage,
+                "predicted_rank_bytes": trial.process_bytes,
+                "problems": 0,
+            },
+        )
+        entry["problems"] += 1
     return list(by_config.values())
-
-
-def _trial_seconds(plan: Plan, group: BatchGroup, problem: Problem) -> float:
-    return trial_seconds(problem, plan.models[problem.model], group.rank_group, len(group.members))
-
-
-def _process_bytes(plan: Plan, group: BatchGroup, problem: Problem) -> float:
-    lanes = group.trials_per_search * len(group.members)
-    return process_bytes(problem, plan.models[problem.model], group.rank_group, lanes)

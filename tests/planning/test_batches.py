@@ -14,8 +14,7 @@ from phantom_dist.planning.sizes import (
     MAX_LANES,
     MAX_PROBES,
     MAX_SEARCHES,
-    most_lanes,
-    single_trials,
+    batch_limits,
 )
 from phantom_dist.scheduling.tasks import batch_id
 from phantom_dist.scheduling.worker_kind import WorkerKind, merge_alike
@@ -78,7 +77,7 @@ def test_a_gpu_takes_larger_batches_whatever_the_models_size():
     searches = [problem(context=f"c{i}") for i in range(65)]
     assert [len(c.members) for c in batch_groups(searches, (), lambda p, k: 192, GPU)] == [33, 32]
     assert [len(c.members) for c in batch_groups(searches, (), lambda p, k: 20, GPU)] == [17, 17, 17, 14]
-    assert most_lanes(problem(), 10**9, on_gpu=True) == MAX_LANES
+    assert batch_limits(problem(), 10**9).gpu_lanes == MAX_LANES
 
 
 def test_the_longest_prompt_decides_how_many_fit():
@@ -88,14 +87,17 @@ def test_the_longest_prompt_decides_how_many_fit():
 
 
 def test_single_trials_of_a_large_model_stand_alone():
-    assert single_trials(problem(), 10**9) == 1
-    assert single_trials(problem(), 100_000) == MAX_LANES
+    assert batch_limits(problem(), 10**9).one_after_another == 1
+    assert batch_limits(problem(), 100_000).one_after_another == MAX_LANES
 
 
 def test_small_models_share_larger_batches():
-    assert most_lanes(problem(), 100_000) == MAX_LANES
-    assert most_lanes(problem(), 10**9) == most_lanes(problem(steps=128), 10**8) == LANES
-    assert LANES < most_lanes(problem(steps=128), 3 * 10**6) < MAX_LANES
+    def lanes(steps, parameters):
+        return batch_limits(problem(steps=steps), parameters).lanes
+
+    assert lanes(8, 100_000) == MAX_LANES
+    assert lanes(8, 10**9) == lanes(128, 10**8) == LANES
+    assert LANES < lanes(128, 3 * 10**6) < MAX_LANES
 
 
 def test_a_batchs_name_is_its_content():

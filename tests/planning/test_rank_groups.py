@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 import phantom_dist
-from phantom_dist.campaign import preview
+from phantom_dist.campaign import planner
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.models import ModelMetadata
@@ -140,7 +140,7 @@ SWEEP = {
 
 def planned(resources: Resources, engine: str = "auto"):
     spec = load(SWEEP)
-    return make_plan(spec, preview.models_of(spec), resources, engine=engine)
+    return make_plan(spec, planner.models_of(spec), resources, engine=engine)
 
 
 SMALL, ROOMY = of(0.65e9, 2), of(10e9, 2)
@@ -198,7 +198,7 @@ def test_one_process_is_no_group(tmp_path):
 
 
 def test_deepspeed_that_is_named_and_missing_is_an_error(monkeypatch):
-    monkeypatch.setattr(preview, "has_deepspeed", lambda: False)
+    monkeypatch.setattr(planner, "has_deepspeed", lambda: False)
     with pytest.raises(InputError, match=r"not installed here.*pip install 'phantom-dist\[deepspeed\]'"):
         phantom_dist.plan(SWEEP, engine="deepspeed")
     (phase,) = planned(of(0.65e9, 2, deepspeed=False)).phases

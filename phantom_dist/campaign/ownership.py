@@ -1,0 +1,63 @@
+"""Whose directory it is: a run takes over its own, and leaves everybody else's alone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.planning.plan import Plan
+from phantom_dist.planning.summary import plan_rows
+from phantom_dist.spec import SweepSpec, extends, from_yaml, spelled_as, to_yaml
+from phantom_dist.traces import RunDirectory
+
+FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
+
+
+def spelled_as_stored(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
+    """The sweep with its models called as in the directory; unchanged where none can be read."""
+    with suppress(StoreError):
+        text = directory.read_sweep()
+        if text is not None:
+            stored = from_yaml(text, source=f"{directory.store.location}/sweep.yaml")
+            return spelled_as(spec, stored)
+    return spec
+
+
+def take_over(directory: RunDirectory, plan: Plan, *, retry_failed: bool) -> None:
+    """Make the directory this run's own, and remove what an earlier start left half done.
+
+    Args:
+        directory: under the driver's own lease.
+        plan: what is going to run.
+        retry_failed: remove what ended in `FAILURES` too, so that it runs again.
+
+    Raises:
+        InputError: the directory belongs to another sweep, or to somebody else.
+    """
+    _check_same_sweep(plan.spec, directory)
+    directory.forget_cancel()
+    directory.discard_halves()
+    if retry_failed:
+        directory.discard_failed(FAILURES)
+    directory.write_plan(plan_rows(plan))
+    directory.write_sweep(to_yaml(plan.spec))
+
+
+def _check_same_sweep(spec: SweepSpec, directory: RunDirectory) -> None:
+    text = directory.read_sweep()
+    location = directory.store.location
+    if text is None:
+        if directory.store.names() not in ([], ["plan.parquet"]):  # a start that ended right after its plan
+            raise InputError(
+                f"--out {location}: the directory is not empty and holds no run. Choose another one."
+            )
+        return
+    if not directory.store.names("probes") and not directory.store.names("trials"):
+        return  # an earlier start ended before it measured anything
+    differences = extends(from_yaml(text, source=f"{location}/sweep.yaml"), spec)
+    if differences:
+        raise InputError(
+            f"--out {location}: the directory belongs to another sweep. A sweep may only gain values on its axes; "
+            f"here:\n" + "\n".join(f"  {line}" for line in differences)
+        )

@@ -1,0 +1,74 @@
+"""The workers of a run: the cluster that it is carried out on, and an executor for each phase."""
+
+from __future__ import annotations
+
+from phantom_dist.campaign.options import RunOptions
+from phantom_dist.core import plugins
+from phantom_dist.core.activity import Activity, activity, preparation
+from phantom_dist.models import Permissions, resolve
+from phantom_dist.planning.plan import Phase, Plan
+from phantom_dist.scheduling.address import chosen_address
+from phantom_dist.scheduling.cluster import Cluster
+from phantom_dist.scheduling.executor import Executor, WorkerSettings
+from phantom_dist.traces import RunDirectory
+from phantom_dist.traces.leases import Leases
+
+
+def open_cluster(options: RunOptions) -> Cluster:
+    """Where a run is carried out: in this process, on a Ray of its own, or on one that runs.
+
+    Raises:
+        InputError: Ray can't be started here, or nobody listens at the address.
+    """
+    if options.executor == "inprocess":
+        from phantom_dist.scheduling.inprocess import ThisProcess
+
+        return ThisProcess()
+    from phantom_dist.scheduling.ray_cluster import RayCluster
+
+    return RayCluster(chosen_address(options.address))
+
+
+@preparation()
+@activity(Activity.STARTING, "starting workers")
+def start_workers(
+    plan: Plan,
+    phase: Phase,
+    cluster: Cluster,
+    directory: RunDirectory,
+    leases: Leases,
+    workers: int | None,
+) -> Executor:
+    """Start the workers of a phase.
+
+    Args:
+        plan: the run's.
+        phase: what they are going to do.
+        cluster: where.
+        directory: where they store.
+        leases: of the driver that they work for.
+        workers: how many; None for as many as there can be.
+
+    Raises:
+        InputError: there is no room for a single one.
+    """
+    execution, local = plan.spec.execution, directory.store.local_path
+    settings = WorkerSettings(
+        location=directory.store.location if local is None else str(local),
+        driver=leases.driver,
+        engine=plan.engine if phase.rank_group is None else "auto",
+        group=phase.rank_group,
+        device=execution.device,
+        threads=execution.threads,
+        permissions=Permissions(pickle=execution.allow_pickle, remote_code=execution.trust_remote_code),
+        instruments=plan.spec.instruments,
+        plugins=plugins.used_by(plan.spec.models, plan.spec.instruments),
+    )
+    if cluster.workers_share_cache:
+        # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
+        for model in plan.spec.models:
+            with activity(Activity.LOADING, f"preparing {model}"):
+                resolve(
+                    model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code
+                )
+    return cluster.executor(settings, workers, useful=phase.max_concurrent_tasks)
