@@ -120,17 +120,21 @@ def make_plan(
         return min(most, lanes_that_fit(problem, model, kind.memory_bytes))
 
     groups = tuple(batch_groups(problems, learning_rates, room, resources.kinds, by_ranks))
+    members = [(group, problem, rate) for group in groups for problem, rate in group.members]
+    peak_bytes = [
+        process_bytes(problem, models[problem.model], group.rank_group, group.most_trials)
+        for group, problem, _ in members
+    ]
     phases = _phases(groups, problems, rates, models)
     trials = tuple(
         PlannedTrial(
             problem=problem,
             learning_rate=rate,
             batch=None if rate is None else group.batch,
-            process_bytes=process_bytes(problem, models[problem.model], group.rank_group, group.most_trials),
             seconds=trial_seconds(problem, models[problem.model], group.rank_group, len(group.members)),
+            process_bytes=peak,
         )
-        for group in groups
-        for problem, rate in group.members
+        for (group, problem, rate), peak in zip(members, peak_bytes, strict=True)
     )
     return Plan(
         spec=spec,
