@@ -62,9 +62,7 @@ def test_neither_workers_nor_their_deaths_change_what_is_measured(tmp_path_facto
     plan = plan_of(sweep(4, methods=[{"full": {"optimizers": ["sgd", "adamw"]}}]))
     quiet = Drive(tmp_path_factory.mktemp("run"), plan, World(), workers=1)
     quiet.execute()
-    rough = Drive(
-        tmp_path_factory.mktemp("run"), plan, World(), workers=workers, seed=seed, trouble=trouble
-    )
+    rough = Drive(tmp_path_factory.mktemp("run"), plan, World(), workers=workers, seed=seed, trouble=trouble)
     assert rough.execute()["state"] == "complete"
     gone = {t for t in rough.measured if t[2] is Outcome.OUT_OF_MEMORY}  # a lone trial that had no room
     assert rough.measured - gone <= quiet.measured
