@@ -9,8 +9,8 @@ import pytest
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.probe_result import Measured, Refused
+from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start

@@ -1,53 +1,61 @@
-"""A cluster whose machines have unequal memory: each worker plans with its own machine's, and takes what fits it."""
+"""A cluster whose machines have unequal memory: each worker plans with its own machine's share."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
+import ray
 
-pytestmark = pytest.mark.ray
-
-SCRIPT = """
-import json, sys
-from ray.cluster_utils import Cluster
-
-from phantom_dist.scheduling.executor import WorkerSettings
-from phantom_dist.scheduling.ledger import Joined
 from phantom_dist.scheduling.ray_cluster import RayCluster
-
-here = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
-nodes = Cluster(initialize_head=True, head_node_args=here | {"memory": 1e9, "include_dashboard": False})
-for memory in (4.0e9, 4.1e9):
-    nodes.add_node(**here, memory=memory)
-nodes.wait_for_nodes()
-with RayCluster(nodes.address) as cluster:
-    kinds = cluster.worker_kinds("cpu", 1)
-    executor = cluster.executor(WorkerSettings(location=sys.argv[1], driver="d"), None, 8)
-    joined = []
-    while len(joined) < 3:
-        if isinstance(event := executor.wait(5.0), Joined):
-            joined.append(event.memory_bytes)
-    executor.close()
-nodes.shutdown()
-print(json.dumps([[(k.count, k.memory_bytes, k.on_gpu) for k in kinds], sorted(joined)]))
-"""
+from phantom_dist.scheduling.worker_kind import WorkerKind
 
 
-@pytest.mark.slow
-def test_each_worker_plans_with_its_own_machines_memory(tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
+def node(name: str, alive: bool = True, **resources: float) -> dict:
+    """A node as `ray.nodes()` describes it."""
+    return {"NodeID": name, "Alive": alive, "Resources": resources}
+
+
+@pytest.fixture
+def cluster_of(monkeypatch):
+    def made(*nodes: dict) -> RayCluster:
+        monkeypatch.setattr(ray, "is_initialized", lambda: True)
+        monkeypatch.setattr(ray, "nodes", lambda: list(nodes))
+        return RayCluster("10.0.0.1:6379")
+
+    return made
+
+
+def test_each_worker_plans_with_its_own_machines_memory(cluster_of):
+    cluster = cluster_of(
+        node("small", CPU=2, memory=2e9),
+        node("large", CPU=4, memory=64e9),
+        node("like it", CPU=2, memory=33e9),
+        node("gone", alive=False, CPU=64, memory=1e12),
+        node("too small for a worker", CPU=1, memory=8e9),
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    kinds, joined = json.loads(done.stdout.splitlines()[-1])
-    assert kinds == [[1, 1e9, False], [2, 4.0e9, False]], "4.0 and 4.1 GB are alike"
-    assert joined == [1e9, 4.0e9, 4.1e9]
+    assert cluster.worker_kinds("cpu", 2) == (
+        WorkerKind(count=1, memory_bytes=2e9),
+        WorkerKind(count=3, memory_bytes=32e9),
+    )
+    assert [cluster.memory_of(name, "cpu", 2) for name in ("small", "large", "like it")] == [2e9, 32e9, 33e9]
+
+
+def test_where_there_are_gpus_machines_without_train_nothing(cluster_of, monkeypatch):
+    """Ray knows no GPU's memory; a node of each kind of GPU is asked, once."""
+    asked = []
+
+    def gpu_bytes(self, name, resources):
+        kind = next(key for key in resources if key.startswith("accelerator_type:"))
+        asked.append((name, kind))
+        return {"accelerator_type:L4": 24e9, "accelerator_type:H100": 80e9}[kind]
+
+    monkeypatch.setattr(RayCluster, "_gpu_bytes_of", gpu_bytes)
+    cluster = cluster_of(
+        node("cpu", CPU=64, memory=512e9),
+        node("a", CPU=8, GPU=2, memory=64e9, **{"accelerator_type:L4": 1}),
+        node("b", CPU=8, GPU=8, memory=64e9, **{"accelerator_type:H100": 1}),
+    )
+    assert cluster.worker_kinds("auto", 1) == (
+        WorkerKind(count=2, memory_bytes=24e9, on_gpu=True),
+        WorkerKind(count=8, memory_bytes=80e9, on_gpu=True),
+    )
+    assert cluster.worker_kinds("cpu", 8)[0] == WorkerKind(count=1, memory_bytes=64e9)
