@@ -58,4 +58,4 @@ def test_where_there_are_gpus_machines_without_train_nothing(cluster_of, monkeyp
         WorkerKind(count=2, memory_bytes=24e9, on_gpu=True),
         WorkerKind(count=8, memory_bytes=80e9, on_gpu=True),
     )
-    assert cluster.worker_kinds("cpu", 8)[0] == WorkerKind(count=1, memory_bytes=64e9)
+    assert cluster.worker_kinds("cpu", 8) == (WorkerKind(count=10, memory_bytes=64e9),)
