@@ -13,7 +13,7 @@ def test_every_optimizer_can_be_asked_for_with_its_settings():
     for name, own in OPTIMIZER_SETTINGS.items():
         entry = OptimizerEntry.model_validate({name: {}})
         assert set(getattr(entry, name).model_dump()) == set(own)
-        assert entry.core() == Optimizer.model_validate({"name": name})
+        assert entry.core().name == name
 
 
 @pytest.mark.parametrize(("name", "setting"), [("adamw", "momentum"), ("sgd", "beta1"), ("sgd", "epsilon")])
