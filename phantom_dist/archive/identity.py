@@ -10,13 +10,22 @@ import duckdb
 
 from phantom_dist.archive.defect import Defect
 from phantom_dist.core.outcome import Thresholds
-from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule, Tokens, trial_id
+from phantom_dist.core.trial import (
+    OPTIMIZER_SETTINGS,
+    Context,
+    Lora,
+    Optimizer,
+    Problem,
+    Schedule,
+    Tokens,
+    trial_id,
+)
 from phantom_dist.spec import SweepSpec, expand
 
+_OPTIMIZER = ("momentum", "weight_decay", "beta1", "beta2", "epsilon")
 _SETTINGS = (
-    "method", "lora_rank", "lora_alpha", "lora_targets", "optimizer", "momentum", "weight_decay", "beta1", "beta2",
-    "epsilon", "schedule", "warmup_steps", "steps", "seed", "precision", "structural_drag", "jump_threshold",
-    "jump_share_of_range", "synonym_floor_rms",
+    "method", "lora_rank", "lora_alpha", "lora_targets", "optimizer", *_OPTIMIZER, "schedule", "warmup_steps", "steps",
+    "seed", "precision", "structural_drag", "jump_threshold", "jump_share_of_range", "synonym_floor_rms",
 )  # fmt: skip
 _TOKENS = ("prompt_tokens", "target_token", "competitor_token")
 _COLUMNS = ("trial_id", "learning_rate", "problem", "weights", "model", *_SETTINGS)
@@ -74,7 +83,9 @@ def _tokens(prompt: tuple[int, ...], target: int, competitor: int) -> Tokens:
 def _problem(model: str, values: tuple[Any, ...]) -> Problem:
     """The problem as its trials' rows say; its context counts by its tokens only."""
     s = dict(zip(_SETTINGS, values, strict=True))
-    adamw = {name: s[name] for name in ("beta1", "beta2", "epsilon")} if s["optimizer"] == "adamw" else {}
+    own = OPTIMIZER_SETTINGS[s["optimizer"]]
+    # A value that the optimizer has no setting for is passed on, and refused.
+    settings = {name: s[name] for name in _OPTIMIZER if name in own or s[name] is not None}
     targets = s["lora_targets"]
     return Problem(
         model=model,
@@ -87,9 +98,7 @@ def _problem(model: str, values: tuple[Any, ...]) -> Problem:
             alpha=s["lora_alpha"],
             targets="attention" if targets == "attention" else tuple(targets.split(",")),
         ),
-        optimizer=Optimizer(
-            name=s["optimizer"], momentum=s["momentum"], weight_decay=s["weight_decay"], **adamw
-        ),
+        optimizer=Optimizer(name=s["optimizer"], **settings),
         schedule=Schedule(name=s["schedule"], warmup_steps=s["warmup_steps"]),
         steps=s["steps"],
         seed=s["seed"],

@@ -19,6 +19,7 @@ from phantom_dist.archive.merge import TRAINED
 from phantom_dist.archive.tables import PRIVATE
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.quantities import PROBE_COLUMNS, TRACE_COLUMNS, TRIAL_COLUMNS, Quantity
+from phantom_dist.core.trial import OPTIMIZER_NAMES, OPTIMIZER_SETTINGS
 
 EXACT, FLOAT32 = "1e-9", "1e-6"
 
@@ -137,7 +138,6 @@ TRACE_ROWS = (
 """The rows of one model's traces in the order of its files."""
 
 _LORA = ("lora_rank", "lora_alpha", "lora_targets")
-_ADAMW = ("beta1", "beta2", "epsilon")
 _ENDED = (
     "commit_step", "jump_step", "jump_size", "jump_readout_share", "steps_taken", "gap_final", "loss_final",
     "drag_final", "silent",
@@ -149,20 +149,26 @@ def _set_exactly(columns: Iterable[str], when: str) -> str:
     return " AND ".join(f"({column} IS NOT NULL) = ({when})" for column in columns)
 
 
+def _set_exactly_where_used(column: str) -> Invariant:
+    """A setting that some optimizers have is null under the others."""
+    names = [name for name, settings in OPTIMIZER_SETTINGS.items() if column in settings]
+    return Invariant(
+        says=f"{column} is set exactly under {' and '.join(names)}",
+        holds=_set_exactly([column], f"optimizer IN ({', '.join(map(repr, names))})"),
+    )
+
+
 _PROBLEM = (
     *_known(("problem", "model", "context", "target", "competitor", "steps", "seed", "effective_steps")),
     _one_of("method", ("full", "lora")),
-    _one_of("optimizer", ("sgd", "adamw")),
+    _one_of("optimizer", OPTIMIZER_NAMES),
     _one_of("schedule", ("constant", "linear", "cosine")),
     _one_of("precision", ("float32", "bfloat16")),
     Invariant(
         says="rank and alpha of adapters are set exactly under LoRA",
         holds=_set_exactly(_LORA[:2], "method = 'lora'"),
     ),
-    Invariant(
-        says="betas and epsilon are set exactly under AdamW",
-        holds=_set_exactly(_ADAMW, "optimizer = 'adamw'"),
-    ),
+    *map(_set_exactly_where_used, ("beta1", "beta2", "epsilon")),
 )
 
 TRIALS: tuple[Invariant, ...] = (

@@ -12,7 +12,7 @@ from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.problem_columns import ProblemColumns
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.path import probe_path
+from phantom_dist.engines.path import can_be_walked, probe_path
 from phantom_dist.law.calibration_row import CalibrationRow
 from phantom_dist.law.file_format import keys_of
 from phantom_dist.law.law_input import TrainingSettings, law_input, targets_of
@@ -30,6 +30,8 @@ MOST_WIDE = 0.05
 """Relative width of a bracket that still measures a critical rate: its root is then known to a percent or better."""
 
 TOO_WIDE = f"bracket_wider_than_{100 * MOST_WIDE:g}_percent"
+
+NO_WALK = "path_of_optimizer_unknown"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +121,8 @@ def calibrate(
             seen.add(key)
             if probe["path_rates"] is not None:
                 rows.append(_row(rate, rate.crossing, probe, problem))
+            elif not can_be_walked(problem.optimizer):
+                dropped[NO_WALK] += 1
             else:
                 unprobed.setdefault(problem.model, []).append((rate, rate.crossing, problem))
     total, done = sum(map(len, unprobed.values())), 0

@@ -16,8 +16,8 @@ from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
 from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.problem_columns import problem_columns
 from phantom_dist.core.result import Result
-from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
-from phantom_dist.engines.path import probe_path
+from phantom_dist.core.trial import OPTIMIZER_NAMES, Context, Lora, Optimizer, Problem
+from phantom_dist.engines.path import WALKS, probe_path, unwalked
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.law.law_input import law_input
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 METHODS = ("full", "lora")
-OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,13 +114,15 @@ def predict(
         observer: is called with (done, total) after each context.
 
     Raises:
-        InputError: an unknown method or optimizer, T < 1, a model, law or contexts file that can't be read, or a file
-            `out` that contains something else.
+        InputError: an unknown method or optimizer, an optimizer whose path can't be probed, T < 1, a model, law or
+            contexts file that can't be read, or a file `out` that contains something else.
         StoreError: `out` can't be written.
         Interrupted: as it came; the message says what was kept.
     """
     _check(method, METHODS, "method")
-    _check(optimizer, OPTIMIZERS, "optimizer")
+    if optimizer in OPTIMIZER_NAMES and optimizer not in WALKS:
+        raise InputError(unwalked(optimizer))
+    _check(optimizer, tuple(WALKS), "optimizer")
     if steps < 1:
         raise InputError(f"steps: {steps}. Allowed: 1 and more.")
     known = law if isinstance(law, Law) else read_law(law)
@@ -131,7 +132,7 @@ def predict(
             context=context,
             method="lora" if method == "lora" else "full",
             lora=(lora or Lora()) if method == "lora" else None,
-            optimizer=Optimizer(name="adamw" if optimizer == "adamw" else "sgd"),
+            optimizer=Optimizer.model_validate({"name": optimizer}),
             steps=steps,
         )
         for context in _contexts(model, contexts)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import math
-from typing import Literal
+from typing import Literal, TypeAlias, assert_never, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -45,10 +45,25 @@ class Lora(_Frozen):
     )
 
 
-class Optimizer(_Frozen):
-    """A torch optimizer and its settings."""
+OptimizerName: TypeAlias = Literal["sgd", "adamw"]
 
-    name: Literal["sgd", "adamw"] = Field(description="sgd or adamw, as in torch.optim")
+OPTIMIZER_NAMES: tuple[str, ...] = get_args(OptimizerName)
+
+OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {
+    "sgd": ("momentum", "weight_decay"),
+    "adamw": ("weight_decay", "beta1", "beta2", "epsilon"),
+}
+"""The settings of each optimizer; all others keep their defaults, and are null in the tables where columns allow it."""
+
+
+class Optimizer(_Frozen):
+    """A torch optimizer and its settings.
+
+    A field that is new here would change the name of every trial; so an optimizer takes fields that are here, by their
+    meaning (RMSprop's `alpha` is `beta2`).
+    """
+
+    name: OptimizerName = Field(description=f"{' or '.join(OPTIMIZER_NAMES)}, as in torch.optim")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="sgd only; dampening 0")
     weight_decay: float = Field(
         default=0.0, ge=0, description="0 unless the sweep sets it (torch's AdamW has 0.01)"
@@ -60,10 +75,23 @@ class Optimizer(_Frozen):
     )
 
     @model_validator(mode="after")
-    def _momentum_is_sgd(self) -> Optimizer:
-        if self.name == "adamw" and self.momentum:
-            raise ValueError("momentum belongs to sgd; adamw has beta1")
+    def _own_settings(self) -> Optimizer:
+        own = OPTIMIZER_SETTINGS[self.name]
+        for name, field in type(self).model_fields.items():
+            if name not in ("name", *own) and getattr(self, name) != field.default:
+                raise ValueError(f"{self.name} has no {name}; its settings are {', '.join(own)}")
         return self
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that the optimizer keeps for each trained parameter between steps."""
+        match self.name:
+            case "sgd":
+                return int(self.momentum > 0)
+            case "adamw":
+                return 2
+            case _:
+                assert_never(self.name)
 
 
 class Schedule(_Frozen):

@@ -30,6 +30,9 @@ ENGINES: dict[str, Callable[[Sequence[Named]], Engine]] = {"single": SingleEngin
 DEEPSPEED = "deepspeed"
 """The engine of a group of processes."""
 
+DEEPSPEED_OPTIMIZERS = ("sgd", "adamw")
+"""Optimizers that it can begin anew for the next trial: their state is zero before the first step (NAdam's isn't)."""
+
 
 def engine_named(name: str, outside: Sequence[Named] = ()) -> Engine:
     """The engine of that name, with other packages' instruments; `auto` chooses.
@@ -44,4 +47,12 @@ def engine_named(name: str, outside: Sequence[Named] = ()) -> Engine:
     return ENGINES[name](outside)
 
 
-__all__ = ["DEEPSPEED", "ENGINES", "Engine", "LanesEngine", "SingleEngine", "engine_named"]
+__all__ = [
+    "DEEPSPEED",
+    "DEEPSPEED_OPTIMIZERS",
+    "ENGINES",
+    "Engine",
+    "LanesEngine",
+    "SingleEngine",
+    "engine_named",
+]

@@ -7,6 +7,7 @@ u is the optimizer's first step direction per unit learning rate: θ_1 = θ_0 - 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -22,8 +23,29 @@ def first_direction(gradient: Tensor, parameter: Tensor, optimizer: Optimizer) -
 
     AdamW's first step is a sign wherever |∇L| is far above ε: bias correction makes m̂ = ∇L and v̂ = ∇L².
     """
-    direction = gradient if optimizer.name == "sgd" else gradient / (gradient.abs() + optimizer.epsilon)
+    match optimizer.name:
+        case "sgd":
+            direction = gradient
+        case "adamw":
+            direction = gradient / (gradient.abs() + optimizer.epsilon)
+        case _:
+            assert_never(optimizer.name)
     return direction + optimizer.weight_decay * parameter if optimizer.weight_decay else direction
+
+
+def built_up(step: int, optimizer: Optimizer) -> float:
+    """How many times the first direction u step s ≥ 1 goes along, were the gradient constant; without weight decay.
+
+    SGD: (1 - μ^s)/(1 - μ), as momentum μ (dampening 0) builds up. AdamW: 1, as its moments are bias-corrected.
+    """
+    match optimizer.name:
+        case "sgd":
+            momentum = optimizer.momentum
+            return 1.0 if momentum == 0 else (1 - momentum**step) / (1 - momentum)
+        case "adamw":
+            return 1.0
+        case _:
+            assert_never(optimizer.name)
 
 
 def inner_product(a: Tensor, b: Tensor) -> float:
@@ -35,12 +57,10 @@ def inner_product(a: Tensor, b: Tensor) -> float:
 def effective_steps(steps: int, schedule: Schedule, optimizer: Optimizer) -> float:
     """T: how many full steps of the first direction the trial takes, were the gradient constant; dimensionless.
 
-    Σ_s (η_s/η) (1 - μ^s)/(1 - μ). Momentum μ (dampening 0) has built up (1 - μ^s)/(1 - μ) of the direction at step s;
-    AdamW's bias-corrected direction stays the same under a constant gradient, so there μ = 0.
+    Σ_s (η_s/η) b_s with b_s as in `built_up`.
     """
-    momentum = optimizer.momentum
-    built_up = (1.0 if momentum == 0 else (1 - momentum**s) / (1 - momentum) for s in range(1, steps + 1))
-    return sum(factor * b for factor, b in zip(schedule.factors(steps), built_up, strict=True))
+    factors = enumerate(schedule.factors(steps), start=1)
+    return sum(factor * built_up(step, optimizer) for step, factor in factors)
 
 
 def dimensionless_rate(learning_rate: float, effective_steps: float, kappa: float, gap_0: float) -> float:

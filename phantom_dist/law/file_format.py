@@ -12,6 +12,7 @@ from typing import Any
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.problem_columns import PROBLEM_COLUMNS, problem_columns
+from phantom_dist.core.trial import OPTIMIZER_SETTINGS
 from phantom_dist.law.calibration_row import CalibrationRow, HeldOutRate
 from phantom_dist.law.closure import Closure
 from phantom_dist.law.domain import Domain, domain_of
@@ -72,7 +73,7 @@ def _measured_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
 def row_to_json(row: CalibrationRow, *, held_out: bool = True) -> Json:
     """A row of `calibration`; `held_out`: with the prediction without its architecture, where there is one."""
     probed, settings = row.law_input, row.law_input.settings
-    adamw = row.optimizer == "adamw"
+    own_settings = OPTIMIZER_SETTINGS[row.optimizer]
     values: Json = row.problem_columns() | {
         "problem": row.problem,
         "eta_c": row.eta_c,
@@ -88,9 +89,9 @@ def row_to_json(row: CalibrationRow, *, held_out: bool = True) -> Json:
         "path_rates": list(probed.path_rates),
         "gap_end": probed.gap_end,
         "probe_trial_steps": row.probe_trial_steps,
-        "beta1": settings.beta1 if adamw else None,
-        "beta2": settings.beta2 if adamw else None,
-        "epsilon": settings.epsilon if adamw else None,
+        "beta1": settings.beta1 if "beta1" in own_settings else None,
+        "beta2": settings.beta2 if "beta2" in own_settings else None,
+        "epsilon": settings.epsilon if "epsilon" in own_settings else None,
         "warmup_steps": settings.warmup_steps,
         "adapters": None if settings.adapters is None else settings.adapters.targets,
     }

@@ -11,11 +11,9 @@ weights is taken; the constant is shared too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.choice import kind_of
-from phantom_dist.engines.path import shares
+from phantom_dist.engines.path import shares, walked_bytes
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.memory import bytes_per_parameter
 from phantom_dist.planning.sizes import tokens
@@ -35,14 +33,6 @@ BATCH_OVERHEAD_S = 0.02
 
 SAVED_TRIALS = {"full": 1.2, "lora": 3.0}
 """Trials that the law's prediction spares a search to 1 % (mean over the shipped calibration, models left out)."""
-
-_WALKED_BYTES: dict[tuple[str, str], Callable[[int], float]] = {
-    ("full", "sgd"): lambda steps: 270,
-    ("full", "adamw"): lambda steps: 400 + 21 * steps,
-    ("lora", "sgd"): lambda steps: 0,
-    ("lora", "adamw"): lambda steps: 0,
-}
-"""Bytes that the walks of a path probe move for each parameter (measured on SmolLM2-135M), but in the dual form."""
 
 LINK = 1e9
 """Bytes per second that a rank of a group sends to others."""
@@ -91,21 +81,18 @@ def path_pays(problem: Problem, parameters: int, lanes: int, *, dual: bool) -> b
 
 def kappa_seconds(problem: Problem, parameters: int, *, dual: bool) -> float:
     """Predicted seconds of probing κ."""
-    return 2 * _probe_step(problem, parameters, dual=dual)[0]
+    return 2 * _seconds_per_probe_step(problem, parameters, dual=dual)
 
 
 def path_seconds(problem: Problem, parameters: int, *, dual: bool) -> float:
     """Predicted seconds of probing a problem's path, beyond what κ takes in any case."""
-    step, walked = _probe_step(problem, parameters, dual=dual)
-    return (len(shares(problem)) + 0.5) * step + walked
+    # In the dual form walks are those of a few coefficients.
+    walked = 0.0 if dual else parameters * walked_bytes(problem) / BANDWIDTH
+    return (len(shares(problem)) + 0.5) * _seconds_per_probe_step(problem, parameters, dual=dual) + walked
 
 
-def _probe_step(problem: Problem, parameters: int, *, dual: bool) -> tuple[float, float]:
-    """Seconds of a trial-step of a probe, and of all walks between its points."""
-    if dual:
-        return seconds_per_lane_step(problem, parameters, 1), 0.0  # walks of a few coefficients
-    moved = parameters * _WALKED_BYTES[problem.method, problem.optimizer.name](problem.steps)
-    return seconds_per_step(problem, parameters), moved / BANDWIDTH
+def _seconds_per_probe_step(problem: Problem, parameters: int, *, dual: bool) -> float:
+    return seconds_per_lane_step(problem, parameters, 1) if dual else seconds_per_step(problem, parameters)
 
 
 def seconds_per_group_step(problem: Problem, model: ModelMetadata, stage: int) -> float:

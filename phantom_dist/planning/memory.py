@@ -15,9 +15,6 @@ WORKER_BYTES = 0.7e9
 RANK_BYTES = 0.6e9
 """Memory of a rank's process before it loads a model, DeepSpeed's buckets included."""
 
-STATES = {"sgd": 0, "momentum": 1, "adamw": 2}
-"""Numbers that an optimizer keeps for each trained parameter."""
-
 
 def process_bytes(problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, lanes: int) -> float:
     """Predicted peak memory (bytes) of each process that trains a problem in a batch of so many lanes."""
@@ -52,7 +49,7 @@ def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -
     if problem.lora is not None:
         # Both factors, at four matrices of a layer.
         trained = 8.0 * problem.lora.rank * model.width * model.layers
-    shared = 6 + STATES["momentum" if problem.optimizer.momentum else problem.optimizer.name]
+    shared = 6 + problem.optimizer.state_size
     whole = weights
     if stage == 3:
         shared -= 2

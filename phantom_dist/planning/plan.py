@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED, SingleEngine
+from phantom_dist.engines.lanes.choice import steps_known
 from phantom_dist.engines.lanes.dual_coordinates import dual_pays
+from phantom_dist.engines.path import can_be_walked
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.batches import BatchGroup, batch_groups
 from phantom_dist.planning.durations import path_pays, probe_seconds, trial_seconds
@@ -108,21 +110,30 @@ def make_plan(
         always = engine == DEEPSPEED
         by_ranks = rank_groups(problems, models, spec.execution.group, resources, always=always)
 
+    def one_by_one(problem: Problem) -> bool:
+        """Whether one trial is trained after another: by the reference engine, or as lanes don't know the optimizer."""
+        return engine == SingleEngine.name or not steps_known(problem.optimizer)
+
     def room(problem: Problem, kind: WorkerKind) -> int:
         """How many trials of a problem make a batch on a worker of a kind; 0 where it has no room for one."""
         model = models[problem.model]
         if kind != resources.largest and not fits_worker(problem, model, kind.memory_bytes):
             return 0
         limits = limits_of[problem.key]
-        if engine == SingleEngine.name or problem.training_config in by_ranks:
+        if one_by_one(problem) or problem.training_config in by_ranks:
             return limits.one_after_another if learning_rates else 1
         most = limits.gpu_lanes if kind.on_gpu else limits.lanes
         return min(most, lanes_that_fit(problem, model, kind.memory_bytes))
 
     groups = tuple(batch_groups(problems, learning_rates, room, resources.kinds, by_ranks))
     members = [(group, problem, rate) for group in groups for problem, rate in group.members]
+
+    def lanes(problem: Problem, trials: int) -> int:
+        """How many of so many trials are trained at the same time."""
+        return trials if steps_known(problem.optimizer) else 1
+
     peak_bytes = [
-        process_bytes(problem, models[problem.model], group.rank_group, group.most_trials)
+        process_bytes(problem, models[problem.model], group.rank_group, lanes(problem, group.most_trials))
         for group, problem, _ in members
     ]
     phases = _phases(groups, problems, rates, models)
@@ -131,7 +142,9 @@ def make_plan(
             problem=problem,
             learning_rate=rate,
             batch=None if rate is None else group.batch,
-            seconds=trial_seconds(problem, models[problem.model], group.rank_group, len(group.members)),
+            seconds=trial_seconds(
+                problem, models[problem.model], group.rank_group, lanes(problem, len(group.members))
+            ),
             process_bytes=peak,
         )
         for (group, problem, rate), peak in zip(members, peak_bytes, strict=True)
@@ -181,10 +194,15 @@ def _phases(
 def _probe(
     problem: Problem, model: ModelMetadata, group: BatchGroup, rates: Critical | tuple[float, ...]
 ) -> PlannedProbe:
-    """How a problem is probed: with its path where its search starts from the law's prediction of η_c."""
+    """How a problem is probed: with its path where its search starts from the law's prediction of η_c.
+
+    Under an optimizer whose path can't be walked a search starts at first order.
+    """
     dual = dual_pays(problem, model.parameters, tokens(problem))
     if not isinstance(rates, Critical) or group.rank_group is not None:
         with_path = False  # a path needs whole gradients, and a rank has a share of them
+    elif not can_be_walked(problem.optimizer):
+        with_path = False
     elif rates.start == "auto":
         with_path = path_pays(problem, model.parameters, len(group.members), dual=dual)
     else:

@@ -2,7 +2,7 @@
 
 A group is formed where a model fits no worker and fits a group: the fewest ranks that do, and of equally many ZeRO's
 stage 2, which sends less. A problem whose model fits neither is left to one worker, which may have room after all:
-predictions of memory are rough.
+predictions of memory are rough. So is one under an optimizer that DeepSpeed can't begin anew.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines import DEEPSPEED_OPTIMIZERS
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.memory import fits_worker, rank_bytes
 from phantom_dist.planning.resources import Resources
@@ -45,7 +46,8 @@ def rank_groups(
     groups = {}
     for config, problem in largest.items():
         model = models[problem.model]
-        if always or not fits_worker(problem, model, resources.largest.memory_bytes):
+        trainable = problem.optimizer.name in DEEPSPEED_OPTIMIZERS
+        if always or (trainable and not fits_worker(problem, model, resources.largest.memory_bytes)):
             group = _smallest_that_fits(problem, model, settings, resources, always)
             if group is not None:
                 groups[config] = group

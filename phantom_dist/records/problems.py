@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from phantom_dist.core.trial import Problem
+from phantom_dist.core.trial import OPTIMIZER_SETTINGS, Problem
 from phantom_dist.records.row import Row
 
 
 def problem_row(problem: Problem) -> Row:
     """The columns that say which problem, as written in the sweep."""
-    optimizer, lora, adamw = problem.optimizer, problem.lora, problem.optimizer.name == "adamw"
+    optimizer, lora = problem.optimizer, problem.lora
+    own = OPTIMIZER_SETTINGS[optimizer.name]
     targets = None if lora is None else lora.targets
     return {
         "problem": problem.key,
@@ -20,9 +21,9 @@ def problem_row(problem: Problem) -> Row:
         "optimizer": optimizer.name,
         "momentum": optimizer.momentum,
         "weight_decay": optimizer.weight_decay,
-        "beta1": optimizer.beta1 if adamw else None,
-        "beta2": optimizer.beta2 if adamw else None,
-        "epsilon": optimizer.epsilon if adamw else None,
+        "beta1": optimizer.beta1 if "beta1" in own else None,
+        "beta2": optimizer.beta2 if "beta2" in own else None,
+        "epsilon": optimizer.epsilon if "epsilon" in own else None,
         "schedule": problem.schedule.name,
         "warmup_steps": problem.schedule.warmup_steps,
         "lora_rank": None if lora is None else lora.rank,

@@ -242,11 +242,12 @@ def _distinct(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
 
 def _conditions(runs: Sequence[RunTables], trials: Sequence[Row]) -> dict[str, str]:
     """How it was measured: a name and the values that occur, each once."""
+    with_epsilon = [trial for trial in trials if trial.get("epsilon") is not None]
     found = {
         "precision": _distinct(trials, "precision"),
         "optimizer steps T": _distinct(trials, "steps"),
         "schedule": _distinct(trials, "schedule"),
-        "adamw's epsilon": _distinct(trials, "epsilon"),
+        f"{' and '.join(_distinct(with_epsilon, 'optimizer'))}'s epsilon": _distinct(trials, "epsilon"),
         "weight decay": _distinct(trials, "weight_decay"),
         "engine": _distinct(trials, "engine"),
         "device": _distinct(trials, "device"),

@@ -1,12 +1,12 @@
-"""The axis `optimizers`: `sgd`, `adamw`, or either with settings, `{sgd: {momentum: 0.9}}`."""
+"""The axis `optimizers`: a name, or a name with settings, `{sgd: {momentum: 0.9}}`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from phantom_dist.core.trial import Optimizer
+from phantom_dist.core.trial import OPTIMIZER_NAMES, Optimizer, OptimizerName
 from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique
 
 
@@ -41,10 +41,8 @@ class OptimizerEntry(Entry):
 
     def core(self) -> Optimizer:
         """The optimizer as trials carry it."""
-        if self.sgd is not None:
-            return Optimizer(name="sgd", **self.sgd.model_dump())
-        assert self.adamw is not None  # `named` let one of the two through
-        return Optimizer(name="adamw", **self.adamw.model_dump())
+        ((name, settings),) = self.model_dump(exclude_none=True).items()  # `Entry` lets exactly one through
+        return Optimizer(name=name, **settings)
 
 
 OptimizerAxis: TypeAlias = Annotated[
@@ -52,8 +50,8 @@ OptimizerAxis: TypeAlias = Annotated[
         Annotated[
             OptimizerEntry,
             BeforeValidator(
-                named("optimizer", "sgd", "adamw"),
-                json_schema_input_type=Literal["sgd", "adamw"] | OptimizerEntry,
+                named("optimizer", *OPTIMIZER_NAMES),
+                json_schema_input_type=OptimizerName | OptimizerEntry,
             ),
         ],
         ...,

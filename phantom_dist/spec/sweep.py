@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from phantom_dist.core.outcome import Thresholds
-from phantom_dist.core.trial import Context
+from phantom_dist.core.trial import OPTIMIZER_NAMES, Context
 from phantom_dist.spec.axis import Strict, as_axis, as_tuple, unique, wrong
 from phantom_dist.spec.methods import MethodAxis, MethodEntry
 from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry
@@ -176,7 +176,7 @@ class SweepSpec(Strict):
     methods: MethodAxis = Field(default=(MethodEntry.model_validate({"full": {}}),), description="full, lora")
     optimizers: OptimizerAxis = Field(
         default=(OptimizerEntry.model_validate({"sgd": {}}),),
-        description="sgd, adamw; for every method that does not name its own",
+        description=f"{', '.join(OPTIMIZER_NAMES)}; for every method that does not name its own",
     )
     learning_rates: RateAxis = Field(
         description="a list, {log: [low, high, count]} or {critical: {tolerance: 0.01}}"

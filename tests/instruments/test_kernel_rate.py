@@ -8,16 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from phantom_dist.core.trial import Optimizer, Schedule
+from phantom_dist.core.trial import OPTIMIZER_NAMES, Optimizer, Schedule
 from phantom_dist.engines.single import torch_optimizer
 from phantom_dist.instruments import kernel_rate
 
 OPTIMIZERS = [
-    Optimizer(name="sgd"),
     Optimizer(name="sgd", momentum=0.9),
-    Optimizer(name="sgd", weight_decay=0.1),
-    Optimizer(name="adamw"),
-    Optimizer(name="adamw", weight_decay=0.1),
+    *(Optimizer.model_validate({"name": name}) for name in OPTIMIZER_NAMES),
+    *(Optimizer.model_validate({"name": name, "weight_decay": 0.1}) for name in OPTIMIZER_NAMES),
 ]
 
 
@@ -58,14 +56,21 @@ def test_effective_steps_is_the_distance_under_a_constant_gradient(steps, name, 
     assert -float(parameter.detach()) / eta == pytest.approx(expected, rel=1e-12)
 
 
-def test_adamw_takes_whole_steps_under_a_constant_gradient():
+@pytest.mark.parametrize("optimizer", [o for o in OPTIMIZERS if not o.weight_decay], ids=str)
+def test_what_is_built_up_is_the_step_that_torch_takes_under_a_constant_gradient(optimizer):
+    """Steps of the real optimizer, each as a multiple of the first direction."""
     parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-    stepper = torch_optimizer([parameter], Optimizer(name="adamw"))
-    for _ in range(8):
-        stepper.param_groups[0]["lr"] = 0.25
-        parameter.grad = torch.full((1,), 3.0, dtype=torch.float64)
+    stepper = torch_optimizer([parameter], optimizer)
+    stepper.param_groups[0]["lr"] = 0.25
+    slope = torch.full((1,), 3.0, dtype=torch.float64)
+    first = kernel_rate.first_direction(slope, parameter.detach().clone(), optimizer)
+    for step in range(1, 9):
+        before = parameter.detach().clone()
+        parameter.grad = slope.clone()
         stepper.step()
-    assert -float(parameter.detach()) / 0.25 == pytest.approx(8, rel=1e-6)  # ε / gradient = 3e-9 a step
+        taken = float((before - parameter.detach()) / 0.25 / first)
+        # ε / gradient = 3e-9 a step
+        assert taken == pytest.approx(kernel_rate.built_up(step, optimizer), rel=1e-6)
 
 
 def test_momentum_of_theory_md():

@@ -17,8 +17,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Optimizer
-from phantom_dist.engines.optimizers import torch_optimizer
+from phantom_dist.engines import DEEPSPEED_OPTIMIZERS
+from phantom_dist.engines.optimizers import torch_optimizer, torch_settings
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.models.last_logits import last_logits
 
@@ -68,11 +70,19 @@ class Zero:
         optimizer: its name decides torch's class; every other setting may change at `reset`.
         stage: 2 or 3.
         precision: `float32` or `bfloat16`, of the module.
+
+    Raises:
+        InputError: an optimizer that `reset` can't begin anew.
     """
 
     def __init__(self, module: Any, optimizer: Optimizer, stage: int, precision: str) -> None:
         import deepspeed  # it reads the environment that `ranks` has set
 
+        if optimizer.name not in DEEPSPEED_OPTIMIZERS:
+            raise InputError(
+                f"optimizer {optimizer.name}: groups of ranks train under {' and '.join(DEEPSPEED_OPTIMIZERS)}. Give "
+                f"the sweep workers that have the memory for its models."
+            )
         self.stage = stage
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self._module = module
@@ -96,11 +106,7 @@ class Zero:
                 if torch.is_tensor(value):
                     value.zero_()  # what a new optimizer begins with; DeepSpeed holds on to the tensors
         for group in inner.param_groups:
-            group["weight_decay"] = optimizer.weight_decay
-            if optimizer.name == "sgd":
-                group["momentum"] = optimizer.momentum
-            else:
-                group |= {"betas": (optimizer.beta1, optimizer.beta2), "eps": optimizer.epsilon}
+            group |= torch_settings(optimizer)
         with torch.no_grad():
             for master, initial in zip(self._masters(), self._initial, strict=True):
                 master.copy_(initial)

@@ -21,7 +21,7 @@ from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.core.measurement import Measurement
 from phantom_dist.core.probe_result import PairReading
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import kind_of, lanes_for
+from phantom_dist.engines.lanes.choice import kind_of, lanes_for, require_steps
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import NotFusable, Shape
 from phantom_dist.engines.memory import out_of_memory_named
@@ -59,8 +59,9 @@ def check(loaded: LoadedModel, problem: Problem, lanes: int = 2) -> None:
     """Try lanes of the problem's kind: that they compute what the model does, and don't mix. Tried once for a model.
 
     Raises:
-        NotFusable: they don't, or can't be made.
+        NotFusable: they don't, or can't be made, or don't know the optimizer.
     """
+    require_steps(problem.optimizer)
     sort = (kind_of(problem), problem.lora, lanes)
     known = _verdicts.setdefault(loaded.model, {})
     if sort not in known:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from phantom_dist.core.trial import Problem
+from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.engines.lanes.dual import Dual
-from phantom_dist.engines.lanes.kind import Lanes, Shape
+from phantom_dist.engines.lanes.kind import Lanes, NotFusable, Shape
 from phantom_dist.engines.lanes.lora import LoraLanes
+from phantom_dist.engines.lanes.optimizer import LANE_OPTIMIZERS
 from phantom_dist.engines.lanes.stacked import Stacked
 from phantom_dist.engines.trainable import adapters, readout_matrix
 from phantom_dist.models import LoadedModel
@@ -24,6 +25,21 @@ def kind_of(problem: Problem) -> str:
     return "dual" if problem.optimizer.name == "sgd" and problem.precision == "float32" else "stacked"
 
 
+def steps_known(optimizer: Optimizer) -> bool:
+    """Whether lanes can take the steps of an optimizer; where they can't, the reference engine trains."""
+    return optimizer.name in LANE_OPTIMIZERS
+
+
+def require_steps(optimizer: Optimizer) -> None:
+    """Lanes must know the optimizer.
+
+    Raises:
+        NotFusable: they don't.
+    """
+    if not steps_known(optimizer):
+        raise NotFusable(f"lanes don't know the optimizer {optimizer.name}")
+
+
 LONE_PAYS = 1e7
 """Parameters from which on a lone full lane gains: 1.45 times the loop on SmolLM2-135M, 0.46 to 0.81 on the zoo."""
 
@@ -34,8 +50,13 @@ def fusion_pays(problem: Problem, parameters: int, lanes: int) -> bool:
 
 
 def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind: str | None = None) -> Lanes:
-    """The lanes of a batch, from the problems of its first lanes; all are trained in the same way."""
+    """The lanes of a batch, from the problems of its first lanes; all are trained in the same way.
+
+    Raises:
+        NotFusable: lanes don't know the optimizer.
+    """
     problem, readout = firsts[0], readout_matrix(loaded.model)
+    require_steps(problem.optimizer)
     match kind or kind_of(problem):
         case "dual":
             return Dual(problem.optimizer, shape, readout)

@@ -8,7 +8,7 @@ With K tokens, T steps, n layers of width d, V words, P parameters, adapters of 
     all          b 40 n K d                 what one backward pass keeps
                  8 · 16 V                   the instruments' distributions, float64
 
-The optimizer's state is two numbers a parameter under AdamW, one with momentum. 16 and 40 are measured: a llama block
+The optimizer's state is `Optimizer.state_size` numbers a parameter. 16 and 40 are measured: a llama block
 has 14.7 d of distinct inputs and outputs; 40 was read off peaks of resident memory
 (`tests/engines/test_footprint.py` holds the prediction against them).
 """
@@ -38,12 +38,11 @@ def lane_bytes(
 ) -> float:
     """Bytes of one more lane; `number` is the bytes of one number, 4 in float32. See the module's head."""
     block = layers * width
-    state = 2 if optimizer.name == "adamw" else float(optimizer.momentum > 0)
     match kind:
         case "stacked":
-            own = parameters * (2 + state)
+            own = parameters * (2 + optimizer.state_size)
         case "dual":
             own = steps * (FACTOR_WIDTHS * block * tokens + 2 * vocabulary_size)
         case _:
-            own = ADAPTER_WIDTHS * block * rank * (2 + state)
+            own = ADAPTER_WIDTHS * block * rank * (2 + optimizer.state_size)
     return number * (own + ACTIVATION_WIDTHS * block * tokens) + 8 * INSTRUMENT_ROWS * vocabulary_size

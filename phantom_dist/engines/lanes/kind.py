@@ -15,7 +15,7 @@ from phantom_dist.engines.recorder import Geometry
 
 
 class NotFusable(Exception):
-    """The model can't be trained as lanes: it goes to the reference engine, with the reason."""
+    """A problem can't be trained as lanes: it goes to the reference engine, with the reason."""
 
 
 class Matrix(Protocol):

@@ -1,8 +1,13 @@
-"""The optimizer step of all lanes: torch's own formulas, one row a lane, each lane at its own learning rate."""
+"""The optimizer step of all lanes: torch's own formulas, one row a lane, each lane at its own learning rate.
+
+`LANE_OPTIMIZERS` has the optimizers that lanes know. A trial under any other one goes to the reference engine.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import Tensor
@@ -12,27 +17,22 @@ from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.lanes.lane_buffers import select_rows
 
 
-class LaneOptimizer:
-    """SGD or AdamW over rows of values and gradients (capacity, N); all lanes have taken the same number of steps.
+class LaneOptimizer(ABC):
+    """An optimizer over rows of values and gradients (capacity, N); all lanes have taken the same number of steps.
 
     Functions rather than optimizer objects: one object a lane costs more in Python than a small model's arithmetic.
-    AdamW is fused where the reference's is, in float32 (see `engines.optimizers`).
     """
 
     def __init__(self, settings: Optimizer, values_LN: Tensor, gradients_LN: Tensor) -> None:
         self._settings = settings
         self._values_LN, self._gradients_LN = values_LN, gradients_LN
-        moments = 2 if settings.name == "adamw" else int(settings.momentum > 0)
-        self._moments_LN = [torch.zeros_like(values_LN) for _ in range(moments)]
+        self._moments_LN = [torch.zeros_like(values_LN) for _ in range(settings.state_size)]
         self._taken = 0
 
     @torch.no_grad()
     def step(self, rates: Sequence[float]) -> None:
         """One step of the first lanes, one for each rate."""
-        if self._settings.name == "adamw":
-            self._adamw(rates)
-        else:
-            self._sgd(rates)
+        self._update(rates)
         self._taken += 1
 
     def select(self, index: Sequence[int]) -> None:
@@ -40,7 +40,16 @@ class LaneOptimizer:
         for moment_LN in self._moments_LN if self._taken else ():
             select_rows(moment_LN, index)
 
-    def _adamw(self, rates: Sequence[float]) -> None:
+    @abstractmethod
+    def _update(self, rates: Sequence[float]) -> None:
+        """Change the values, and the moments, of the first lanes."""
+
+
+@final
+class LaneAdamW(LaneOptimizer):
+    """AdamW, fused where the reference's is: in float32 (see `engines.optimizers`)."""
+
+    def _update(self, rates: Sequence[float]) -> None:
         settings, fused = self._settings, self._values_LN.dtype is torch.float32
         for lane, rate in enumerate(rates):
             adamw(
@@ -61,7 +70,12 @@ class LaneOptimizer:
                 maximize=False,
             )
 
-    def _sgd(self, rates: Sequence[float]) -> None:
+
+@final
+class LaneSgd(LaneOptimizer):
+    """SGD with dampening 0."""
+
+    def _update(self, rates: Sequence[float]) -> None:
         settings, lanes = self._settings, len(rates)
         values_LN, step_LN = self._values_LN[:lanes], self._gradients_LN[:lanes]
         if settings.weight_decay:
@@ -70,3 +84,7 @@ class LaneOptimizer:
             step_LN = self._moments_LN[0][:lanes].mul_(settings.momentum).add_(step_LN)
         for value_N, step_N, rate in zip(values_LN, step_LN, rates, strict=True):
             value_N.add_(step_N, alpha=-rate)
+
+
+LANE_OPTIMIZERS: dict[str, type[LaneOptimizer]] = {"sgd": LaneSgd, "adamw": LaneAdamW}
+"""The step of each optimizer that lanes know, by its name."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.lanes.lane_buffers import select_rows
-from phantom_dist.engines.lanes.optimizer import LaneOptimizer
+from phantom_dist.engines.lanes.optimizer import LANE_OPTIMIZERS
 
 _ALIGNMENT = 16
 """Tensors begin at multiples of so many entries of a row: 64 bytes in float32, a cache line."""
@@ -131,7 +131,7 @@ class LaneParameters:
         # What stands between tensors for their alignment is never read.
         self._values_LN = like.new_empty(capacity, width)
         self._gradients_LN = like.new_empty(capacity, width)
-        self._optimizer = LaneOptimizer(optimizer, self._values_LN, self._gradients_LN)
+        self._optimizer = LANE_OPTIMIZERS[optimizer.name](optimizer, self._values_LN, self._gradients_LN)
         self._show(lanes)
         with torch.no_grad():
             for tensor, initial in self._initial.items():

@@ -44,9 +44,15 @@ class Coefficients(Protocol):
 
 
 class SgdCoefficients:
-    """The coefficients of every lane under SGD, float64: column 0 for θ_0, column r + 1 for the gradient of step r."""
+    """The coefficients of every lane under SGD, float64: column 0 for θ_0, column r + 1 for the gradient of step r.
+
+    Raises:
+        ValueError: another optimizer than SGD.
+    """
 
     def __init__(self, optimizer: Optimizer, lanes: int, steps: int) -> None:
+        if optimizer.name != "sgd":
+            raise ValueError(f"the steps of {optimizer.name} are not linear in the gradients")
         self._optimizer = optimizer
         self._theta = torch.zeros(lanes, steps + 1, dtype=torch.float64)
         self._buffer = torch.zeros_like(self._theta)

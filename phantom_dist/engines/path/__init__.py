@@ -10,6 +10,6 @@
 
 from __future__ import annotations
 
-from phantom_dist.engines.path.probe import probe_path, shares
+from phantom_dist.engines.path.probe import WALKS, can_be_walked, probe_path, shares, unwalked, walked_bytes
 
-__all__ = ["probe_path", "shares"]
+__all__ = ["WALKS", "can_be_walked", "probe_path", "shares", "unwalked", "walked_bytes"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines.coordinates import Coordinates
 from phantom_dist.engines.path.walk import Course, Walk, remainder
 from phantom_dist.instruments.kernel_rate import first_direction, inner_product
 
@@ -40,12 +41,27 @@ class AdamWalk(Walk):
     """See `walk.Walk`. Two solves: the way to a state hardly depends on the rate that it is walked at."""
 
     solves = 2
+    long_shares = (0.25, 0.5, 0.75, 1.0)
 
     def __init__(self, problem: Problem, initial: Tensor) -> None:
         super().__init__(problem, initial)
         self._sampled: list[Tensor] = []
         self._sampled_last: Tensor
         self._scale = 1.0  # of a sample's sums, so that the first slope is exact
+
+    @classmethod
+    def around(cls, problem: Problem, coordinates: Coordinates) -> AdamWalk:
+        """See `Walk`."""
+        return cls(problem, coordinates.origin)
+
+    @staticmethod
+    def bytes_moved(steps: int) -> float:
+        """See `Walk`."""
+        return 400 + 21 * steps
+
+    def way_per_rate(self) -> float:
+        """See `Walk`: x is the sum of the rates."""
+        return 1.0
 
     def _added(self) -> None:
         if len(self.initial) >= LARGE:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import assert_never
 
 import torch
 from torch import Tensor
 
+from phantom_dist.core.errors import InputError
 from phantom_dist.core.probe_result import Measured, PathProbe, ProbeResult
-from phantom_dist.core.trial import Problem
+from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import loss_of
 from phantom_dist.engines.path.adam import AdamWalk
@@ -47,6 +49,29 @@ FORWARD, BACKWARD = 1 / 3, 2 / 3
 the dual form there is one product in either, and one forward pass more: it costs less than is counted."""
 
 
+WALKS: dict[str, type[Walk]] = {"sgd": SgdWalk, "adamw": AdamWalk}
+"""The walk of each optimizer whose path can be probed, by its name. Under another one searches start at first order."""
+
+
+def can_be_walked(optimizer: Optimizer) -> bool:
+    """Whether the path of a training under an optimizer can be probed; else no law predicts its critical rate."""
+    return optimizer.name in WALKS
+
+
+def unwalked(name: str) -> str:
+    """What to tell who wants the path of a training that can't be walked."""
+    return (
+        f"optimizer {name}: it can be trained, but its path can't be probed, so no law predicts its critical rate; "
+        f"a search finds it. Predictions are for {', '.join(WALKS)}."
+    )
+
+
+def walked_bytes(problem: Problem) -> float:
+    """Predicted bytes that the walks of a path probe move for each parameter of the model, but in the dual form."""
+    # LoRA's vectors are short beside the model.
+    return 0.0 if problem.method == "lora" else WALKS[problem.optimizer.name].bytes_moved(problem.steps)
+
+
 def shares(problem: Problem) -> tuple[float, ...]:
     """After which shares of the effective steps T a gradient is measured.
 
@@ -57,7 +82,7 @@ def shares(problem: Problem) -> tuple[float, ...]:
         return (0.2, 0.65) if problem.steps <= LONG else (0.1, 0.35, 0.65, 0.9)
     if problem.steps <= LONG:
         return (0.4, 0.8)
-    return (0.3, 0.7, 1.0) if problem.optimizer.name == "sgd" else (0.25, 0.5, 0.75, 1.0)
+    return WALKS[problem.optimizer.name].long_shares
 
 
 def first_rate(measured: Measured, adapters_rms: float | None) -> float:
@@ -70,12 +95,16 @@ def first_rate(measured: Measured, adapters_rms: float | None) -> float:
     problem = measured.problem
     steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
     way = abs(measured.gap_0) / measured.kappa
-    if problem.optimizer.name == "adamw":
-        if adapters_rms is None:
+    match problem.optimizer.name:
+        case "sgd":
+            pass
+        case "adamw" if adapters_rms is None:
             way *= 0.98 * (problem.steps / 8) ** -0.04
-        else:
+        case "adamw":
             growth = 4.3 * (problem.steps / 8) ** 0.37 * way / adapters_rms
             way *= (math.sqrt(1 + 4 * growth) - 1) / (2 * growth)
+        case _:
+            assert_never(problem.optimizer.name)
     return way / steps
 
 
@@ -86,10 +115,12 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
     takes to close. There is no path where κ ≤ 0 (the first steps widen the gap).
 
     Raises:
-        InputError: a LoRA target that this model doesn't have.
+        InputError: an optimizer whose path can't be walked, or a LoRA target that this model doesn't have.
         OutOfMemory: the gradients of all points (N numbers each) don't fit.
         ArithmeticError: the model gives a number that is not finite on the way.
     """
+    if not can_be_walked(problem.optimizer):
+        raise InputError(unwalked(problem.optimizer.name))
     try:
         with out_of_memory_named(), started(loaded, problem, keep_gradient=True) as start:
             measured = start.measured
@@ -106,17 +137,11 @@ class _Probe:
         assert start.gradient is not None
         self._measured, self._problem, self._tokens = measured, measured.problem, measured.tokens
         self._model = start.coordinates
-        self._walk: Walk = (
-            SgdWalk(self._problem, self._model.origin, self._model.inner)
-            if self._problem.optimizer.name == "sgd"
-            else AdamWalk(self._problem, self._model.origin)
-        )
+        self._walk = WALKS[self._problem.optimizer.name].around(self._problem, self._model)
         self._cost = FORWARD + 2 * BACKWARD  # of the start, which κ needs as well
         point = self._point(start.logits, 0.0)
         self._add(point, start.gradient, torch.zeros_like(self._walk.initial))
-        # κ is the gap's rate in x where x is the sum of the rates; SGD's x leaves the factor 1 − p_t out.
-        per_way = 1.0 if isinstance(self._walk, AdamWalk) else remainder(point.log_odds)
-        self._walk.gap_slope_0 = measured.kappa / per_way / self._walk.slope_0
+        self._walk.gap_slope_0 = measured.kappa / self._walk.way_per_rate() / self._walk.slope_0
 
     def run(self) -> PathProbe:
         problem, walk = self._problem, self._walk

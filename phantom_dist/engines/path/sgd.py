@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines.coordinates import Coordinates
 from phantom_dist.engines.path.walk import Course, Walk, remainder
 from phantom_dist.instruments.kernel_rate import inner_product
 
@@ -21,12 +22,27 @@ class SgdWalk(Walk):
     """See `walk.Walk`. No step costs anything: inner products of the points' gradients are taken once."""
 
     solves = 3
+    long_shares = (0.3, 0.7, 1.0)
     _products: Tensor  # (n, n), float64: ⟨∇ℓ_i, ∇ℓ_j⟩
     _last_coefficients: Tensor
 
     def __init__(self, problem: Problem, initial: Tensor, inner: Inner = inner_product) -> None:
         super().__init__(problem, initial)
         self._inner = inner
+
+    @classmethod
+    def around(cls, problem: Problem, coordinates: Coordinates) -> SgdWalk:
+        """See `Walk`."""
+        return cls(problem, coordinates.origin, coordinates.inner)
+
+    @staticmethod
+    def bytes_moved(steps: int) -> float:
+        """See `Walk`."""
+        return 270
+
+    def way_per_rate(self) -> float:
+        """See `Walk`: x leaves the factor 1 − p_t out."""
+        return remainder(self.points[0].log_odds)
 
     def _added(self) -> None:
         count = len(self._descents)

@@ -17,11 +17,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines.coordinates import Coordinates
 from phantom_dist.engines.path.interpolation import Function, derivative, lagrange_weights, through
 
 
@@ -62,15 +64,31 @@ class Course:
 
 
 class Walk(ABC):
-    """The walk of one optimizer. Abstract; `sgd` and `adam` are final.
+    """The walk of one optimizer. Abstract; `sgd` and `adam` are final, `probe.WALKS` has them by optimizer.
 
     `initial` (N,): θ_0, in the `Coordinates` of all vectors here. `slope_0`: dℓ/dx at the start, once a point is there;
     `gap_slope_0`: dg/dℓ there, set by whoever knows κ.
     `efforts`: effective steps (`kernel_rate.effective_steps`) after 0, 1, …, T steps.
     `solves`: how often a rate is worth solving for between two points.
+    `long_shares`: after which shares of the effective steps a long full training is measured.
     """
 
-    solves: int
+    solves: ClassVar[int]
+    long_shares: ClassVar[tuple[float, ...]]
+
+    @classmethod
+    @abstractmethod
+    def around(cls, problem: Problem, coordinates: Coordinates) -> Self:
+        """The walk of a problem in a model's surroundings."""
+
+    @staticmethod
+    @abstractmethod
+    def bytes_moved(steps: int) -> float:
+        """Bytes that all walks of a probe move for each entry of a vector, for plans (measured on SmolLM2-135M)."""
+
+    @abstractmethod
+    def way_per_rate(self) -> float:
+        """dx / d(sum of the rates) at the start, once a point is there: κ is the gap's rate per unit of that sum."""
 
     def __init__(self, problem: Problem, initial: Tensor) -> None:
         self.optimizer = problem.optimizer
