@@ -77,10 +77,15 @@ def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2)
         )
         for number in range(len(lengths))
     ]
+    lora = problems[0].lora
+    model = ModelReading(
+        identity=loaded.identity,
+        width=readout_matrix(loaded.model).shape[1],
+        lora_targets=None if lora is None else lora_targets(loaded.model, lora),
+    )
     trials = []
-    with trainable(
-        loaded, problems[0]
-    ) as ready:  # one set of adapters for all prompts: peft makes them slowly
+    # One set of adapters for all prompts: peft makes them slowly.
+    with trainable(loaded, problems[0]) as ready:
         for problem, length in zip(problems, lengths, strict=True):
             prompt = tuple(torch.randint(4, vocabulary, (length,), generator=generator).tolist())
             with memoryless(loaded.model):
@@ -101,11 +106,6 @@ def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2)
                 overlap_0=math.nan,  # no engine reads overlaps or kappa
                 centred_overlap=math.nan,
                 synonym_floor=math.nan,
-            )
-            model = ModelReading(
-                identity=loaded.identity,
-                width=readout_matrix(loaded.model).shape[1],
-                lora_targets=None if problem.lora is None else lora_targets(loaded.model, problem.lora),
             )
             measured = Measured(problem=problem, model=model, pair=pair, kappa=math.nan)
             trials.append(Trial(measured=measured, learning_rate=STEP / fall))
