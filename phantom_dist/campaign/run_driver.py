@@ -22,7 +22,6 @@ from phantom_dist.campaign.run_state import (
     Trained,
 )
 from phantom_dist.core.errors import Cancelled
-from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.planning.plan import Phase
 from phantom_dist.planning.summary import plan_rows_as_run
 from phantom_dist.records import execution_metadata, store_batch, store_probes
@@ -102,8 +101,7 @@ class RunDriver:
             case ProbeTask():
                 return self._carry_out(self._state.handle(Probed(finished.probed)))
             case TrainTask() as task:
-                trials = tuple(map(TrialSummary.from_row, finished.rows))
-                return self._carry_out(self._state.handle(Trained(task, trials)))
+                return self._carry_out(self._state.handle(Trained(task, finished.trials)))
 
     def on_give_up(self, command: GiveUp) -> Iterable[Task]:
         """What follows from a task that is given up."""

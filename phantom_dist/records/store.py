@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from phantom_dist.core.measurement import TrialResult, Untrained
 from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.core.quantities import Quantity
+from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.records.execution import ExecutionMetadata
 from phantom_dist.records.probes import probe_row
-from phantom_dist.records.row import Row
 from phantom_dist.records.traces import trace_rows
 from phantom_dist.records.trials import training_columns, trial_row
 from phantom_dist.traces import RunDirectory
@@ -31,8 +31,8 @@ def store_batch(
     results: Sequence[TrialResult | Untrained],
     metadata: ExecutionMetadata,
     columns: Sequence[Quantity] = (),
-) -> tuple[Row, ...]:
-    """Store a batch whole: traces, then trials; the trial rows as stored.
+) -> tuple[TrialSummary, ...]:
+    """Store a batch whole: traces, then trials; what decisions read of each trial.
 
     Args:
         directory: the run's, under a lease where a worker stores.
@@ -48,4 +48,4 @@ def store_batch(
     trials = tuple(trial_row(result) | made | training_columns(result) for result in results)
     traces = [row for r in results if isinstance(r, TrialResult) for row in trace_rows(r)]
     directory.write_batch(metadata.batch, trials, {model: traces} if traces else {}, columns)
-    return trials
+    return tuple(map(TrialSummary.from_row, trials))

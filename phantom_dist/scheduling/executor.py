@@ -6,10 +6,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from phantom_dist.core.plugins import Plugin
 from phantom_dist.core.probe_result import ProbeResult
+from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.models import Permissions
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.rank_group import RankGroup
@@ -38,13 +38,13 @@ class WorkerSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOutput:
-    """What a worker sends back: what was probed, or the trial rows of a batch, and where its time went.
+    """What a worker sends back: what was probed, or how the trials of a batch ended, and where its time went.
 
     `activities`: seconds by `core.activity.Activity`.
     """
 
     probed: tuple[ProbeResult, ...] = ()
-    rows: tuple[dict[str, Any], ...] = ()
+    trials: tuple[TrialSummary, ...] = ()
     activities: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -62,9 +62,9 @@ class Finished:
         return self.output.probed
 
     @property
-    def rows(self) -> tuple[dict[str, Any], ...]:
-        """The trial rows of a batch."""
-        return self.output.rows
+    def trials(self) -> tuple[TrialSummary, ...]:
+        """How the trials of a batch ended."""
+        return self.output.trials
 
 
 class Executor(ABC):

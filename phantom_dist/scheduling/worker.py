@@ -15,6 +15,7 @@ from phantom_dist.core.activity import Activity, activity, stopwatch
 from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import ProbeResult
+from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines import Engine, engine_named, probe
 from phantom_dist.engines.memory import out_of_memory_named
@@ -23,7 +24,7 @@ from phantom_dist.instruments import outside
 from phantom_dist.instruments.outside import Named
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.device import device_kind, device_of
-from phantom_dist.records import ExecutionMetadata, Row, execution_metadata, store_batch, store_probes
+from phantom_dist.records import ExecutionMetadata, execution_metadata, store_batch, store_probes
 from phantom_dist.scheduling.executor import TaskOutput, WorkerSettings
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
 from phantom_dist.traces import RunDirectory, Store
@@ -62,7 +63,7 @@ class Worker:
             if isinstance(task, ProbeTask):
                 output = TaskOutput(probed=self._probe(task, directory))
             else:
-                output = TaskOutput(rows=self._train(task, attempt, directory))
+                output = TaskOutput(trials=self._train(task, attempt, directory))
         return replace(output, activities=clock.seconds)
 
     def _probe(self, task: ProbeTask, directory: RunDirectory) -> tuple[ProbeResult, ...]:
@@ -73,7 +74,7 @@ class Worker:
                 store_probes(directory, task.id, probed)
         return probed
 
-    def _train(self, task: TrainTask, attempt: int, directory: RunDirectory) -> tuple[Row, ...]:
+    def _train(self, task: TrainTask, attempt: int, directory: RunDirectory) -> tuple[TrialSummary, ...]:
         identity = self._identity(task.trials[0].problem)
         for trial in task.trials:
             if trial.measured.model.identity != identity:

@@ -44,9 +44,9 @@ def environment_with(folder: Path, wheel: Path) -> Path:
     This environment's packages are listed in a .pth file. What is installed editable here is not: such a package is
     reached through a .pth file of its own, and those count only in an environment's own folder.
     """
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
-    python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", wheel]
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, capture_output=True)
+    into = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install"]
+    install = [*into, "--quiet", "--no-deps", wheel]
     subprocess.run([str(word) for word in install], check=True, capture_output=True)
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "what-it-needs.pth").write_text(sysconfig.get_path("purelib") + "\n")

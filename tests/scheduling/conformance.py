@@ -10,6 +10,7 @@ from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, Refused
+from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
@@ -83,15 +84,16 @@ class ExecutorConformance:
         stored = RunDirectory(Store(location)).probes()
         assert set(stored["problem"].to_pylist()) >= {result.problem.key for result in finished.probed}
 
-    def test_a_batch_is_stored_by_the_worker_and_comes_back_as_rows(self, executor, location):
+    def test_a_batch_is_stored_by_the_worker_and_comes_back_as_summaries(self, executor, location):
         (measured,) = self.probed(executor, problem())
         task = train_task(Trial(measured=measured, learning_rate=rate) for rate in (1e-3, 2e-3))
         finished = self.finish(executor, task)
         directory = RunDirectory(Store(location))
         stored = {row["trial_id"]: row for row in directory.trials().to_pylist()}
-        assert {row["trial_id"] for row in finished.rows} == {t.id for t in task.trials}
-        for row in finished.rows:
-            assert stored[row["trial_id"]]["gap_final"] == row["gap_final"]
+        assert {trial.trial_id for trial in finished.trials} == {t.id for t in task.trials}
+        for trial in finished.trials:
+            row = stored[trial.trial_id]
+            assert trial == TrialSummary.from_row(row)
             assert (row["batch"], row["attempt"], row["threads"], row["engine"]) == (
                 task.id,
                 1,

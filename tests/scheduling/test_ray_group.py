@@ -113,13 +113,14 @@ class TestGroup:
         stored = RunDirectory(Store(location)).probes()
         assert set(stored["problem"].to_pylist()) >= {result.problem.key for result in finished.probed}
 
-    def test_a_batch_is_stored_by_one_rank_and_comes_back_as_rows(self, executor, location, measured):
+    def test_a_batch_is_stored_by_one_rank_and_comes_back_as_summaries(self, executor, location, measured):
         task = train_task(Trial(measured=measured, learning_rate=rate) for rate in (1e-3, 2e-3))
         finished = self.finish(executor, task)
         stored = {row["trial_id"]: row for row in RunDirectory(Store(location)).trials().to_pylist()}
-        assert {row["trial_id"] for row in finished.rows} == {t.id for t in task.trials} == set(stored)
-        for row in finished.rows:
-            assert stored[row["trial_id"]]["gap_final"] == row["gap_final"]
+        assert {trial.trial_id for trial in finished.trials} == {t.id for t in task.trials} == set(stored)
+        for trial in finished.trials:
+            row = stored[trial.trial_id]
+            assert trial.gap_final == row["gap_final"]
             assert (row["batch"], row["engine"], row["threads"]) == (task.id, "deepspeed 2", 1)
             assert "deepspeed 0." in row["versions"]
 
