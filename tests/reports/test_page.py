@@ -334,7 +334,7 @@ def test_a_run_in_which_all_was_refused_has_a_page(refused_run: RunTables) -> No
     text = Elements(page).text
     assert "no η c : refused committed" in text
     assert "2 refused committed; 2 in all" in text
-    assert Elements(page).figures() == set()
+    assert Elements(page).figures() == {"timeline"}
 
 
 def test_a_run_without_anything_has_a_page() -> None:
@@ -351,7 +351,7 @@ def test_a_run_without_anything_has_a_page() -> None:
 
 def test_a_grid_without_critical_rates_shows_its_phase_map_over_the_rate(tiny_run: RunTables) -> None:
     page = reports.render([replace(tiny_run, critical_rates=[], predictions=[])])
-    assert Elements(page).figures() == {"phase-map", "jumps"}
+    assert Elements(page).figures() == {"phase-map", "jumps", "timeline"}
     assert '"learning rate η"' in json.dumps(data_of(page)["figures"]["phase-map"], ensure_ascii=False)
 
 
@@ -359,7 +359,7 @@ def test_a_grid_that_crosses_nothing_still_shows_its_trials_step_by_step(tiny_ru
     lost = "no_crossing_among_the_learning_rates"
     rates = [replace(rate, crossing=None, reason=lost) for rate in tiny_run.critical_rates]
     page = reports.render([replace(tiny_run, critical_rates=rates, predictions=[])])
-    assert Elements(page).figures() == {"silent-failure", "player", "phase-map", "jumps"}
+    assert Elements(page).figures() == {"silent-failure", "player", "phase-map", "jumps", "timeline"}
     assert "of 0 critical rates" not in Elements(page).text
     first = [
         row for row in reports.Rows.of(replace(tiny_run, critical_rates=rates)).trials if row["number"] == 0
