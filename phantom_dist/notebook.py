@@ -117,11 +117,11 @@ class Run:
         """
         from phantom_dist.reports import figures, read_run
 
-        if name not in figures.__all__:
-            raise InputError(
-                f"figure {name!r}: there is no such figure.{did_you_mean(name, figures.__all__)}"
-            )
-        chart = getattr(figures, name)(read_run(self.location))
+        drawing = figures.DRAWINGS.get(name)
+        if drawing is None:
+            hint = did_you_mean(name, figures.DRAWINGS)
+            raise InputError(f"figure {name!r}: there is no such figure.{hint}")
+        chart = drawing(read_run(self.location))
         if chart is None:
             raise InputError(f"figure {name!r}: {self.location} holds nothing that it could draw")
         return chart

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phantom_dist.reports.naming import SETTINGS, setting
+from phantom_dist.reports.labels import SETTINGS, setting
 from phantom_dist.reports.rows import Row, Rows
 
 _KEYS = ("model", "context", "target", "competitor", "method", "optimizer", *SETTINGS)

@@ -26,7 +26,7 @@ from typing import Any
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.quantities import PROBLEM_COLUMNS
 from phantom_dist.reports.changes import changes
-from phantom_dist.reports.naming import Naming, setting, varying
+from phantom_dist.reports.labels import Labels, setting, varying
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.sample import sample, step_rows
 from phantom_dist.reports.timeline_rows import bars, marks, restarts, unit_for
@@ -72,12 +72,12 @@ class Rows:
         trials = [row | {"run": run.name} for run in runs for row in run.trials.to_pylist()]
         everything = [*critical, *trials]
         several_models, several_runs = len({row["model"] for row in everything}) > 1, len(runs) > 1
-        naming = Naming(varying(everything), several_models, several_runs)
+        labels = Labels(varying(everything), several_models, several_runs)
         problems = [
-            naming.of(row) | {"number": number, "first_order_rate": _over(row["eta_c"], row["pi_c"])}
+            labels.of(row) | {"number": number, "first_order_rate": _over(row["eta_c"], row["pi_c"])}
             for number, row in enumerate(critical)
         ]
-        _join(problems, trials, naming)
+        _join(problems, trials, labels)
         trained = [row for row in trials if Outcome(row["outcome"]).trained]
         _place(trained)
         for run in runs:
@@ -95,7 +95,7 @@ class Rows:
             opening=_opening(problems, trained, drawn),
             others=[row for row in trials if not Outcome(row["outcome"]).trained],
             predictions=[
-                _predicted(naming.of(made.to_row() | {"run": run.name, "law": run.law, "number": number}))
+                _predicted(labels.of(made.to_row() | {"run": run.name, "law": run.law, "number": number}))
                 for number, (run, made) in enumerate((run, p) for run in runs for p in run.predictions)
             ],
             several_models=several_models,
@@ -140,7 +140,7 @@ def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _join(problems: Sequence[Row], trials: list[Row], naming: Naming) -> None:
+def _join(problems: Sequence[Row], trials: list[Row], labels: Labels) -> None:
     """Give every trial its problem's number and the ratio η / η_c; the records' own keys must agree."""
     keys = tuple(k for k in _WHICH if k not in ("target", "competitor") and all(k in p for p in problems))
     by_key = {(p["run"], *(setting(p, k) for k in keys)): p for p in problems}
@@ -149,7 +149,7 @@ def _join(problems: Sequence[Row], trials: list[Row], naming: Naming) -> None:
         eta_c = problem.get("eta_c") if problem else None
         rate = row.get("learning_rate")
         ratio = rate / eta_c if _finite(rate) and eta_c is not None and _finite(eta_c) else None
-        trials[number] = naming.of(row) | {
+        trials[number] = labels.of(row) | {
             "number": problem["number"] if problem else None,
             "ratio": ratio,
             "log_ratio": math.log(ratio) if ratio else None,

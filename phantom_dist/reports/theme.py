@@ -78,6 +78,11 @@ def way_scales(ways: Sequence[str]) -> tuple[alt.Scale, alt.Scale]:
     )
 
 
+def part_scale() -> alt.Scale:
+    """The scale of colour over the two parts of a change of the order parameter."""
+    return alt.Scale(domain=list(PARTS), range=list(PARTS.values()))
+
+
 def axis_title(name: str) -> str:
     """A column's words, symbol and unit: `logit gap g (logit)`."""
     quantity = BY_NAME[name]

@@ -20,6 +20,9 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.law.file import read_law
 from phantom_dist.refinement.critical_rate import CriticalRate
 from phantom_dist.reports import RunTables, read_run
+from phantom_dist.reports import page as page_module
+from phantom_dist.reports.figures.figure import Section
+from phantom_dist.reports.figures.phase_map import PHASE_MAP
 from phantom_dist.reports.sample import MOST_STEPS
 from phantom_dist.reports.verdict import Frozen, Jumps, frozen, verdict
 from phantom_dist.traces import schema
@@ -101,6 +104,25 @@ def test_every_figure_has_a_caption_a_name_and_its_numbers_in_words(page: str, t
     values = sorted(row["pi_c"] for row in rows.found)
     low, high = (reports.tables.number(value, 3) for value in (values[0], values[-1]))
     assert f"Π_c: {low} to {high}" in elements.text
+
+
+def test_a_figure_needs_nothing_but_its_declaration_to_stand_in_a_section(
+    tiny_run: RunTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the template nor the page names the figures that are added here, one to each section."""
+    added = [replace(PHASE_MAP, name=f"new-{section}", section=section) for section in Section]
+    monkeypatch.setattr(page_module, "FIGURES", (*reports.figures.FIGURES, *added))
+    page = reports.render([tiny_run, replace(tiny_run, name="second")])
+    new = {figure.name for figure in added}
+    assert Elements(page).figures() == FIGURES | {"rates-compared", "side-by-side"} | new
+    for section in re.findall(r"<section.*?</section>", page, re.DOTALL):
+        assert len(re.findall('data-figure="new-', section)) == 1
+
+
+def test_every_drawing_of_the_page_can_be_imported_by_its_name() -> None:
+    assert {*reports.figures.__all__} == {"FIGURES", "DRAWINGS", *reports.figures.DRAWINGS}
+    names = [figure.name for figure in reports.figures.FIGURES]
+    assert len(set(names)) == len(names)
 
 
 def test_headings_go_down_one_level_at_a_time_and_tables_have_captions_and_scopes(page: str) -> None:
@@ -312,7 +334,7 @@ def test_a_run_in_which_all_was_refused_has_a_page(refused_run: RunTables) -> No
     text = Elements(page).text
     assert "no η c : refused committed" in text
     assert "2 refused committed; 2 in all" in text
-    assert Elements(page).figures() == set()
+    assert Elements(page).figures() == {"timeline"}
 
 
 def test_a_run_without_anything_has_a_page() -> None:
@@ -329,7 +351,7 @@ def test_a_run_without_anything_has_a_page() -> None:
 
 def test_a_grid_without_critical_rates_shows_its_phase_map_over_the_rate(tiny_run: RunTables) -> None:
     page = reports.render([replace(tiny_run, critical_rates=[], predictions=[])])
-    assert Elements(page).figures() == {"phase-map", "jumps"}
+    assert Elements(page).figures() == {"phase-map", "jumps", "timeline"}
     assert '"learning rate η"' in json.dumps(data_of(page)["figures"]["phase-map"], ensure_ascii=False)
 
 
@@ -337,7 +359,7 @@ def test_a_grid_that_crosses_nothing_still_shows_its_trials_step_by_step(tiny_ru
     lost = "no_crossing_among_the_learning_rates"
     rates = [replace(rate, crossing=None, reason=lost) for rate in tiny_run.critical_rates]
     page = reports.render([replace(tiny_run, critical_rates=rates, predictions=[])])
-    assert Elements(page).figures() == {"silent-failure", "player", "phase-map", "jumps"}
+    assert Elements(page).figures() == {"silent-failure", "player", "phase-map", "jumps", "timeline"}
     assert "of 0 critical rates" not in Elements(page).text
     first = [
         row for row in reports.Rows.of(replace(tiny_run, critical_rates=rates)).trials if row["number"] == 0
@@ -421,8 +443,8 @@ def test_a_figure_called_from_outside_holds_its_own_data(tiny_run: RunTables) ->
     trial = reports.Rows.of(tiny_run).steps[-1]["trial_id"]
     played = reports.figures.player(tiny_run, trial_id=trial).to_dict()["datasets"]["played"]
     assert {row["trial_id"] for row in played} == {trial}
-    for name in reports.figures.__all__:
-        chart = getattr(reports.figures, name)([tiny_run, replace(tiny_run, name="second")])
+    for name, drawing in reports.figures.DRAWINGS.items():
+        chart = drawing([tiny_run, replace(tiny_run, name="second")])
         assert vl_convert.vegalite_to_svg(chart.to_dict()).startswith("<svg"), name
 
 

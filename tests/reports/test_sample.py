@@ -1,4 +1,4 @@
-"""Which trials' steps a page holds, and how tables are packed."""
+"""Which trials' steps a page holds, and how tables are encoded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from phantom_dist.reports.pack import pack
+from phantom_dist.reports.column_codec import encode
 from phantom_dist.reports.sample import in_turn, sample
 
 from .packed import rows_of
@@ -84,7 +84,7 @@ def test_in_turn_keeps_everything_and_each_kinds_order() -> None:
 )
 def test_packed_columns_come_back(values: list[Any]) -> None:
     rows = [{"x": value} for value in values]
-    found = [row["x"] for row in rows_of({"tables": {"t": pack(rows, ["x"])}}, "t")]
+    found = [row["x"] for row in rows_of({"tables": {"t": encode(rows, ["x"])}}, "t")]
     expected = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
     assert [value is None for value in found] == [value is None for value in expected]
     for value, wanted in zip(found, expected, strict=True):
@@ -93,6 +93,6 @@ def test_packed_columns_come_back(values: list[Any]) -> None:
 
 def test_many_words_take_two_bytes_each() -> None:
     words = [f"context-{random.Random(i).random()}" for i in range(400)]
-    packed = pack([{"x": word} for word in words], ["x"])
+    packed = encode([{"x": word} for word in words], ["x"])
     assert packed["columns"]["x"]["kind"] == "u16"
     assert [row["x"] for row in rows_of({"tables": {"t": packed}}, "t")] == words

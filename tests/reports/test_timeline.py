@@ -9,7 +9,7 @@ import pytest
 
 from phantom_dist import reports
 from phantom_dist.reports import RunTables, figures
-from phantom_dist.reports.alternatives import alternative
+from phantom_dist.reports.figures.timeline import TIMELINE
 from phantom_dist.reports.timeline_rows import MOST_BARS, bars, lines, marks, restarts, unit_for
 from phantom_dist.scheduling.timeline import End, timeline
 from tests.scheduling.test_timeline import Run
@@ -64,7 +64,7 @@ def test_a_run_without_events_has_no_timeline(tmp_path):
 
 def test_its_numbers_are_there_in_words(tiny_run: RunTables, storm):
     rows = reports.Rows.of([replace(tiny_run, timeline=storm.went)])
-    words = alternative("timeline", rows)
+    words = TIMELINE.alt_text(rows)
     assert words.startswith("Lines of 11 workers over ")
     lost = sum(a.end is End.LOST for a in storm.went.attempts)
     assert f"{lost} worker lost" in words

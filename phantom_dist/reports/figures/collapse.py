@@ -7,7 +7,10 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import Figure, finished, named, tooltip, zero_line
+from phantom_dist.reports.figures.chart import MANY_PROBLEMS, finished, tooltip, zero_line
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Many, Section
+from phantom_dist.reports.phrases import count_of, is_finite
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.theme import BLUE, way_scales
 
@@ -21,13 +24,13 @@ HIGHEST = 1.05
 _PANELS = {"pi": "Π = η T κ / |g_0|", "ratio": "learning rate η / η_c"}
 
 
-@Figure
+@Drawing
 def collapse(rows: Rows) -> Any | None:
     """g_T / |g_0| of every trial over Π (first order's unit) and over η / η_c (the measured one)."""
     return _panels(rows, _marks)
 
 
-@Figure
+@Drawing
 def collapse_many(rows: Rows) -> Any | None:
     """The same for many trials: how many lie in each box, by its depth of colour."""
     return _panels(rows, _boxes)
@@ -109,3 +112,34 @@ def _boxes(rows: Rows, field: str, title: str) -> Any:
             tooltip=tooltip("trials", "left", "right", "low", "high"),
         )
     )
+
+
+def _alt_text(rows: Rows) -> str:
+    drawn = [row for row in rows.trials if row["ratio"] and is_finite(row["relative_final_gap"])]
+    right = sum((row["relative_final_gap"] > 0) == (row["ratio"] > 1) for row in drawn)
+    return (
+        f"Of {count_of(drawn, 'trial')}, {right} end with a gap over zero exactly where their rate is over η_c; the "
+        "others lie beyond the region in which the gap still closes with the rate."
+        if right < len(drawn)
+        else f"All {count_of(drawn, 'trial')} end with a gap over zero exactly where their rate is over η_c."
+    )
+
+
+COLLAPSE = Figure(
+    name="collapse",
+    section=Section.FIRST_ORDER,
+    title="Data collapse",
+    caption="Every trial near its crossing, its final gap in units of the initial one. Left: over Π all models and "
+    "contexts would lie on one curve through (1, 0) if first order were exact; their scatter is what a law "
+    "has to explain. Right: over the measured η<sub>c</sub> they do cross at 1, and how far they stay "
+    "together beyond is the curve that they share.",
+    draw=collapse,
+    alt_text=_alt_text,
+    many=Many(
+        draw=collapse_many,
+        dataset="trials",
+        by="number",
+        limit=MANY_PROBLEMS,
+        note="These are many trials: the deeper a box, the more of them lie in it.",
+    ),
+)

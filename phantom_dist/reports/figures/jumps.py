@@ -7,12 +7,15 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import Figure, finished, named, tooltip, zoom
+from phantom_dist.reports.figures.chart import finished, tooltip, zoom
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Section
+from phantom_dist.reports.phrases import count_of, is_finite, value_range
 from phantom_dist.reports.rows import Row, Rows, plain
 from phantom_dist.reports.theme import INK, axis_title, outcome_scale
 
 
-@Figure
+@Drawing
 def jumps(rows: Rows) -> Any | None:
     """Size of every trial's largest jump over the readout's share of it, full fine-tuning beside LoRA."""
     jumped = [
@@ -60,3 +63,29 @@ def _around_one(jumped: Sequence[Row]) -> list[float]:
     shares = [row["jump_readout_share"] for row in jumped if plain(row["jump_readout_share"]) is not None]
     reach = 1.1 * max([0.05, *(abs(share - 1) for share in shares)])
     return [1 - reach, 1 + reach]
+
+
+def _alt_text(rows: Rows) -> str:
+    parts = []
+    for method in sorted({row["method"] for row in rows.trials}):
+        found = [r for r in rows.trials if r["method"] == method and r.get("jump_step") is not None]
+        shares = [r["jump_readout_share"] for r in found if is_finite(r["jump_readout_share"])]
+        sizes = [r["jump_size"] for r in found if is_finite(r["jump_size"])]
+        parts.append(
+            f"{method}: {count_of(found, 'jump')} of size {value_range(sizes)}, "
+            f"the readout's share {value_range(shares)}"
+            if sizes
+            else f"{method}: no jump"
+        )
+    return "; ".join(parts) + "."
+
+
+JUMPS = Figure(
+    name="jumps",
+    section=Section.JUMPS,
+    title="The jumps",
+    caption="Each mark is a trial’s largest jump of Φ between two steps. At the dashed line the softmax readout made "
+    "all of it; to the left the geometry helped, to the right it worked against the jump.",
+    draw=jumps,
+    alt_text=_alt_text,
+)

@@ -7,24 +7,18 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import (
-    Figure,
-    finished,
-    in_order,
-    line_height,
-    named,
-    tooltip,
-    ways_of,
-    zoom,
-)
+from phantom_dist.reports.figures.chart import MANY_LINES, finished, in_order, line_height, ways_of, zoom
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Many, Section
+from phantom_dist.reports.figures.outcomes import outcome_marks, outcome_shares
+from phantom_dist.reports.phrases import outcome_counts
 from phantom_dist.reports.rows import Rows
-from phantom_dist.reports.theme import BLUE, INK, OUTCOMES, outcome_scale
+from phantom_dist.reports.theme import INK
 
 _TICKS = (0.001, 0.01, 0.1, 0.5, 0.7, 0.9, 0.97, 0.99, 1.0, 1.01, 1.03, 1.1, 1.5, 3.0, 10.0, 100.0, 1000.0)
-_EDGES = (-7, -2.3, -0.7, -0.36, -0.1, -0.03, -0.01, 0, 0.01, 0.03, 0.1, 0.4, 1.1, 2.3, 7)
 
 
-@Figure
+@Drawing
 def phase_map(rows: Rows) -> Any | None:
     """Outcome by colour and shape over η/η_c and context, a column for each way of training.
 
@@ -54,7 +48,7 @@ def phase_map(rows: Rows) -> Any | None:
     return finished(grid)
 
 
-@Figure
+@Drawing
 def phase_shares(rows: Rows) -> Any | None:
     """The same for many problems: a line for each outcome, how many trials ended so within a range of η/η_c."""
     if not rows.trials:
@@ -68,78 +62,6 @@ def phase_shares(rows: Rows) -> Any | None:
         .facet(facet=alt.Facet("way:N", title=None), columns=2)
     )
     return finished(grid)
-
-
-def outcome_marks(rows: Rows, x: Any, y: Any) -> Any:
-    """A mark for each trial, its outcome by colour and shape."""
-    present = {row["outcome"] for row in rows.trials}
-    return (
-        alt.Chart()
-        .mark_point(filled=True, size=70, opacity=0.8)
-        .encode(
-            x=x,
-            y=y,
-            color=alt.Color("outcome:N", title="outcome", scale=outcome_scale(present, 0)),
-            shape=alt.Shape("outcome:N", title="outcome", scale=outcome_scale(present, 1)),
-            tooltip=tooltip(
-                "pair", "way", "model", "outcome", "ratio", "learning_rate", "pi", "gap_0", "gap_final"
-            ),
-        )
-    )
-
-
-def outcome_shares(rows: Rows, field: str, title: str, *, by: list[str]) -> Any:
-    """Boxes: of the trials in a range of `field`, how many ended in each outcome; the number stands in the box."""
-    present = {row["outcome"] for row in rows.trials}
-    order = [outcome.value for outcome in OUTCOMES if outcome.value in present]
-    edges = list(_EDGES) if field == "log_ratio" else _decade_edges(rows)
-    inner = " : ".join(f"datum.{field} < {edge} ? {i}" for i, edge in enumerate(edges[1:-1]))
-    base = (
-        alt.Chart()
-        .transform_calculate(bin=f"{inner} : {len(edges) - 2}")
-        .transform_aggregate(trials="count()", groupby=[*by, "bin", "outcome"])
-        .transform_joinaggregate(all="sum(trials)", groupby=[*by, "bin"])
-        .transform_calculate(share="datum.trials / datum.all")
-    )
-    names = [_edge_name(field, edges[i], edges[i + 1]) for i in range(len(edges) - 1)]
-    x = alt.X(
-        "bin:O",
-        title=f"{title} (ranges)",
-        scale=alt.Scale(domain=list(range(len(names)))),
-        axis=alt.Axis(labelExpr=f"{_list(names)}[datum.value]", labelAngle=-45),
-    )
-    y = alt.Y("outcome:N", title=None, sort=order)
-    boxes = base.mark_rect(stroke=INK, strokeOpacity=0.15).encode(
-        x=x,
-        y=y,
-        color=alt.value(BLUE),
-        opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.05, 0.55]), legend=None),
-        tooltip=[*tooltip("outcome", "trials", "share")],
-    )
-    words = base.mark_text(fontSize=9, color=INK, tooltip=None).encode(
-        x=x, y=y, text=alt.Text("trials:Q", format=".3~s")
-    )
-    return alt.layer(boxes, words).properties(width=alt.Step(26), height=alt.Step(28))
-
-
-def _list(values: Any) -> str:
-    """A list as a Vega expression."""
-    return "[" + ", ".join(f"'{v}'" if isinstance(v, str) else str(v) for v in values) + "]"
-
-
-def _edge_name(field: str, low: float, high: float) -> str:
-    if field != "log_ratio":
-        return f"{low:.0e} to {high:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    ends = (math.exp(low), math.exp(high))
-    if ends[0] < 0.01:
-        return f"< {ends[1]:.3g}"
-    return f"> {ends[0]:.3g}" if ends[1] > 100 else f"{ends[0]:.3g} to {ends[1]:.3g}"
-
-
-def _decade_edges(rows: Rows) -> list[float]:
-    rates = [row["learning_rate"] for row in rows.trials if row["learning_rate"]]
-    first, last = math.floor(math.log10(min(rates))), math.floor(math.log10(max(rates))) + 1
-    return [10.0**e for e in range(first, last + 1)]
 
 
 def _located(rows: Rows) -> bool:
@@ -158,3 +80,30 @@ def _ratio_axis() -> Any:
         scale=alt.Scale(type="symlog", constant=0.01, nice=False, padding=14),
         axis=alt.Axis(values=[math.log(ratio) for ratio in _TICKS], labelExpr=labels, labelOverlap=True),
     )
+
+
+def _alt_text(rows: Rows) -> str:
+    if not _located(rows):
+        return f"{outcome_counts(rows.trials)}; no critical rate is known, so the axis is the learning rate itself."
+    below = [row for row in rows.trials if row["ratio"] and row["ratio"] < 1]
+    above = [row for row in rows.trials if row["ratio"] and row["ratio"] > 1]
+    return f"Below η_c: {outcome_counts(below)}. Above η_c: {outcome_counts(above)}."
+
+
+PHASE_MAP = Figure(
+    name="phase-map",
+    section=Section.PHASE_MAP,
+    title="How each trial ended",
+    caption="Each mark is a trial, by its learning rate in units of its own η<sub>c</sub> (logarithmic, stretched "
+    "around 1 so that the closing of the bracket shows). A clean boundary at the dashed line means that one "
+    "number, η<sub>c</sub>, separates failure from commitment.",
+    draw=phase_map,
+    alt_text=_alt_text,
+    many=Many(
+        draw=phase_shares,
+        dataset="trials",
+        by="line",
+        limit=MANY_LINES,
+        note="These are many problems: each box counts the trials of a range of η/η_c that ended so.",
+    ),
+)

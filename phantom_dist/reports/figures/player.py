@@ -7,7 +7,9 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import Figure, finished, named, step_axis, tooltip, zero_line
+from phantom_dist.reports.figures.chart import finished, step_axis, tooltip, zero_line
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Section
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.theme import BLUE, INK, MAROON, ORANGE, WORDS, axis_title
 
@@ -18,7 +20,7 @@ _HERE = "datum.step === shown_step"
 _PARTS = {"order_parameter": BLUE, "signal": ORANGE, "drag": MAROON}
 
 
-@Figure
+@Drawing
 def player(rows: Rows) -> Any | None:
     """The distribution in a triangle and as bars; Φ, signal, drag and gap beside it; a slider for the step."""
     if rows.opening is None:
@@ -144,3 +146,23 @@ def _tip() -> list[Any]:
     return tooltip(
         "step", "p_target", "p_competitor", "rest", "logit_gap", "order_parameter", "signal", "drag"
     )
+
+
+def _alt_text(rows: Rows) -> str:
+    return (
+        "A triangle with a corner each for the target, the competitor and all other tokens, in which a point moves "
+        "from step to step; bars of the three probabilities; lines of the order parameter, signal, drag and logit gap. "
+        "The sentence above it says the same numbers for the step that is shown."
+    )
+
+
+PLAYER = Figure(
+    name="player",
+    section=Section.SILENT_FAILURE,
+    title="How the predicted distribution moves",
+    caption="The point starts where the untouched model stands and moves with each optimizer step. It commits by "
+    "crossing the dashed line from the competitor’s half into the target’s. A fall of the loss alone only "
+    "means that it leaves the top or the right. Φ is the sum of signal and drag at every step.",
+    draw=player,
+    alt_text=_alt_text,
+)

@@ -6,14 +6,18 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import Figure, finished, named, step_axis, tooltip, zero_line
-from phantom_dist.reports.rows import UNDER, Rows
+from phantom_dist.reports.figures.chart import finished, step_axis, tooltip, zero_line
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Section
+from phantom_dist.reports.phrases import count_of
+from phantom_dist.reports.rows import AROUND, UNDER, Rows
+from phantom_dist.reports.tables import number
 from phantom_dist.reports.theme import INK, axis_title, outcome_dash, outcome_scale
 
 _PANELS = ("loss", "logit_gap", "signal", "drag")
 
 
-@Figure
+@Drawing
 def silent_failure(rows: Rows) -> Any | None:
     """Loss, gap, signal and drag over steps for the trials around η_c of one problem."""
     if rows.opening is None:
@@ -83,93 +87,28 @@ def _ends(name: str) -> Any:
     )
 
 
-@Figure
-def every_failure(rows: Rows) -> Any | None:
-    """The last failure under η_c of every problem at once: loss and gap as multiples of their start."""
-    return _overview(rows, _lines)
-
-
-@Figure
-def every_failure_many(rows: Rows) -> Any | None:
-    """The same as bands: the middle half and the middle nine tenths of all failures, and their median."""
-    return _overview(rows, _bands)
-
-
-def _overview(rows: Rows, layers: Any) -> Any | None:
-    under = [row for row in rows.steps if row["place"] == UNDER]
-    if not under:
-        return None
-    columns = min(len({row["way"] for row in under}), 4)
-    panels = [
-        alt.layer(
-            *([] if name == "relative_loss" else [_rule()]),
-            *layers(rows, name, title),
-            data=named("failures"),
-        )
-        .properties(width=max(410 // columns - 14, 130), height=190)
-        .facet(facet=alt.Facet("way:N", title=None), columns=columns)
-        for name, title in (("relative_loss", "loss L / L_0"), ("relative_gap", "logit gap g / |g_0|"))
-    ]
-    return finished(alt.hconcat(*panels) if columns < 3 else alt.vconcat(*panels))
-
-
-def _progress() -> Any:
-    axis = alt.Axis(format="%", values=[0, 0.5, 1], grid=False)
-    return alt.X("progress:Q", title="steps taken s / T", axis=axis)
-
-
-def _lines(rows: Rows, name: str, title: str) -> list[Any]:
-    present = {row["outcome"] for row in rows.steps if row["place"] == UNDER}
-    base = alt.Chart().encode(x=_progress(), y=alt.Y(f"{name}:Q", title=title))
-    colour = alt.Color("outcome:N", title="outcome", scale=outcome_scale(present, 0))
-    lines = base.mark_line(strokeWidth=1.6, strokeCap="round", opacity=0.8).encode(
-        color=colour,
-        strokeDash=outcome_dash(),
-        detail="trial_id:N",
-        tooltip=tooltip("pair", "way", "model", "ratio", "outcome", "step", "loss", "logit_gap"),
-    )
-    ends = (
-        base.transform_joinaggregate(last="max(step)", groupby=["trial_id"])
-        .transform_filter("datum.step === datum.last")
-        .mark_point(filled=True, size=30, opacity=0.9)
-        .encode(
-            color=colour,
-            shape=alt.Shape("outcome:N", title="outcome", scale=outcome_scale(present, 1)),
-            tooltip=tooltip("pair", "way", "model", "ratio", "outcome", "step", "loss", "logit_gap"),
-        )
-    )
-    return [lines, ends]
-
-
-def _bands(rows: Rows, name: str, title: str) -> list[Any]:
-    base = (
-        alt.Chart()
-        .transform_filter(f"isValid(datum.{name})")
-        .transform_calculate(at="round(datum.progress * 16) / 16")
-        .transform_quantile(
-            name, groupby=["way", "at"], probs=[0.05, 0.25, 0.5, 0.75, 0.95], as_=["prob", "value"]
-        )
-        .transform_calculate(key="'q' + round(100 * datum.prob)")
-        .transform_pivot("key", value="value", groupby=["way", "at"])
-    )
-    axis = alt.Axis(format="%", values=[0, 0.5, 1], grid=False)
-    x = alt.X("at:Q", title="steps taken s / T", axis=axis)
-    band = base.mark_area(tooltip=None).encode(x=x)
-    return [
-        band.mark_area(opacity=0.2, color=INK, tooltip=None).encode(y=alt.Y("q5:Q", title=title), y2="q95:Q"),
-        band.mark_area(opacity=0.3, color=INK, tooltip=None).encode(
-            y=alt.Y("q25:Q", title=title), y2="q75:Q"
-        ),
-        base.mark_line(color=INK, strokeWidth=2).encode(
-            x=x, y=alt.Y("q50:Q", title=title), tooltip=tooltip("q5", "q25", "q50", "q75", "q95")
-        ),
-    ]
-
-
-def _rule() -> Any:
+def _alt_text(rows: Rows) -> str:
+    own = [row for row in rows.trials if row["number"] == rows.opening]
+    near = [row for row in own if row["near"] is not None and row["near"] < AROUND]
+    under = next((r for r in near if r["place"] == UNDER), None)
+    shown = f"For {near[0]['label']}: lines of {count_of(near, 'trial')} over the steps."
+    if under is None:
+        return shown
     return (
-        alt.Chart()
-        .transform_aggregate(n="count()", groupby=["way"])
-        .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
-        .encode(y=alt.datum(0))
+        f"{shown} At {number(under['ratio'], 3)} of η_c the loss goes from {number(under['loss_0'], 3)} to "
+        f"{number(under['loss_final'], 3)} nat while the gap ends at {number(under['gap_final'], 3)} logits, "
+        f"{'still under' if under['gap_final'] <= 0 else 'over'} zero: {under['outcome']}."
     )
+
+
+SILENT_FAILURE = Figure(
+    name="silent-failure",
+    section=Section.SILENT_FAILURE,
+    title="Loss, gap, signal and drag around η_c",
+    caption="Each line is a trial; the number at its end is its learning rate in units of η<sub>c</sub>. The broad "
+    "band marks the last failure under η<sub>c</sub>: its loss falls like the others’ while its logit gap "
+    "stays below the dashed line at 0. Signal and drag share a scale because they add up to the order "
+    "parameter Φ: a drag that sinks makes a failure structural, a signal that stays small makes it kinematic.",
+    draw=silent_failure,
+    alt_text=_alt_text,
+)

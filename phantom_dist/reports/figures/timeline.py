@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import Figure, finished, named, tooltip, zoom
+from phantom_dist.reports.figures.chart import finished, tooltip, zoom
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Section
+from phantom_dist.reports.phrases import count_of
 from phantom_dist.reports.rows import Rows
+from phantom_dist.reports.tables import number
 from phantom_dist.reports.theme import BLUE, INK, MAROON, ORANGE, SAGE
 from phantom_dist.reports.timeline_rows import (
     COPIED,
@@ -16,6 +21,7 @@ from phantom_dist.reports.timeline_rows import (
     PROBING,
     RESTARTED,
     TRAINING,
+    counted,
     lines,
 )
 from phantom_dist.scheduling.timeline import End
@@ -36,7 +42,7 @@ MARKS = {
 """Shapes of marks."""
 
 
-@Figure
+@Drawing
 def timeline(rows: Rows) -> Any | None:
     """Tasks over the time of the run, by worker; None where no run recorded events."""
     if not rows.bars:
@@ -95,3 +101,30 @@ def _restarts(rows: Rows) -> Any:
         .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7)
         .encode(x="at:Q", tooltip=[alt.Tooltip("happened:N")])
     )
+
+
+def _alt_text(rows: Rows) -> str:
+    tasks = Counter[str]()
+    for row in rows.bars:
+        tasks[row["did"]] += row["tasks"]
+    did = ", ".join(f"{count} {name}" for name, count in tasks.most_common())
+    happened = ", ".join(f"{count} {name}" for name, count in counted(rows.marks).items()) or "nothing"
+    length = max(row["ended"] for row in rows.bars)
+    again = f" The driver was started again {len(rows.restarts)} times." if rows.restarts else ""
+    workers = count_of(lines(rows.bars), "worker")
+    return (
+        f"Lines of {workers} over {number(length, 3)} {rows.time_unit}; what tasks did: {did}. "
+        f"What went wrong or was mended: {happened}.{again}"
+    )
+
+
+TIMELINE = Figure(
+    name="timeline",
+    section=Section.TIMELINE,
+    title="Who ran what when",
+    caption="Each line is a worker, each bar a task: a probe, or a batch of trials. A mark under a bar’s end says why "
+    "it came to nothing; what it held was run again. Empty stretches are waiting, or a process that was being "
+    "replaced. Time between two starts of the driver is left out.",
+    draw=timeline,
+    alt_text=_alt_text,
+)

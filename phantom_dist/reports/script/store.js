@@ -7,7 +7,7 @@ const record = (what) => {
 window.addEventListener("error", (event) => record(event.message));
 window.addEventListener("unhandledrejection", (event) => record(String(event.reason)));
 
-// The page's tables: unpacked once (the form is described in pack.py), filtered by what the reader picked.
+// The page's tables: unpacked once (the form is described in column_codec.py), filtered by what the reader picked.
 const page = JSON.parse(document.getElementById("page-data").textContent);
 
 const KINDS = { u8: [Uint8Array, 0xff], u16: [Uint16Array, 0xffff], f32: [Float32Array, NaN] };

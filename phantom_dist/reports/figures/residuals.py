@@ -1,77 +1,29 @@
-"""The law against what was measured: with its intervals, and what is left against each of its groups."""
+"""What the law leaves unexplained, against each of its groups."""
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.figures.chart import Figure, finished, named, tooltip, zero_line
-from phantom_dist.reports.figures.first_order import decades
+from phantom_dist.reports.figures.chart import MANY_PROBLEMS, finished, predicted_ways, tooltip, zero_line
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Many, Section
+from phantom_dist.reports.phrases import value_range
 from phantom_dist.reports.predictions import GROUPS
 from phantom_dist.reports.rows import Rows
+from phantom_dist.reports.tables import number
 from phantom_dist.reports.theme import BLUE, INK, way_scales
 
-_TIP = (
-    "pair",
-    "way",
-    "model",
-    "eta_c",
-    "predicted",
-    "found_ratio",
-    "low_ratio",
-    "high_ratio",
-    "inside",
-    "known",
-)
 
-
-@Figure
-def predicted(rows: Rows) -> Any | None:
-    """η_c over the prediction, each with its interval, for every way of training."""
-    if not rows.predictions:
-        return None
-    rates = [row["eta_c"] for row in rows.predictions]
-    low, high = min(rates) / 1.3, max(rates) * 1.3
-    x = alt.X(
-        "eta_c:Q",
-        title="measured η_c",
-        scale=alt.Scale(type="log", domain=[low, high], nice=False),
-        axis=alt.Axis(format=".0e", values=decades(low, high), grid=True),
-    )
-    ends = alt.Scale(zero=False, nice=False, padding=8)
-    bars = (
-        alt.Chart()
-        .mark_rule(color=INK, opacity=0.35, strokeWidth=2, tooltip=None)
-        .encode(x=x, y=alt.Y("low_ratio:Q", title="measured / predicted", scale=ends), y2="high_ratio:Q")
-    )
-    points = (
-        alt.Chart()
-        .mark_point(filled=True, size=45, opacity=0.85, color=BLUE)
-        .encode(x=x, y=alt.Y("found_ratio:Q", scale=ends), tooltip=tooltip(*_TIP))
-    )
-    one = (
-        alt.Chart()
-        .transform_aggregate(n="count()", groupby=["way"])
-        .mark_rule(color=INK, strokeDash=[4, 3], opacity=0.7, tooltip=None)
-        .encode(y=alt.YDatum(1, scale=ends))
-    )
-    grid = (
-        alt.layer(bars, one, points, data=named("predictions"))
-        .properties(width=330, height=230)
-        .facet(facet=alt.Facet("way:N", title=None, sort=_ways(rows)), columns=2)
-        .resolve_scale(y="independent")
-    )
-    return finished(grid)
-
-
-@Figure
+@Drawing
 def residuals(rows: Rows) -> Any | None:
     """ln(measured / predicted) over each group that takes more than one value."""
     return _against_groups(rows, _marks)
 
 
-@Figure
+@Drawing
 def residuals_many(rows: Rows) -> Any | None:
     """The same for many rates: the median and the middle half within each range of the group."""
     return _against_groups(rows, _quartiles)
@@ -94,7 +46,7 @@ _RESIDUAL = "ln(measured / predicted)"
 
 
 def _marks(rows: Rows, name: str) -> list[Any]:
-    colours, shapes = way_scales(_ways(rows))
+    colours, shapes = way_scales(predicted_ways(rows))
     points = (
         alt.Chart()
         .mark_point(filled=True, size=22, opacity=0.5)
@@ -103,7 +55,7 @@ def _marks(rows: Rows, name: str) -> list[Any]:
             y=alt.Y("residual:Q", title=_RESIDUAL, axis=alt.Axis(tickCount=5)),
             color=alt.Color("way:N", title="way of training", scale=colours, legend=alt.Legend(columns=4)),
             shape=alt.Shape("way:N", title="way of training", scale=shapes),
-            tooltip=tooltip(*_TIP[:6], name),
+            tooltip=tooltip("pair", "way", "model", "eta_c", "predicted", "found_ratio", name),
         )
     )
     return [points]
@@ -131,6 +83,25 @@ def _quartiles(rows: Rows, name: str) -> list[Any]:
     ]
 
 
-def _ways(rows: Rows) -> list[str]:
-    ordered = sorted(rows.predictions, key=lambda row: (row["method"], row["optimizer"], row["steps"]))
-    return list(dict.fromkeys(row["way"] for row in ordered))
+def _alt_text(rows: Rows) -> str:
+    values = [row["residual"] for row in rows.predictions]
+    return f"ln(measured / predicted): {value_range(values)}, with median {number(statistics.median(values), 2)}."
+
+
+RESIDUALS = Figure(
+    name="residuals",
+    section=Section.LAW,
+    title="What is left, against each group of the law",
+    caption="ln(measured / predicted) over what the law reads: gap = |g<sub>0</sub>| / 5, bend = ln Π of the path’s "
+    "answer, last and earlier = the path’s corrections of ln η, length = ln(T / 8), overlap = "
+    "S<sub>tc</sub>², odds = the target’s log-odds / 10. A trend would be something that the law misses.",
+    draw=residuals,
+    alt_text=_alt_text,
+    many=Many(
+        draw=residuals_many,
+        dataset="predictions",
+        by="number",
+        limit=MANY_PROBLEMS,
+        note="These are many rates: in each range of a group, the mark is their median, the bar their middle half.",
+    ),
+)

@@ -1,4 +1,4 @@
-"""Several runs: critical rates against those of the first, and outcomes side by side over the same learning rates."""
+"""Several runs: critical rates against those of the first."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from typing import Any
 
 import altair as alt
 
-from phantom_dist.reports.comparison import compared
-from phantom_dist.reports.figures.chart import Figure, finished, in_order, named, tooltip, ways_of, zoom
-from phantom_dist.reports.figures.phase_map import outcome_marks, outcome_shares
+from phantom_dist.reports.comparison import agreements, compared
+from phantom_dist.reports.figures.chart import MANY_LINES, finished, in_order, tooltip, ways_of, zoom
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Many, Section
+from phantom_dist.reports.phrases import count_of, value_range
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.theme import INK, way_scales
 
 
-@Figure
+@Drawing
 def rates_compared(rows: Rows) -> Any | None:
     """η_c over that of the first run for every problem both have, with the range that the brackets allow."""
     chart = _ratios(rows, alt.Y("line:N", title=None, sort=in_order(), axis=alt.Axis(grid=True)), 80)
     return None if chart is None else finished(chart.facet(facet=alt.Facet("way:N", title=None), columns=2))
 
 
-@Figure
+@Drawing
 def rates_compared_many(rows: Rows) -> Any | None:
     """The same with one line for each way of training: for sweeps of many problems."""
     chart = _ratios(rows, alt.Y("way:N", title=None, axis=alt.Axis(grid=True)), 30)
@@ -62,35 +64,29 @@ def _ratios(rows: Rows, line: Any, size: int) -> Any | None:
     )
 
 
-@Figure
-def side_by_side(rows: Rows) -> Any | None:
-    """How trials ended over the learning rate itself, a panel for each run, with the same axes."""
-    if not rows.several_runs or not rows.trials:
-        return None
-    marks = outcome_marks(
-        rows, _rate(), alt.Y("pair:N", title=None, sort=in_order(), axis=alt.Axis(grid=True))
+def _alt_text(rows: Rows) -> str:
+    pairs = compared(rows)
+    changes = [row["change"] for row in pairs if row["change"] is not None]
+    counts = ", ".join(f"{count} {name}" for name, count in agreements(pairs).items())
+    return (
+        f"{count_of(pairs, 'problem')} of later runs matched with the first: {counts}; "
+        f"η_c is {value_range(changes)} times the first run's."
     )
-    return _panels(rows, marks.add_params(zoom("x")).properties(width=330, height=alt.Step(18)))
 
 
-@Figure
-def side_by_side_many(rows: Rows) -> Any | None:
-    """The same with a line for each outcome and the number of trials by colour depth and in words."""
-    if not rows.several_runs or not rows.trials:
-        return None
-    return _panels(rows, outcome_shares(rows, "learning_rate", "learning rate η", by=["run", "method"]))
-
-
-def _rate() -> Any:
-    scale = alt.Scale(type="log", nice=False, padding=10)
-    axis = alt.Axis(format=".0e", tickCount=5, labelOverlap=True, grid=False)
-    return alt.X("learning_rate:Q", title="learning rate η", scale=scale, axis=axis)
-
-
-def _panels(rows: Rows, chart: Any) -> Any:
-    runs = list(dict.fromkeys(row["run"] for row in rows.trials))
-    return finished(
-        chart.properties(data=named("trials"))
-        .transform_filter("isValid(datum.learning_rate)")
-        .facet(column=alt.Column("run:N", title=None, sort=runs), row=alt.Row("method:N", title=None))
-    )
+RATES_COMPARED = Figure(
+    name="rates-compared",
+    section=Section.COMPARED,
+    title="Critical rates against those of the first run",
+    caption="Each mark is η<sub>c</sub> of a later run over that of the first; the bar is the range that both "
+    "brackets allow. At the dashed line nothing changed.",
+    draw=rates_compared,
+    alt_text=_alt_text,
+    many=Many(
+        draw=rates_compared_many,
+        dataset="compared",
+        by="line",
+        limit=MANY_LINES,
+        note="These are many problems: a mark is one of them, and each line holds all of a way of training.",
+    ),
+)

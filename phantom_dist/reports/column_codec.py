@@ -20,8 +20,8 @@ import numpy as np
 Row = Mapping[str, Any]
 
 
-def pack(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
-    """The rows' columns of these names, packed, and how many rows there are."""
+def encode(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
+    """The rows' columns of these names, encoded, and how many rows there are."""
     return {"length": len(rows), "columns": {name: _column([row[name] for row in rows]) for name in names}}
 
 

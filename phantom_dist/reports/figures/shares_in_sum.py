@@ -1,4 +1,4 @@
-"""What moved the order parameter: the readout (the probabilities) or the geometry (the overlaps)."""
+"""What moved the order parameter over a whole trial: the readout (the probabilities) or the geometry (the overlaps)."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 import altair as alt
 
 from phantom_dist.reports.figures.chart import (
-    Figure,
+    MANY_LINES,
     finished,
     in_order,
     line_height,
-    named,
     tooltip,
     ways_of,
     zero_line,
     zoom,
 )  # fmt: skip
-from phantom_dist.reports.rows import OVER, UNDER, Rows
-from phantom_dist.reports.theme import INK, PARTS, axis_title, way_scales
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Many, Section
+from phantom_dist.reports.phrases import count_of, value_range
+from phantom_dist.reports.rows import UNDER, Rows
+from phantom_dist.reports.theme import INK, part_scale, way_scales
 
-_PART_COLOURS = alt.Scale(domain=list(PARTS), range=list(PARTS.values()))
 
-
-@Figure
+@Drawing
 def shares_in_sum(rows: Rows) -> Any | None:
     """Φ_T - Φ_0 of the last failure under η_c as the sum of both parts, bars for each context.
 
@@ -42,7 +42,7 @@ def shares_in_sum(rows: Rows) -> Any | None:
             .encode(
                 x=alt.X(f"{field}:Q", title=title, axis=alt.Axis(tickCount=4, format=".2~g")),
                 y=y,
-                color=alt.Color("part:N", title="part of ΔΦ", scale=_PART_COLOURS),
+                color=alt.Color("part:N", title="part of ΔΦ", scale=part_scale()),
                 tooltip=tooltip("pair", "way", "readout_sum", "geometry_sum", "ratio"),
             )
         )
@@ -64,7 +64,7 @@ def shares_in_sum(rows: Rows) -> Any | None:
     return finished(grid)
 
 
-@Figure
+@Drawing
 def shares_in_sum_many(rows: Rows) -> Any | None:
     """The geometry's part over the readout's, a mark for each last failure under η_c: for sweeps of many problems."""
     if not any(row["place"] == UNDER for row in rows.trials):
@@ -87,43 +87,33 @@ def shares_in_sum_many(rows: Rows) -> Any | None:
     )
 
 
-@Figure
-def shares_by_step(rows: Rows) -> Any | None:
-    """Both parts of the change of Φ at each step, for the two trials of one bracket.
+def _alt_text(rows: Rows) -> str:
+    under = [row for row in rows.trials if row["place"] == UNDER]
+    parts = []
+    for method in sorted({row["method"] for row in under}):
+        some = [row for row in under if row["method"] == method]
+        readout, geometry = ([r[name] for r in some] for name in ("readout_sum", "geometry_sum"))
+        parts.append(
+            f"{method}: readout's part {value_range(readout)}, geometry's part {value_range(geometry)}"
+        )
+    return f"In {count_of(under, 'last failure')}, {'; '.join(parts)}."
 
-    Steps are a quantity, not names: at T = 128 ticks thin out and bars get narrow, nothing overlaps.
-    """
-    if not any(row["place"] != "other" for row in rows.steps):
-        return None
-    panels = []
-    for place in (UNDER, OVER):
-        # Each part has its own half of the step, so that its place tells it apart without its colour.
-        half = "datum.part === 'readout' ? -1 : 1"
-        bars = (
-            alt.Chart()
-            .transform_calculate(
-                left=f"datum.step + min(0.4 * ({half}), 0)", right=f"datum.step + max(0.4 * ({half}), 0)"
-            )
-            .mark_bar()
-            .encode(
-                x=alt.X(
-                    "left:Q",
-                    title=axis_title("step"),
-                    axis=alt.Axis(tickMinStep=1, format="d", grid=False, labelOverlap=True),
-                    scale=alt.Scale(nice=False),
-                ),
-                x2="right:Q",
-                y=alt.Y("change:Q", title="change of Φ in the step"),
-                y2=alt.datum(0),
-                color=alt.Color("part:N", title="part of ΔΦ", scale=_PART_COLOURS),
-                tooltip=tooltip("part", "step", "change", "ratio", "outcome"),
-            )
-        )
-        layers = alt.layer(zero_line(), bars, data=named("detail")).transform_filter(alt.datum.place == place)
-        panels.append(
-            layers.transform_fold(["readout_change", "geometry_change"], as_=["column", "change"])
-            .transform_filter("isValid(datum.change)")
-            .transform_calculate(part="datum.column === 'readout_change' ? 'readout' : 'geometry'")
-            .properties(width=400, height=180, title=f"trial {place}")
-        )
-    return finished(alt.hconcat(*panels).resolve_scale(y="shared"))
+
+SHARES_IN_SUM = Figure(
+    name="shares-in-sum",
+    section=Section.JUMPS,
+    title="Readout and geometry, summed over the trial",
+    caption="The last failure under η<sub>c</sub> of every context. The bars are the two parts of Φ<sub>T</sub> − "
+    "Φ<sub>0</sub>, the tick is their sum. Under LoRA there is no geometry part by construction; where full "
+    "fine-tuning looks the same, the moving overlaps add nothing there either (what the embedding does to the "
+    "logits stays inside the readout part).",
+    draw=shares_in_sum,
+    alt_text=_alt_text,
+    many=Many(
+        draw=shares_in_sum_many,
+        dataset="trials",
+        by="line",
+        limit=MANY_LINES,
+        note="These are many problems: each mark is a last failure, geometry’s part over readout’s.",
+    ),
+)

@@ -1,4 +1,4 @@
-"""How rows are called on a page: only what differs between them is said."""
+"""Labels of rows on a page: they name only what differs between the rows."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def varying(rows: Sequence[Row]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Naming:
-    """How rows are called on this page: only what differs between them is said."""
+class Labels:
+    """What rows are called on this page, by what differs between them."""
 
     varying: Sequence[str]
     several_models: bool

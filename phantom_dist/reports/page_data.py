@@ -1,12 +1,12 @@
-"""What the page holds: each table once, for all figures and for the player."""
+"""The page's data: each table once, for all figures and for the player."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from phantom_dist.reports.column_codec import encode
 from phantom_dist.reports.comparison import compared
-from phantom_dist.reports.figures.chart import DATASETS
-from phantom_dist.reports.pack import pack
+from phantom_dist.reports.figures.datasets import DATASETS
 from phantom_dist.reports.rows import Rows, columns
 
 _WHO = ("run", "model", "pair", "line", "way", "method", "number")
@@ -32,8 +32,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """The columns of each table; `script/store.js` adds to them what follows from them."""
 
 
-def held(rows: Rows) -> dict[str, Any]:
-    """The tables, packed. `steps` names its trial by its place in `trials`; a trial's steps stand together."""
+def page_data(rows: Rows) -> dict[str, Any]:
+    """The tables, encoded. `steps` names its trial by its place in `trials`; a trial's steps stand together."""
     place = {(row["run"], row["trial_id"]): i for i, row in enumerate(rows.trials)}
     steps = [row | {"trial": place[row["run"], row["trial_id"]]} for row in rows.steps]
     tables = {
@@ -45,4 +45,4 @@ def held(rows: Rows) -> dict[str, Any]:
         "bars": rows.bars,
         "marks": rows.marks,
     }
-    return {name: pack(columns(table, *COLUMNS[name]), COLUMNS[name]) for name, table in tables.items()}
+    return {name: encode(columns(table, *COLUMNS[name]), COLUMNS[name]) for name, table in tables.items()}

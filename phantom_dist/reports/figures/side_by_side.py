@@ -1,0 +1,74 @@
+"""Several runs: how trials ended over the same learning rates, run beside run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from phantom_dist.reports.comparison import changed_outcomes, twins
+from phantom_dist.reports.figures.chart import MANY_LINES, finished, in_order, zoom
+from phantom_dist.reports.figures.datasets import named
+from phantom_dist.reports.figures.figure import Drawing, Figure, Many, Section
+from phantom_dist.reports.figures.outcomes import outcome_marks, outcome_shares
+from phantom_dist.reports.phrases import outcome_counts
+from phantom_dist.reports.rows import Rows
+
+
+@Drawing
+def side_by_side(rows: Rows) -> Any | None:
+    """How trials ended over the learning rate itself, a panel for each run, with the same axes."""
+    if not rows.several_runs or not rows.trials:
+        return None
+    marks = outcome_marks(
+        rows, _rate(), alt.Y("pair:N", title=None, sort=in_order(), axis=alt.Axis(grid=True))
+    )
+    return _panels(rows, marks.add_params(zoom("x")).properties(width=330, height=alt.Step(18)))
+
+
+@Drawing
+def side_by_side_many(rows: Rows) -> Any | None:
+    """The same with a line for each outcome and the number of trials by colour depth and in words."""
+    if not rows.several_runs or not rows.trials:
+        return None
+    return _panels(rows, outcome_shares(rows, "learning_rate", "learning rate η", by=["run", "method"]))
+
+
+def _rate() -> Any:
+    scale = alt.Scale(type="log", nice=False, padding=10)
+    axis = alt.Axis(format=".0e", tickCount=5, labelOverlap=True, grid=False)
+    return alt.X("learning_rate:Q", title="learning rate η", scale=scale, axis=axis)
+
+
+def _panels(rows: Rows, chart: Any) -> Any:
+    runs = list(dict.fromkeys(row["run"] for row in rows.trials))
+    return finished(
+        chart.properties(data=named("trials"))
+        .transform_filter("isValid(datum.learning_rate)")
+        .facet(column=alt.Column("run:N", title=None, sort=runs), row=alt.Row("method:N", title=None))
+    )
+
+
+def _alt_text(rows: Rows) -> str:
+    runs = dict.fromkeys(row["run"] for row in rows.trials)
+    counts = [f"{run}: {outcome_counts([r for r in rows.trials if r['run'] == run])}" for run in runs]
+    changed = f"{len(changed_outcomes(rows))} of {twins(rows)}"
+    return f"{'; '.join(counts)}. {changed} trials with a twin in the first run ended otherwise."
+
+
+SIDE_BY_SIDE = Figure(
+    name="side-by-side",
+    section=Section.COMPARED,
+    title="How trials ended, run beside run",
+    caption="The same axes in each panel: the learning rate itself, not in units of η<sub>c</sub>, and one line for "
+    "each context.",
+    draw=side_by_side,
+    alt_text=_alt_text,
+    many=Many(
+        draw=side_by_side_many,
+        dataset="trials",
+        by="pair",
+        limit=MANY_LINES,
+        note="These are many problems: each box counts the trials of a range of learning rates that ended so.",
+    ),
+)
