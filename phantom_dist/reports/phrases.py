@@ -10,7 +10,7 @@ from phantom_dist.reports.rows import Row
 from phantom_dist.reports.tables import number
 
 
-def outcome_counts(trials: Iterable[Row]) -> str:
+def outcomes_of(trials: Iterable[Row]) -> str:
     """How many trials ended in each outcome, the most frequent first."""
     counts = Counter(row["outcome"] for row in trials)
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()) or "no trial"

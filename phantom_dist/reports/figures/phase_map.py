@@ -11,7 +11,7 @@ from phantom_dist.reports.figures.chart import MANY_LINES, finished, in_order, l
 from phantom_dist.reports.figures.datasets import named
 from phantom_dist.reports.figures.figure import Drawing, Figure, Many, Section
 from phantom_dist.reports.figures.outcomes import outcome_marks, outcome_shares
-from phantom_dist.reports.phrases import outcome_counts
+from phantom_dist.reports.phrases import outcomes_of
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.theme import INK
 
@@ -84,10 +84,12 @@ def _ratio_axis() -> Any:
 
 def _alt_text(rows: Rows) -> str:
     if not _located(rows):
-        return f"{outcome_counts(rows.trials)}; no critical rate is known, so the axis is the learning rate itself."
+        return (
+            f"{outcomes_of(rows.trials)}; no critical rate is known, so the axis is the learning rate itself."
+        )
     below = [row for row in rows.trials if row["ratio"] and row["ratio"] < 1]
     above = [row for row in rows.trials if row["ratio"] and row["ratio"] > 1]
-    return f"Below η_c: {outcome_counts(below)}. Above η_c: {outcome_counts(above)}."
+    return f"Below η_c: {outcomes_of(below)}. Above η_c: {outcomes_of(above)}."
 
 
 PHASE_MAP = Figure(

@@ -11,7 +11,7 @@ from phantom_dist.reports.figures.chart import MANY_LINES, finished, in_order, z
 from phantom_dist.reports.figures.datasets import named
 from phantom_dist.reports.figures.figure import Drawing, Figure, Many, Section
 from phantom_dist.reports.figures.outcomes import outcome_marks, outcome_shares
-from phantom_dist.reports.phrases import outcome_counts
+from phantom_dist.reports.phrases import outcomes_of
 from phantom_dist.reports.rows import Rows
 
 
@@ -51,7 +51,7 @@ def _panels(rows: Rows, chart: Any) -> Any:
 
 def _alt_text(rows: Rows) -> str:
     runs = dict.fromkeys(row["run"] for row in rows.trials)
-    counts = [f"{run}: {outcome_counts([r for r in rows.trials if r['run'] == run])}" for run in runs]
+    counts = [f"{run}: {outcomes_of([r for r in rows.trials if r['run'] == run])}" for run in runs]
     changed = f"{len(changed_outcomes(rows))} of {twins(rows)}"
     return f"{'; '.join(counts)}. {changed} trials with a twin in the first run ended otherwise."
 
