@@ -55,8 +55,8 @@ class Heartbeat:
     @contextmanager
     def beating(self) -> Iterator[None]:
         """Write `running` first, and `complete` or `interrupted` last, however the block ends."""
-        self.write("running")
         try:
+            self.write("running")
             yield
         finally:
             self.write("complete" if self.complete else "interrupted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -9,7 +10,6 @@ from phantom_dist.campaign.budget import Budget
 from phantom_dist.core.errors import InputError, did_you_mean
 
 EXECUTORS = ("ray", "inprocess")
-ENGINES = ("auto", "single", "lanes", "deepspeed")  # the engines themselves take seconds to import
 
 
 class JobOptions(TypedDict, total=False):
@@ -56,9 +56,8 @@ class RunOptions:
     max_trials: int | None = None
 
     def __post_init__(self) -> None:
-        _one_of("executor", self.executor, EXECUTORS)
-        _one_of("engine", self.engine, (None, *ENGINES))
-        _one_of("retry", self.retry, (None, "failed"))
+        one_of("executor", self.executor, EXECUTORS)
+        one_of("retry", self.retry, (None, "failed"))
         _ = self.budget
         if self.engine == "deepspeed" and self.executor == "inprocess":
             raise InputError("engine deepspeed needs several processes: executor ray.")
@@ -80,7 +79,12 @@ class RunOptions:
         return [word for name, value in values.items() if value is not None for word in (name, str(value))]
 
 
-def _one_of(option: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
+def one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> None:
+    """Check a choice.
+
+    Raises:
+        InputError: there is no such choice; the message names those that there are.
+    """
     if value not in allowed:
         names = [name for name in allowed if name is not None]
         raise InputError(f"{option} {value}: there is no such choice.{did_you_mean(str(value), names)}")

@@ -390,14 +390,16 @@ class TestTheCache:
         assert load(f"peft:{adapter}").folder.path != before.folder.path
 
     def test_an_unchanged_adapter_is_merged_once(
-        self, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
+        caplog.set_level("INFO", logger="phantom_dist.activity")
         adapter = adapt(base, tmp_path / "adapter", lora())
         resolve(f"peft:{adapter}")
-        assert "merging" in capsys.readouterr().err
+        assert "merging" in caplog.text
+        caplog.clear()
         moved = Path(shutil.move(adapter, tmp_path / "moved"))
         resolve(f"peft:{moved}")
-        assert "merging" not in capsys.readouterr().err
+        assert "merging" not in caplog.text
 
 
 def _add(file: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_ray_with_a_temporary_folder_of_its_own_is_joined(tmp_path):
         done = run(tmp_path, "--address", "auto", **token)
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout)
-        assert (result.state, result.trials.done) == ("complete", 1)
+        assert (result["state"], result["trials"]["done"]) == ("complete", 1)
         # To an address that is spelled out Ray takes no token along unless it is told to.
         (tmp_path / "other").mkdir()
         refused = run(tmp_path / "other", "--address", head.address, **token)
