@@ -156,6 +156,6 @@ def _init(address: str) -> None:
             raise not_started(error) from None
         raise not_joined(address, error, listens=True) from None
     finally:
-        # ray.init takes SIGTERM for itself and would end the process without a word to the run.
+        # ray.init takes SIGTERM for itself and would end the process before the run can react.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_terminate)

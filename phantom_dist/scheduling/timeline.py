@@ -109,7 +109,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DriverStart:
-    """One start of the run's driver. `how`: the way it ended; None while it runs, or where it died without a word."""
+    """One start of the run's driver. `how`: the way it ended; None while it runs, or where it died and wrote no end."""
 
     number: int
     host: str | None

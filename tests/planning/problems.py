@@ -1,32 +1,12 @@
-"""Problems, metadata and resources that planning is tested with; nothing here exists on a disk."""
+"""Metadata and resources that planning is tested with; nothing here exists on a disk."""
 
 from __future__ import annotations
 
-from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.resources import Resources
 from phantom_dist.scheduling.worker_kind import WorkerKind
 
 TEXT = "After betraying his closest friend he was overcome with"
-
-
-def problem(
-    model: str = "m",
-    steps: int = 8,
-    *,
-    context: str = "c",
-    text: str = TEXT,
-    optimizer: str = "sgd",
-    lora: Lora | None = None,
-) -> Problem:
-    return Problem(
-        model=model,
-        context=Context(id=context, text=text, target=" shame", competitor=" guilt"),
-        method="full" if lora is None else "lora",
-        lora=lora,
-        optimizer=Optimizer(name=optimizer),
-        steps=steps,
-    )
 
 
 def metadata(name: str = "m", parameters: int = 135_000_000) -> ModelMetadata:
