@@ -26,7 +26,7 @@ Row = dict[str, Any]
 PROBING, TRAINING, NOTHING = "probing", "training", "came to nothing"
 
 MOST_BARS = 3000
-"""Where there are more, those with the smallest gaps are joined until there are not."""
+"""Where there are more, those with the smallest gaps are joined until there are not, or none is left to join."""
 
 HAPPENED = {end: words for end, words in ENDINGS.items() if end not in (End.DONE, End.RUNNING)}
 """Of attempts that came to nothing."""
@@ -55,8 +55,9 @@ def bars(run: str, timeline: Timeline, unit: Unit, *, several_runs: bool = False
     clock = _clock(timeline, unit)
     rows = [_bar(run, attempt, clock, several_runs) for attempt in timeline.attempts]
     rows.sort(key=lambda row: (_natural(row["line"]), row["begun"]))
-    gap = max((row["ended"] for row in rows), default=0.0) / 2000  # half a pixel
-    while len(rows) > MOST_BARS and gap > 0:
+    length = max((row["ended"] for row in rows), default=0.0)
+    gap = length / 2000  # half a pixel
+    while len(rows) > MOST_BARS and 0 < gap < 2 * length:
         rows, gap = list(_joined(rows, gap)), 2 * gap
     return rows
 

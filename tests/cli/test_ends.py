@@ -23,7 +23,9 @@ import importlib, sys
 def interrupt(*arguments, **how):
     raise KeyboardInterrupt
 module, name = sys.argv.pop(1).split(":")
-setattr(importlib.import_module(module), name, interrupt)
+module = importlib.import_module(module)
+assert hasattr(module, name), f"{module} has no {name}"
+setattr(module, name, interrupt)
 from phantom_dist.cli import main
 main()
 """
@@ -70,10 +72,10 @@ def test_a_run_says_whether_there_is_something_to_resume(tmp_path):
     sweep.write_text(f"models: zoo:gpt2-a\ncontexts: [{context}]\nlearning_rates: [1e-3]\nsteps: 2\n")
     out = tmp_path / "a run"
     words = ("run", str(sweep), "--out", str(out), "--executor", "inprocess")
-    line, _ = interrupted("phantom_dist.campaign.run:plan", *words)
+    line, _ = interrupted("phantom_dist.campaign.run:plan_run", *words)
     assert line == "phantom-dist: interrupted before anything was run; nothing is stored"
     assert not out.exists()
-    line, _ = interrupted("phantom_dist.campaign.run:_executor", *words)
+    line, _ = interrupted("phantom_dist.campaign.run:start_workers", *words)
     assert line.endswith(f"what was stored is kept: continue with `phantom-dist resume '{out}'`")
     command = [sys.executable, "-m", "phantom_dist", "resume", str(out), "--executor", "inprocess"]
     subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=True)

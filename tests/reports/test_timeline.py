@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from phantom_dist import reports
 from phantom_dist.reports import RunTables, figures
 from phantom_dist.reports.figures.timeline import TIMELINE
 from phantom_dist.reports.timeline_rows import MOST_BARS, bars, lines, marks, restarts, unit_for
 from phantom_dist.scheduling.timeline import End, timeline
-from tests.scheduling.test_timeline import Run
+from tests.scheduling.test_timeline import RUNS, Run
 from tests.stored_runs import unpacked
 
 from .browser import CHROMIUM, Opened, chromium
@@ -52,6 +55,40 @@ def test_so_many_bars_that_none_could_be_seen_are_joined(storm, monkeypatch):
     assert len(joined) < len(storm.went.attempts) < MOST_BARS
     nothing = [row for row in joined if row["did"] == "came to nothing"]
     assert all(row["tasks"] == 1 for row in nothing), "what went wrong stays apart"
+
+
+@given(RUNS, st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_joining_ends_and_keeps_every_task_on_its_line(run, most):
+    """Also where more came to nothing than may be drawn: those bars are never joined."""
+    unit = unit_for([run.went])
+    apart = bars("r", run.went, unit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("phantom_dist.reports.timeline_rows.MOST_BARS", most)
+        joined = bars("r", run.went, unit)
+    nothing = sum(row["did"] == "came to nothing" for row in apart)
+    assert nothing <= len(joined) <= len(apart)
+    for name in ("tasks", "size"):
+        assert sums(joined, name) == sums(apart, name)
+    assert extent(joined) == extent(apart)
+
+
+def sums(rows: list[dict], name: str) -> dict:
+    """Of each line and kind of bar."""
+    total = Counter()
+    for row in rows:
+        total[row["line"], row["did"]] += row[name]
+    return total
+
+
+def extent(rows: list[dict]) -> dict[str, tuple[float, float]]:
+    return {
+        line: (
+            min(row["begun"] for row in rows if row["line"] == line),
+            max(row["ended"] for row in rows if row["line"] == line),
+        )
+        for line in lines(rows)
+    }
 
 
 def test_a_run_without_events_has_no_timeline(tmp_path):
