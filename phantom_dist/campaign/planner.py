@@ -8,7 +8,7 @@ from contextlib import suppress
 from phantom_dist.campaign.options import RunOptions, one_of
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.engines import DEEPSPEED, ENGINES
-from phantom_dist.instruments import outside
+from phantom_dist.instruments import plugin_instruments
 from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources
@@ -29,7 +29,7 @@ def plan_run(
     engine, recorded = _recorded(directory)
     chosen = options.engine or engine or "auto"
     one_of("engine", chosen, ("auto", *ENGINES, DEEPSPEED))
-    outside.load(spec.instruments)  # what can't be measured is reported before anything runs
+    plugin_instruments.load(spec.instruments)  # what can't be measured is reported before anything runs
     models = models_of(spec)
     resources = recorded if recorded and engine == chosen else resources_of(kinds, chosen)
     return make_plan(spec, models, resources, engine=chosen)

@@ -8,7 +8,7 @@ from typing import Any
 
 from phantom_dist.campaign.planner import models_of, resources_of
 from phantom_dist.core.result import Result
-from phantom_dist.instruments import outside
+from phantom_dist.instruments import plugin_instruments
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.summary import plan_json, plan_lines
 from phantom_dist.scheduling.this_machine import worker_kind
@@ -42,6 +42,6 @@ def plan(sweep: Any, *, engine: str = "auto") -> PlanPreview:
             loaded, or `deepspeed` is named and isn't installed.
     """
     spec = load(sweep)
-    outside.load(spec.instruments)  # what can't be measured is reported before anything runs
+    plugin_instruments.load(spec.instruments)  # what can't be measured is reported before anything runs
     kinds = (worker_kind(spec.execution.device, spec.execution.threads),)
     return PlanPreview(make_plan(spec, models_of(spec), resources_of(kinds, engine), engine=engine))

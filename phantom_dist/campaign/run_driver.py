@@ -27,7 +27,7 @@ from phantom_dist.planning.summary import plan_rows_as_run
 from phantom_dist.records import execution_metadata, store_batch, store_probes
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished
-from phantom_dist.scheduling.ledger import GiveUp, Start
+from phantom_dist.scheduling.messages import GiveUp, Start
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.scheduling.timeline import Story, Timeline, timeline
+from phantom_dist.scheduling.timeline import Story, Timeline
+from phantom_dist.scheduling.timeline_reader import timeline
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.claim import alive
 

@@ -1,4 +1,4 @@
-"""How a trial can end: the named outcomes and the thresholds that tell them apart (README.md of `instruments`)."""
+"""The outcomes of a trial, and the thresholds between them (README.md of `instruments`)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Outcome(StrEnum):
-    """The end of a trial. The first five are results of training, in the order in which they are tested."""
+    """How a trial ended. The first five are results of training, in the order in which they are tested."""
 
     DIVERGED = "diverged"
     COMMITTED = "committed"
     RELAPSED = "relapsed"
     STRUCTURAL = "structural"
     KINEMATIC = "kinematic"
-    # no training took place
+    # refused before training
     REFUSED_COMMITTED = "refused_committed"
     REFUSED_NOT_SYNONYM = "refused_not_synonym"
     REFUSED_TOKENS = "refused_tokens"
-    # the machine's failure, not the model's
+    # failures of the machine, not of the model
     OUT_OF_MEMORY = "out_of_memory"
     ERROR = "error"
 
     @property
     def trained(self) -> bool:
-        """True if the trial was trained to its end (or to divergence)."""
+        """True if the trial was trained to its end, or until it diverged."""
         return self in _TRAINED
 
     @property
@@ -40,7 +40,7 @@ _TRAINED = frozenset(
 
 
 class Thresholds(BaseModel):
-    """Settings that turn a trace into an outcome and jumps; stored with every result."""
+    """Settings by which a trace gets its outcome and jumps; stored with every result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

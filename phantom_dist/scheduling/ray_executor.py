@@ -17,7 +17,7 @@ from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
-from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.place import Place, this_place
 from phantom_dist.scheduling.ray_cluster import RayCluster, room
 from phantom_dist.scheduling.ray_group import RankLost, RayGroup, node_is_alive

@@ -20,8 +20,8 @@ from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines import Engine, engine_named, probe
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path import probe_path
-from phantom_dist.instruments import outside
-from phantom_dist.instruments.outside import Named
+from phantom_dist.instruments import plugin_instruments
+from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.device import device_kind, device_of
 from phantom_dist.records import ExecutionMetadata, execution_metadata, store_batch, store_probes
@@ -86,7 +86,7 @@ class Worker:
             results = self._results(task.trials)
         if not self._stores:
             return ()
-        columns = outside.columns_of(self._outside)
+        columns = plugin_instruments.columns_of(self._plugin_instruments)
         with activity(Activity.STORING, "storing trials"):
             return store_batch(
                 directory, task.model, results, self._execution_metadata(task.id, attempt), columns
@@ -129,13 +129,13 @@ class Worker:
         return True
 
     @functools.cached_property
-    def _outside(self) -> tuple[Named, ...]:
+    def _plugin_instruments(self) -> tuple[Named, ...]:
         """Other packages' instruments that the sweep lists."""
-        return outside.load(self._settings.instruments)
+        return plugin_instruments.load(self._settings.instruments)
 
     @functools.cached_property
     def _engine(self) -> Engine:
-        return engine_named(self._settings.engine, self._outside)
+        return engine_named(self._settings.engine, self._plugin_instruments)
 
     def _model(self, problem: Problem) -> LoadedModel:
         key = (problem.model, problem.precision)

@@ -7,7 +7,7 @@ from collections import deque
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, TaskOutput
-from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.tasks import ProbeTask
 
 from .scripted import World

@@ -13,7 +13,7 @@ from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
-from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
+from phantom_dist.scheduling.messages import Done, Failed, Joined, Start
 from phantom_dist.scheduling.tasks import probe_task, train_task
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import RunDirectory, Store

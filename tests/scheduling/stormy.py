@@ -9,7 +9,7 @@ from phantom_dist.core.events import EventKind, RunEvent, listening, record
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.driver import drive
 from phantom_dist.scheduling.executor import Executor, Finished, TaskOutput
-from phantom_dist.scheduling.ledger import Done, Failed, GiveUp, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Failed, GiveUp, Joined, Lost, Start
 from phantom_dist.scheduling.place import Place
 
 

@@ -15,7 +15,7 @@ from ray.exceptions import ActorUnschedulableError, ObjectLostError, OwnerDiedEr
 from phantom_dist.core.errors import InputError
 from phantom_dist.scheduling import ray_executor
 from phantom_dist.scheduling.inprocess import ThisProcess
-from phantom_dist.scheduling.ledger import Done, Lost, Start
+from phantom_dist.scheduling.messages import Done, Lost, Start
 from phantom_dist.scheduling.ray_cluster import RayCluster
 from phantom_dist.scheduling.ray_executor import MAX_FAILED_STARTS, RayExecutor
 from phantom_dist.scheduling.tasks import probe_task

@@ -12,12 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Optimizer, Problem
-from phantom_dist.scheduling.ledger import (
-    FREE_PREEMPTIONS,
-    MAX_ATTEMPTS,
-    MISSING_S,
-    SLOW,
-    STUCK_AT_LEAST_S,
+from phantom_dist.scheduling.ledger import FREE_PREEMPTIONS, MAX_ATTEMPTS, SLOW, STUCK_AT_LEAST_S, Ledger
+from phantom_dist.scheduling.messages import (
     Added,
     Discard,
     Done,
@@ -25,13 +21,13 @@ from phantom_dist.scheduling.ledger import (
     Failed,
     GiveUp,
     Joined,
-    Ledger,
     Lost,
     Replace,
     Start,
     Tick,
 )
 from phantom_dist.scheduling.tasks import probe_task
+from phantom_dist.scheduling.worker_memory import MISSING_S
 
 CONTEXT = Context(id="c", text="a b", target=" c", competitor=" d")
 

@@ -18,7 +18,7 @@ from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.engines import SingleEngine
 from phantom_dist.models import load
 from phantom_dist.scheduling.executor import WorkerSettings
-from phantom_dist.scheduling.ledger import Done, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Joined, Lost, Start
 from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.ray_cluster import RayCluster
 from phantom_dist.scheduling.tasks import probe_task, train_task

@@ -223,7 +223,7 @@ def test_a_token_that_no_longer_opens_is_said(head, token, monkeypatch):
     jobs = RayJobs(head.dashboard)
     job, _ = jobs.start("speaks-again", ["true"], {})
     monkeypatch.setattr(jobs._client, "_headers", {"Authorization": "Bearer " + "wrong" * 8})
-    with pytest.raises(InputError, match="the cluster asks for its token"):
+    with pytest.raises(InputError, match="the cluster requires its token"):
         jobs.follow(job, print)
 
 
@@ -245,7 +245,7 @@ def test_another_server_is_no_job_server():
         thread.start()
         try:
             with pytest.raises(
-                InputError, match=r"no job server .* \(what answers there is something else\)"
+                InputError, match=r"no job server .* \(the server there is not a Ray job server\)"
             ):
                 RayJobs(f"http://127.0.0.1:{server.server_port}")
         finally:
@@ -288,7 +288,7 @@ def test_without_the_token_nobody_gets_in(head, sweep, tmp_path):
     for more in ({"RAY_AUTH_TOKEN": "wrong" * 8}, {"RAY_AUTH_MODE": "disabled"}):
         done = submit(head, str(sweep), "--out", str(tmp_path / "out"), **more)
         assert done.returncode == 2, done.stderr
-        assert "the cluster asks for its token" in done.stderr
+        assert "the cluster requires its token" in done.stderr
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 

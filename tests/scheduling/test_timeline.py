@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from phantom_dist.core.events import EventKind, RunEvent
 from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.scheduling.tasks import probe_task
-from phantom_dist.scheduling.timeline import SHARES, End, Timeline, timeline
+from phantom_dist.scheduling.timeline import SHARES, End, Timeline
+from phantom_dist.scheduling.timeline_reader import timeline
 
 from .stormy import Everything, Stormy, weathered
 
