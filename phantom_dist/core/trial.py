@@ -32,7 +32,7 @@ class Context(_Frozen):
     competitor: str = Field(
         default="auto",
         min_length=1,
-        description="the near-synonym with its leading space; one token; `auto`: the most likely one above the overlap floor",
+        description="the near-synonym with its leading space; one token; `auto`: the likeliest above the overlap floor",
     )
 
 
@@ -55,7 +55,7 @@ OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {
     "sgd": ("momentum", "weight_decay"),
     "adamw": ("weight_decay", "beta1", "beta2", "epsilon"),
 }
-"""The settings of each optimizer. Other settings keep their defaults; in the tables they are null if the column allows."""
+"""The settings of each optimizer. Others keep their defaults, and are null in the tables if the column allows null."""
 
 
 class Optimizer(_Frozen):
@@ -159,7 +159,7 @@ class Problem(_Frozen):
 
     @property
     def key(self) -> str:
-        """A short name of the problem within its sweep: 16 hex digits of a hash of its definition, without the weights."""
+        """A short name of the problem within its sweep: 16 hex digits of a hash of its definition, weights excluded."""
         return _key(self)
 
 

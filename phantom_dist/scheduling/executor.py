@@ -45,7 +45,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOutput:
-    """What a worker returns: probe results or trial summaries, and `activities`, seconds by `core.activity.Activity`."""
+    """What a worker returns: probe results or trial summaries, and seconds by `core.activity.Activity`."""
 
     probed: tuple[ProbeResult, ...] = ()
     trials: tuple[TrialSummary, ...] = ()

@@ -75,7 +75,7 @@ class Rank(Worker):
         ]
 
     def _measure(self, problem: Problem, *, path: bool) -> ProbeResult:
-        """Measure κ only: a path probe needs whole gradients, and a rank has a share. The search starts at first order."""
+        """Measure κ only: a path probe needs whole gradients. The search then starts at first order."""
         return self._sharded.probe(self._shards(problem), problem)
 
     def _shards(self, problem: Problem) -> ShardedModel:

@@ -1,7 +1,4 @@
-"""The events of a run (`core.events`) read into its timeline.
-
-Pure: events in, a `Timeline` out.
-"""
+"""Reads a run's timeline from its events (`core.events`); a pure function."""
 
 from __future__ import annotations
 
@@ -27,30 +24,30 @@ from phantom_dist.scheduling.timeline import (
 
 
 def timeline(events: Sequence[RunEvent], *, until: float | None = None) -> Timeline | None:
-    """The timeline of a run's events; None where there are none.
+    """The timeline of a run's events; None if there are none.
 
     Args:
         events: of all starts, in order.
-        until: for a run that is live: the time up to which its driver is known to live (s since 1970). Without it a
-            start that wrote no end counts as dead since its last event.
+        until: for a live run, the last time at which its driver was known to be alive (s since 1970). Without it a
+            start without `run_ended` counts as dead since its last event.
     """
     blocks = list(_blocks(events))
     if not blocks:
         return None
-    read = [_Start(number, block) for number, block in enumerate(blocks, start=1)]
-    for start in read[:-1]:
+    starts = [_Start(number, block) for number, block in enumerate(blocks, start=1)]
+    for start in starts[:-1]:
         start.finish(None)
-    read[-1].finish(until)
+    starts[-1].finish(until)
     return Timeline(
-        starts=tuple(start.driver() for start in read),
-        attempts=tuple(sorted((a for s in read for a in s.attempts), key=lambda a: (a.start, a.lease))),
-        workers=tuple(worker for start in read for worker in start.workers()),
-        incidents=tuple(incident for start in read for incident in start.incidents),
+        starts=tuple(start.driver() for start in starts),
+        attempts=tuple(sorted((a for s in starts for a in s.attempts), key=lambda a: (a.start, a.lease))),
+        workers=tuple(worker for start in starts for worker in start.workers()),
+        incidents=tuple(incident for start in starts for incident in start.incidents),
     )
 
 
 def _blocks(events: Iterable[RunEvent]) -> Iterator[list[RunEvent]]:
-    """The events of each start."""
+    """The events of each start of the driver."""
     block: list[RunEvent] = []
     for event in events:
         if event.kind is EventKind.RUN_STARTED and block:
@@ -88,7 +85,7 @@ class _Start:
         self._how: str | None = None
         self._over = True
         self._activities: dict[str, float] = defaultdict(float)
-        self._ready: dict[str, list[RunEvent]] = {}  # of each worker: every process that it had
+        self._ready: dict[str, list[RunEvent]] = {}  # events of each worker, one for each of its processes
         self._away: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self._replaced: dict[str, float] = {}
         self._added: dict[str, float] = {}
@@ -163,7 +160,7 @@ class _Start:
         )
 
     def finish(self, until: float | None) -> None:
-        """No more events: what still runs is running, if the driver lives, else it was cut off with it."""
+        """Close the start after its last event: open attempts are running if the driver is alive, else cut off."""
         if until is not None and self._how is None:
             self._over, self._ended = False, max(self._ended, until)
         end = End.CUT_OFF if self._over else End.RUNNING
@@ -186,7 +183,7 @@ class _Start:
         )
 
     def workers(self) -> Iterator[Worker]:
-        """Every worker that was ever ready."""
+        """All workers that were ever ready."""
         for name, ready in self._ready.items():
             mine = [attempt for attempt in self.attempts if attempt.worker == name]
             seconds = self._ended - ready[0].time
@@ -204,7 +201,7 @@ class _Start:
 def _shares(
     seconds: float, attempts: Iterable[Attempt], away: Iterable[tuple[float, float]]
 ) -> dict[str, float]:
-    """A worker's seconds by `SHARES`; what is left of its time is waiting."""
+    """A worker's seconds by `SHARES`; the remainder is waiting."""
     shares = dict.fromkeys(SHARES, 0.0)
     for attempt in attempts:
         if attempt.end is End.DONE:
@@ -212,7 +209,7 @@ def _shares(
             for name, value in measured.items():
                 shares[name] += value
             shares[OVERHEAD] += attempt.seconds - sum(measured.values())
-        elif attempt.end is End.RUNNING:  # its worker hasn't reported yet; most of it will be this
+        elif attempt.end is End.RUNNING:  # not reported yet; the task's main activity takes most of it
             shares["probing" if attempt.task_kind == "probe" else "training"] += attempt.seconds
         else:
             shares[LOST] += attempt.seconds

@@ -56,8 +56,8 @@ def test_of_many_refused_pairs_a_few_are_listed_and_the_rest_counted(status):
 
 
 def test_a_run_that_was_stopped_says_why(status):
-    stopped = dataclasses.replace(status, state="interrupted", reason="--max-trials 1: 2 trials were begun")
-    assert "\nstopped: --max-trials 1: 2 trials were begun; continue with `phantom-dist resume DIR`" in str(
+    stopped = dataclasses.replace(status, state="interrupted", reason="--max-trials 1: 2 trials were started")
+    assert "\nstopped: --max-trials 1: 2 trials were started; continue with `phantom-dist resume DIR`" in str(
         stopped
     )
     assert "peak memory" not in str(stopped)

@@ -154,7 +154,7 @@ class TestGroup:
         event = next_event(executor).event
         assert time.monotonic() - began < TIMEOUT_S + SLACK_S
         assert event == Lost("worker-0", lease, event.message)
-        assert event.message == f"rank 0 of 2 is stuck: no sign of life for {TIMEOUT_S:g} s"
+        assert event.message == f"rank 0 of 2 is stuck: it hasn't responded for {TIMEOUT_S:g} s"
         self.works_again(executor, location, task)
         _, alive = psutil.wait_procs(ranks, timeout=30)
         assert not alive, "the new group has the CPUs to itself"

@@ -213,7 +213,7 @@ def test_an_error_of_ours_is_no_broken_connection(head, token, monkeypatch):
 @pytest.mark.slow
 def test_a_job_that_the_head_has_forgotten_is_not_waited_for(head, token):
     with pytest.raises(
-        ClusterError, match=r"knows no job no-such-job: .* the same `submit` goes on from there"
+        ClusterError, match=r"knows no job no-such-job: .* the same `submit` continues from there"
     ):
         RayJobs(head.dashboard).follow("no-such-job", print)
 
