@@ -1,6 +1,6 @@
 """Types that every layer shares: quantities, trials, measurements, outcomes, errors.
 
-| file | what it holds |
+| file | contents |
 |---|---|
 | `quantities` | every column: name, symbol, unit, range, meaning |
 | `trial` | problems, and the content address of a trial |

@@ -1,13 +1,13 @@
 """Errors, named by what their handler does next.
 
-| error | who is at fault | what the handler does |
+| error | cause | what the handler does |
 |---|---|---|
-| `InputError` | the user's input as a whole | stop before anything runs; exit status 2; one message, no traceback |
-| `Refusal` | one model and context | record the named outcome; continue with the rest of the sweep |
+| `InputError` | wrong input of the user | stop before anything runs; exit status 2; one message, no traceback |
+| `Refusal` | one model and context can't be trained | record the named outcome; continue with the rest of the sweep |
 | `OutOfMemory` | a batch too large for its worker | run it in halves; a single trial becomes `out_of_memory` |
 | `StoreError` | a full disk, a damaged or foreign file | stop in an orderly way; stored results are kept |
-| `Interrupted` | nobody | stop in an orderly way; the message says what is kept and how to continue |
-| `Cancelled` | nobody | the same; another process requested it |
+| `Interrupted` | Ctrl-C or a signal | stop in an orderly way; the message says what is kept and how to continue |
+| `Cancelled` | `phantom-dist cancel` in another process | the same |
 | `ClusterError` | a cluster that lost a job, or can't be reached | stop; results are kept, the job may still run |
 """
 

@@ -60,7 +60,7 @@ class Thresholds(BaseModel):
         le=1,
         description="smallest share of the trial's whole range of the order parameter",
     )
-    # 3 would refuse one of the ten pairs of the pilot (" mad"/" angry" stands at 2.89 times the rms);
+    # 3 would refuse one of the ten pairs of the pilot (" mad"/" angry" has 2.89 times the rms);
     # 2.75 accepts all ten and still rejects 99.7 % of random pairs in SmolLM2-135M.
     synonym_floor_rms: float = Field(
         default=2.75,

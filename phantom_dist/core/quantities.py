@@ -105,14 +105,17 @@ TRACE_COLUMNS: tuple[Quantity, ...] = (
 )
 
 PROBLEM_COLUMNS: tuple[Quantity, ...] = (
-    _label("problem", "short name of everything in the sweep that defines the trial but its learning rate"),
+    _label(
+        "problem",
+        "short name of the problem: all of the sweep that defines the trial, except its learning rate",
+    ),
     _label("model", "the model reference as written in the sweep"),
     _label("architecture", "transformers' name of the architecture"),
     _q("parameters", "int64", "1", "", "number of parameters of the model, tied ones once", 1),
     _label("weights", "sha256 over the model's tensors and configuration"),
     _label("context", "id of the context"),
-    _label("target", "the right next token, decoded, with its space"),
-    _label("competitor", "its near-synonym rival, decoded, with its space"),
+    _label("target", "the correct next token, decoded, with its leading space"),
+    _label("competitor", "its near-synonym, decoded, with its leading space"),
     _label("method", "full or lora"),
     _label("optimizer", "the optimizer's name, as in the sweep"),
     _q("momentum", "float64", "1", "μ", "momentum of sgd (dampening 0)", 0, 1),
@@ -144,7 +147,7 @@ PROBED_COLUMNS: tuple[Quantity, ...] = (
     _q("loss_0", "float64", "nat", "L_0", "loss of the untouched model", 0),
     _q("overlap_0", "float64", "1", "S_tc", "overlap of target and competitor before training", -1, 1),
     _q("centred_overlap", "float64", "1", "", "overlap of the mean-centred readout rows", -1, 1),
-    _q("synonym_floor", "float64", "1", "", "centred overlap from which a pair is near-synonymous here", 0),
+    _q("synonym_floor", "float64", "1", "", "least centred overlap of near-synonyms for this model", 0),
     _q("effective_steps", "float64", "1", "T", "number of steps counted with schedule and momentum", 0),
 )
 """Measurements of a problem on the untouched model."""
@@ -173,7 +176,15 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _q("pi", "float64", "1", "Π", "dimensionless rate, eta T kappa / |g_0|"),
     _q("structural_drag", "float64", "1", "", "threshold in force for a structural failure", 0),
     _q("jump_threshold", "float64", "1", "", "threshold in force for a jump", 0),
-    _q("jump_share_of_range", "float64", "1", "", "and its smallest share of the range of Φ", 0, 1),
+    _q(
+        "jump_share_of_range",
+        "float64",
+        "1",
+        "",
+        "threshold in force for a jump's share of the range of Φ",
+        0,
+        1,
+    ),
     _q("synonym_floor_rms", "float64", "1", "", "the synonym floor in force, in units of the row's rms", 0),
     _label("stopped_early", "why the trial has fewer than T steps; null if it has them all"),
     _label("error", "what went wrong, for outcomes without training; null otherwise"),
@@ -182,12 +193,12 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
         "engine",
         "string",
         "",
-        "what trained it: single; lora, dual or stacked lanes; deepspeed and its stage",
+        "engine that trained it: single; lora, dual or stacked lanes; deepspeed and its stage",
     ),
-    _execution("note", "string", "", "why it was not the engine that was asked for; null where it was"),
+    _execution("note", "string", "", "why it was not the configured engine; null if it was"),
     _execution("device", "string", "", "device kind it ran on"),
     _execution("threads", "int32", "1", "CPU threads of the process"),
-    _execution("batch", "string", "", "batch that held it; the unit that is written and repeated"),
+    _execution("batch", "string", "", "batch of the trial; the unit that is written and repeated"),
     _execution("attempt", "int32", "1", "how many times the batch was started, from 1"),
     _execution("host", "string", "", "host that ran it"),
     _execution("wall_time", "float64", "s", "seconds of training and measuring; a lane's share of its batch"),
@@ -214,7 +225,7 @@ PROBE_COLUMNS: tuple[Quantity, ...] = (
     ),
     _label(
         "path_rates",
-        "successive answers of the path probe for eta_c, the best last; null without",
+        "successive estimates of eta_c by the path probe, the best last; null without one",
         "list<float64>",
     ),
     _q("gap_end", "float64", "logit", "", "gap where the path probe's last walk ended; null without one"),
@@ -234,19 +245,19 @@ PLAN_COLUMNS: tuple[Quantity, ...] = (
         "peak learning rate; null for a search before its first round",
         0,
     ),
-    _label("batch", "batch that holds the trial; null for a search before its first round"),
+    _label("batch", "batch of the trial; null for a search before its first round"),
     _q(
         "predicted_trial_steps",
         "float64",
         "1",
         "",
-        "trial-steps (one forward and one backward pass) expected",
+        "predicted trial-steps (each one forward and one backward pass)",
         0,
     ),
-    _q("predicted_seconds", "float64", "s", "", "seconds of training and measuring expected", 0),
-    _q("predicted_process_bytes", "float64", "B", "", "peak memory of the worker's process expected", 0),
-    _q("wall_time", "float64", "s", "", "seconds that it took; null before it has run", 0),
-    _q("process_bytes", "int64", "B", "", "peak memory of the process that ran it; null before that", 0),
+    _q("predicted_seconds", "float64", "s", "", "predicted seconds of training and measuring", 0),
+    _q("predicted_process_bytes", "float64", "B", "", "predicted peak memory of the worker's process", 0),
+    _q("wall_time", "float64", "s", "", "measured seconds; null before it ran", 0),
+    _q("process_bytes", "int64", "B", "", "peak memory of the process that ran it; null before it ran", 0),
 )
 """One row per planned trial, searches included."""
 
@@ -256,13 +267,13 @@ CRITICAL_RATE_COLUMNS: tuple[Quantity, ...] = (
         for q in PROBLEM_COLUMNS
         if q.name not in {"parameters", "weights", "beta1", "beta2", "epsilon", "warmup_steps"}
     ),
-    _q("eta_c", "float64", "1", "η_c", "critical learning rate; null where there is none", 0),
-    _label("bracket", "the two tried learning rates on both sides of it", "list<float64>"),
+    _q("eta_c", "float64", "1", "η_c", "critical learning rate; null if there is none", 0),
+    _label("bracket", "the two tested learning rates on either side of it", "list<float64>"),
     _q("pi_c", "float64", "1", "Π_c", "dimensionless critical rate, eta_c T kappa / |g_0|"),
     *(q for q in PROBED_COLUMNS if q.name in {"gap_0", "kappa"}),
     _q("trials_used", "int32", "1", "", "trials that were trained for it", 0),
     _q("trial_steps_used", "float64", "1", "", "their steps, with those of the probe", 0),
-    _label("reason", "why there is none; null where there is one"),
+    _label("reason", "why there is no critical rate; null if there is one"),
 )
 """One row per probed problem; computed from `probes/` and `trials/`, not stored."""
 

@@ -52,7 +52,7 @@ FREE_PREEMPTIONS = 8
 """A task whose machine was taken away this often may itself be the cause: each further preemption is a failure."""
 
 SLOW = 1.5
-"""A task is late if its measured over predicted time exceeds this multiple of `Pace.most`."""
+"""A running task is late if its time so far exceeds its predicted time by this multiple of `Pace.most`."""
 
 RELIABLE = 2.0
 """Predictions are reliable if `Pace.most` is at most this multiple of `Pace.usual`."""
@@ -167,8 +167,10 @@ class Ledger:
     def _end_stuck(self, now: float) -> Iterator[Command]:
         ratio = self._pace.usual or 1.0
         # Leases are in the order in which they began, so the oldest come first.
-        old = itertools.takewhile(lambda held: now - held[1].since > STUCK_AT_LEAST_S, self._leases.items())
-        for worker, lease in list(old):
+        long_running = itertools.takewhile(
+            lambda item: now - item[1].since > STUCK_AT_LEAST_S, self._leases.items()
+        )
+        for worker, lease in list(long_running):
             seconds, taken = lease.entry.task.seconds, now - lease.since
             if seconds > 0 and taken > STUCK * ratio * seconds:
                 yield self._stop(worker, now)

@@ -117,7 +117,7 @@ class Worker:
 
     @property
     def _more_packages(self) -> list[str]:
-        """Packages, with versions, that take part beside those that every row names."""
+        """Further packages, with versions, to record in each row."""
         return sorted({f"{plugin.package} {plugin.version}" for plugin in self._settings.plugins})
 
     # -- model and engine of this process -----------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """A run directory on disk: Arrow schemas, atomic files, leases, readers.
 
-| file | what it holds |
+| file | contents |
 |---|---|
 | `schema` | the tables' Arrow schemas, made from `core.quantities` |
 | `store` | named files under a local path or an object-store URI, each visible whole or not at all |

@@ -1,4 +1,4 @@
-"""A run that stops in order, by a limit or from another shell, and goes on to the same results."""
+"""A run that stops at a limit or is cancelled from another shell, and then continues to the same results."""
 
 from __future__ import annotations
 

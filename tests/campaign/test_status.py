@@ -34,7 +34,7 @@ def test_its_json_is_the_contracts(status):
 
 
 def test_it_comes_back_from_its_json(status):
-    """A job's result travels as JSON; of it, `submit` makes the same record."""
+    """A job prints its result as JSON, from which `submit` makes the same record."""
     assert RunStatus.from_json(json.loads(json.dumps(status.to_json()))) == status
     for rate in status.critical_rates:
         assert CriticalRate.from_json(rate.to_json()) == rate

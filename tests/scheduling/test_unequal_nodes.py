@@ -55,7 +55,7 @@ def test_workers_that_join_together_are_looked_up_at_once(cluster_of, monkeypatc
 
 
 def test_where_there_are_gpus_machines_without_train_nothing(cluster_of, monkeypatch):
-    """Ray knows no GPU's memory; a node of each kind of GPU is asked, once."""
+    """Ray doesn't know a GPU's memory; one node for each kind of GPU measures it, once."""
     asked = []
 
     def gpu_bytes(self, name, resources):

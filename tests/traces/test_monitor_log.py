@@ -1,4 +1,4 @@
-"""The monitor's record: what was written is read; what is no record is refused."""
+"""The monitor's record: rows that were written are read; other files are refused."""
 
 from __future__ import annotations
 
