@@ -47,7 +47,7 @@ def bomb(tmp_path) -> tuple[bytes, Path]:
 def test_no_name_leads_out_of_the_directory(name, tmp_path):
     store = Store(tmp_path / "run")
     for use in (lambda: store.put(name, b"1"), lambda: store.get(name), lambda: store.delete(name)):
-        with pytest.raises(StoreError, match="is no name of a file in it"):
+        with pytest.raises(StoreError, match="is not the name of a file in it"):
             use()
     assert list(tmp_path.rglob("*")) == []
 

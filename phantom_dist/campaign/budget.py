@@ -1,4 +1,4 @@
-"""What one start of a run may take before it stops in order: hours, trials."""
+"""Limits of one start of a run: hours and trials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from phantom_dist.core.errors import InputError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """Hours (h) and trials that may be begun; None for no limit. Batches that run when it is spent come to their end.
+    """Hours (h), and trials that may be started; None for no limit. When it is spent, running batches still finish.
 
     Raises:
         InputError: a limit that is not positive.
@@ -26,9 +26,9 @@ class Budget:
             raise InputError(f"--max-trials {self.trials}: allowed is a whole number from 1.")
 
     def spent(self, *, seconds: float, trials: int) -> str | None:
-        """Why nothing more is begun after so many seconds (s) and begun trials; None while something may."""
+        """The limit that is reached after so many seconds and started trials, as text; None while none is."""
         if self.trials is not None and trials >= self.trials:
-            return f"--max-trials {self.trials}: {trials} trials were begun"
+            return f"--max-trials {self.trials}: {trials} trials were started"
         hours = seconds / 3600
         if self.hours is not None and hours >= self.hours:
             return f"--max-hours {self.hours:g}: {hours:.2f} hours have passed"

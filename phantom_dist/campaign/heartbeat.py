@@ -1,4 +1,4 @@
-"""A run's heartbeat: where it stands, in `state.json`, for `status`, `cancel` and whoever continues it."""
+"""A run's heartbeat: its state in `state.json`, for `status`, `cancel` and later starts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Observer = Callable[[Progress], None]
 
 
 class Heartbeat:
-    """Writes where one start of a run stands.
+    """Writes the state of one start of a run.
 
     Args:
-        state: what the run has measured.
-        directory: where to write, under the driver's own lease.
+        state: the run's state.
+        directory: the run directory, under the driver's own lease.
         observer: called with each `Progress` that is written.
 
-    Attributes, set by whoever carries the run out:
-        workers: the most workers there were at a time.
-        spent: why nothing more is begun; None while something may.
+    Attributes, set by the run's driver:
+        workers: the largest number of workers at one time.
+        spent: the budget's limit that is reached; None while none is.
         complete: whether nothing is left to do.
     """
 
@@ -54,7 +54,7 @@ class Heartbeat:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """Write `running` first, and `complete` or `interrupted` last, however the block ends."""
+        """Write `running` before the block, and `complete` or `interrupted` after it, also if it raises."""
         try:
             self.write("running")
             yield
@@ -62,7 +62,7 @@ class Heartbeat:
             self.write("complete" if self.complete else "interrupted")
 
     def write(self, state: str) -> None:
-        """Write the state file, then tell the observer; `state`: `running`, `complete` or `interrupted`."""
+        """Write the state file, then call the observer; `state`: `running`, `complete` or `interrupted`."""
         self.last = time.monotonic()
         self._memory.sample()
         progress = self._view.progress(elapsed=self.elapsed, workers=self.workers)

@@ -1,4 +1,4 @@
-"""What an interrupted run has kept, and how to go on."""
+"""The message of an interrupted run: what is kept, and how to continue."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from phantom_dist.traces import RunDirectory
 
 @contextmanager
 def interruption_explained(directory: RunDirectory) -> Iterator[None]:
-    """Whatever ends the block from outside (Ctrl-C, a request to end, `cancel`) says what is kept, and how to go on.
+    """Give an interruption of the block (Ctrl-C, a signal, `cancel`) a message: what is kept, and how to continue.
 
     Raises:
-        Interrupted: in the place of what came.
+        Interrupted: in place of the interruption.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""How a run is carried out: the options that `run`, `resume` and `submit` share. None of them changes a result."""
+"""The options that `run`, `resume` and `submit` share. None of them changes a result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXECUTORS = ("ray", "inprocess")
 
 
 class JobOptions(TypedDict, total=False):
-    """The keywords that `run`, `resume` and `submit` share; `RunOptions` says what they mean."""
+    """The keyword arguments that `run`, `resume` and `submit` share; see `RunOptions`."""
 
     engine: str | None
     workers: int | None
@@ -23,7 +23,7 @@ class JobOptions(TypedDict, total=False):
 
 
 class Options(JobOptions, total=False):
-    """The keywords of `run` and `resume`."""
+    """The keyword arguments of `run` and `resume`."""
 
     address: str | None
     executor: str
@@ -31,17 +31,17 @@ class Options(JobOptions, total=False):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """Where a run is carried out, by what, and how far.
+    """Where a run executes, on which engine, and its limits.
 
     Attributes:
         address: Ray cluster: `local` starts one here, `auto` or `ray://…` joins one; None joins the one that
             RAY_ADDRESS names, else starts one.
-        executor: `ray`, or `inprocess` for this process alone.
-        engine: `auto` or an engine's name; None: as the run in the directory began, else `auto`.
-        workers: number of workers; None fills the cluster.
-        retry: `failed` runs again what ended in `error` or `out_of_memory`; None leaves that as it is.
-        max_hours: begin nothing more after so many hours (h); what runs then comes to its end.
-        max_trials: begin no further batch once so many trials were begun.
+        executor: `ray`, or `inprocess` for this process only.
+        engine: `auto` or an engine's name; None: that of the run in the directory, else `auto`.
+        workers: number of workers; None for as many as the cluster can hold.
+        retry: `failed` repeats the trials that ended in `error` or `out_of_memory`; None leaves them.
+        max_hours: start nothing more after so many hours (h); running batches still finish.
+        max_trials: start no further batch once so many trials have started.
 
     Raises:
         InputError: an unknown choice, or a limit that is not positive.
@@ -68,7 +68,7 @@ class RunOptions:
         return Budget(hours=self.max_hours, trials=self.max_trials)
 
     def command_line(self) -> list[str]:
-        """The options of `phantom-dist run` that say the same; where it runs is left out."""
+        """The same options for `phantom-dist run`, except `--address` and `--executor`."""
         values = {
             "--engine": self.engine,
             "--workers": self.workers,
@@ -83,7 +83,7 @@ def one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> Non
     """Check a choice.
 
     Raises:
-        InputError: there is no such choice; the message names those that there are.
+        InputError: it is not allowed; the message names the allowed ones.
     """
     if value not in allowed:
         names = [name for name in allowed if name is not None]

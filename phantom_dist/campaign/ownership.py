@@ -1,4 +1,4 @@
-"""Whose directory it is: a run takes over its own, and leaves everybody else's alone."""
+"""Checks that a directory belongs to the sweep that is about to run, and takes it over."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
 
 
 def spelled_as_stored(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
-    """The sweep with its models called as in the directory; unchanged where none can be read."""
+    """The sweep with its models spelled as in the directory's sweep; unchanged if that can't be read."""
     with suppress(StoreError):
         text = directory.read_sweep()
         if text is not None:
@@ -25,15 +25,15 @@ def spelled_as_stored(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
 
 
 def take_over(directory: RunDirectory, plan: Plan, *, retry_failed: bool) -> None:
-    """Make the directory this run's own, and remove what an earlier start left half done.
+    """Write the sweep and plan into the directory, and remove half batches of an earlier start.
 
     Args:
-        directory: under the driver's own lease.
-        plan: what is going to run.
-        retry_failed: remove what ended in `FAILURES` too, so that it runs again.
+        directory: the run directory, under the driver's own lease.
+        plan: the plan that is about to run.
+        retry_failed: also remove what ended in `FAILURES`, so that it runs again.
 
     Raises:
-        InputError: the directory belongs to another sweep, or to somebody else.
+        InputError: the directory belongs to another sweep, or holds other files.
     """
     _check_same_sweep(plan.spec, directory)
     directory.forget_cancel()

@@ -1,4 +1,4 @@
-"""Peak memory of the driver and everything it started."""
+"""Peak memory of the driver and all processes that it started."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import psutil
 
 
 class PeakMemory:
-    """Samples the process tree: proportional set size (pages shared by n processes count 1/n in each), in bytes."""
+    """Samples the proportional set size of the process tree (bytes): pages shared by n processes count 1/n in each."""
 
     def __init__(self) -> None:
         self.peak_bytes = 0
 
     def sample(self) -> None:
-        """Take one sample; a process that ends meanwhile counts as nothing."""
+        """Take one sample; a process that ends meanwhile counts 0."""
         driver = psutil.Process()
         total = 0
         for process in (driver, *driver.children(recursive=True)):

@@ -1,4 +1,4 @@
-"""What a plan is made from: the sweep, what is known of its models, and the resources of the run."""
+"""The inputs of a plan: the sweep, its models' metadata, and the run's resources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from phantom_dist.campaign.options import RunOptions, one_of
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.engines import DEEPSPEED, ENGINES
-from phantom_dist.instruments import outside
+from phantom_dist.instruments import plugin_instruments
 from phantom_dist.models import ModelMetadata, describe
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources
@@ -20,7 +20,7 @@ from phantom_dist.traces import RunDirectory
 def plan_run(
     spec: SweepSpec, options: RunOptions, directory: RunDirectory, kinds: tuple[WorkerKind, ...]
 ) -> Plan:
-    """The plan of a run. One that continues is planned for the resources that it began with, wherever it goes on.
+    """The plan of a run. A run that continues is planned for the resources with which it began, wherever it continues.
 
     Raises:
         InputError: a model doesn't exist or can't be trained, an instrument can't be loaded, or DeepSpeed is named and
@@ -29,14 +29,14 @@ def plan_run(
     engine, recorded = _recorded(directory)
     chosen = options.engine or engine or "auto"
     one_of("engine", chosen, ("auto", *ENGINES, DEEPSPEED))
-    outside.load(spec.instruments)  # what can't be measured is reported before anything runs
+    plugin_instruments.load(spec.instruments)  # reports a missing plug-in before anything runs
     models = models_of(spec)
     resources = recorded if recorded and engine == chosen else resources_of(kinds, chosen)
     return make_plan(spec, models, resources, engine=chosen)
 
 
 def _recorded(directory: RunDirectory) -> tuple[str | None, Resources | None]:
-    """Engine and resources of the run that is there; None where there is none, or nothing can be read."""
+    """Engine and resources of the run in the directory; None if there is no run, or its state can't be read."""
     with suppress(StoreError):
         state = directory.read_state()
         recorded = state.get("resources") or state.get("packing")  # `packing`: until 2026-11
@@ -46,10 +46,10 @@ def _recorded(directory: RunDirectory) -> tuple[str | None, Resources | None]:
 
 
 def models_of(spec: SweepSpec) -> dict[str, ModelMetadata]:
-    """What is known of each model of a sweep, by its reference.
+    """Metadata of each model of a sweep, by its reference.
 
     Raises:
-        InputError: one doesn't exist, or can't be trained.
+        InputError: a model doesn't exist, or can't be trained.
     """
     permissions = spec.execution
     return {
@@ -61,7 +61,7 @@ def models_of(spec: SweepSpec) -> dict[str, ModelMetadata]:
 
 
 def resources_of(kinds: tuple[WorkerKind, ...], engine: str) -> Resources:
-    """What a plan has to work with, given the kinds of workers there is room for.
+    """The resources of a plan, given the available kinds of workers.
 
     Raises:
         InputError: the engine is `deepspeed`, which isn't installed.

@@ -8,7 +8,7 @@ from typing import Any
 
 from phantom_dist.campaign.planner import models_of, resources_of
 from phantom_dist.core.result import Result
-from phantom_dist.instruments import outside
+from phantom_dist.instruments import plugin_instruments
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.summary import plan_json, plan_lines
 from phantom_dist.scheduling.this_machine import worker_kind
@@ -17,7 +17,7 @@ from phantom_dist.spec import load
 
 @dataclass(frozen=True, slots=True)
 class PlanPreview(Result):
-    """What a run would do on this machine; `plan` has it in full."""
+    """What a run would do on this machine; `plan` is the full plan."""
 
     plan: Plan
 
@@ -26,22 +26,22 @@ class PlanPreview(Result):
         return plan_json(self.plan)
 
     def parts(self) -> Iterator[str]:
-        """Trials, batches, models, groups of ranks; predicted time and memory."""
+        """Trials, batches, models, groups of ranks, predicted time and memory."""
         return plan_lines(self.to_json())
 
 
 def plan(sweep: Any, *, engine: str = "auto") -> PlanPreview:
-    """Plan a sweep for this machine: a file's path, a mapping in the same form, or a `SweepSpec`.
+    """Plan a sweep for this machine.
 
     Args:
-        sweep: what to plan.
-        engine: what will train it; `auto` packs trials as lanes, and forms a group for a model that fits no worker.
+        sweep: a sweep file's path, a mapping in the same form, or a `SweepSpec`.
+        engine: `auto` packs trials as lanes, and forms groups of ranks for models that don't fit a single worker.
 
     Raises:
         InputError: the sweep is wrong, one of its models doesn't exist or can't be trained, an instrument can't be
             loaded, or `deepspeed` is named and isn't installed.
     """
     spec = load(sweep)
-    outside.load(spec.instruments)  # what can't be measured is reported before anything runs
+    plugin_instruments.load(spec.instruments)  # reports a missing plug-in
     kinds = (worker_kind(spec.execution.device, spec.execution.threads),)
     return PlanPreview(make_plan(spec, models_of(spec), resources_of(kinds, engine), engine=engine))

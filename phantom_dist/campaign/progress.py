@@ -1,17 +1,17 @@
-"""Where a run stands, for whoever watches it."""
+"""A snapshot of a run's progress, for observers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the live view starts without pydantic
+if TYPE_CHECKING:  # so that the live view doesn't import pydantic
     from phantom_dist.core.trial import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchProgress:
-    """One problem: trials done of those expected, the bracket so far (learning rates) and whether it is finished."""
+    """One problem: trials done and expected, the current bracket (learning rates), and whether it is finished."""
 
     name: str
     trials: int
@@ -36,5 +36,5 @@ class Progress:
 
 
 def title(problem: Problem) -> str:
-    """A problem's name for people."""
+    """A problem's name in texts."""
     return f"{problem.model} {problem.context.id} {problem.method} {problem.optimizer.name} T={problem.steps}"

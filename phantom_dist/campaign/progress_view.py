@@ -1,4 +1,4 @@
-"""Where a run stands, as its observer sees it."""
+"""Computes a run's progress from its state."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from phantom_dist.campaign.run_state import RunState
 from phantom_dist.core.probe_result import Refused
 from phantom_dist.refinement.search import EXPECTED_TRIALS
 
-_Known = tuple[int, bool, bool]
-"""What a search's progress depends on: trials, whether it was probed, whether it wants more."""
+_Version = tuple[int, bool, bool]
+"""The facts on which a search's progress depends: number of trials, whether it was probed, whether it is settled."""
 
 
 class ProgressView:
-    """Reads a run's state.
+    """Computes progress from a run's state.
 
-    It is asked for at every heartbeat, and a search that looks at its trials takes 0.2 ms: what nothing new is known
-    of is kept.
+    It is computed at every heartbeat, and each search takes 0.2 ms; so the progress of searches without news is cached.
     """
 
     def __init__(self, state: RunState) -> None:
         self._state = state
-        self._kept: dict[str, tuple[_Known, SearchProgress]] = {}
+        self._cached: dict[str, tuple[_Version, SearchProgress]] = {}
 
     def progress(self, *, elapsed: float, workers: int) -> Progress:
-        """Where the run stands, so many seconds (s) after it started, on so many workers."""
+        """The run's progress; `elapsed`: seconds since this start."""
         state = self._state
         searches = tuple(map(self._search, state.problems))
         done, expected = sum(s.trials for s in searches), sum(s.expected for s in searches)
@@ -42,12 +41,12 @@ class ProgressView:
 
     def _search(self, key: str) -> SearchProgress:
         state = self._state
-        known = len(state.trials[key]), key in state.results, key in state.settled
-        if key not in self._kept or self._kept[key][0] != known:
-            self._kept[key] = known, self._looked_at(key)
-        return self._kept[key][1]
+        version = len(state.trials[key]), key in state.results, key in state.settled
+        if key not in self._cached or self._cached[key][0] != version:
+            self._cached[key] = version, self._computed(key)
+        return self._cached[key][1]
 
-    def _looked_at(self, key: str) -> SearchProgress:
+    def _computed(self, key: str) -> SearchProgress:
         state = self._state
         trials, search, rates = state.trials[key], state.searches.get(key), state.plan.learning_rates
         refused = isinstance(state.results.get(key), Refused)

@@ -1,4 +1,4 @@
-"""The state of a run from what its earlier starts stored."""
+"""Restores the state of a run from what its earlier starts stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phantom_dist.traces import RunDirectory
 
 
 def restored(plan: Plan, directory: RunDirectory) -> RunState:
-    """What the plan's run has measured so far, as a state that goes on from there."""
+    """The state of the plan's run with everything that is stored so far."""
     state = RunState(plan, LawStart())
     problems = {problem.key: problem for problem in plan.problems}
     state.restore(

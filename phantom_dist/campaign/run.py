@@ -1,9 +1,9 @@
 """The main path: a sweep becomes critical rates, trials and traces in a run directory.
 
-    plan -> probe every problem -> train what the searches want -> ask them again, until every search is done
+    plan -> probe every problem -> train the trials that the searches choose -> repeat, until every search is done
 
-Workers store what they measure; the driver holds only summaries, and every decision follows from what is stored. So a
-run that was interrupted at any moment is continued by the same code that started it.
+Workers store what they measure; the driver keeps only summaries. Every decision follows from what is stored, so the
+same code starts a run and continues one that was interrupted at any moment.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ def run(
     observer: Observer = lambda progress: None,
     **options: Unpack[Options],
 ) -> RunStatus:
-    """Run a sweep; on a directory of the same sweep it continues, with more values on the axes it extends.
+    """Run a sweep. On a directory of the same sweep it continues; a sweep with more values on its axes extends it.
 
     Args:
         sweep: a sweep file's path, a mapping in the same form, or a `SweepSpec`.
         out: the run directory, a local path or an object-store URI.
         observer: called with a `Progress` about once a second.
-        options: see `RunOptions`. Results don't depend on them.
+        options: see `RunOptions`; results don't depend on them.
 
     Returns:
         The same as `status(out)`.
 
     Raises:
-        InputError: the input as a whole is wrong; nothing was run.
-        StoreError: results can't be stored; what was stored is kept.
-        Interrupted: as it came; says whether the directory can be resumed.
+        InputError: the input as a whole is wrong; nothing ran.
+        StoreError: results can't be stored; those already stored are kept.
+        Interrupted: the run was interrupted; the message says whether the directory can be resumed.
     """
     chosen = RunOptions(**options)
     directory = RunDirectory(Store(out))
@@ -79,22 +79,22 @@ def resume(
     observer: Observer = lambda progress: None,
     **options: Unpack[Options],
 ) -> RunStatus:
-    """Continue an interrupted run, with options as in `run`. Nothing that is stored is run again.
+    """Continue an interrupted run, with the options of `run`. Stored trials are not repeated.
 
     Raises:
-        InputError: there is no run in that directory; else as `run`.
+        InputError: there is no run in the directory; otherwise like `run`.
     """
     return run(directory_and_sweep(out)[1], out, observer=observer, **options)
 
 
 def cancel(out: str | os.PathLike[str]) -> RunStatus:
-    """Stop a live run from outside; batches that run are lost, and run again when it is resumed.
+    """Stop a live run from another process. Its running batches are lost, and repeated when it is resumed.
 
     Returns:
         The run's status at the time of the call.
 
     Raises:
-        InputError: there is no run in that directory, or none that is live.
+        InputError: there is no live run in the directory.
     """
     now = status(out)
     if now.state != "running":

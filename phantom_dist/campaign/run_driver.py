@@ -1,6 +1,6 @@
-"""One start of a run: what `RunState` decides is carried out and stored.
+"""One start of a run: executes the decisions of `RunState`.
 
-Workers store what they measure. The driver stores what is not trained, the heartbeat, and the plan as it turned out.
+Workers store what they measure. The driver stores untrained trials, the heartbeat, and the plan after the run.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from phantom_dist.planning.summary import plan_rows_as_run
 from phantom_dist.records import execution_metadata, store_batch, store_probes
 from phantom_dist.scheduling.driver import HEARTBEAT_S, drive
 from phantom_dist.scheduling.executor import Executor, Finished
-from phantom_dist.scheduling.ledger import GiveUp, Start
+from phantom_dist.scheduling.messages import GiveUp, Start
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases
 
 
 class RunDriver:
-    """The owner of what the scheduler's loop drives (`scheduling.driver.Owner`).
+    """The owner of the tasks that the scheduler's loop runs (`scheduling.driver.Owner`).
 
     Args:
-        state: what the run has measured; what is stored was restored to it.
-        directory: where to store, under the driver's own lease.
-        leases: for the workers.
-        budget: of this start.
+        state: the run's state, restored from the directory.
+        directory: the run directory, under the driver's own lease.
+        leases: leases for the workers.
+        budget: limits of this start.
         observer: called with a `Progress` about once a second.
     """
 
@@ -57,24 +57,24 @@ class RunDriver:
         self._leases = leases
         self._budget = budget
         self._heartbeat = Heartbeat(state, directory, observer)
-        self._begun = 0  # trials
+        self._started_trials = 0
 
     def execute(self, make_executor: Callable[[Phase], Executor], *, largest_worker: float = 0.0) -> None:
-        """Run the plan's phases, one after another, until nothing is left to do.
+        """Run the plan's phases, one after another, until nothing is left to do or the budget is spent.
 
-        `state.json` says `complete` only then.
+        `state.json` becomes `complete` only if nothing is left to do.
 
         Args:
             make_executor: starts the workers of a phase.
-            largest_worker: memory of the largest worker that is expected to come (bytes).
+            largest_worker: memory of the largest worker that is expected to join (bytes).
 
         Raises:
             InputError, StoreError: as a task raised it.
-            Cancelled: `phantom-dist cancel` asked for the end.
+            Cancelled: `phantom-dist cancel` requested the end.
         """
         plan, beat = self._state.plan, self._heartbeat
-        first = [(phase, self._carry_out(self._state.first(phase))) for phase in plan.phases]
-        lease_numbers = itertools.count(1)  # all phases share them, so that no lease comes again
+        first = [(phase, self._execute(self._state.first(phase))) for phase in plan.phases]
+        lease_numbers = itertools.count(1)  # shared by all phases, so that no number repeats
         nothing_to_do = beat.was_complete and not any(tasks for _, tasks in first)
         with nullcontext() if nothing_to_do else beat.beating():
             for phase, tasks in first:
@@ -88,49 +88,49 @@ class RunDriver:
                 beat.complete = True
             self._directory.write_plan(plan_rows_as_run(plan, self._state.trials))
 
-    # -- what the scheduler's loop calls ------------------------------------------------------------------------------
+    # -- called by the scheduler's loop -------------------------------------------------------------------------------
 
     def on_start(self, command: Start) -> None:
-        """Count the trials that are begun."""
+        """Count the started trials."""
         if isinstance(command.task, TrainTask):
-            self._begun += len(command.task.trials)
+            self._started_trials += len(command.task.trials)
 
     def on_done(self, finished: Finished) -> Iterable[Task]:
-        """What follows from a task that is done and stored."""
+        """The tasks that follow from a task that is done and stored."""
         match finished.task:
             case ProbeTask():
-                return self._carry_out(self._state.handle(Probed(finished.probed)))
+                return self._execute(self._state.handle(Probed(finished.probed)))
             case TrainTask() as task:
-                return self._carry_out(self._state.handle(Trained(task, finished.trials)))
+                return self._execute(self._state.handle(Trained(task, finished.trials)))
 
     def on_give_up(self, command: GiveUp) -> Iterable[Task]:
-        """What follows from a task that is given up."""
+        """The tasks that follow from a task that was given up."""
         event = GivenUp(command.task, command.attempt, command.outcome, command.message)
-        return self._carry_out(self._state.handle(event))
+        return self._execute(self._state.handle(event))
 
     def on_discard(self, task: Task) -> None:
-        """Remove what may be stored of a task whose parts will be stored by others."""
+        """Remove the files that a task may have stored, because other tasks will store its members."""
         self._directory.discard_batch(task.id, task.model)
 
     def on_heartbeat(self) -> bool:
-        """Write the state, about once a second; whether more may be begun.
+        """Write the state about once a second; True if more tasks may start.
 
         Raises:
-            Cancelled: `phantom-dist cancel` asked for the end.
+            Cancelled: `phantom-dist cancel` requested the end.
         """
         beat = self._heartbeat
         beat.workers = max(beat.workers, len(self._executor.workers))
-        beat.spent = self._budget.spent(seconds=beat.elapsed, trials=self._begun)
+        beat.spent = self._budget.spent(seconds=beat.elapsed, trials=self._started_trials)
         if time.monotonic() - beat.last >= HEARTBEAT_S:
             beat.write("running")
             if self._directory.cancelled:
                 raise Cancelled("cancelled")
         return beat.spent is None
 
-    # -- what is carried out ------------------------------------------------------------------------------------------
+    # -- execution of the state's commands ----------------------------------------------------------------------------
 
-    def _carry_out(self, commands: Iterable[Command]) -> list[Task]:
-        """Store what has to be stored; the tasks that have to be run."""
+    def _execute(self, commands: Iterable[Command]) -> list[Task]:
+        """Execute the commands that store rows; return those that are tasks."""
         tasks: list[Task] = []
         for command in commands:
             match command:

@@ -2,18 +2,18 @@
 
 | event | what it means |
 |---|---|
-| `Probed` | workers measured or refused problems, and stored it |
-| `Trained` | a batch is trained and stored |
-| `GivenUp` | the ledger gave a task up; nothing of it is stored |
+| `Probed` | workers probed problems and stored the results |
+| `Trained` | a worker trained and stored a batch |
+| `GivenUp` | the ledger gave up a task; nothing of it is stored |
 
 | command | what the driver does |
 |---|---|
-| a task | has it run |
+| a task | runs it |
 | `StoreUntrained` | stores a row for each trial that is not trained |
 | `StoreProbes` | stores a row for each problem whose probe was given up |
 
-There is no clock, no process and no file here. Every decision follows from what is stored, so a run that was
-interrupted at any moment goes on by the same code, and so does one whose sweep gained values on its axes.
+There is no clock, process or file here. Every decision follows from what is stored. So the same code continues a run
+that was interrupted at any moment, and one whose sweep gained values on its axes.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, batch_id, 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """Workers measured or refused these problems, and stored it."""
+    """Workers probed these problems and stored the results."""
 
     results: tuple[ProbeResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A batch is trained and stored; its trials ended like this."""
+    """A worker trained and stored a batch; `trials`: how its trials ended."""
 
     task: TrainTask
     trials: tuple[TrialSummary, ...]
@@ -56,7 +56,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """The ledger gave a task up after so many attempts."""
+    """The ledger gave up a task; `attempt`: its last attempt."""
 
     task: Task
     attempt: int
@@ -69,20 +69,20 @@ Event = Probed | Trained | GivenUp
 
 @dataclass(frozen=True, slots=True)
 class StoreUntrained:
-    """Store a row for each of these trials; `attempt` is the one that was the last."""
+    """Store a row for each of these trials; `attempt`: the last attempt."""
 
     trials: tuple[Untrained, ...]
     attempt: int
 
     @property
     def batch(self) -> str:
-        """The name of the batch that they are stored as."""
+        """The name of the batch under which they are stored."""
         return batch_id((trial.probed.problem.key, trial.learning_rate) for trial in self.trials)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreProbes:
-    """Store a row for each of these problems, as the batch of that name."""
+    """Store a row for each of these problems, as one batch."""
 
     batch: str
     results: tuple[Refused, ...]
@@ -92,18 +92,18 @@ Command = ProbeTask | TrainTask | StoreUntrained | StoreProbes
 
 
 class RunState:
-    """One run: its plan, what is measured of it, and what is being trained.
+    """The state of one run: its plan, its results, and the trials in training.
 
     Args:
-        plan: what the run does.
-        expected: where the search of a problem starts, if anything predicts it.
+        plan: the plan.
+        expected: predicts where the search of a problem starts; None without a prediction.
 
-    Attributes, all to be read only, by a problem's key:
-        problems: those of the plan.
-        results: what their probes said.
-        searches: of the problems that were measured.
-        trials: how the trials of each ended, those that are not trained included.
-        settled: the problems whose searches want nothing more.
+    Attributes, read-only and by a problem's key:
+        problems: the plan's problems.
+        results: their probe results.
+        searches: the searches of measured problems.
+        trials: summaries of each problem's trials, untrained ones included.
+        settled: the problems whose searches are finished.
     """
 
     def __init__(self, plan: Plan, expected: Callable[[Measured], Expected | None]) -> None:
@@ -111,44 +111,44 @@ class RunState:
         self._expected = expected
         self.problems = {problem.key: problem for problem in plan.problems}
         self.results: dict[str, ProbeResult] = {}
-        self._contents: dict[str, Problem] = {}  # of each content address
+        self._by_address: dict[str, Problem] = {}  # by content address
         self.searches: dict[str, Search] = {}
-        self.settled: set[str] = set()  # searches that want nothing more
+        self.settled: set[str] = set()
         self.trials: dict[str, list[TrialSummary]] = {key: [] for key in self.problems}
         self.outcomes: Counter[str] = Counter()
         self._groups_of: dict[str, list[BatchGroup]] = {key: [] for key in self.problems}
         for group in plan.batch_groups:
             for problem in group.problems:
                 self._groups_of[problem.key].append(group)
-        self._in_training: dict[BatchGroup, int] = dict.fromkeys(plan.batch_groups, 0)  # trials of each
-        self.restored = 0  # trials that an earlier start stored
+        self._in_training: dict[BatchGroup, int] = dict.fromkeys(plan.batch_groups, 0)  # number of trials
+        self.restored = 0  # number of trials that earlier starts stored
 
-    # -- what is stored -----------------------------------------------------------------------------------------------
+    # -- results of earlier starts ------------------------------------------------------------------------------------
 
     def restore(self, results: Iterable[ProbeResult], trials: Iterable[TrialSummary]) -> None:
-        """Take in what an earlier start stored; what belongs to no problem of the plan is left out.
+        """Add the results of earlier starts; results of problems that the plan doesn't contain are ignored.
 
         Raises:
             InputError: two problems are the same.
         """
         for trial in trials:
             if trial.problem in self.problems:
-                self._take_in(trial)
+                self._add_trial(trial)
                 self.restored += 1
         for result in results:
             if result.problem.key in self.problems:
-                self._know(result)
+                self._add_result(result)
 
     # -- events in, commands out --------------------------------------------------------------------------------------
 
     def first(self, phase: Phase) -> list[Command]:
-        """What a phase of the plan begins with: probes of what is unknown, and what can be trained already."""
+        """The first commands of a phase: probes of problems without results, and batches that can start already."""
         batches = [command for group in phase.batch_groups for command in self._next_batch(group)]
-        unknown = [probe for probe in phase.probes if probe.problem.key not in self.results]
-        return [*probe_tasks(unknown), *batches]
+        unprobed = [probe for probe in phase.probes if probe.problem.key not in self.results]
+        return [*probe_tasks(unprobed), *batches]
 
     def handle(self, event: Event) -> list[Command]:
-        """Take in one event; the commands that follow from it, in order.
+        """Handle one event: the commands that follow, in order.
 
         Raises:
             InputError: two problems are the same.
@@ -158,7 +158,7 @@ class RunState:
                 return list(self._probed(results))
             case Trained(task, trials):
                 for trial in trials:
-                    self._take_in(trial)
+                    self._add_trial(trial)
                 return list(self._trained(task))
             case GivenUp():
                 return list(self._given_up(event))
@@ -181,36 +181,36 @@ class RunState:
 
     def _probed(self, results: tuple[ProbeResult, ...]) -> Iterator[Command]:
         for result in results:
-            self._know(result)
+            self._add_result(result)
         for result in results:
             for group in self._groups_of[result.problem.key]:
                 yield from self._next_batch(group)
 
     def _trained(self, task: TrainTask) -> Iterator[Command]:
-        """What the batch group of a task wants next; a batch that was halved is over with its last part."""
+        """The next batch of the task's batch group; a batch that was split is over once its last part is."""
         group = self._group_of(task.trials[0])
         self._in_training[group] -= len(task.trials)
         yield from self._next_batch(group)
 
     def _next_batch(self, group: BatchGroup) -> Iterator[Command]:
-        """The batch that the group trains next: once all its problems are probed, and nothing of it is in training.
+        """The next batch of a group, as soon as all its problems are probed and none of its trials is in training.
 
-        So what shares a batch follows from the plan, whoever is faster.
+        So the members of a batch follow from the plan alone, whichever worker is faster.
         """
         if self._in_training[group] or any(problem.key not in self.results for problem in group.problems):
             return
-        wanted: dict[str, tuple[Measured, tuple[float, ...]]] = {}
+        next_rates: dict[str, tuple[Measured, tuple[float, ...]]] = {}
         for problem in group.problems:
             result = self.results[problem.key]
             if isinstance(result, Refused):
                 yield from self._refuse(result)
             else:
-                wanted[problem.key] = result, self._next_learning_rates(problem, group)
+                next_rates[problem.key] = result, self._next_learning_rates(problem, group)
         trials = [
             Trial(measured=measured, learning_rate=candidate)
             for problem, rate in group.members
-            if problem.key in wanted
-            for measured, candidates in (wanted[problem.key],)
+            if problem.key in next_rates
+            for measured, candidates in (next_rates[problem.key],)
             for candidate in candidates
             if rate is None or rate == candidate
         ]
@@ -232,7 +232,7 @@ class RunState:
         return rates
 
     def _refuse(self, refused: Refused) -> Iterator[Command]:
-        """One row for each given learning rate, or a single one for a search; what is stored already is left alone."""
+        """Store one row for each given learning rate, or one for a search, unless it is stored already."""
         key = refused.problem.key
         rates: tuple[float | None, ...] = self.plan.learning_rates or (None,)
         stored = {trial.learning_rate for trial in self.trials[key]}
@@ -247,18 +247,18 @@ class RunState:
     def _store(self, untrained: tuple[Untrained, ...], attempt: int) -> StoreUntrained:
         command = StoreUntrained(untrained, attempt)
         for trial in untrained:
-            self._take_in(_summary(trial, command.batch))
+            self._add_trial(_summary(trial, command.batch))
         return command
 
     def _group_of(self, trial: Trial) -> BatchGroup:
-        """The batch group that wanted the trial: the one with its learning rate, or that searches for its problem."""
+        """The batch group to which the trial belongs, by its learning rate or by the search for its problem."""
         members = ((trial.problem, trial.learning_rate), (trial.problem, None))
         groups = self._groups_of[trial.problem.key]
         return next(group for group in groups if any(member in group.members for member in members))
 
-    # -- what is known ------------------------------------------------------------------------------------------------
+    # -- results ------------------------------------------------------------------------------------------------------
 
-    def _know(self, result: ProbeResult) -> None:
+    def _add_result(self, result: ProbeResult) -> None:
         key = result.problem.key
         self._refuse_twin(result)
         self.results[key] = result
@@ -274,21 +274,21 @@ class RunState:
             )
 
     def _refuse_twin(self, result: ProbeResult) -> None:
-        """Two problems whose trials are the same by content would give every trial two rows."""
-        twin = self._contents.setdefault(content_address(result, None), result.problem)
+        """Refuse a problem with the content address of another one: every trial would have two rows."""
+        twin = self._by_address.setdefault(content_address(result, None), result.problem)
         if twin.key != result.problem.key:
             raise InputError(
                 f"{title(twin)} and {title(result.problem)} are the same problem: equal weights, tokens and settings "
                 f"under two names. Leave one of them out and choose a new --out."
             )
 
-    def _take_in(self, trial: TrialSummary) -> None:
+    def _add_trial(self, trial: TrialSummary) -> None:
         self.trials[trial.problem].append(trial)
         self.outcomes[trial.outcome.value] += 1
 
 
 def _summary(untrained: Untrained, batch: str) -> TrialSummary:
-    """What will be stored of a trial that is not trained, as far as it matters here."""
+    """The summary of the row that will be stored for an untrained trial."""
     problem = untrained.probed.problem
     return TrialSummary(
         trial_id=untrained.id,

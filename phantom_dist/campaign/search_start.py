@@ -1,4 +1,4 @@
-"""Where a search starts: at the law's prediction of η_c, where the problem's path was probed."""
+"""Starts a search at the law's prediction of η_c, if the problem's path was probed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from phantom_dist.refinement.root_search import Expected
 
 
 class LawStart:
-    """Predicts the root of a problem's search with the shipped law, which is read when it is first needed."""
+    """Predicts the root of a problem's search with the shipped law, which is read on first use."""
 
     def __call__(self, measured: Measured) -> Expected | None:
-        """Low, η_c and high of the law; the path's own answer where the law doesn't know this training configuration.
+        """The law's lower bound, η_c and upper bound; the path's own estimate of η_c if the law makes no prediction.
 
-        None where the path wasn't probed: the search then starts at first order.
+        None if the path wasn't probed: the search then starts at first order.
         """
         if measured.path is None:
             return None

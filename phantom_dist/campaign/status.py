@@ -1,4 +1,4 @@
-"""Where a run stands, live or dead, from its files alone."""
+"""The state of a run, live or dead, from its files alone."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 REFUSALS = 10
-"""Refused pairs that the text lists, a line each."""
+"""Number of refused pairs that the text lists, one line each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialCounts:
-    """Trials of a run: expected in all, finished, and finished with the outcome `error`."""
+    """Number of trials of a run: expected in total, finished, and finished with the outcome `error`."""
 
     total: int
     done: int
@@ -45,7 +45,7 @@ class FailedTrial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefusedPair:
-    """A model and context that are not trained: which outcome says so, and why."""
+    """A model and context that are not trained: the outcome, and why."""
 
     model: str
     context: str
@@ -55,20 +55,20 @@ class RefusedPair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStatus(Result):
-    """Where a run stands; what `run`, `resume` and `status` return.
+    """The state of a run; returned by `run`, `resume` and `status`.
 
     Attributes:
         run: name of the sweep.
         state: `running`, `complete` or `interrupted`.
         outcomes: finished trials by outcome.
-        critical_rates: one for each problem that was probed.
+        critical_rates: one for each probed problem.
         errors: trials that ended in `error`.
         refusals: pairs that are not trained.
-        notes: trials that another engine than the configured one trained, counted by the reason.
-        models: what each reference stands for.
-        reason: why the run stopped before its end; None where it did not.
-        workers: at most at one time; `seconds`: of all starts; `peak_memory_bytes`: of all processes. None before
-            the first heartbeat.
+        notes: number of trials that an engine other than the configured one trained, by the reason.
+        models: the title of each model reference.
+        reason: why the run stopped before its end; None if it did not.
+        workers: the largest number at one time; `seconds`: time of all starts; `peak_memory_bytes`: of all processes
+            together. None before the first heartbeat.
     """
 
     run: str
@@ -86,7 +86,7 @@ class RunStatus(Result):
     peak_memory_bytes: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `run`."""
+        """The JSON object of `phantom-dist run` and `status`."""
         return {
             "run": self.run,
             "state": self.state,
@@ -105,7 +105,7 @@ class RunStatus(Result):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Decode an object that `to_json` made, perhaps on another machine."""
+        """Decode an object of `to_json`, possibly from another machine."""
         same = (
             "run",
             "state",
@@ -126,7 +126,7 @@ class RunStatus(Result):
         )
 
     def parts(self) -> Iterable[str | Table]:
-        """State, critical rates, what was refused and what failed."""
+        """State, critical rates, refusals and errors."""
         yield f"run {_head(self.run, self.state, self.trials, self.outcomes)}"
         if self.reason:
             yield f"stopped: {self.reason}; continue with `phantom-dist resume DIR`"
@@ -148,7 +148,7 @@ class RunStatus(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveStatus(Result):
-    """What an archive of runs contains; fields as in `RunStatus`, `run` names all its sweeps."""
+    """The contents of an archive of runs; fields as in `RunStatus`, `run` names all its sweeps."""
 
     run: str
     trials: TrialCounts
@@ -157,7 +157,7 @@ class ArchiveStatus(Result):
     state: Literal["archived"] = "archived"
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of the object of `status` that an archive has."""
+        """The part of the JSON object of `status` that exists for an archive."""
         return {
             "run": self.run,
             "state": self.state,
@@ -174,10 +174,10 @@ class ArchiveStatus(Result):
 
 
 def status(location: str | os.PathLike[str]) -> RunStatus:
-    """Where the run of a directory stands.
+    """The state of the run in a directory.
 
     Raises:
-        InputError: there is no run in that directory.
+        InputError: there is no run in the directory.
         StoreError: one of its Parquet files is damaged or foreign.
     """
     directory, spec = directory_and_sweep(location)
@@ -185,7 +185,7 @@ def status(location: str | os.PathLike[str]) -> RunStatus:
     rates = critical_rates(probe_summaries(directory.probes()), trials, tolerance_of(spec))
     recorded = directory.read_state()
     live = alive(recorded)
-    # A pair has a row for each rate and training; one line tells of it.
+    # A refused pair has a row for each learning rate and training configuration, but is listed once.
     refusals = {(t.model, t.context, t.outcome.value): t.error for t in trials if t.outcome.refused}
     return RunStatus(
         run=spec.name,
@@ -214,7 +214,7 @@ def status(location: str | os.PathLike[str]) -> RunStatus:
 def archive_status(
     specs: Sequence[SweepSpec], probes: Sequence[ProbeSummary], trials: Sequence[TrialSummary]
 ) -> ArchiveStatus:
-    """What an archive contains: each problem goes by its own sweep's tolerance."""
+    """The contents of an archive; each problem is judged by its own sweep's tolerance."""
     return ArchiveStatus(
         run=", ".join(spec.name for spec in specs),
         trials=_counts(trials),
@@ -224,7 +224,7 @@ def archive_status(
 
 
 def rates_table(rates: Iterable[CriticalRate]) -> Table:
-    """Critical rates, a line each."""
+    """A table with one line for each critical rate."""
     shown = table(
         "critical learning rates",
         ("model", "context", "target / competitor", "method", "T"),

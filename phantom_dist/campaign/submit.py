@@ -1,4 +1,4 @@
-"""A run on a cluster that this machine only sends to: the sweep travels, the results stay where `out` says."""
+"""Runs a sweep as a job on a remote cluster: the sweep is sent there, the results are stored at `out`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubmittedRun(Result):
-    """A run on a cluster: the sweep's name, the job's id, and where the run stood when the job ended.
+    """A run on a cluster: the sweep's name, the job's id, and the run's status when the job ended.
 
-    `status` is None where nobody waited for the end.
+    `status` is None if the caller didn't wait for the end.
     """
 
     run: str
@@ -41,11 +41,11 @@ class SubmittedRun(Result):
     status: RunStatus | None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `run` with `job`; `run` and `job` alone where nobody waited."""
+        """The JSON object of `run` with `job`; only `run` and `job` if the caller didn't wait."""
         return ({"run": self.run} if self.status is None else self.status.to_json()) | {"job": self.job}
 
     def parts(self) -> Iterable[str | Table]:
-        """The run, or the job that it is."""
+        """The run's status, or the job's id."""
         return (f"run {self.run} is job {self.job}",) if self.status is None else self.status.parts()
 
 
@@ -58,14 +58,14 @@ def submit(
     show: Callable[[str], None] = lambda text: None,
     **options: Unpack[JobOptions],
 ) -> SubmittedRun:
-    """Run a sweep as a job of a Ray cluster; sent again while it runs, it is followed again.
+    """Run a sweep as a job of a Ray cluster; submitted again while it runs, the running job is followed.
 
     Args:
-        sweep: as in `run`; contexts travel with it.
+        sweep: as in `run`; its contexts are sent along.
         out: the run directory as the cluster sees it: an object-store URI, or an absolute path on a file system that
             all nodes share.
         address: the cluster's head, `http://HOST:8265`.
-        wait: False returns when the job is there.
+        wait: False returns as soon as the job is submitted.
         show: called with each piece of the job's log.
         options: see `RunOptions`.
 
@@ -73,21 +73,21 @@ def submit(
         InputError: the input as a whole is wrong, here or on the cluster.
         StoreError: results can't be stored.
         ClusterError: the job was lost.
-        Interrupted: no longer followed, or the run was interrupted over there; says which.
+        Interrupted: the job is no longer followed, or the run was interrupted on the cluster; the message says which.
     """
     from phantom_dist.scheduling.ray_job import RayJobs
 
-    how = RunOptions(**options).command_line()
+    run_options = RunOptions(**options).command_line()
     spec = load(sweep)
     location = _seen_from_the_cluster(os.fspath(out))
     _check_models(spec.models)
     text = to_yaml(spec)
     jobs = RayJobs(address)
     command = [*("python", "-m", "phantom_dist", "run", "sweep.yaml", "--out", location)]
-    command += ["--address", "auto", "--json", *how]
+    command += ["--address", "auto", "--json", *run_options]
     digest = hashlib.sha256("\0".join((text, *command)).encode()).hexdigest()
     job, new = jobs.start(f"phantom-dist-{spec.name}-{digest[:12]}", command, {"sweep.yaml": text})
-    show(f"job {job} {'was sent' if new else 'runs already'}\n")
+    show(f"job {job} {'was submitted' if new else 'runs already'}\n")
     if not wait:
         return SubmittedRun(run=spec.name, job=job, status=None)
     log: list[str] = []
@@ -100,18 +100,18 @@ def submit(
         ended = jobs.follow(job, record)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"no longer followed; the job {job} goes on. The same command follows it again, "
+            f"no longer followed; the job {job} still runs. The same command follows it again, "
             f"`ray job stop {job} --address {address}` ends it"
         ) from None
     answer = _last_object("".join(log))
     if "run" in answer:
         return SubmittedRun(run=spec.name, job=job, status=RunStatus.from_json(answer))
-    message = str(answer.get("error") or (ended.message.strip() or "Ray says nothing more").splitlines()[0])
+    message = str(answer.get("error") or (ended.message.strip() or "Ray gives no reason").splitlines()[0])
     if ended.exit_status == WRONG_INPUT:
         raise InputError(message)
     if ended.exit_status == INTERRUPTED:
         raise Interrupted(
-            "the run was interrupted over there; what it had stored is kept, and the same `submit` goes on from there"
+            "the run was interrupted on the cluster; what it has stored is kept, and the same `submit` continues it"
         )
     if "error" in answer:
         raise StoreError(message)
@@ -122,7 +122,7 @@ def _seen_from_the_cluster(out: str) -> str:
     if "://" in out or os.path.isabs(out):
         return out
     raise InputError(
-        f"--out {out}: a relative path is a folder of this machine, and the run is on the cluster. Allowed: s3://…, "
+        f"--out {out}: a relative path is a folder of this machine, but the run is on the cluster. Allowed: s3://…, "
         f"gs://…, or an absolute path on a file system that all of its nodes share."
     )
 
@@ -132,18 +132,18 @@ def _check_models(models: tuple[str, ...]) -> None:
         path = model.removeprefix("gguf:").removeprefix("peft:")
         if not os.path.isabs(path) and (path.startswith((".", "~")) or Path(path).exists()):
             raise InputError(
-                f"models: {model} is a path of this machine, and the run is on the cluster. Allowed: a hub name, a "
+                f"models: {model} is a path of this machine, but the run is on the cluster. Allowed: a hub name, a "
                 f"packaged or built-in model, or an absolute path on a file system that all of its nodes share."
             )
 
 
 def _last_object(log: str) -> Row:
-    """The job's answer: the last line of its log that is a JSON object; empty if there is none."""
+    """The job's result: the last line of its log that is a JSON object; empty if there is none."""
     for line in reversed(log.split("\n")):
         if line.startswith("{"):
             try:
-                found: Row = json.loads(line)
+                result: Row = json.loads(line)
             except ValueError:
                 continue
-            return found
+            return result
     return {}

@@ -1,4 +1,4 @@
-"""Where a run's time went, and why a trial or a batch took as long, or as many attempts, as it did."""
+"""Where a run's time went, and the history of a trial or a batch."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.scheduling.timeline import Story, Timeline, timeline
+from phantom_dist.scheduling.timeline import Story, Timeline
+from phantom_dist.scheduling.timeline_reader import timeline
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.claim import alive
 
 SHOWN = 8
-"""Ids that a message lists where several begin alike."""
+"""Number of ids that a message lists if several have the same beginning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
-    """What happened to a task, preceded by what happened to the tasks that it was split from.
+    """The history of a task, and of the tasks from which it was split.
 
     Attributes:
-        trial: the id of the trial in question; None if the question was about a task.
-        task: its batch, or the task itself.
-        stories: the oldest first; the last one is the task's.
+        trial: the id of the requested trial; None if a task was requested.
+        task: the trial's batch, or the requested task.
+        stories: oldest first; the last one is the task's.
     """
 
     trial: str | None
@@ -39,7 +40,7 @@ class Explanation:
 
 
 def timeline_of(location: str | os.PathLike[str]) -> Timeline | None:
-    """The timeline of a run, live or dead; None where it recorded no events, as older versions did.
+    """The timeline of a run, live or dead; None if it recorded no events, as with older versions.
 
     Raises:
         StoreError: the events can't be read.
@@ -50,26 +51,29 @@ def timeline_of(location: str | os.PathLike[str]) -> Timeline | None:
 
 
 def explain(location: str | os.PathLike[str], name: str) -> Explanation:
-    """What happened to a trial, a batch or a probe of a run.
+    """The history of a trial, a batch or a probe of a run.
 
     Args:
         location: the run directory.
-        name: the beginning of a stored trial's id, or of a task's.
+        name: the beginning of the id of a stored trial or a task.
 
     Raises:
-        InputError: the run recorded no events, nothing is called so, or several are.
+        InputError: the run recorded no events, or not exactly one id begins like this.
     """
     run = timeline_of(location)
     if run is None:
-        raise InputError(f"{location}: this run recorded no events, so nothing is known of {name}.")
+        raise InputError(f"{location}: this run recorded no events, so there is no history of {name}.")
     trials = RunDirectory(Store(location)).trials().select(["trial_id", "batch"]).to_pylist()
     batches = {row["trial_id"]: row["batch"] for row in trials}
     tasks = dict.fromkeys(attempt.task for attempt in run.attempts)
     matches = [key for key in (*tasks, *batches) if key.startswith(name)]
     if len(matches) != 1:
+        if not matches:
+            raise InputError(
+                f"--why {name}: no task or stored trial in {location} has an id that begins like this."
+            )
         shown = ", ".join(matches[:SHOWN])
-        what = f"{len(matches)} of them: {shown}" if matches else "no task or stored trial"
-        raise InputError(f"--why {name}: {what} in {location} has an id that begins so.")
+        raise InputError(f"--why {name}: {len(matches)} ids in {location} begin like this: {shown}.")
     (key,) = matches
     task = batches.get(key, key)
     trial = key if key in batches else None

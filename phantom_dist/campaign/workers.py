@@ -1,4 +1,4 @@
-"""The workers of a run: the cluster that it is carried out on, and an executor for each phase."""
+"""The workers of a run: its cluster, and an executor for each phase."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from phantom_dist.traces.leases import Leases
 
 
 def open_cluster(options: RunOptions) -> Cluster:
-    """Where a run is carried out: in this process, on a Ray of its own, or on one that runs.
+    """The cluster of a run: this process, a Ray that is started for it, or a Ray that is joined.
 
     Raises:
-        InputError: Ray can't be started here, or nobody listens at the address.
+        InputError: Ray can't be started here, or nothing listens at the address.
     """
     if options.executor == "inprocess":
         from phantom_dist.scheduling.inprocess import ThisProcess
@@ -42,15 +42,15 @@ def start_workers(
     """Start the workers of a phase.
 
     Args:
-        plan: the run's.
-        phase: what they are going to do.
-        cluster: where.
-        directory: where they store.
-        leases: of the driver that they work for.
-        workers: how many; None for as many as there can be.
+        plan: the run's plan.
+        phase: the phase.
+        cluster: the cluster on which they run.
+        directory: the run directory.
+        leases: the driver's leases.
+        workers: how many; None for as many as fit.
 
     Raises:
-        InputError: there is no room for a single one.
+        InputError: not even one worker fits.
     """
     execution, local = plan.spec.execution, directory.store.local_path
     settings = WorkerSettings(
@@ -65,7 +65,7 @@ def start_workers(
         plugins=plugins.used_by(plan.spec.models, plan.spec.instruments),
     )
     if cluster.workers_share_cache:
-        # Once here rather than by every worker at the same time: dequantising a GGUF file takes long.
+        # Prepare models once here instead of in every worker at the same time: dequantising a GGUF file takes long.
         for model in plan.spec.models:
             with activity(Activity.LOADING, f"preparing {model}"):
                 resolve(

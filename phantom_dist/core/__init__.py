@@ -1,18 +1,18 @@
-"""The words that every layer shares: quantities, trials, measurements, outcomes, errors.
+"""Types that every layer shares: quantities, trials, measurements, outcomes, errors.
 
-| file | what it holds |
+| file | contents |
 |---|---|
 | `quantities` | every column: name, symbol, unit, range, meaning |
-| `trial` | a trial, its problem, and its content-addressed name |
-| `probe_result` | what the untouched model says of a problem: `Measured` or `Refused` |
-| `measurement` | what an engine takes and yields |
-| `outcome` | how a trial can end, and the thresholds |
-| `problem_columns`, `summaries` | what decisions read of a stored row |
-| `result` | what a public function returns |
-| `events`, `activity` | what happened in a run; what a process is doing |
+| `trial` | problems, and the content address of a trial |
+| `probe_result` | the result of probing a problem on the untouched model: `Measured` or `Refused` |
+| `measurement` | an engine's input and output: trials, measurements, results |
+| `outcome` | the outcomes of a trial, and the thresholds between them |
+| `problem_columns`, `summaries` | the parts of a stored row that decisions read |
+| `result` | base class of the records that public functions return |
+| `events`, `activity` | events of a run; what a process is doing |
 | `errors` | errors, named by what their handler does next |
-| `plugins` | what other packages add |
-| `divided_differences`, `whole_file` | Newton's divided differences; files that appear whole or not at all |
+| `plugins` | entry points of other packages |
+| `divided_differences`, `whole_file` | Newton's divided differences; atomic writing of files |
 
-Imports nothing but the standard library and pydantic, so any process, with or without torch, can speak them.
+This package imports only the standard library and pydantic, so processes without torch can use it.
 """

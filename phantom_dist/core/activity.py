@@ -1,7 +1,7 @@
-"""What a process is doing, for whoever watches: `with activity(Activity.LOADING, "zoo:gpt2-a"): …`.
+"""What a process is doing: `with activity(Activity.LOADING, "zoo:gpt2-a"): …` notifies all watchers.
 
-The live view shows it from the first second on, and a `Stopwatch` adds up how long each kind took. Whoever does the
-work knows neither.
+The live view is a watcher that shows the activity; a `Stopwatch` adds up how long each kind takes. The code that does
+the work depends on neither.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger("phantom_dist.activity")
 
 
 class Activity(StrEnum):
-    """What time is spent on. `starting`: Ray and its workers; `loading`: a model, its download and dequantising."""
+    """Kinds of activities. `starting`: Ray and its workers; `loading`: a model, with download and dequantisation."""
 
     PLANNING = "planning"
     STARTING = "starting"
@@ -31,13 +31,13 @@ class Activity(StrEnum):
 
 
 class Watcher(Protocol):
-    """Is notified of every activity in its context; activities may be nested."""
+    """Receives every activity in its context; activities may be nested."""
 
     def began(self, kind: Activity, what: str, *, long: bool) -> None:
-        """An activity begins, within those that have begun and not ended."""
+        """An activity begins, nested in those that have not ended."""
 
     def ended(self, kind: Activity, what: str) -> None:
-        """The activity that began last ends, whether or not it succeeded."""
+        """The innermost activity ends, whether or not it succeeded."""
 
 
 _watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("phantom_dist_watchers", default=())
@@ -45,12 +45,12 @@ _watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("phantom_dist_watchers",
 
 @contextmanager
 def activity(kind: Activity, what: str, *, long: bool = False) -> Iterator[None]:
-    """Notify all watchers that this is going on while the block lasts.
+    """Notify all watchers of an activity, which lasts as long as the block.
 
     Args:
-        kind: what its time counts as.
-        what: in words, as in `dequantising model.gguf`.
-        long: it may take so long that a person should read of it even where only lines are printed.
+        kind: the kind to which its time counts.
+        what: a description, such as `dequantising model.gguf`.
+        long: it may take so long that it is announced even where the live view can only print lines.
     """
     since, watchers = time.monotonic(), _watchers.get()
     logger.debug("%s …", what)
@@ -66,7 +66,7 @@ def activity(kind: Activity, what: str, *, long: bool = False) -> Iterator[None]
 
 @contextmanager
 def watching(watcher: Watcher) -> Iterator[None]:
-    """Notify the watcher of every activity in this context (`contextvars`) while the block lasts."""
+    """Notify the watcher of every activity in this context (`contextvars`) during the block."""
     token = _watchers.set((*_watchers.get(), watcher))
     try:
         yield
@@ -75,38 +75,38 @@ def watching(watcher: Watcher) -> Iterator[None]:
 
 
 class Stopwatch:
-    """Seconds by activity. A nested activity's time counts as its own and not as the outer one's.
+    """Seconds by kind of activity. The time of a nested activity doesn't count for the outer one.
 
-    So the seconds add up to the time in which anything was going on.
+    So the seconds add up to the time during which there was any activity.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._going_on: list[Activity] = []
+        self._active: list[Activity] = []  # innermost last
         self._since = 0.0
         self.seconds: dict[str, float] = {}
 
     def began(self, kind: Activity, what: str, *, long: bool) -> None:
-        """Count the time up to now to the outer activity, if there is one."""
+        """Add the time up to now to the outer activity, if there is one."""
         self._count()
-        self._going_on.append(kind)
+        self._active.append(kind)
 
     def ended(self, kind: Activity, what: str) -> None:
-        """Count the time up to now to this activity."""
+        """Add the time up to now to this activity."""
         self._count()
-        self._going_on.pop()
+        self._active.pop()
 
     def _count(self) -> None:
         now = self._now()
-        if self._going_on:
-            kind = self._going_on[-1].value
+        if self._active:
+            kind = self._active[-1].value
             self.seconds[kind] = self.seconds.get(kind, 0.0) + now - self._since
         self._since = now
 
 
 @contextmanager
 def stopwatch() -> Iterator[Stopwatch]:
-    """A stopwatch that runs while the block lasts."""
+    """A stopwatch that runs during the block."""
     clock = Stopwatch()
     with watching(clock):
         yield clock
@@ -114,7 +114,7 @@ def stopwatch() -> Iterator[Stopwatch]:
 
 @contextmanager
 def preparation() -> Iterator[None]:
-    """Record, as the event `prepared`, where the driver's time went while the block lasted."""
+    """Record the event `prepared` after the block, with the seconds that the driver spent on each activity in it."""
     with stopwatch() as clock:
         yield
     record(RunEvent(time=time.time(), kind=EventKind.PREPARED, activities=clock.seconds))

@@ -1,14 +1,14 @@
 """Errors, named by what their handler does next.
 
-| error | who is at fault | what the handler does |
+| error | cause | what the handler does |
 |---|---|---|
-| `InputError` | the user's input as a whole | stop before anything runs; exit status 2; one message, no traceback |
-| `Refusal` | one model and context | record the named outcome; the rest of the sweep goes on |
-| `OutOfMemory` | the batch is too large for the worker | run it in halves; a single trial becomes `out_of_memory` |
-| `StoreError` | a full disk, a damaged or foreign file | stop in order; nothing already measured is lost |
-| `Interrupted` | nobody | stop in order; the message says what is kept, and what goes on from there |
-| `Cancelled` | nobody | the same; another process asked for it |
-| `ClusterError` | a cluster that lost a job, or is lost itself | stop; what was stored is kept, and the job may go on |
+| `InputError` | wrong input of the user | stop before anything runs; exit status 2; one message, no traceback |
+| `Refusal` | one model and context can't be trained | record the named outcome; continue with the rest of the sweep |
+| `OutOfMemory` | a batch too large for its worker | run it in halves; a single trial becomes `out_of_memory` |
+| `StoreError` | a full disk, a damaged or foreign file | stop in an orderly way; stored results are kept |
+| `Interrupted` | Ctrl-C or a signal | stop in an orderly way; the message says what is kept and how to continue |
+| `Cancelled` | `phantom-dist cancel` in another process | the same |
+| `ClusterError` | a cluster that lost a job, or can't be reached | stop; results are kept, the job may still run |
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-# Every command reads the exit statuses here, and must not wait for pydantic to show its help.
+# Every command imports the exit statuses below; importing pydantic here would delay even `--help`.
 if TYPE_CHECKING:
     from phantom_dist.core.outcome import Outcome
 
@@ -37,7 +37,7 @@ class InputError(PhantomDistError):
 
 
 class Refusal(PhantomDistError):
-    """One model and context can't be trained meaningfully; the outcome says why, the rest of the sweep runs."""
+    """One model and context can't be trained meaningfully; `outcome` says why. The rest of the sweep runs."""
 
     def __init__(self, outcome: Outcome, message: str) -> None:
         super().__init__(message)
@@ -53,23 +53,23 @@ class OutOfMemory(PhantomDistError):
 
 
 class ClusterError(PhantomDistError):
-    """A job was sent to a cluster and can't be followed to its end (exit status 1)."""
+    """A job that was submitted to a cluster can't be followed to its end (exit status 1)."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or a request to end, as it came; the message says what is kept and how to go on (exit status 130)."""
+    """Ctrl-C or a signal to terminate; the message says what is kept and how to continue (exit status 130)."""
 
 
 class Cancelled(Interrupted):
-    """`phantom-dist cancel` asked this run to stop, from another process."""
+    """`phantom-dist cancel`, in another process, requested that this run stops."""
 
 
 class StoreError(PhantomDistError):
-    """A run directory can't be written or read: full disk, damaged or foreign file."""
+    """A run directory can't be read or written: full disk, damaged or foreign file."""
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """The tail of a message: near misses first, then everything that is allowed."""
+    """The end of an error message: similar allowed words first, then all allowed words."""
     choices = sorted(set(allowed))
     near = difflib.get_close_matches(word, choices, n=2, cutoff=0.6)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

@@ -1,25 +1,25 @@
-"""What happened in a run, as typed events: one source for the log, `events.jsonl`, `status` and the report's timeline.
+"""Typed events of a run: the source of the log, `events.jsonl`, `status --timeline` and the report's timeline.
 
 | kind | meaning |
 |---|---|
-| `run_started`, `run_ended` | a driver begins (`host`, `process`); it ends in order (`message`: how) |
-| `prepared` | the driver prepared something before tasks could start; `activities`: where the time went |
-| `task_added` | there is more work |
-| `task_started` | a worker gets a task under a lease (`attempt`; `copy`: the task runs elsewhere too) |
-| `task_done` | its worker finished and stored it; `activities`: where its time went |
-| `task_failed`, `task_lost` | its worker raised an error; died, or its machine was taken away (`preempted`) |
-| `task_stuck` | it ran so much longer than predicted that the driver ended its worker |
-| `task_superseded` | a copy of it finished first (`message`: where), so the driver ended its worker |
-| `task_split`, `task_given_up` | it goes on as the tasks `parts`; its `outcome` is recorded |
+| `run_started`, `run_ended` | a driver starts (`host`, `process`); it ends in an orderly way (`message`: how) |
+| `prepared` | the driver finished a preparation without which no task can start; `activities`: seconds by activity |
+| `task_added` | a new task waits |
+| `task_started` | a worker gets a task under a lease (`attempt`; `copy`: the task also runs on another worker) |
+| `task_done` | the worker finished and stored the task; `activities`: seconds by activity |
+| `task_failed`, `task_lost` | the task raised an error; its worker died, or its machine was taken away (`preempted`) |
+| `task_stuck` | the task ran so much longer than predicted that the driver ended its worker |
+| `task_superseded` | a copy of the task finished first (`message`: on which worker), so the driver ended this worker |
+| `task_split`, `task_given_up` | the task continues as the tasks `parts`; it ends with `outcome` |
 | `worker_ready`, `worker_replaced`, `worker_start_failed` | a worker's process (`host`, `node`, `process`) |
-| `draining` | no further task is started |
+| `draining` | no further task starts |
 | `store_retried` | a request to an object store failed and is repeated |
 
-Every event goes to the standard `logging` tree, below the logger of the package it belongs to, with the event itself as
-the record's attribute `event`. Libraries leave handlers to the application, so nothing is printed unless it sets some.
+Every event is logged by the logger of the package that it belongs to, with the event itself as the log record's
+attribute `event`. As usual for a library, nothing is printed unless the application installs handlers.
 
-Events reach `events.jsonl` through `listening`, not through a logging handler: a handler would lose them wherever an
-application raises a logger's level.
+Events reach `events.jsonl` through `listening`, not through a logging handler, which would lose them if an application
+raised a logger's level.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing import Any
 
 
 class EventKind(StrEnum):
-    """What an event is about; the module's table says more."""
+    """The kind of an event; see the table of the module."""
 
     RUN_STARTED = "run_started"
     PREPARED = "prepared"
@@ -59,16 +59,17 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEvent:
-    """One thing that happened. Fields that an event's kind doesn't use keep their default.
+    """One event. Fields that its kind doesn't use keep their default.
 
     Attributes:
         time: seconds since 1970, UTC.
         task: the task's id, which is its batch's name in the tables; `task_kind`: `probe` or `train`.
-        size: how many problems the task probes, or trials it trains.
-        lease: the lease's number within its driver's start; it is granted at `task_started` and ends with the attempt.
-        attempt: counts the failures so far plus one, so a preempted task keeps its number.
-        parts: the tasks that a split task goes on as.
-        predicted_s: how long the plan expected the task to take (s).
+        size: number of problems that the task probes, or of trials that it trains.
+        lease: number of the lease, unique within one start of the driver; it lasts from `task_started` to the end of
+            the attempt.
+        attempt: number of failures so far plus one, so a preempted task keeps its number.
+        parts: the tasks into which a task was split.
+        predicted_s: the plan's prediction of the task's time (s).
         activities: seconds by `core.activity.Activity`.
         node: Ray's id of the worker's node; `process`: a process's id on its host.
     """
@@ -94,7 +95,7 @@ class RunEvent:
     process: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The event without its defaults; the time as ISO 8601."""
+        """The fields that differ from their defaults; the time as ISO 8601."""
         row: dict[str, Any] = {
             name: value for name in _NAMES if (value := getattr(self, name)) not in (None, False, (), {})
         }
@@ -105,10 +106,10 @@ class RunEvent:
 
     @staticmethod
     def from_json(row: Mapping[str, Any]) -> RunEvent:
-        """The event that `to_json` wrote; keys of newer versions are ignored.
+        """Decode an object of `to_json`; keys of newer versions are ignored.
 
         Raises:
-            ValueError, TypeError, KeyError: it is no event, or of a kind that this version doesn't know.
+            ValueError, TypeError, KeyError: not an event, or of a kind that this version doesn't know.
         """
         known = {name: row[name] for name in _NAMES if name in row}
         known["time"] = datetime.fromisoformat(row["time"]).timestamp()
@@ -116,7 +117,7 @@ class RunEvent:
         return RunEvent(**known | {"parts": tuple(row.get("parts", ()))})
 
     def __str__(self) -> str:
-        """A line for people."""
+        """One line of text."""
         return _TEXTS[self.kind](self)
 
 
@@ -154,7 +155,7 @@ _WARNINGS = frozenset(
 
 
 def record(event: RunEvent) -> None:
-    """Log an event and hand it to everyone who listens."""
+    """Log an event and pass it to all listeners."""
     level = logging.WARNING if event.kind in _WARNINGS else logging.INFO
     _LOGGERS[event.kind.partition("_")[0]].log(level, "%s", event, extra={"event": event})
     for listener in _listeners.get():
@@ -163,7 +164,7 @@ def record(event: RunEvent) -> None:
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Hand the listener every event that is recorded in this context (`contextvars`) while the block lasts."""
+    """Pass the listener every event that is recorded in this context (`contextvars`) during the block."""
     token = _listeners.set((*_listeners.get(), listener))
     try:
         yield
@@ -171,27 +172,27 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
-# -- events in words --------------------------------------------------------------------------------------------------
+# -- events as text ---------------------------------------------------------------------------------------------------
 
 SHORT = 200
-"""Characters of an error's message that a line shows; `events.jsonl` has all of it."""
+"""Characters of an error's message that a line of text shows; `events.jsonl` has the whole message."""
 
 
 def task_name(task: str | None, kind: str | None, size: int | None, model: str | None) -> str:
-    """A task in words: `batch 1f0c… (24 trials of zoo:gpt2-a)`."""
+    """A description of a task: `batch 1f0c… (24 trials of zoo:gpt2-a)`."""
     members = {"probe": "problem", "train": "trial"}.get(kind or "", "part")
     word = "probe" if kind == "probe" else "batch"
     return f"{word} {task} ({size} {members}{'' if size == 1 else 's'} of {model})"
 
 
 def shortened(message: str | None) -> str:
-    """A message on one line, cut where it is long."""
+    """A message on one line, of at most `SHORT` characters."""
     line = " ".join((message or "").split())
     return line if len(line) <= SHORT else f"{line[: SHORT - 1]}…"
 
 
 def seconds_by_activity(activities: Mapping[str, float]) -> str:
-    """`loading 3.2 s, training 41 s`; empty where nothing was measured."""
+    """Text such as `loading 3.2 s, training 41.0 s`; empty without activities."""
     return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in activities.items())
 
 
@@ -203,7 +204,7 @@ def _attempt(event: RunEvent) -> str:
     return f"{event.worker}: {_task(event)}, attempt {event.attempt}, lease {event.lease}"
 
 
-def _because(event: RunEvent) -> str:
+def _reason(event: RunEvent) -> str:
     return f": {shortened(event.message)}" if event.message else ""
 
 
@@ -220,16 +221,16 @@ _TEXTS: dict[EventKind, Callable[[RunEvent], str]] = {
     EventKind.TASK_DONE: lambda e: f"{_attempt(e)} done: {seconds_by_activity(e.activities)}".removesuffix(
         ": "
     ),
-    EventKind.TASK_FAILED: lambda e: f"{_attempt(e)} failed with {e.outcome}{_because(e)}",
-    EventKind.TASK_LOST: lambda e: f"{_attempt(e)} {'preempted' if e.preempted else 'lost'}{_because(e)}",
-    EventKind.TASK_STUCK: lambda e: f"{_attempt(e)} stuck{_because(e)}",
-    EventKind.TASK_SUPERSEDED: lambda e: f"{_attempt(e)} superseded{_because(e)}",
-    EventKind.TASK_SPLIT: lambda e: f"{_task(e)} split into {' and '.join(e.parts)}{_because(e)}",
-    EventKind.TASK_GIVEN_UP: lambda e: f"{_task(e)} given up with {e.outcome}{_because(e)}",
+    EventKind.TASK_FAILED: lambda e: f"{_attempt(e)} failed with {e.outcome}{_reason(e)}",
+    EventKind.TASK_LOST: lambda e: f"{_attempt(e)} {'preempted' if e.preempted else 'lost'}{_reason(e)}",
+    EventKind.TASK_STUCK: lambda e: f"{_attempt(e)} stuck{_reason(e)}",
+    EventKind.TASK_SUPERSEDED: lambda e: f"{_attempt(e)} superseded{_reason(e)}",
+    EventKind.TASK_SPLIT: lambda e: f"{_task(e)} split into {' and '.join(e.parts)}{_reason(e)}",
+    EventKind.TASK_GIVEN_UP: lambda e: f"{_task(e)} given up with {e.outcome}{_reason(e)}",
     EventKind.WORKER_READY: lambda e: f"{e.worker} is ready{_place(e)}",
     EventKind.WORKER_REPLACED: lambda e: f"{e.worker} is being replaced",
-    EventKind.WORKER_START_FAILED: lambda e: f"{e.worker} died before it was ready{_because(e)}",
+    EventKind.WORKER_START_FAILED: lambda e: f"{e.worker} died before it was ready{_reason(e)}",
     EventKind.DRAINING: lambda e: "no further task is started",
-    EventKind.STORE_RETRIED: lambda e: f"request to the object store failed and is repeated{_because(e)}",
-    EventKind.RUN_ENDED: lambda e: f"run ended{_because(e)}",
+    EventKind.STORE_RETRIED: lambda e: f"request to the object store failed and is repeated{_reason(e)}",
+    EventKind.RUN_ENDED: lambda e: f"run ended{_reason(e)}",
 }

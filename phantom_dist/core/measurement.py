@@ -1,4 +1,4 @@
-"""What an engine takes and hands over: a trial to train, the measurements it yields, how the trial ended."""
+"""An engine's input and output: trials to train, their measurements, and their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from phantom_dist.core.trial import Problem, trial_id
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One training run: a problem that was measured, and a learning rate."""
+    """One training run: a probed problem and a learning rate."""
 
     measured: Measured
     learning_rate: float
@@ -49,8 +49,8 @@ class Measurement:
     embedding_drift: float
     gradient_norm: float | None
     readout_hash: str | None
-    outside: Mapping[str, float] = field(default_factory=dict)
-    """What other packages' instruments say, by column."""
+    plugin_values: Mapping[str, float] = field(default_factory=dict)
+    """Values of plug-in instruments, by column."""
 
     @property
     def finite(self) -> bool:
@@ -60,10 +60,16 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
-    """A trial that was trained: its trace s = 0..T, shorter where `stopped_early` says why.
+    """A trained trial.
 
-    `wall_time` in seconds, for a lane its share of its batch's; `engine` says what trained it, `note` why it was not
-    the engine that was asked for.
+    Attributes:
+        trial: which trial.
+        trace: measurements after s = 0..T steps; fewer if the trial was stopped early.
+        vocabulary_size: V.
+        wall_time: seconds of training and measuring; for a lane, its share of the batch's time.
+        engine: the engine that trained it.
+        note: why that is not the configured engine; None if it is.
+        stopped_early: why there are fewer than T steps; None if there are not.
     """
 
     trial: Trial
@@ -82,9 +88,9 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Untrained:
-    """A trial without a trace: its problem is refused, or it was given up after its retries.
+    """A trial without a trace: its problem was refused, or the trial was given up after its retries.
 
-    `learning_rate` is None for the one row that stands for a search over a refused problem.
+    `learning_rate` is None for the single row of a search over a refused problem.
     """
 
     probed: ProbeResult
@@ -99,11 +105,11 @@ class Untrained:
 
 
 def content_address(probed: ProbeResult, learning_rate: float | None) -> str:
-    """`core.trial.trial_id` from what the probe knows, with the adapters' targets as resolved for this model.
+    """`core.trial.trial_id` of a probed problem, with the LoRA targets resolved for its model.
 
     Args:
-        probed: the problem as it was measured or refused.
-        learning_rate: None where no learning rate was chosen.
+        probed: the measured or refused problem.
+        learning_rate: None if no learning rate was chosen.
     """
     problem, model, pair = probed.problem, probed.model, probed.pair
     if problem.lora is not None and model is not None and model.lora_targets is not None:

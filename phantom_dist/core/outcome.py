@@ -1,4 +1,4 @@
-"""How a trial can end: the named outcomes and the thresholds that tell them apart (README.md of `instruments`)."""
+"""The outcomes of a trial, and the thresholds between them (README.md of `instruments`)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Outcome(StrEnum):
-    """The end of a trial. The first five are results of training, in the order in which they are tested."""
+    """How a trial ended. The first five are results of training, in the order in which they are tested."""
 
     DIVERGED = "diverged"
     COMMITTED = "committed"
     RELAPSED = "relapsed"
     STRUCTURAL = "structural"
     KINEMATIC = "kinematic"
-    # no training took place
+    # refused before training
     REFUSED_COMMITTED = "refused_committed"
     REFUSED_NOT_SYNONYM = "refused_not_synonym"
     REFUSED_TOKENS = "refused_tokens"
-    # the machine's failure, not the model's
+    # failures of the machine, not of the model
     OUT_OF_MEMORY = "out_of_memory"
     ERROR = "error"
 
     @property
     def trained(self) -> bool:
-        """True if the trial was trained to its end (or to divergence)."""
+        """True if the trial was trained to its end, or until it diverged."""
         return self in _TRAINED
 
     @property
@@ -40,7 +40,7 @@ _TRAINED = frozenset(
 
 
 class Thresholds(BaseModel):
-    """Settings that turn a trace into an outcome and jumps; stored with every result."""
+    """Settings by which a trace gets its outcome and jumps; stored with every result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +60,7 @@ class Thresholds(BaseModel):
         le=1,
         description="smallest share of the trial's whole range of the order parameter",
     )
-    # 3 would refuse one of the ten pairs of the pilot (" mad"/" angry" stands at 2.89 times the rms);
+    # 3 would refuse one of the ten pairs of the pilot (" mad"/" angry" has 2.89 times the rms);
     # 2.75 accepts all ten and still rejects 99.7 % of random pairs in SmolLM2-135M.
     synonym_floor_rms: float = Field(
         default=2.75,

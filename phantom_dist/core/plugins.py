@@ -1,18 +1,18 @@
-"""What other packages add to this one, found by the entry points that they declare.
+"""Plug-ins: classes of other packages, found through their entry points.
 
-| group | adds | named |
+| group | adds a class of | used by |
 |---|---|---|
-| `phantom_dist.model_adapters` | a place of models: a `models.ModelAdapter` | by its references' prefix: `NAME:…` |
-| `phantom_dist.instruments` | columns: an `instruments.outside.Instrument` | by the sweep's `instruments: [NAME]` |
-| `phantom_dist.engine_leaves` | a module that lanes can train: an `engines.lanes.leaves.Leaf` | freely |
+| `phantom_dist.model_adapters` | `models.ModelAdapter`: a source of models | model references `NAME:…` |
+| `phantom_dist.instruments` | `instruments.plugin_instruments.Instrument`: columns | a sweep's `instruments: [NAME]` |
+| `phantom_dist.engine_leaves` | `engines.lanes.leaves.Leaf`: a module that lanes can train | lanes; any name |
 
     [project.entry-points."phantom_dist.instruments"]
     mylab = "mylab.entropy:Entropy"
 
-An entry point leads to a class that is made without arguments, but for leaves, which are classes. Nothing of another
-package is imported before a sweep asks for it, and none takes over what works without it: own adapters and leaves are
-asked first. A plug-in that is asked for and can't be loaded stops the run before it begins, for the columns that it
-would have measured can't be had afterwards; one that nobody asks for disturbs nobody.
+An entry point refers to a class, which is instantiated without arguments; leaves are used as classes. No plug-in is
+imported before a sweep uses it, and built-in adapters and leaves take precedence over plug-ins. A plug-in that a sweep
+uses and that can't be loaded stops the run before it starts, because its columns can't be measured afterwards. A broken
+plug-in that no sweep uses has no effect.
 """
 
 from __future__ import annotations
@@ -45,25 +45,25 @@ class Plugin:
         return f"{self.group} {self.name!r} of the package {self.package} {self.version}"
 
     def load(self, kind: type) -> Any:
-        """What the entry point leads to: a class derived from `kind`.
+        """Import the class of the entry point, which must derive from `kind`.
 
         Raises:
-            InputError: it can't be imported, or is something else; the message names package and entry point.
+            InputError: it can't be imported, or is not such a class; the message names package and entry point.
         """
         try:
-            found = importlib.metadata.EntryPoint(self.name, self.value, self.group).load()
+            loaded = importlib.metadata.EntryPoint(self.name, self.value, self.group).load()
         except PhantomDistError:
             raise
-        except Exception as error:  # whatever a stranger's module raises as it is imported
+        except Exception as error:  # importing another package's module may raise anything
             raise InputError(
                 f"plug-in {self}: {self.value} can't be loaded ({type(error).__name__}: {error}). "
-                f"Mend or uninstall {self.package}."
+                f"Fix or uninstall {self.package}."
             ) from error
-        if not (isinstance(found, type) and issubclass(found, kind)):
+        if not (isinstance(loaded, type) and issubclass(loaded, kind)):
             raise InputError(
-                f"plug-in {self}: {self.value} is no class derived from {kind.__module__}.{kind.__name__}."
+                f"plug-in {self}: {self.value} is not a class derived from {kind.__module__}.{kind.__name__}."
             )
-        return found
+        return loaded
 
 
 def installed(group: str) -> tuple[Plugin, ...]:
@@ -80,25 +80,25 @@ def installed(group: str) -> tuple[Plugin, ...]:
 
 
 def named(group: str, name: str) -> Plugin:
-    """The entry point of that name.
+    """The entry point with this name.
 
     Raises:
         InputError: there is none, or there are two.
     """
-    everyone = installed(group)
-    found = [plugin for plugin in everyone if plugin.name == name]
-    if not found:
-        known = [plugin.name for plugin in everyone]
+    candidates = installed(group)
+    matches = [plugin for plugin in candidates if plugin.name == name]
+    if not matches:
+        known = [plugin.name for plugin in candidates]
         raise InputError(
-            f"{name!r}: no installed package adds that to {group}."
-            + (did_you_mean(name, known) if known else " None adds anything to it.")
+            f"{name!r}: no installed package has an entry point of this name in {group}."
+            + (did_you_mean(name, known) if known else " No installed package has any entry point there.")
         )
-    refuse_twins(found)
-    return found[0]
+    refuse_twins(matches)
+    return matches[0]
 
 
 def refuse_twins(plugins: Iterable[Plugin]) -> None:
-    """Refuse two plug-ins of one group and name.
+    """Refuse two plug-ins with the same group and name.
 
     Raises:
         InputError: there are two; the message names both.
@@ -108,12 +108,12 @@ def refuse_twins(plugins: Iterable[Plugin]) -> None:
         twin = seen.setdefault((plugin.group, plugin.name), plugin)
         if twin is not plugin:
             raise InputError(
-                f"two plug-ins have one name: {twin}, and {plugin}. Uninstall one of the packages."
+                f"two plug-ins have the same name: {twin}, and {plugin}. Uninstall one of the packages."
             )
 
 
 def used_by(models: Iterable[str], instruments: Iterable[str]) -> tuple[Plugin, ...]:
-    """The plug-ins that a sweep's results may depend on: those that it names, and every leaf."""
+    """The plug-ins on which a sweep's results may depend: those that it names, and every leaf."""
     prefixes, names = {model.partition(":")[0] for model in models if ":" in model}, set(instruments)
     return (
         *(plugin for plugin in installed(ADAPTERS) if plugin.name in prefixes),
@@ -123,7 +123,7 @@ def used_by(models: Iterable[str], instruments: Iterable[str]) -> tuple[Plugin, 
 
 
 def check_here(needed: Iterable[Plugin]) -> None:
-    """Check that this process has the plug-ins of the one that began the run, in their versions.
+    """Check that the plug-ins of the driver are installed here, in the same versions.
 
     Raises:
         InputError: one is missing; the message names this host and the package.

@@ -1,4 +1,4 @@
-"""What the untouched model says of a problem: everything that a search starts from, or a refusal.
+"""The result of probing a problem on the untouched model: the starting values of its search, or a refusal.
 
 Units as in `core.quantities`: gaps in logits, kappa in logits per step per unit learning rate, loss in nats.
 """
@@ -16,28 +16,31 @@ from phantom_dist.core.trial import ModelIdentity, Problem, Tokens
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PathProbe:
-    """What a few gradients along a problem's path say of its critical learning rate.
+    """Estimates of the critical learning rate from a few gradients along a problem's path.
 
     Attributes:
-        learning_rates: successive answers: where the first walk began, one after each point, the one after the last
-            look at the gap. Dimensionless, as η is.
+        learning_rates: successive estimates of η_c: where the first walk began, one after each point, and one after
+            the final measurement of the gap. Dimensionless, like η.
         log_odds_0: ln p_t / (1 − p_t) of the untouched model.
-        gap_end: the gap (logits) where the last walk ended; 0 were the walk exact.
-        trial_steps: what it cost, in trial-steps, κ included.
+        gap_end: the gap (logits) at the end of the last walk; an exact walk would end at 0.
+        trial_steps: cost in trial-steps, κ included.
     """
 
     STEPS: ClassVar[float] = 4
-    """Trial-steps that it costs at least, κ included."""
+    """Least cost in trial-steps, κ included."""
 
     MOST: ClassVar[float] = 0.2
-    """Largest last correction of ln η; a path that is cut there did not close."""
+    """Largest correction of ln η that the last step may make. A correction cut to this size means: not converged."""
 
     LEFT: ClassVar[Mapping[str, float]] = {"full": 0.1, "lora": 0.2}
-    """Largest share of the gap that the last walk may leave, by method: a path that leaves more did not close, however
-    small its last correction is. Where the walk runs beyond its points, its slope there may be far too steep."""
+    """Largest share of the gap that may remain after the last walk, by method.
+
+    A path with a larger remainder has not converged, however small its last correction: beyond its points the walk may
+    be far too steep.
+    """
 
     MORE: ClassVar[int] = 2
-    """Further points, one after another, that are measured at most where the last correction was cut."""
+    """Most further points that are measured, one after another, while the last correction is cut."""
 
     learning_rates: tuple[float, ...]
     log_odds_0: float
@@ -46,16 +49,16 @@ class PathProbe:
 
     @classmethod
     def is_cut(cls, before: float, after: float) -> bool:
-        """Whether the correction from one rate to the next is the largest that is made, and so was cut."""
+        """Whether the correction from one rate to the next has the largest size that is allowed, so that it was cut."""
         return abs(math.log(after / before)) >= cls.MOST - 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelReading:
-    """The model as a problem trains it; known before the context is read.
+    """Facts about a problem's model that are known before the context is read.
 
     Attributes:
-        identity: which model it is.
+        identity: the model's identity.
         width: d, columns of the readout matrix.
         lora_targets: names of the modules that get adapters, resolved for this architecture; None under full
             fine-tuning.
@@ -68,10 +71,14 @@ class ModelReading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairReading:
-    """Target and competitor as the untouched model reads them: one forward pass and the readout matrix.
+    """Target and competitor on the untouched model, from one forward pass and the readout matrix.
 
-    `overlap_0` and `centred_overlap` are cosines of the two readout rows, the latter with the mean row subtracted;
-    `synonym_floor` is the least centred overlap of near-synonyms.
+    Attributes:
+        tokens: the context's tokens.
+        gap_0, loss_0: logit gap and loss of the untouched model.
+        overlap_0: cosine of the two readout rows.
+        centred_overlap: the same after the mean row is subtracted from both.
+        synonym_floor: least centred overlap of near-synonyms.
     """
 
     tokens: Tokens
@@ -84,13 +91,17 @@ class PairReading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """A problem that can be trained: its pair, the gap and the gap's rate κ.
+    """A problem that can be trained.
 
-    `path` where the path was probed as well and κ > 0.
+    Attributes:
+        problem: which problem.
+        model, pair: facts about its model, and its target and competitor.
+        kappa: κ, the initial rate of the gap.
+        path: the path probe; None if the path was not probed, or κ <= 0.
     """
 
     PROBE_STEPS: ClassVar[float] = 2.0
-    """Cost of measuring κ in trial-steps: one forward and two backward passes count as two."""
+    """Cost of measuring κ in trial-steps: one forward and two backward passes count as two steps."""
 
     problem: Problem
     model: ModelReading
@@ -100,7 +111,7 @@ class Measured:
 
     @property
     def tokens(self) -> Tokens:
-        """The context as the model reads it."""
+        """The context's tokens."""
         return self.pair.tokens
 
     @property
@@ -110,15 +121,15 @@ class Measured:
 
     @property
     def trial_steps(self) -> float:
-        """What the probe cost, in trial-steps."""
+        """Cost of the probe in trial-steps."""
         return self.PROBE_STEPS if self.path is None else self.path.trial_steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """A problem that is not trained, and what was known of it when it was refused.
+    """A problem that is not trained, with what was known when it was refused.
 
-    `pair` is None where the context could not be read; `model` as well where the probe itself was given up.
+    `pair` is None if the context could not be read; `model` is None too if the probe itself was given up.
     """
 
     problem: Problem

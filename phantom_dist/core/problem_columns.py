@@ -1,4 +1,4 @@
-"""The columns that name a problem, as the typed base of every record that is about one."""
+"""The columns that identify a problem, as the base class of all records about one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProblemColumns:
-    """Which curve g_T(η) a record is about; a base class, never used by itself.
+    """The problem that a record is about; a base class that is never instantiated.
 
     The fields are columns of the tables (`core.quantities.PROBLEM_COLUMNS`), with the values of a stored row.
-    `architecture` is None where the model was not loaded; `lora_*` are None under full fine-tuning.
+    `architecture` is None if the model was not loaded; `lora_*` are None under full fine-tuning.
     """
 
     model: str
@@ -34,17 +34,17 @@ class ProblemColumns:
     precision: str
 
     def problem_columns(self) -> dict[str, Any]:
-        """These columns alone, as JSON values."""
+        """Only these columns, as JSON values."""
         return {name: getattr(self, name) for name in PROBLEM_COLUMNS}
 
     @property
     def training_class(self) -> str:
-        """Method and optimizer, `full sgd`, `full adamw`, `lora adamw`, …: the law fits each by itself."""
+        """Method and optimizer: `full sgd`, `lora adamw`, …. Each class has its own law."""
         return f"{self.method} {self.optimizer}"
 
     @property
     def listing_order(self) -> tuple[str, ...]:
-        """Sorts records for lists and tables: by the text of one column after another."""
+        """Sort key for lists and tables: the columns' text, one column after another."""
         return tuple(str(getattr(self, name)) for name in PROBLEM_COLUMNS)
 
 
@@ -53,5 +53,5 @@ PROBLEM_COLUMNS = tuple(field.name for field in dataclasses.fields(ProblemColumn
 
 
 def problem_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """These columns of a table's row, as arguments of a record; a column that the row lacks is None."""
+    """These columns of a table's row, as keyword arguments of a record; missing columns are None."""
     return {name: row.get(name) for name in PROBLEM_COLUMNS}

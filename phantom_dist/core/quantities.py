@@ -1,7 +1,7 @@
 """Every measured quantity: its name in code, columns and axis labels, its symbol, unit, range and meaning.
 
-The columns of both tables are declared here once; the Arrow schemas, the reports and the documentation read them.
-Formulas are this project's reconstruction of the quantities that arXiv 2606.07559 names (see `instruments`).
+All columns are declared here, once; Arrow schemas, reports and documentation are made from these declarations.
+The formulas are this project's reconstruction of quantities that arXiv 2606.07559 names (see `instruments`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ ColumnType = Literal[
 ]
 
 SCHEMA_VERSION = 1
-"""Version of both tables; raised when a column changes its meaning or goes."""
+"""Version of the tables; raised when a column changes its meaning or is removed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quantity:
-    """One column: what it is called, what it means and which values it can take.
+    """One column: its name, type, meaning and range.
 
     `unit` is "1" for dimensionless numbers, "logit" for differences of logits, "nat" for losses, "s" for seconds,
-    "" for labels. `is_result` is False for what depends on the machine (time, host), not on the trial.
+    "" for labels. `is_result` is False if the value depends on the machine (time, host) rather than on the trial.
     """
 
     name: str
@@ -54,7 +54,7 @@ def _label(name: str, description: str, type: ColumnType = "string") -> Quantity
     return Quantity(name=name, type=type, description=description)
 
 
-def _made(name: str, type: ColumnType, unit: str, description: str) -> Quantity:
+def _execution(name: str, type: ColumnType, unit: str, description: str) -> Quantity:
     return Quantity(name=name, type=type, unit=unit, description=description, is_result=False)
 
 
@@ -105,14 +105,17 @@ TRACE_COLUMNS: tuple[Quantity, ...] = (
 )
 
 PROBLEM_COLUMNS: tuple[Quantity, ...] = (
-    _label("problem", "short name of everything in the sweep that defines the trial but its learning rate"),
+    _label(
+        "problem",
+        "short name of the problem: all of the sweep that defines the trial, except its learning rate",
+    ),
     _label("model", "the model reference as written in the sweep"),
     _label("architecture", "transformers' name of the architecture"),
     _q("parameters", "int64", "1", "", "number of parameters of the model, tied ones once", 1),
     _label("weights", "sha256 over the model's tensors and configuration"),
     _label("context", "id of the context"),
-    _label("target", "the right next token, decoded, with its space"),
-    _label("competitor", "its near-synonym rival, decoded, with its space"),
+    _label("target", "the correct next token, decoded, with its leading space"),
+    _label("competitor", "its near-synonym, decoded, with its leading space"),
     _label("method", "full or lora"),
     _label("optimizer", "the optimizer's name, as in the sweep"),
     _q("momentum", "float64", "1", "μ", "momentum of sgd (dampening 0)", 0, 1),
@@ -136,7 +139,7 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
     _q("seed", "int32", "1", "", "seed of the adapters' initialisation", 0),
     _label("precision", "float32 or bfloat16"),
 )
-"""Which problem: the columns that say which curve g_T(eta) a row belongs to."""
+"""The columns that identify the problem, and with it the curve g_T(eta), of a row."""
 
 PROBED_COLUMNS: tuple[Quantity, ...] = (
     _q("gap_0", "float64", "logit", "g_0", "logit gap of the untouched model"),
@@ -144,10 +147,10 @@ PROBED_COLUMNS: tuple[Quantity, ...] = (
     _q("loss_0", "float64", "nat", "L_0", "loss of the untouched model", 0),
     _q("overlap_0", "float64", "1", "S_tc", "overlap of target and competitor before training", -1, 1),
     _q("centred_overlap", "float64", "1", "", "overlap of the mean-centred readout rows", -1, 1),
-    _q("synonym_floor", "float64", "1", "", "centred overlap from which a pair is near-synonymous here", 0),
+    _q("synonym_floor", "float64", "1", "", "least centred overlap of near-synonyms for this model", 0),
     _q("effective_steps", "float64", "1", "T", "number of steps counted with schedule and momentum", 0),
 )
-"""What the untouched model says about a problem."""
+"""Measurements of a problem on the untouched model."""
 
 TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _label("trial_id", "content address of the trial"),
@@ -173,29 +176,37 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _q("pi", "float64", "1", "Π", "dimensionless rate, eta T kappa / |g_0|"),
     _q("structural_drag", "float64", "1", "", "threshold in force for a structural failure", 0),
     _q("jump_threshold", "float64", "1", "", "threshold in force for a jump", 0),
-    _q("jump_share_of_range", "float64", "1", "", "and its smallest share of the range of Φ", 0, 1),
+    _q(
+        "jump_share_of_range",
+        "float64",
+        "1",
+        "",
+        "threshold in force for a jump's share of the range of Φ",
+        0,
+        1,
+    ),
     _q("synonym_floor_rms", "float64", "1", "", "the synonym floor in force, in units of the row's rms", 0),
     _label("stopped_early", "why the trial has fewer than T steps; null if it has them all"),
     _label("error", "what went wrong, for outcomes without training; null otherwise"),
-    # where and how it was made: no results
-    _made(
+    # how and where the trial ran: not results
+    _execution(
         "engine",
         "string",
         "",
-        "what trained it: single; lora, dual or stacked lanes; deepspeed and its stage",
+        "engine that trained it: single; lora, dual or stacked lanes; deepspeed and its stage",
     ),
-    _made("note", "string", "", "why it was not the engine that was asked for; null where it was"),
-    _made("device", "string", "", "device kind it ran on"),
-    _made("threads", "int32", "1", "CPU threads of the process"),
-    _made("batch", "string", "", "batch that held it; the unit that is written and repeated"),
-    _made("attempt", "int32", "1", "how many times the batch was started, from 1"),
-    _made("host", "string", "", "host that ran it"),
-    _made("wall_time", "float64", "s", "seconds of training and measuring; a lane's share of its batch"),
-    _made(
+    _execution("note", "string", "", "why it was not the configured engine; null if it was"),
+    _execution("device", "string", "", "device kind it ran on"),
+    _execution("threads", "int32", "1", "CPU threads of the process"),
+    _execution("batch", "string", "", "batch of the trial; the unit that is written and repeated"),
+    _execution("attempt", "int32", "1", "how many times the batch was started, from 1"),
+    _execution("host", "string", "", "host that ran it"),
+    _execution("wall_time", "float64", "s", "seconds of training and measuring; a lane's share of its batch"),
+    _execution(
         "process_bytes", "int64", "B", "peak resident memory of the process, up to when the batch was stored"
     ),
-    _made("finished_at", "timestamp", "", "when the batch was stored (UTC)"),
-    _made("versions", "string", "", "versions of phantom_dist, torch, transformers and peft"),
+    _execution("finished_at", "timestamp", "", "when the batch was stored (UTC)"),
+    _execution("versions", "string", "", "versions of phantom_dist, torch, transformers and peft"),
 )
 
 PROBE_COLUMNS: tuple[Quantity, ...] = (
@@ -214,7 +225,7 @@ PROBE_COLUMNS: tuple[Quantity, ...] = (
     ),
     _label(
         "path_rates",
-        "successive answers of the path probe for eta_c, the best last; null without",
+        "successive estimates of eta_c by the path probe, the best last; null without one",
         "list<float64>",
     ),
     _q("gap_end", "float64", "logit", "", "gap where the path probe's last walk ended; null without one"),
@@ -222,7 +233,7 @@ PROBE_COLUMNS: tuple[Quantity, ...] = (
     _label("refusal", "outcome of a pair that is not trained; null if it is"),
     _label("error", "why it is not trained; null if it is"),
 )
-"""One row per problem: what was measured before any training."""
+"""One row per problem: measurements before any training."""
 
 PLAN_COLUMNS: tuple[Quantity, ...] = (
     *(q for q in PROBLEM_COLUMNS if q.name not in {"architecture", "parameters", "weights"}),
@@ -234,19 +245,19 @@ PLAN_COLUMNS: tuple[Quantity, ...] = (
         "peak learning rate; null for a search before its first round",
         0,
     ),
-    _label("batch", "batch that holds the trial; null for a search before its first round"),
+    _label("batch", "batch of the trial; null for a search before its first round"),
     _q(
         "predicted_trial_steps",
         "float64",
         "1",
         "",
-        "trial-steps (one forward and one backward pass) expected",
+        "predicted trial-steps (each one forward and one backward pass)",
         0,
     ),
-    _q("predicted_seconds", "float64", "s", "", "seconds of training and measuring expected", 0),
-    _q("predicted_process_bytes", "float64", "B", "", "peak memory of the worker's process expected", 0),
-    _q("wall_time", "float64", "s", "", "seconds that it took; null before it has run", 0),
-    _q("process_bytes", "int64", "B", "", "peak memory of the process that ran it; null before that", 0),
+    _q("predicted_seconds", "float64", "s", "", "predicted seconds of training and measuring", 0),
+    _q("predicted_process_bytes", "float64", "B", "", "predicted peak memory of the worker's process", 0),
+    _q("wall_time", "float64", "s", "", "measured seconds; null before it ran", 0),
+    _q("process_bytes", "int64", "B", "", "peak memory of the process that ran it; null before it ran", 0),
 )
 """One row per planned trial, searches included."""
 
@@ -256,15 +267,15 @@ CRITICAL_RATE_COLUMNS: tuple[Quantity, ...] = (
         for q in PROBLEM_COLUMNS
         if q.name not in {"parameters", "weights", "beta1", "beta2", "epsilon", "warmup_steps"}
     ),
-    _q("eta_c", "float64", "1", "η_c", "critical learning rate; null where there is none", 0),
-    _label("bracket", "the two tried learning rates on both sides of it", "list<float64>"),
+    _q("eta_c", "float64", "1", "η_c", "critical learning rate; null if there is none", 0),
+    _label("bracket", "the two tested learning rates on either side of it", "list<float64>"),
     _q("pi_c", "float64", "1", "Π_c", "dimensionless critical rate, eta_c T kappa / |g_0|"),
     *(q for q in PROBED_COLUMNS if q.name in {"gap_0", "kappa"}),
     _q("trials_used", "int32", "1", "", "trials that were trained for it", 0),
     _q("trial_steps_used", "float64", "1", "", "their steps, with those of the probe", 0),
-    _label("reason", "why there is none; null where there is one"),
+    _label("reason", "why there is no critical rate; null if there is one"),
 )
-"""One row per problem that was probed; computed from `probes/` and `trials/`, not stored."""
+"""One row per probed problem; computed from `probes/` and `trials/`, not stored."""
 
 BY_NAME: dict[str, Quantity] = {q.name: q for q in (*TRACE_COLUMNS, *TRIAL_COLUMNS)}
-"""Every quantity by its name; names mean the same in both tables."""
+"""Quantities of traces and trials by name; a name has the same meaning in both tables."""

@@ -1,4 +1,4 @@
-"""What a public function returns: a frozen record that shows itself, and has the JSON of its command."""
+"""Base class of the records that public functions return: text, rich and HTML output, and the command's JSON."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 180
-"""Columns of a table in text; lines of prose are not wrapped."""
+"""Width of tables in characters; other lines are not wrapped."""
 
 
 class Result(ABC):
-    """The base of the records that public functions return.
+    """Base class of the frozen records that public functions return.
 
-    A record shows the same in three places: `str(record)` is what its command prints, a terminal with rich and a
-    notebook show it too. `to_json()` is the object that the command prints with `--json`.
+    `str(record)` is the text that the command prints; rich and notebooks show the same. `to_json()` is the object that
+    the command prints with `--json`.
     """
 
     __slots__ = ()
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """The JSON object of the command; numbers that are not finite stay as they are."""
+        """The JSON object of the command; NaN and Inf are left unchanged."""
 
     @abstractmethod
     def parts(self) -> Iterable[str | Table]:
-        """What people read, from top to bottom: lines of text and tables."""
+        """The text output from top to bottom: lines and tables."""
 
     def __str__(self) -> str:
         return "\n".join(part if isinstance(part, str) else plain(part) for part in self.parts()).rstrip()
@@ -50,21 +50,21 @@ class Result(ABC):
 
 
 def table(title: str, left: Iterable[str], right: Iterable[str], last: Iterable[str] = ()) -> Table:
-    """An empty table without lines: columns aligned left, then right, then left again."""
+    """An empty table without borders: left-aligned columns, then right-aligned ones, then left-aligned ones."""
     from rich.table import Table
 
-    made = Table(title=title, box=None, title_justify="left")
+    empty = Table(title=title, box=None, title_justify="left")
     for column in left:
-        made.add_column(column)
+        empty.add_column(column)
     for column in right:
-        made.add_column(column, justify="right")
+        empty.add_column(column, justify="right")
     for column in last:
-        made.add_column(column)
-    return made
+        empty.add_column(column)
+    return empty
 
 
 def plain(part: Table) -> str:
-    """A table as lines of text without spaces at their ends."""
+    """A table as text without trailing spaces."""
     from rich.console import Console
 
     out = io.StringIO()
@@ -73,7 +73,7 @@ def plain(part: Table) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min."""
+    """Seconds as text: 42 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -83,5 +83,5 @@ def duration(seconds: float) -> str:
 
 
 def short_duration(seconds: float) -> str:
-    """As `duration`, with tenths below ten seconds."""
+    """Like `duration`, with one decimal below ten seconds."""
     return f"{seconds:.1f} s" if seconds < 9.95 else duration(seconds)

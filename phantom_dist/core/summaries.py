@@ -1,6 +1,6 @@
-"""What decisions read of a stored row: a trial's outcome, a problem's probe. Rows are decoded here, once.
+"""The parts of a stored row that decisions read: a trial's outcome, a problem's probe. Rows are decoded only here.
 
-A summary is made from a row alone, so it also exists where the sweep no longer names the row's problem.
+A summary is made from the row alone, so it also exists for a problem that the sweep no longer contains.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from phantom_dist.core.problem_columns import ProblemColumns, problem_columns
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialSummary:
-    """How one trial ended: what searches, budgets, `status` and the plan read of a row of `trials/`.
+    """How one trial ended: the columns of `trials/` that searches, budgets, `status` and the plan read.
 
     Attributes:
         problem: key of the problem (`Problem.key`).
         learning_rate: peak η; None for a refused pair of a search.
-        gap_final: g_T in logits; None or not finite where training diverged, None where nothing was trained.
-        steps_taken: optimizer steps; None where nothing was trained.
-        drag_final: δ_T, and `structural_drag` the threshold in force on its fall; both dimensionless.
+        gap_final: g_T in logits; None or not finite if training diverged, None if nothing was trained.
+        steps_taken: optimizer steps; None if nothing was trained.
+        drag_final: δ_T; `structural_drag`: the threshold for its fall that was in force. Both dimensionless.
         wall_time: seconds of training and measuring; a lane's share of its batch.
         process_bytes: peak resident memory of the worker's process.
-        error: why nothing was trained; `note`: why another engine than the configured one trained it.
+        error: why nothing was trained; `note`: why an engine other than the configured one trained it.
     """
 
     trial_id: str
@@ -46,7 +46,7 @@ class TrialSummary:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """Decode a row of `trials/`, as stored or as the worker returned it (where columns without a value lack)."""
+        """Decode a row of `trials/` as stored, or as a worker returned it (without the columns that have no value)."""
         return cls(
             trial_id=row["trial_id"],
             problem=row["problem"],
@@ -68,15 +68,15 @@ class TrialSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeSummary(ProblemColumns):
-    """Where the curve of one problem starts: what a search reads of a row of `probes/`.
+    """The starting values of a problem's search: the columns of `probes/` that it reads.
 
     Attributes:
         problem: key of the problem (`Problem.key`).
         effective_steps: T counted with schedule and momentum.
-        gap_0: g_0 in logits; `kappa`: its rate in logits per step per unit learning rate. None where the pair was
-            refused before they were measured.
-        trial_steps: cost of probing, in trial-steps; None in runs that did not store it.
-        refusal: why the pair is not trained; None where it is.
+        gap_0: g_0 in logits; `kappa`: its rate in logits per step per unit learning rate. None if the pair was refused
+            before they were measured.
+        trial_steps: cost of probing in trial-steps; None in runs of versions that did not store it.
+        refusal: outcome of a pair that is not trained; None if it is.
     """
 
     problem: str

@@ -1,4 +1,4 @@
-"""A trial: one model, one context, one way of training, one learning rate; and its content-addressed name."""
+"""Problems (model, context and training configuration), and the content address of a trial."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Frozen(BaseModel):
 
 
 class Context(_Frozen):
-    """A prompt whose right next token has a near-synonym rival."""
+    """A prompt, the correct next token (target) and a near-synonym of it (competitor)."""
 
     id: str = Field(
         min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="short name, unique in its file"
@@ -26,11 +26,13 @@ class Context(_Frozen):
     text: str = Field(
         min_length=1, description="the prompt; the tokenizer's default special tokens, no chat template"
     )
-    target: str = Field(min_length=1, description="the right continuation with its leading space; one token")
+    target: str = Field(
+        min_length=1, description="the correct continuation with its leading space; one token"
+    )
     competitor: str = Field(
         default="auto",
         min_length=1,
-        description="the near-synonym with its space; one token; `auto`: the strongest rival over the overlap floor",
+        description="the near-synonym with its leading space; one token; `auto`: the likeliest above the overlap floor",
     )
 
 
@@ -53,14 +55,14 @@ OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {
     "sgd": ("momentum", "weight_decay"),
     "adamw": ("weight_decay", "beta1", "beta2", "epsilon"),
 }
-"""The settings of each optimizer; all others keep their defaults, and are null in the tables where columns allow it."""
+"""The settings of each optimizer. Others keep their defaults, and are null in the tables if the column allows null."""
 
 
 class Optimizer(_Frozen):
     """A torch optimizer and its settings.
 
-    A field that is new here would change the name of every trial; so an optimizer takes fields that are here, by their
-    meaning (RMSprop's `alpha` is `beta2`).
+    A new field would change the id of every trial. So a new optimizer uses the existing fields, by their meaning
+    (RMSprop's `alpha` is `beta2`).
     """
 
     name: OptimizerName = Field(description=f"{' or '.join(OPTIMIZER_NAMES)}, as in torch.optim")
@@ -84,7 +86,7 @@ class Optimizer(_Frozen):
 
     @property
     def state_size(self) -> int:
-        """Numbers that the optimizer keeps for each trained parameter between steps."""
+        """Numbers that the optimizer stores for each trained parameter."""
         match self.name:
             case "sgd":
                 return int(self.momentum > 0)
@@ -95,7 +97,7 @@ class Optimizer(_Frozen):
 
 
 class Schedule(_Frozen):
-    """The learning rate of step s as a multiple of the trial's learning rate."""
+    """The learning rate of each step as a multiple of the trial's learning rate."""
 
     name: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(
@@ -105,12 +107,12 @@ class Schedule(_Frozen):
     def factors(self, steps: int) -> tuple[float, ...]:
         """eta_s / eta for the optimizer steps s = 1..T, dimensionless, each in (0, 1].
 
-        Warm-up of W steps: s / W for s <= W. After it, with r the steps already taken since and R = T - W of them:
-        linear 1 - r / R, cosine (1 + cos(pi r / R)) / 2. The first step after warm-up has the full rate, the last
-        a rate above zero, so every step moves the weights.
+        Warm-up of W steps: s / W for s <= W. After it, with r = s - W - 1 and R = T - W: linear 1 - r / R, cosine
+        (1 + cos(pi r / R)) / 2. The first step after warm-up has the full rate, and the last one a rate above zero, so
+        every step changes the weights.
 
         Raises:
-            ValueError: warm-up is as long as the trial or longer.
+            ValueError: the warm-up is at least as long as the trial.
         """
         if self.warmup_steps >= steps:
             raise ValueError(
@@ -131,7 +133,7 @@ class Schedule(_Frozen):
 
 
 class Problem(_Frozen):
-    """Everything that defines a trial except its learning rate: one curve h(eta) = g_T(eta)."""
+    """Everything that defines a trial except its learning rate: one curve g_T(eta)."""
 
     model: str = Field(description="the model reference as the user wrote it")
     context: Context
@@ -147,28 +149,28 @@ class Problem(_Frozen):
     @model_validator(mode="after")
     def _lora_iff_method(self) -> Problem:
         if (self.method == "lora") != (self.lora is not None):
-            raise ValueError("`lora` settings belong to method lora, and to it alone")
+            raise ValueError("`lora` settings are required by method lora, and allowed for it only")
         return self
 
     @property
     def training_config(self) -> tuple[object, ...]:
-        """What lanes of one batch have in common; context, learning rate, schedule and seed may differ."""
+        """What all lanes of a batch have in common; context, learning rate, schedule and seed may differ."""
         return (self.model, self.precision, self.method, self.lora, self.optimizer, self.steps)
 
     @property
     def key(self) -> str:
-        """A short name of the problem within its sweep (16 hex digits over its definition, weights not included)."""
+        """A short name of the problem within its sweep: 16 hex digits of a hash of its definition, weights excluded."""
         return _key(self)
 
 
 @functools.lru_cache(maxsize=1024)
 def _key(problem: Problem) -> str:
-    """Asked for by every row of a batch, and by equal problems in a row."""
+    """Cached, because every row of a batch needs it."""
     return _digest(problem.model_dump(mode="json"))[:16]
 
 
 class ModelIdentity(_Frozen):
-    """What a loaded model is, whatever folder or file it came from."""
+    """The identity of a loaded model, whatever folder or file it came from."""
 
     weights: str = Field(
         description="sha256 over names, shapes, types and bytes of all tensors and the configuration"
@@ -178,7 +180,7 @@ class ModelIdentity(_Frozen):
 
 
 class Tokens(_Frozen):
-    """A context as a model reads it."""
+    """A context's tokens for one model."""
 
     prompt: tuple[int, ...] = Field(
         min_length=1, description="token ids of the prompt, special tokens included"
@@ -190,22 +192,22 @@ class Tokens(_Frozen):
 
     @property
     def ids(self) -> dict[str, object]:
-        """The token ids alone: what a trial depends on."""
+        """Only the token ids: the part on which a trial depends."""
         return {"prompt": list(self.prompt), "target": self.target, "competitor": self.competitor}
 
 
 def trial_id(
     problem: Problem, weights: str | None, tokens: Tokens | None, learning_rate: float | None
 ) -> str:
-    """The trial's content address: 32 hex digits over everything that defines its result, and nothing else.
+    """The trial's content address: 32 hex digits of a hash of everything that defines its result, and nothing else.
 
-    The model counts by its weights and the context by its tokens (by its words where they are not single tokens), so
-    the same trial has the same id under another model path or context name. Engine, device, host and thread count are
-    no part of it. A refused pair of a search has no learning rate: None.
+    The model enters by its weights, the context by its tokens (by its words if they are not single tokens). So a trial
+    has the same id under another model path or context name. Engine, device, host and number of threads don't enter.
+    `learning_rate` is None for a refused pair of a search.
     """
     definition = problem.model_dump(mode="json", exclude={"model", "context"})
     if problem.method == "full":
-        definition["seed"] = None  # nothing is drawn
+        definition["seed"] = None  # full fine-tuning has no random initialisation
     definition |= {
         "weights": problem.model if weights is None else weights,
         "context": problem.context.model_dump(exclude={"id"}) if tokens is None else tokens.ids,

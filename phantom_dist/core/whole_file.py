@@ -1,4 +1,4 @@
-"""A local file that appears whole or not at all, whatever ends the process in between."""
+"""Atomic writing of a local file: it appears whole or not at all, even if the process dies."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ def write_whole(path: Path, data: bytes, *, staging: Path | None = None) -> None
     """Write a file under a hidden temporary name, flush it to the disk, and rename it over its final name.
 
     Args:
-        path: where it is to stand; a file of that name is replaced.
-        data: all of it.
-        staging: the folder in which it is written first, on the same file system; None for the file's own.
+        path: the final path; an existing file is replaced.
+        data: the whole content.
+        staging: folder for the temporary file, on the same file system; None for the file's own folder.
 
     Raises:
-        FileNotFoundError: one of the two folders is gone.
-        OSError: the disk is full, or the folder can't be written.
+        FileNotFoundError: one of the two folders doesn't exist.
+        OSError: the disk is full, or the folder is not writable.
     """
     temporary = (staging or path.parent) / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
@@ -28,7 +28,7 @@ def write_whole(path: Path, data: bytes, *, staging: Path | None = None) -> None
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    # The rename itself lies in the folder: without this a power cut may bring the old file back.
+    # The rename is an entry of the folder; unless that is flushed too, a power cut may bring the old file back.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

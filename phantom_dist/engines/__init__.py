@@ -22,7 +22,7 @@ from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.lanes import LanesEngine
 from phantom_dist.engines.single import SingleEngine
-from phantom_dist.instruments.outside import Named
+from phantom_dist.instruments.plugin_instruments import Named
 
 ENGINES: dict[str, Callable[[Sequence[Named]], Engine]] = {"single": SingleEngine, "lanes": LanesEngine}
 """Engines of one process by name; `auto` is the fastest that is exact for the trial at hand."""

@@ -13,7 +13,7 @@ from phantom_dist.core.measurement import Measurement
 from phantom_dist.core.trial import Tokens
 from phantom_dist.engines.trainable import Trainable
 from phantom_dist.instruments import drag, drift, order_parameter, overlap, readout, shares, signal
-from phantom_dist.instruments.outside import Named, Readout
+from phantom_dist.instruments.plugin_instruments import Named, Readout
 
 CACHED_ENTRIES = 1 << 18
 """Lanes times words that are measured at a time: dozens of passes over float64 rows that stay in a cache (2 MiB)."""
@@ -178,7 +178,7 @@ class Recorder:
         if not values.pop("finite"):
             values |= {"rank_target": None, "rank_competitor": None}
         outside = {q.name: values.pop(q.name) for instrument in self._outside for q in instrument.columns}
-        return Measurement(step=step, readout_hash=self._hash, outside=outside, **values)
+        return Measurement(step=step, readout_hash=self._hash, plugin_values=outside, **values)
 
     def _check_frozen(self, step: int) -> None:
         now = self._geometry.hash()

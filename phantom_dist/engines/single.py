@@ -21,7 +21,7 @@ from phantom_dist.engines.optimizers import torch_optimizer
 from phantom_dist.engines.recorder import Recorder, SoloGeometry, with_gradient_norm
 from phantom_dist.engines.trainable import Trainable, readout_matrix, trainable
 from phantom_dist.instruments import kernel_rate
-from phantom_dist.instruments.outside import Named
+from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.last_logits import last_logits
 

@@ -12,7 +12,7 @@
 | | `drift` | how far the readout matrix moved, and a hash of its bytes |
 | κ, Π, T | `kernel_rate` | the gap's rate, the dimensionless learning rate, the effective number of steps |
 | | `jumps`, `outcome` | what a finished trace amounts to |
-| | `outside` | what other packages measure beside these |
+| | `plugin_instruments` | instruments that other packages add |
 
 The names signal, drag and order parameter are those of arXiv 2606.07559; the formulas are this project's
 reconstruction from its abstract and are not the paper's text.

@@ -73,7 +73,7 @@ def plugins() -> list[Check]:
     from phantom_dist.core import plugins
     from phantom_dist.core.errors import InputError
     from phantom_dist.engines.lanes.leaves import Leaf
-    from phantom_dist.instruments.outside import Instrument
+    from phantom_dist.instruments.plugin_instruments import Instrument
     from phantom_dist.models import ModelAdapter
 
     kinds = {plugins.ADAPTERS: ModelAdapter, plugins.INSTRUMENTS: Instrument, plugins.LEAVES: Leaf}

@@ -1,9 +1,8 @@
-"""Trials into batches: a function of the plan alone, so results don't depend on the number of workers.
+"""Packs trials into batches. This depends on the plan only, so results don't depend on the number of workers.
 
-Trials that can be lanes of one batch (one model, trained with one configuration for the same steps) form batch groups,
-in the order of the sweep and as large as the memory of a kind of workers allows. A group over given learning rates is
-one batch. A group of searches is one batch in each round: what its searches ask for next, once all of them have their
-last answer.
+Trials that can be lanes of one batch (same model, training configuration and steps) form batch groups, in the order of
+the sweep and as large as the memory of a kind of workers allows. A group with given learning rates is one batch. A
+group of searches is one batch per round: once all trials of a round are done, the searches choose the next ones.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from phantom_dist.scheduling.tasks import batch_id
 from phantom_dist.scheduling.worker_kind import WorkerKind
 
 Member = tuple[Problem, float | None]
-"""A problem and its learning rate; None where a search decides."""
+"""A problem and its learning rate; None if a search chooses it."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BatchGroup:
-    """Problems and learning rates that are trained as one batch, or as one batch in each round.
+    """Problems and learning rates that are trained as one batch, or as one batch per round.
 
     Attributes:
-        members: what is trained.
-        lanes: how many trials a batch has room for.
-        kind: the workers that it was made for.
-        memory_bytes: memory of the workers that may take it; 0 where all workers are alike.
-        rank_group: the group of ranks that trains it; None where one worker does.
+        members: its problems and learning rates.
+        lanes: how many trials a batch can hold.
+        kind: the workers for which it was packed.
+        memory_bytes: memory of the workers that may take it; 0 if there is only one kind.
+        rank_group: the group of ranks that trains it; None for a single worker.
     """
 
     members: tuple[Member, ...]
@@ -44,18 +43,18 @@ class BatchGroup:
 
     @property
     def trials_per_search(self) -> int:
-        """How many trials each member may have in a batch: a search two, where there is room for a second of all."""
+        """How many trials each member may have in a batch: two for searches if the batch can hold them, else one."""
         searches = all(rate is None for _, rate in self.members)
         return 2 if searches and 2 * len(self.members) <= self.lanes else 1
 
     @property
     def most_trials(self) -> int:
-        """How many trials its batch may have."""
+        """The largest number of trials in its batch."""
         return self.trials_per_search * len(self.members)
 
     @functools.cached_property
     def problems(self) -> tuple[Problem, ...]:
-        """Its problems, each once, in order."""
+        """Its problems in order, without repetition."""
         return tuple({problem.key: problem for problem, _ in self.members}.values())
 
     @functools.cached_property
@@ -73,28 +72,29 @@ def batch_groups(
 ) -> Iterator[BatchGroup]:
     """All batch groups of a plan.
 
-    Where there are several kinds of workers, each gets a share of what is alike: as many trials as its workers hold at
-    a time.
+    If there are several kinds of workers, each gets a share of the trials in proportion to how many of them its workers
+    can hold at the same time.
 
     Args:
         problems: in the order of the sweep.
-        learning_rates: given ones; empty for a search.
-        room: how many trials of a problem a worker of a kind has room for; 0 where its memory suffices for none.
+        learning_rates: the given learning rates; empty for searches.
+        room: how many trials of a problem a worker of a kind can hold; 0 if its memory doesn't suffice for one.
         kinds: kinds of workers, least memory first.
-        rank_groups: the groups of ranks that train what fits no worker, by `Problem.training_config`.
+        rank_groups: groups of ranks by `Problem.training_config`, for problems that don't fit a single worker.
     """
-    alike: dict[tuple[object, ...], list[Member]] = {}
+    by_config: dict[tuple[object, ...], list[Member]] = {}
     rates: Sequence[float | None] = learning_rates or (None,)
     for problem in problems:
-        alike.setdefault(problem.training_config, []).extend((problem, rate) for rate in rates)
-    for config, members in alike.items():
-        for kind, lanes, some in _shared_out(members, room, kinds):
+        by_config.setdefault(problem.training_config, []).extend((problem, rate) for rate in rates)
+    for config, members in by_config.items():
+        for kind, lanes, share in _shares(members, room, kinds):
             searches = GPU_SEARCHES if kind.on_gpu else MAX_SEARCHES
             most = min(MAX_LANES if learning_rates else searches, lanes)
-            size = math.ceil(len(some) / math.ceil(len(some) / most))
-            for start in range(0, len(some), size):
+            # As few groups as possible, of nearly equal size.
+            size = math.ceil(len(share) / math.ceil(len(share) / most))
+            for start in range(0, len(share), size):
                 yield BatchGroup(
-                    members=tuple(some[start : start + size]),
+                    members=tuple(share[start : start + size]),
                     lanes=lanes,
                     kind=kind,
                     memory_bytes=kind.memory_bytes if len(kinds) > 1 else 0.0,
@@ -102,20 +102,20 @@ def batch_groups(
                 )
 
 
-def _shared_out(
+def _shares(
     members: Sequence[Member], room: Callable[[Problem, WorkerKind], int], kinds: Sequence[WorkerKind]
 ) -> Iterator[tuple[WorkerKind, int, Sequence[Member]]]:
-    """Each kind of workers, the trials that one of them holds, and its share of the members."""
-    # The longest prompt's room decides: all lanes are padded to it.
+    """Each kind of workers, how many trials one of them can hold, and its share of the members."""
+    # The longest prompt decides, because all lanes are padded to it.
     rooms = [min(room(problem, kind) for problem, _ in members) for kind in kinds]
     usable = [(kind, lanes) for kind, lanes in zip(kinds, rooms, strict=True) if lanes >= 1]
-    if not usable:  # predictions are rough: the largest worker tries
+    if not usable:  # predictions of memory are rough, so the largest worker tries
         usable = [(max(kinds, key=lambda kind: kind.memory_bytes), 1)]
     total = sum(kind.count * lanes for kind, lanes in usable)
-    begin, held = 0, 0
+    begin, capacity = 0, 0
     for kind, lanes in usable:
-        held += kind.count * lanes
-        end = round(len(members) * held / total)
+        capacity += kind.count * lanes
+        end = round(len(members) * capacity / total)
         if end > begin:
             yield kind, lanes, members[begin:end]
         begin = end

@@ -1,12 +1,12 @@
-"""Predicted time: rough, from bytes moved and operations done.
+"""Rough predictions of time, from the bytes moved and the operations done.
 
-A full fine-tuning step on the reference engine reads the weights twice, writes and reads their gradients, and updates
-them: about 30 bytes a parameter in float32. LoRA neither writes nor reads the weights' gradients: about 12. One
-forward and one backward pass do 6 operations per parameter and token. Whichever takes longer counts, plus a constant
-for Python.
+A step of full fine-tuning on the reference engine reads the weights twice, writes and reads their gradients, and
+updates the weights: about 30 bytes per parameter in float32. LoRA neither writes nor reads gradients of the weights:
+about 12 bytes. One forward and one backward pass do 6 operations per parameter and token. The larger of the two times
+counts, plus a constant for Python.
 
-Lanes read the weights once for all of them and do 4 operations per parameter and token, as no gradient of shared
-weights is taken; the constant is shared too.
+Lanes of a batch share one reading of the weights, and the constant. They do 4 operations per parameter and token,
+because the shared weights need no gradient.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from phantom_dist.planning.sizes import tokens
 from phantom_dist.scheduling.rank_group import RankGroup
 
 BANDWIDTH = 6e9
-"""Bytes per second that one CPU thread moves, of two that work at once (measured on SmolLM2-135M's training step)."""
+"""Bytes per second that one CPU thread moves while two run (measured on SmolLM2-135M's training step)."""
 
 OPERATIONS = 4e10
 """Floating-point operations per second of one CPU thread."""
 
 OVERHEAD_S = 0.006
-"""Seconds per step that have nothing to do with the model's size: Python, instruments."""
+"""Seconds per step that don't depend on the model's size: Python, instruments."""
 
 BATCH_OVERHEAD_S = 0.02
-"""The same for a step of a batch of lanes."""
+"""The same for one step of a whole batch of lanes."""
 
 SAVED_TRIALS = {"full": 1.2, "lora": 3.0}
-"""Trials that the law's prediction spares a search to 1 % (mean over the shipped calibration, models left out)."""
+"""Trials that a search to 1 % saves by starting at the law's prediction (mean over the shipped calibration, each model
+predicted without itself)."""
 
 LINK = 1e9
-"""Bytes per second that a rank of a group sends to others."""
+"""Bytes per second that a rank sends to the other ranks."""
 
 RANK_OVERHEAD_S = {2: 0.03, 3: 0.08}
-"""Seconds of a group's step that have nothing to do with the model's size, by ZeRO's stage."""
+"""Seconds of a group's step that don't depend on the model's size, by ZeRO stage."""
 
 
 def trial_seconds(problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, lanes: int) -> float:
-    """Predicted time (s) of a trial as one of so many lanes, or on its group of ranks."""
+    """Predicted time (s) of a trial in a batch of `lanes` lanes, or on its group of ranks."""
     if rank_group is not None:
         return problem.steps * seconds_per_group_step(problem, model, rank_group.stage)
     return problem.steps * seconds_per_lane_step(problem, model.parameters, lanes)
@@ -51,7 +52,7 @@ def trial_seconds(problem: Problem, model: ModelMetadata, rank_group: RankGroup 
 def probe_seconds(
     problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, *, with_path: bool, dual: bool
 ) -> float:
-    """Predicted time (s) of a probe, with its path or without, in the dual form or not."""
+    """Predicted time (s) of a probe, with or without its path, in the dual form or not."""
     if rank_group is not None:
         return 2 * seconds_per_group_step(problem, model, rank_group.stage)
     path = path_seconds(problem, model.parameters, dual=dual) if with_path else 0.0
@@ -59,20 +60,20 @@ def probe_seconds(
 
 
 def seconds_per_step(problem: Problem, parameters: int) -> float:
-    """Predicted seconds of one trial-step on the reference engine (forward, backward, update and instruments)."""
+    """Predicted time (s) of one trial-step on the reference engine: forward, backward, update and instruments."""
     moved = parameters * (12 if problem.method == "lora" else 30)
     return max(moved / BANDWIDTH, 6 * parameters * tokens(problem) / OPERATIONS) + OVERHEAD_S
 
 
 def seconds_per_lane_step(problem: Problem, parameters: int, lanes: int) -> float:
-    """Predicted seconds of one trial-step as one of so many lanes."""
+    """Predicted time (s) of one trial-step in a batch of `lanes` lanes."""
     moved = parameters * (40 if kind_of(problem) == "stacked" else 8 / lanes)
     done = 4 * parameters * tokens(problem) * (1.3 if kind_of(problem) == "dual" else 1.0)
     return max(moved / BANDWIDTH, done / OPERATIONS) + BATCH_OVERHEAD_S / lanes
 
 
 def path_pays(problem: Problem, parameters: int, lanes: int, *, dual: bool) -> bool:
-    """Whether a search is done sooner when it starts from the law: if the probe takes less than the trials it saves."""
+    """Whether a search is faster from the law's prediction: the path probe must cost less than the trials it saves."""
     saved = SAVED_TRIALS[problem.method] * problem.steps
     return path_seconds(problem, parameters, dual=dual) < saved * seconds_per_lane_step(
         problem, parameters, lanes
@@ -80,13 +81,13 @@ def path_pays(problem: Problem, parameters: int, lanes: int, *, dual: bool) -> b
 
 
 def kappa_seconds(problem: Problem, parameters: int, *, dual: bool) -> float:
-    """Predicted seconds of probing κ."""
+    """Predicted time (s) of probing κ."""
     return 2 * _seconds_per_probe_step(problem, parameters, dual=dual)
 
 
 def path_seconds(problem: Problem, parameters: int, *, dual: bool) -> float:
-    """Predicted seconds of probing a problem's path, beyond what κ takes in any case."""
-    # In the dual form walks are those of a few coefficients.
+    """Predicted time (s) of probing a problem's path, in addition to κ."""
+    # In the dual form a walk moves only a few coefficients.
     walked = 0.0 if dual else parameters * walked_bytes(problem) / BANDWIDTH
     return (len(shares(problem)) + 0.5) * _seconds_per_probe_step(problem, parameters, dual=dual) + walked
 
@@ -96,10 +97,10 @@ def _seconds_per_probe_step(problem: Problem, parameters: int, *, dual: bool) ->
 
 
 def seconds_per_group_step(problem: Problem, model: ModelMetadata, stage: int) -> float:
-    """Predicted seconds of one trial-step on a group: each rank computes all of it; weights and gradients travel."""
+    """Predicted time (s) of one trial-step on a group: each rank computes all of it; weights and gradients are sent."""
     sent = bytes_per_parameter(problem) * model.parameters
     if problem.method == "full":
-        sent *= stage  # stage 2: gradients and new weights; stage 3: weights twice and gradients
+        sent *= stage  # stage 2: gradients and updated weights; stage 3: weights twice, and gradients
     elif stage == 2:
         sent = 0
     return seconds_per_step(problem, model.parameters) + RANK_OVERHEAD_S[stage] + sent / LINK

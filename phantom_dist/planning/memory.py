@@ -1,4 +1,4 @@
-"""Predicted memory of workers and ranks: from a model's measures and, for lanes, a measured footprint."""
+"""Predicted memory of workers and ranks, from the model's sizes and, for lanes, a measured footprint."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from phantom_dist.planning.sizes import tokens
 from phantom_dist.scheduling.rank_group import RankGroup
 
 WORKER_BYTES = 0.7e9
-"""Memory of a worker process before it loads a model."""
+"""Memory (bytes) of a worker process before it loads a model."""
 
 RANK_BYTES = 0.6e9
-"""Memory of a rank's process before it loads a model, DeepSpeed's buckets included."""
+"""Memory (bytes) of a rank's process before it loads a model, DeepSpeed's buckets included."""
 
 
 def process_bytes(problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, lanes: int) -> float:
-    """Predicted peak memory (bytes) of each process that trains a problem in a batch of so many lanes."""
+    """Predicted peak memory (bytes) of each process that trains a problem in a batch of `lanes` lanes."""
     if rank_group is not None:
         return rank_bytes(problem, model, rank_group.ranks, rank_group.stage)
     return worker_bytes(problem, model, lanes)
 
 
 def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
-    """Predicted peak memory (bytes) of a worker: its process, then the larger of probing and of training.
+    """Predicted peak memory (bytes) of a worker: its process, the weights, and the larger of probing and training.
 
-    Probing full fine-tuning takes the weights, their untouched copy and two gradients. The dual form needs the weights
-    alone, but whether an architecture has it is known only when its model is there.
+    A probe of full fine-tuning needs the weights, their untouched copy and two gradients. The dual form needs only the
+    weights, but whether an architecture has one is known only once the model is loaded.
     """
     weights = model.parameters * bytes_per_parameter(problem)
-    held = weights * (2 if problem.method == "full" else 1)
+    copies = weights * (2 if problem.method == "full" else 1)
     probing = 2 * weights if problem.method == "full" else 0.0
-    return WORKER_BYTES + held + max(probing, lanes * bytes_of_a_lane(problem, model))
+    return WORKER_BYTES + copies + max(probing, lanes * bytes_of_a_lane(problem, model))
 
 
 def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -> float:
-    """Predicted peak memory (bytes) of each rank of a group, which it reaches while κ is measured.
+    """Predicted peak memory (bytes) of each rank of a group, which it reaches while it measures κ.
 
-    Of the trained parameters a rank holds its share of the master copy, the untouched copy, the first direction, the
-    optimizer's state and the gradient: at stage 2 three times (as it arrives, averaged, as the optimizer takes it), at
-    stage 3 once. The weights are whole at stage 2; at stage 3 they are a share, and the readout matrix is gathered,
-    with its gradient in three forms. Measured on SmolLM2-135M and two ranks: 2.6 and 3.1 GB at stage 2 (SGD, AdamW),
-    2.2 GB at stage 3 (SGD), beside 0.1 GB of libraries.
+    Each rank holds its share of these copies of the trained parameters: the master copy, the untouched copy, the first
+    direction, the optimizer's state, and the gradient. The gradient counts three times at stage 2 (received, averaged,
+    passed to the optimizer) and once at stage 3. At stage 2 a rank holds all weights. At stage 3 it holds a share of
+    them, and the gathered readout matrix with its gradient in three forms. Measured on SmolLM2-135M and two ranks: 2.6
+    and 3.1 GB at stage 2 (SGD, AdamW), 2.2 GB at stage 3 (SGD), plus 0.1 GB of libraries.
     """
     number = bytes_per_parameter(problem)
     weights, trained = float(model.parameters), float(model.parameters)
     if problem.lora is not None:
-        # Both factors, at four matrices of a layer.
+        # Both factors, for four matrices per layer.
         trained = 8.0 * problem.lora.rank * model.width * model.layers
     shared = 6 + problem.optimizer.state_size
     whole = weights
@@ -58,7 +58,7 @@ def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -
 
 
 def lanes_that_fit(problem: Problem, model: ModelMetadata, worker_memory: float) -> int:
-    """How many lanes of a problem a worker with so much memory (bytes) has room for; 0 where it has none for one."""
+    """How many lanes of a problem a worker with so much memory (bytes) can hold; 0 if not even one."""
     if not fits_worker(problem, model, worker_memory):
         return 0
     room = worker_memory - worker_bytes(problem, model, 0)
@@ -66,17 +66,17 @@ def lanes_that_fit(problem: Problem, model: ModelMetadata, worker_memory: float)
 
 
 def fits_worker(problem: Problem, model: ModelMetadata, worker_memory: float) -> bool:
-    """Whether one worker has the memory (bytes) to train one trial."""
+    """Whether a worker with so much memory (bytes) can train one trial."""
     return worker_bytes(problem, model, 1) <= worker_memory
 
 
 def bytes_per_parameter(problem: Problem) -> int:
-    """Bytes of one number."""
+    """Bytes of one weight."""
     return 2 if problem.precision == "bfloat16" else 4
 
 
 def bytes_of_a_lane(problem: Problem, model: ModelMetadata) -> float:
-    """Predicted memory (bytes) of one more lane."""
+    """Predicted memory (bytes) of each lane."""
     return lane_bytes(
         kind=kind_of(problem),
         optimizer=problem.optimizer,

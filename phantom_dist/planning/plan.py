@@ -1,7 +1,7 @@
-"""What to run, in which batches, on what, at which predicted cost: a pure function of frozen inputs.
+"""The plan of a run as a pure function: which batches, on which workers, at which predicted cost.
 
-`make_plan` looks at nothing itself. What it needs to know of models and workers is passed in, and recorded with the
-run, so a run that continues elsewhere is planned as it began.
+`make_plan` gets everything that it needs to know about models and workers as arguments. The workers are recorded with
+the run, so a run that continues elsewhere gets the same plan.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class PlannedTrial:
     """One trial, or one search before its first round.
 
     Attributes:
-        problem, learning_rate: which trial; None for a search.
+        problem: its problem.
+        learning_rate: None for a search.
         batch: the name of its batch; None for a search.
         seconds: predicted time (s) of one trial.
         process_bytes: predicted peak memory (bytes) of each process that trains it.
@@ -47,13 +48,13 @@ class PlannedTrial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """What runs at the same time: all that single workers train, or all that groups of ranks of one size do.
+    """A part of a run: everything that single workers train, or that groups of ranks of one size train.
 
     Attributes:
-        rank_group: the group that each worker is; None for single workers.
-        probes: its problems, in the order of the sweep, and how each is probed.
-        batch_groups: what is trained together.
-        max_concurrent_tasks: how many tasks can run at a time: its probes, or a batch of each of its batch groups.
+        rank_group: the group of ranks that each worker is; None for single workers.
+        probes: the probes of its problems, in the order of the sweep.
+        batch_groups: its batch groups.
+        max_concurrent_tasks: how many tasks can run at the same time: its probe tasks, or one batch per batch group.
     """
 
     rank_group: RankGroup | None
@@ -64,19 +65,19 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run will do. Nothing has been run or written.
+    """What a run will do.
 
     Attributes:
         spec: the sweep.
-        engine: what trains it: `auto`, or an engine's name.
-        models: what is known of each model, by its reference.
-        resources: the workers that it was made for.
-        problems: what the sweep expands to, in order.
-        learning_rates: the given ones; empty for searches.
+        engine: `auto`, or an engine's name.
+        models: metadata of each model, by its reference.
+        resources: the workers for which it was made.
+        problems: the expanded sweep, in order.
+        learning_rates: the given learning rates; empty for searches.
         tolerance: of the searches; None for given learning rates.
-        batch_groups: what is trained together, in the order of the sweep.
-        trials: what the batch groups consist of, in the same order.
-        phases: what runs one after another: single workers, then groups of ranks of each size.
+        batch_groups: groups of trials that are trained together, in the order of the sweep.
+        trials: the members of the batch groups, in the same order.
+        phases: run one after another: single workers first, then groups of ranks of each size.
     """
 
     spec: SweepSpec
@@ -98,9 +99,9 @@ def make_plan(
 
     Args:
         spec: the sweep.
-        models: what is known of each of its models, by reference.
-        resources: the workers there is room for.
-        engine: what trains it; `auto` packs trials as lanes, and forms groups of ranks for models that fit no worker.
+        models: metadata of each of its models, by reference.
+        resources: the available workers.
+        engine: `auto` packs trials as lanes, and forms groups of ranks for models that don't fit a single worker.
     """
     problems, rates = expand(spec), learning_rates_of(spec)
     learning_rates = () if isinstance(rates, Critical) else rates
@@ -111,11 +112,11 @@ def make_plan(
         by_ranks = rank_groups(problems, models, spec.execution.group, resources, always=always)
 
     def one_by_one(problem: Problem) -> bool:
-        """Whether one trial is trained after another: by the reference engine, or as lanes don't know the optimizer."""
+        """Whether trials are trained one after another: on the reference engine, or if lanes lack the optimizer."""
         return engine == SingleEngine.name or not steps_known(problem.optimizer)
 
     def room(problem: Problem, kind: WorkerKind) -> int:
-        """How many trials of a problem make a batch on a worker of a kind; 0 where it has no room for one."""
+        """How many trials of a problem a batch may have on a worker of a kind; 0 if not even one fits."""
         model = models[problem.model]
         if kind != resources.largest and not fits_worker(problem, model, kind.memory_bytes):
             return 0
@@ -129,7 +130,7 @@ def make_plan(
     members = [(group, problem, rate) for group in groups for problem, rate in group.members]
 
     def lanes(problem: Problem, trials: int) -> int:
-        """How many of so many trials are trained at the same time."""
+        """How many trials of a batch are trained at the same time."""
         return trials if steps_known(problem.optimizer) else 1
 
     peak_bytes = [
@@ -169,7 +170,7 @@ def _phases(
     rates: Critical | tuple[float, ...],
     models: Mapping[str, ModelMetadata],
 ) -> tuple[Phase, ...]:
-    """Single workers first, then groups of ranks of each size; probes in the order of the sweep."""
+    """The phases: single workers first, then groups of ranks of each size; probes in the order of the sweep."""
     group_of = {problem.key: group for group in groups for problem in group.problems}
     probes: dict[RankGroup | None, list[PlannedProbe]] = {}
     for problem in problems:
@@ -178,13 +179,13 @@ def _phases(
         probes.setdefault(group.rank_group, []).append(probe)
     phases = []
     for ranks in sorted(probes, key=lambda ranks: (ranks is not None, ranks and (ranks.ranks, ranks.stage))):
-        mine = tuple(group for group in groups if group.rank_group == ranks)
-        tasks = max(sum(1 for _ in probe_tasks(probes[ranks])), len(mine))
+        of_phase = tuple(group for group in groups if group.rank_group == ranks)
+        tasks = max(sum(1 for _ in probe_tasks(probes[ranks])), len(of_phase))
         phases.append(
             Phase(
                 rank_group=ranks,
                 probes=tuple(probes[ranks]),
-                batch_groups=mine,
+                batch_groups=of_phase,
                 max_concurrent_tasks=tasks,
             )
         )
@@ -194,13 +195,13 @@ def _phases(
 def _probe(
     problem: Problem, model: ModelMetadata, group: BatchGroup, rates: Critical | tuple[float, ...]
 ) -> PlannedProbe:
-    """How a problem is probed: with its path where its search starts from the law's prediction of η_c.
+    """The probe of a problem; it includes the path if the search starts from the law's prediction of η_c.
 
-    Under an optimizer whose path can't be walked a search starts at first order.
+    If the optimizer's path can't be probed, the search starts at first order.
     """
     dual = dual_pays(problem, model.parameters, tokens(problem))
     if not isinstance(rates, Critical) or group.rank_group is not None:
-        with_path = False  # a path needs whole gradients, and a rank has a share of them
+        with_path = False  # a path needs whole gradients, and each rank has only a share
     elif not can_be_walked(problem.optimizer):
         with_path = False
     elif rates.start == "auto":

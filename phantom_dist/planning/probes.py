@@ -1,4 +1,4 @@
-"""Problems into probe tasks."""
+"""Packs problems into probe tasks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from phantom_dist.scheduling.tasks import ProbeTask, probe_task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedProbe:
-    """How a problem is probed.
+    """The probe of one problem.
 
     Attributes:
-        problem: what is probed.
+        problem: the problem.
         parameters: number of parameters of its model.
-        with_path: whether its path is probed as well, so that its search starts where the law predicts η_c.
+        with_path: whether the path is probed too, so that the search starts where the law predicts η_c.
         seconds: predicted time (s).
-        memory_bytes: memory of the workers that may take it; 0 where all workers are alike.
+        memory_bytes: memory of the workers that may take it; 0 if there is only one kind.
     """
 
     problem: Problem
@@ -31,20 +31,20 @@ class PlannedProbe:
 
 
 def probe_tasks(probes: Iterable[PlannedProbe]) -> Iterator[ProbeTask]:
-    """Probe tasks of one model each, in order, up to `BATCH_WORK` or `MAX_PROBES`, at least one problem."""
-    alike: dict[tuple[str, bool, float], list[PlannedProbe]] = {}
+    """Probe tasks of one model each, in order, with at most `BATCH_WORK` and `MAX_PROBES` but at least one problem."""
+    by_kind: dict[tuple[str, bool, float], list[PlannedProbe]] = {}
     for probe in probes:
-        alike.setdefault((probe.problem.model, probe.with_path, probe.memory_bytes), []).append(probe)
-    for (_, paths, memory), members in alike.items():
+        by_kind.setdefault((probe.problem.model, probe.with_path, probe.memory_bytes), []).append(probe)
+    for (_, paths, memory), members in by_kind.items():
         first = members[0]
         steps = PathProbe.STEPS if paths else Measured.PROBE_STEPS
         work_of_one = work(first.problem, first.parameters) * steps / first.problem.steps
         size = max(1, min(MAX_PROBES, int(BATCH_WORK // work_of_one)))
         for start in range(0, len(members), size):
-            some = members[start : start + size]
+            part = members[start : start + size]
             yield probe_task(
-                (probe.problem for probe in some),
+                (probe.problem for probe in part),
                 paths=paths,
-                seconds=sum(probe.seconds for probe in some),
+                seconds=sum(probe.seconds for probe in part),
                 memory_bytes=memory,
             )

@@ -1,8 +1,9 @@
-"""Which problems are trained by a group of ranks, and by how large a one.
+"""Which problems are trained by a group of ranks, and the size of that group.
 
-A group is formed where a model fits no worker and fits a group: the fewest ranks that do, and of equally many ZeRO's
-stage 2, which sends less. A problem whose model fits neither is left to one worker, which may have room after all:
-predictions of memory are rough. So is one under an optimizer that DeepSpeed can't begin anew.
+A group is formed if a model doesn't fit a single worker but fits a group. It has the fewest ranks that suffice, and
+among those ZeRO stage 2, which sends less data than stage 3. A model that fits neither is left to a single worker,
+which may have enough memory after all, because the predictions are rough. Problems with an optimizer that DeepSpeed
+can't reset between trials also stay on a single worker.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ def rank_groups(
     *,
     always: bool,
 ) -> dict[tuple[object, ...], RankGroup]:
-    """The groups of a sweep by `Problem.training_config`; none where one worker trains.
+    """The groups of a sweep by `Problem.training_config`; problems for a single worker have no entry.
 
     Args:
-        problems: the sweep's.
-        models: what is known of their models.
-        settings: what the sweep wants of groups.
-        resources: the workers there is room for; each could be a rank.
-        always: train everything on groups, as `--engine deepspeed` wants.
+        problems: the sweep's problems.
+        models: metadata of their models.
+        settings: the sweep's settings for groups.
+        resources: the available workers; each could be a rank.
+        always: train everything on groups, as `--engine deepspeed` requires.
     """
-    largest: dict[tuple[object, ...], Problem] = {}
+    longest_prompt: dict[tuple[object, ...], Problem] = {}
     for problem in problems:
-        longest = largest.setdefault(problem.training_config, problem)
+        longest = longest_prompt.setdefault(problem.training_config, problem)
         if tokens(problem) > tokens(longest):
-            largest[problem.training_config] = problem
+            longest_prompt[problem.training_config] = problem
     groups = {}
-    for config, problem in largest.items():
+    for config, problem in longest_prompt.items():
         model = models[problem.model]
         trainable = problem.optimizer.name in DEEPSPEED_OPTIMIZERS
         if always or (trainable and not fits_worker(problem, model, resources.largest.memory_bytes)):
@@ -76,7 +77,7 @@ def _smallest_that_fits(
             return choice
     if not always:
         return None
-    # Groups were asked for, whatever is predicted: as large as there is room for.
+    # The user requires groups, whatever is predicted: take the largest that the workers allow.
     return (
         choices[-1] if choices else RankGroup(ranks=MIN_RANKS, stage=stages[-1], timeout_s=settings.timeout)
     )

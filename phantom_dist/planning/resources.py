@@ -1,4 +1,4 @@
-"""The workers that a plan is made for, as data: recorded with a run, and replayed when it continues."""
+"""The workers for which a plan is made, as data that is recorded with a run and reused when it continues."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from phantom_dist.scheduling.worker_kind import WorkerKind
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """The workers there is room for.
+    """The available workers.
 
     Attributes:
         kinds: kinds of workers, least memory first; at least one.
-        deepspeed: whether groups of ranks can be formed, which takes DeepSpeed.
+        deepspeed: whether DeepSpeed is installed, so that groups of ranks can be formed.
     """
 
     kinds: tuple[WorkerKind, ...]
@@ -23,16 +23,16 @@ class Resources:
 
     @property
     def largest(self) -> WorkerKind:
-        """The kind with the most memory for each worker."""
+        """The kind with the most memory per worker."""
         return max(self.kinds, key=lambda kind: kind.memory_bytes)
 
     @property
     def for_ranks(self) -> WorkerKind:
-        """The kind that groups of ranks are made of: the one with the most memory in all."""
+        """The kind of which groups of ranks consist: the one with the most memory in total."""
         return max(self.kinds, key=lambda kind: kind.count * kind.memory_bytes)
 
     def to_json(self) -> dict[str, Any]:
-        """As it is recorded in a run's `state.json`."""
+        """The object that is recorded in a run's `state.json`."""
         kinds = [
             {"count": kind.count, "memory_bytes": kind.memory_bytes, "on_gpu": kind.on_gpu}
             for kind in self.kinds
@@ -41,7 +41,7 @@ class Resources:
 
     @classmethod
     def from_json(cls, recorded: Mapping[str, Any]) -> Resources:
-        """What `to_json` recorded; also what runs recorded as their `packing` until 2026-11."""
+        """Decode an object of `to_json`, or the `packing` that runs recorded until 2026-11."""
         if "workers" not in recorded:
             kind = WorkerKind(
                 count=recorded.get("workers_for_groups", 1),

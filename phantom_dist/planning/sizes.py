@@ -1,4 +1,4 @@
-"""How large a batch should be, were memory no matter: from the work of one trial."""
+"""How many trials a batch should have, memory aside: from the work of one trial."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from dataclasses import dataclass
 from phantom_dist.core.trial import Problem
 
 BATCH_WORK = 1e10
-"""Target size of a task of single trials or probes in parameters x tokens x steps: 135 M x 9 x 8."""
+"""Target size of a task of single trials or probes, in parameters x tokens x steps: 135 M x 9 x 8."""
 
 LANES = 48
-"""Lanes of a batch whatever its model's size: more gain little on SmolLM2, and cost more where a worker dies. On a CPU;
-on a GPU a batch of `MAX_LANES` takes hardly longer (SmolLM2, H200: a step of 48 dual lanes 134 ms, of 192 155 ms)."""
+"""Lanes of a batch on a CPU, whatever the model's size. On SmolLM2 more lanes are hardly faster, and more work is lost
+when a worker dies. On a GPU a batch of `MAX_LANES` takes hardly longer (SmolLM2 on an H200: 134 ms per step for 48 dual
+lanes, 155 ms for 192)."""
 
 MAX_LANES = 192
-"""Lanes of a batch of small models, whose steps are mostly overhead: 1.3 times as fast as 48 on the zoo."""
+"""Lanes of a batch of a small model, whose steps are mostly overhead: 1.3 times as fast as 48 lanes on the zoo."""
 
 MAX_SEARCHES = 16
-"""Searches of a batch on a CPU: a batch keeps one worker busy, and from here on more lanes gain little."""
+"""Searches of a batch on a CPU: beyond this number more lanes are hardly faster, and fewer workers would be busy."""
 
 GPU_SEARCHES = 64
-"""The same on a GPU, where a round of so many takes as long as one of 16."""
+"""The same on a GPU, where a round of 64 searches takes as long as one of 16."""
 
 MAX_PROBES = 8
-"""Problems of one model that are probed in one task."""
+"""Most problems of one probe task."""
 
 
 def tokens(problem: Problem) -> int:
-    """Tokens of the prompt, estimated from its words before anything is tokenised."""
+    """Number of tokens of the prompt, estimated from its words, since nothing is tokenised yet."""
     return len(problem.context.text.split()) + 1
 
 
@@ -38,11 +39,11 @@ def work(problem: Problem, parameters: int) -> float:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchLimits:
-    """How many trials of a problem make a batch, were memory no matter.
+    """Most trials of a problem in one batch, memory aside.
 
     Attributes:
-        one_after_another: for an engine that trains one trial after another.
-        lanes: for one that trains them as lanes, on a CPU.
+        one_after_another: on an engine that trains one trial after another.
+        lanes: on an engine that trains lanes, on a CPU.
         gpu_lanes: the same on a GPU.
     """
 
@@ -52,7 +53,7 @@ class BatchLimits:
 
 
 def batch_limits(problem: Problem, parameters: int) -> BatchLimits:
-    """The limits of a problem whose model has so many parameters: `BATCH_WORK`, and `LANES` to `MAX_LANES`."""
+    """The limits for a problem whose model has so many parameters: by `BATCH_WORK`, from `LANES` to `MAX_LANES`."""
     of_one = work(problem, parameters)
     return BatchLimits(
         one_after_another=max(1, min(MAX_LANES, int(BATCH_WORK // of_one))),

@@ -1,4 +1,4 @@
-"""A plan for its readers: the rows of `plan.parquet`, and the JSON object of `phantom-dist plan`."""
+"""A plan as the rows of `plan.parquet`, and as the JSON object and text of `phantom-dist plan`."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def plan_rows(plan: Plan) -> list[Json]:
 
 
 def plan_rows_as_run(plan: Plan, trials_of: Mapping[str, Sequence[TrialSummary]]) -> list[Json]:
-    """The rows of the plan as it turned out: what was stored in the place of what was planned, the rest as planned.
+    """The rows of the plan after a run: stored trials replace planned ones, the rest stays as planned.
 
     Args:
-        plan: what was planned.
-        trials_of: the stored trials of a problem, by its key.
+        plan: the plan.
+        trials_of: the stored trials of each problem, by its key.
     """
     rows: list[Json] = []
     for planned in plan_rows(plan):
         trials = trials_of[planned["problem"]]
         if plan.tolerance is None:
             trials = [trial for trial in trials if trial.learning_rate == planned["learning_rate"]]
-        # A trial's share of what was predicted for its whole search.
+        # Each trial gets its share of the prediction for the whole search.
         share = 1 / max(1, round(planned["predicted_trial_steps"] / planned["steps"]))
         rows += [
             planned
@@ -59,7 +59,7 @@ def plan_rows_as_run(plan: Plan, trials_of: Mapping[str, Sequence[TrialSummary]]
 
 
 def plan_json(plan: Plan) -> Json:
-    """The JSON object of `plan`; see the contract for its keys."""
+    """The JSON object of `phantom-dist plan`."""
     per_problem = len(plan.learning_rates) or EXPECTED_TRIALS
     searching = plan.tolerance is not None
     rounds = EXPECTED_TRIALS if searching else 1
@@ -100,7 +100,7 @@ def plan_json(plan: Plan) -> Json:
 
 
 def plan_lines(shown: Json) -> Iterator[str]:
-    """The object of `plan` for people."""
+    """The JSON object of `phantom-dist plan` as text."""
     trials = shown["trials"]
     about = "about " if trials["searches"] else ""
     yield (
@@ -125,7 +125,7 @@ def plan_lines(shown: Json) -> Iterator[str]:
 
 
 def _rank_groups(plan: Plan) -> list[Json]:
-    """One object for each training configuration that takes a group of ranks."""
+    """One object for each training configuration that needs a group of ranks."""
     of_config = {group.problems[0].training_config: group.rank_group for group in plan.batch_groups}
     by_config: dict[tuple[object, ...], Json] = {}
     counted: set[str] = set()

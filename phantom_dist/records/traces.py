@@ -7,7 +7,7 @@ import dataclasses
 from phantom_dist.core.measurement import Measurement, TrialResult
 from phantom_dist.records.row import Row
 
-_OF_A_STEP = tuple(field.name for field in dataclasses.fields(Measurement) if field.name != "outside")
+_OF_A_STEP = tuple(field.name for field in dataclasses.fields(Measurement) if field.name != "plugin_values")
 """Fields that are columns under the same name."""
 
 
@@ -17,6 +17,6 @@ def trace_rows(result: TrialResult) -> list[Row]:
     return [
         {"trial_id": trial_id}
         | {name: getattr(measurement, name) for name in _OF_A_STEP}
-        | dict(measurement.outside)
+        | dict(measurement.plugin_values)
         for measurement in result.trace
     ]

@@ -17,7 +17,7 @@ from phantom_dist.reports.predictions import law_of, predictions
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.verdict import frozen, jumps, verdict
-from phantom_dist.scheduling.timeline import timeline
+from phantom_dist.scheduling.timeline_reader import timeline
 from phantom_dist.spec import expand, tolerance_of
 from phantom_dist.traces import directory_and_sweeps
 from phantom_dist.traces.decode import probe_summaries, trial_summaries

@@ -1,4 +1,4 @@
-"""Which Ray a run goes to."""
+"""The address of the Ray that a run uses."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def chosen_address(given: str | None) -> str:
-    """The address that was given, else the one that RAY_ADDRESS names, else `local`: a Ray of the run's own."""
+    """The given address, else that of RAY_ADDRESS, else `local`, which starts a Ray for this run."""
     return given or os.environ.get("RAY_ADDRESS") or "local"

@@ -1,4 +1,4 @@
-"""Where workers run: which kinds of workers there is room for, and executors that use them."""
+"""The interface of clusters: the kinds of workers that a cluster can hold, and executors on it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 class Cluster(ABC):
-    """This process, this machine, or the machines of a Ray cluster. A context manager; leaving it calls `close`."""
+    """This process, this machine, or the machines of a Ray cluster. A context manager whose exit calls `close`."""
 
     workers_share_cache = False
-    """Whether several workers use this machine's model cache."""
+    """Whether several workers share this machine's model cache."""
 
     @abstractmethod
     def worker_kinds(self, device: str, threads: int) -> tuple[WorkerKind, ...]:
-        """The kinds of workers there is room for now, least memory first.
+        """The kinds of workers that the cluster can hold now, least memory first.
 
         Args:
             device: `auto`, `cpu` or `cuda`.
             threads: CPU threads of each worker.
 
         Raises:
-            InputError: no cluster can be joined at the address.
+            InputError: there is no cluster at the address.
         """
 
     @abstractmethod
@@ -35,17 +35,17 @@ class Cluster(ABC):
         """Start workers.
 
         Args:
-            settings: how each worker is set up.
-            workers: how many to start; None for as many as there can be.
-            useful: how many tasks can run at once; more workers would idle.
+            settings: for each worker.
+            workers: how many to start; None for as many as fit.
+            useful: how many tasks can run at once; more workers would be idle.
 
         Raises:
-            InputError: there is no room for a single worker.
+            InputError: not even one worker fits.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """End what was started here; a cluster that was joined goes on."""
+        """End what was started here; leave a cluster that was joined running."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The one loop that executes the ledger's commands over an executor, and records what happens as events."""
+"""The loop that executes the ledger's commands on an executor and records every step as an event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Protocol
 
 from phantom_dist.scheduling.executor import Executor, Finished
 from phantom_dist.scheduling.journal import Journal
-from phantom_dist.scheduling.ledger import (
+from phantom_dist.scheduling.ledger import Ledger
+from phantom_dist.scheduling.messages import (
     Added,
     Command,
     Discard,
@@ -17,7 +18,6 @@ from phantom_dist.scheduling.ledger import (
     Event,
     GiveUp,
     Joined,
-    Ledger,
     Replace,
     Start,
     Tick,
@@ -28,32 +28,32 @@ HEARTBEAT_S = 1.0
 
 
 class Grants(Protocol):
-    """Who may store results: `traces.leases.Leases`, or a no-op when nothing is persisted."""
+    """Leases under which workers may store results: `traces.leases.Leases`, or a no-op if nothing is persisted."""
 
     def grant(self, number: int) -> None:
         """Begin a lease."""
 
     def end(self, number: int) -> None:
-        """End a lease; one that is over already is left alone."""
+        """End a lease; no effect on one that is over already."""
 
 
 class Owner(Protocol):
-    """Whose work is driven. What it returns are the tasks that follow."""
+    """Handles the results of tasks, and returns the tasks that follow from them."""
 
     def on_start(self, command: Start) -> None:
-        """A task begins."""
+        """A task starts."""
 
     def on_done(self, finished: Finished) -> Iterable[Task]:
-        """A task is done and stored."""
+        """A task is done, and its results are stored."""
 
     def on_give_up(self, command: GiveUp) -> Iterable[Task]:
-        """A task is set aside."""
+        """A task is given up."""
 
     def on_discard(self, task: Task) -> None:
-        """Whatever of the task is stored has to go."""
+        """Remove whatever the task has stored."""
 
     def on_heartbeat(self) -> bool:
-        """Some time has passed, `HEARTBEAT_S` seconds at most; False to start nothing more."""
+        """Called at least every `HEARTBEAT_S` seconds; False to start no further task."""
 
 
 def drive(
@@ -64,34 +64,42 @@ def drive(
     numbers: Iterator[int] | None = None,
     expected_memory: float = 0.0,
 ) -> bool:
-    """Run tasks, and those that follow from their results; True if none is left, False if the owner wanted no more.
+    """Run tasks, and those that follow from their results, until none is left or the owner wants no more.
 
-    `numbers` are for leases; where a driver calls this twice it goes on with them, so that no lease comes again.
-    `expected_memory` is that of the largest worker that is expected to join (bytes).
+    Args:
+        executor: runs the tasks.
+        tasks: the first tasks.
+        grants: begins and ends the workers' leases.
+        owner: handles results.
+        numbers: numbers of leases; a caller that drives twice passes the same iterator, so that no number repeats.
+        expected_memory: memory of the largest worker that is expected to join (bytes).
+
+    Returns:
+        True if no task is left, False if the owner stopped the loop while tasks still waited.
 
     Raises:
         InputError, StoreError: as a task raised it.
     """
     ledger, journal = Ledger(numbers, expected_memory), Journal(executor.now)
     pending: deque[Event] = deque([Added(tuple(tasks))])
-    held: dict[str, int] = {}  # each worker's lease
+    leases: dict[str, int] = {}  # of each worker
     last_tick = executor.now()
 
     def end_lease(worker: str) -> None:
-        if worker in held:
-            grants.end(held.pop(worker))
+        if worker in leases:
+            grants.end(leases.pop(worker))
 
     def handle(event: Event) -> None:
-        journal.heard(event)
+        journal.before_event(event)
         for command in ledger.handle(event, executor.now()):
             execute(command)
 
     def execute(command: Command) -> None:
-        journal.ordered(command)
+        journal.before_command(command)
         match command:
             case Start(worker, _, _, lease):
                 grants.grant(lease)
-                held[worker] = lease
+                leases[worker] = lease
                 owner.on_start(command)
                 executor.start(command)
             case Replace(worker):
@@ -116,7 +124,7 @@ def drive(
         if isinstance(happened, Joined):
             pending.append(happened)
         elif happened is not None:
-            journal.reported(happened)
+            journal.task_ended(happened)
             end_lease(happened.event.worker)
             pending.append(happened.event)
             if isinstance(happened.event, Done):

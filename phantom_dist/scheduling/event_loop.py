@@ -1,7 +1,7 @@
-"""Asynchronous streams for synchronous code: read in an event loop of their own, in a thread of its own.
+"""Reads asynchronous streams from synchronous code, in an event loop that runs in its own thread.
 
-The caller's thread may have a running loop (a notebook, a web server); a second one can't run there. It waits for each
-item, so Ctrl-C reaches it as ever.
+The caller's thread may already run a loop (a notebook, a web server), and can't run a second one. The caller blocks for
+each item, so Ctrl-C interrupts it as usual.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _END = object()
 
 @contextmanager
 def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop that runs while the block lasts; what is still going on in it then is cancelled."""
+    """A loop that runs during the block; its unfinished tasks are cancelled at the end."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="phantom_dist event loop", daemon=True)
     thread.start()
@@ -33,7 +33,7 @@ def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def items(loop: asyncio.AbstractEventLoop, stream: AsyncIterator[Item]) -> Iterator[Item]:
-    """The items of a stream as they come; what the stream raises is raised here."""
+    """Iterate over a stream; its errors are raised here."""
 
     async def following() -> Item | object:
         return await anext(stream, _END)

@@ -1,4 +1,4 @@
-"""The interface of executors: named workers that each hold at most one task."""
+"""The interface of executors: named workers that each run at most one task."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ from phantom_dist.core.plugins import Plugin
 from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.models import Permissions
-from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSettings:
-    """How every worker of a run is set up.
+    """Settings of every worker of a run; where each worker is a group of ranks, settings of every rank.
 
-    `threads`: CPU threads of its process; `device`: `auto`, `cpu` or `cuda`; `driver`: who gives the leases
-    (`traces.leases`). With a `group` each worker is one, and the settings are those of each of its ranks.
-    `instruments`: of other packages, by name; `plugins`: what of other packages a worker must have.
+    Attributes:
+        location: the run directory.
+        driver: the driver that grants the leases (`traces.leases`).
+        engine: `auto` or an engine's name.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads of the process.
+        permissions: which unsafe ways to load a model are allowed.
+        group: the group of ranks that each worker is; None for workers of one process.
+        instruments: names of plug-in instruments.
+        plugins: the plug-ins that must be installed where the worker runs.
     """
 
     location: str
@@ -38,10 +45,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOutput:
-    """What a worker sends back: what was probed, or how the trials of a batch ended, and where its time went.
-
-    `activities`: seconds by `core.activity.Activity`.
-    """
+    """What a worker returns: probe results or trial summaries, and seconds by `core.activity.Activity`."""
 
     probed: tuple[ProbeResult, ...] = ()
     trials: tuple[TrialSummary, ...] = ()
@@ -50,7 +54,7 @@ class TaskOutput:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What became of a task: the event for the ledger, and what the worker sent back (if it is done)."""
+    """A task that ended: the event for the ledger, and the worker's output if the task is done."""
 
     event: Done | Failed | Lost
     task: Task
@@ -58,33 +62,33 @@ class Finished:
 
     @property
     def probed(self) -> tuple[ProbeResult, ...]:
-        """What was probed."""
+        """The probe results."""
         return self.output.probed
 
     @property
     def trials(self) -> tuple[TrialSummary, ...]:
-        """How the trials of a batch ended."""
+        """The trials' summaries."""
         return self.output.trials
 
 
 class Executor(ABC):
-    """Runs tasks on workers, which it announces as they become ready.
+    """Runs tasks on workers, and announces each worker when it is ready.
 
-    `core.errors.InputError` from a task is raised at `wait`: it is the whole run's.
+    `wait` raises a task's `core.errors.InputError`, because that concerns the whole run.
     """
 
     @property
     @abstractmethod
     def workers(self) -> tuple[str, ...]:
-        """Names of the workers that are there now."""
+        """Names of the workers that are ready or busy now."""
 
     @abstractmethod
     def start(self, command: Start) -> None:
-        """Hand a task to an idle worker; returns at once."""
+        """Give a task to an idle worker; returns at once."""
 
     @abstractmethod
     def wait(self, timeout: float) -> Finished | Joined | None:
-        """The next task that ended or worker that is ready, or None after `timeout` seconds (s).
+        """The next task that ended or worker that became ready; None after `timeout` seconds.
 
         Raises:
             InputError, StoreError: as the task raised it.
@@ -94,13 +98,13 @@ class Executor(ABC):
     def replace(self, worker: str) -> None:
         """Give a worker a new process, which is announced when it is ready.
 
-        One that still runs is ended, and its task never reported.
+        A process that still runs is ended, and its task is never reported.
         """
 
     def now(self) -> float:
-        """The time (s) since some moment."""
+        """A monotonic clock (s); its origin is arbitrary."""
         return time.monotonic()
 
     @abstractmethod
     def close(self) -> None:
-        """End all workers; what they hold is lost and nothing of it is visible."""
+        """End all workers. Their running tasks are lost, and nothing of these becomes visible."""

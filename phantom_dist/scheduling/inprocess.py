@@ -1,4 +1,4 @@
-"""The executor without processes: one worker, in this process, one task at a time. For debugging and fast tests."""
+"""The executor without processes: one worker in this process, for debugging and fast tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
-from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
+from phantom_dist.scheduling.messages import Done, Failed, Joined, Start
 from phantom_dist.scheduling.place import this_place
 from phantom_dist.scheduling.this_machine import worker_kind
 from phantom_dist.scheduling.worker import Worker
@@ -18,12 +18,12 @@ _NAME = "in-process"
 
 
 class InProcessExecutor(Executor):
-    """Runs each task at `wait`, in the caller's thread. The worker's number of threads holds for this process."""
+    """Runs each task inside `wait`, in the caller's thread. Sets torch's number of threads for this whole process."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._worker = Worker(settings)
-        self._held: Start | None = None
+        self._next: Start | None = None
         self._announced = False
 
     @property
@@ -33,19 +33,19 @@ class InProcessExecutor(Executor):
 
     def start(self, command: Start) -> None:
         """Keep the task until `wait`."""
-        self._held = command
+        self._next = command
 
     def wait(self, timeout: float) -> Finished | Joined | None:
-        """Run the task that is held; `timeout` has no meaning here."""
+        """Run the kept task; `timeout` is ignored."""
         if not self._announced:
             self._announced = True
             return Joined(_NAME, place=this_place())
-        if self._held is None:
+        if self._next is None:
             return None
-        held, self._held = self._held, None
-        task, lease = held.task, held.lease
+        command, self._next = self._next, None
+        task, lease = command.task, command.lease
         try:
-            output = self._worker.do(task, held.attempt, lease)
+            output = self._worker.do(task, command.attempt, lease)
         except (InputError, StoreError):
             raise
         except OutOfMemory as error:
@@ -59,19 +59,19 @@ class InProcessExecutor(Executor):
         self._worker, self._announced = Worker(self._settings), False
 
     def close(self) -> None:
-        """Forget the task that is held."""
-        self._held = None
+        """Drop the kept task."""
+        self._next = None
 
 
 class ThisProcess(Cluster):
-    """The cluster that is no cluster: one worker, which plans with what a worker of this machine would."""
+    """A cluster of one worker in this process, with the memory that one worker on this machine would have."""
 
     def worker_kinds(self, device: str, threads: int) -> tuple[WorkerKind, ...]:
-        """One worker."""
+        """One worker, with the memory of a single worker on this machine."""
         return (dataclasses.replace(worker_kind(device, threads), count=1),)
 
     def executor(self, settings: WorkerSettings, workers: int | None, useful: int) -> Executor:
-        """The one worker, however many are asked for."""
+        """The one worker, whatever `workers` says."""
         return InProcessExecutor(settings)
 
     def close(self) -> None:
@@ -79,5 +79,5 @@ class ThisProcess(Cluster):
 
 
 def describe(error: BaseException) -> str:
-    """An error as it is kept in a row: its type and its text."""
+    """An error as it is stored: its type and its text."""
     return f"{type(error).__name__}: {error}"

@@ -1,7 +1,7 @@
-"""What speaking to a cluster's job server can come to: an answer, a broken connection, or an error of ours.
+"""Errors of a Ray cluster's job server, as `BrokenConnection` or `InputError`.
 
-Ray says with a bare RuntimeError that a request failed; such ones are known by their words. Everything that is no sign
-of a broken connection goes through as it is: asking again would not mend it, and nobody would see it.
+Ray's client raises a bare RuntimeError if a request fails; the beginning of its text tells what it means. Errors that
+are no sign of a broken connection pass unchanged: a retry would not help, and would hide them.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ BROKEN = (
     *(ConnectionError, TimeoutError),
 )
 
-SAID_BY_RAY = (
+RAY_ERRORS = (
     "Request failed with status code",
     "WebSocket connection closed unexpectedly",
     "WebSocket error for job",
     "Version check returned",
     "Ray version",
 )
-"""How the RuntimeErrors of Ray's client begin that say what a server answered, or that it stopped answering."""
+"""Beginnings of the RuntimeErrors with which Ray's client reports a server's answer, or that it stopped answering."""
 
 REFUSED = (401, 403)
 
 ANSWER_TIMEOUT_S = 30.0
-"""How long a server may take to say that it is there."""
+"""How long a server may take to answer the first request."""
 
 
 class BrokenConnection(Exception):
-    """The server can't be reached, or doesn't answer as a job server does. `forgotten`: it knows no such job."""
+    """The server can't be reached, or doesn't answer like a job server. `forgotten`: it doesn't know the job."""
 
     def __init__(self, message: str, *, forgotten: bool = False) -> None:
         super().__init__(message)
@@ -46,10 +46,10 @@ class BrokenConnection(Exception):
 
 
 def check_server(address: str, headers: Mapping[str, str]) -> None:
-    """Ask who is there, before Ray's client does, which waits without end and takes any JSON for an answer.
+    """Check that a job server answers. Ray's own client would wait without a limit, and accept any JSON as an answer.
 
     Raises:
-        BrokenConnection: nobody answers at the address, or no job server.
+        BrokenConnection: nothing answers at the address, or something other than a job server does.
         InputError: the cluster refuses the token.
     """
     try:
@@ -59,19 +59,19 @@ def check_server(address: str, headers: Mapping[str, str]) -> None:
         if answer.status_code in REFUSED:
             raise _token_wanted(address)
         answer.raise_for_status()
-        said = answer.json()
+        body = answer.json()
     except requests.RequestException as error:
         raise BrokenConnection(_first_line(error)) from error
-    if not (isinstance(said, dict) and isinstance(said.get("ray_version"), str)):
-        raise BrokenConnection("what answers there is something else")
+    if not (isinstance(body, dict) and isinstance(body.get("ray_version"), str)):
+        raise BrokenConnection("the server there is not a Ray job server")
 
 
 @contextmanager
 def speaking_to(address: str) -> Iterator[None]:
-    """A block in which nothing but Ray's client speaks.
+    """Translate the errors of Ray's client; the block must contain nothing but calls to it.
 
     Raises:
-        BrokenConnection: in its place, whatever is a sign of one.
+        BrokenConnection: in place of every error that is a sign of one.
         InputError: the cluster refuses the token.
     """
     try:
@@ -83,16 +83,16 @@ def speaking_to(address: str) -> Iterator[None]:
             raise _token_wanted(address) from None
         raise BrokenConnection(_first_line(error)) from error
     except RuntimeError as error:
-        if not str(error).startswith(SAID_BY_RAY):
+        if not str(error).startswith(RAY_ERRORS):
             raise
-        said = _first_line(error)
-        forgotten = "status code 404" in said and "does not exist" in said
-        raise BrokenConnection(said, forgotten=forgotten) from error
+        message = _first_line(error)
+        forgotten = "status code 404" in message and "does not exist" in message
+        raise BrokenConnection(message, forgotten=forgotten) from error
 
 
 def _token_wanted(address: str) -> InputError:
     return InputError(
-        f"--address {address}: the cluster asks for its token and was not given the right one. Put it into "
+        f"--address {address}: the cluster requires its token, and the one sent is missing or wrong. Put it into "
         f"RAY_AUTH_TOKEN or ~/.ray/auth_token (on the cluster's head: `ray get-auth-token`)."
     )
 

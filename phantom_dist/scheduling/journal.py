@@ -1,8 +1,8 @@
-"""What the driver's loop does, as events (`core.events`): the ledger's events and commands, with the tasks they mean.
+"""Records what the driver's loop does as events (`core.events`).
 
-The ledger itself stays pure and its vocabulary small: a report names a lease, a `Replace` a worker. The journal knows
-which task each lease is about, and adds what follows from the order of events: that a start is a copy, and why a worker
-is replaced.
+The ledger's own messages are small: a report names only a lease, a `Replace` only a worker. The journal knows the task
+of each lease. It also derives what follows from the order of messages: whether a start is a copy, and why a worker is
+replaced.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.scheduling.executor import Finished
-from phantom_dist.scheduling.ledger import (
+from phantom_dist.scheduling.messages import (
     Added,
     Command,
     Discard,
@@ -32,7 +32,7 @@ from phantom_dist.scheduling.tasks import ProbeTask, Task
 
 
 class Journal:
-    """Records events in the executor's time, which no change of the system's clock disturbs.
+    """Records events with the executor's monotonic clock, so that changes of the system's clock have no effect.
 
     Args:
         now: the executor's clock (s).
@@ -43,10 +43,10 @@ class Journal:
         self._offset = time.time() - now()
         self._running: dict[str, tuple[Start, float]] = {}  # by worker: what it runs, and since when
         self._draining = False
-        self._done: str | None = None  # the worker whose end is being handled; None: another event is
+        self._done: str | None = None  # the worker whose `Done` is being handled; None during other events
 
-    def heard(self, event: Event) -> None:
-        """The ledger is about to handle this event; reports about tasks are `reported` before."""
+    def before_event(self, event: Event) -> None:
+        """Record an event that the ledger is about to handle; the end of a task is recorded by `task_ended` before."""
         self._done = event.worker if isinstance(event, Done) else None
         match event:
             case Added(tasks):
@@ -62,8 +62,8 @@ class Journal:
                 self._draining = True
                 self._record(EventKind.DRAINING)
 
-    def reported(self, finished: Finished) -> None:
-        """A task ended; a report about a lease that is over is left out, as the ledger leaves it out."""
+    def task_ended(self, finished: Finished) -> None:
+        """Record the end of a task; like the ledger, ignore a report for a lease that is over."""
         event = finished.event
         started, _ = self._running.get(event.worker, (None, 0.0))
         if started is None or started.lease != event.lease:
@@ -84,8 +84,8 @@ class Journal:
                     preempted=preempted,
                 )
 
-    def ordered(self, command: Command) -> None:
-        """The driver is about to carry out this command."""
+    def before_command(self, command: Command) -> None:
+        """Record a command that the driver is about to execute."""
         match command:
             case Start(worker, task):
                 copy = any(other.task.id == task.id for other, _ in self._running.values())
@@ -97,7 +97,7 @@ class Journal:
                 if worker in self._running:
                     self._stopped(worker)
                 self._record(EventKind.WORKER_REPLACED, worker=worker)
-            case Discard(task) if task.size > 1:  # of one alone the ledger gives up next
+            case Discard(task) if task.size > 1:  # a task of one member is given up next
                 parts = tuple(str(half.id) for half in task.halves())
                 self._record(EventKind.TASK_SPLIT, **_of(task), parts=parts)
             case GiveUp(task, attempt, outcome, message):
@@ -110,17 +110,20 @@ class Journal:
                 )
 
     def _stopped(self, worker: str) -> None:
-        """The ledger ends a worker that has a task for two reasons alone; which one, the event before it tells."""
+        """The ledger replaces a busy worker for two reasons only; the event that it handles tells which."""
         started, since = self._running.pop(worker)
         if self._done is not None:
             kind, why = EventKind.TASK_SUPERSEDED, f"{self._done} finished the same task first"
         else:
             taken, predicted = self._now() - since, started.task.seconds
-            kind, why = EventKind.TASK_STUCK, f"no end after {taken:.0f} s, predicted were {predicted:.0f} s"
+            kind, why = (
+                EventKind.TASK_STUCK,
+                f"still running after {taken:.0f} s, predicted: {predicted:.0f} s",
+            )
         self._record(kind, **_attempt(started), message=why)
 
-    def _record(self, kind: EventKind, **said: Any) -> None:
-        record(RunEvent(time=self._offset + self._now(), kind=kind, **said))
+    def _record(self, kind: EventKind, **fields: Any) -> None:
+        record(RunEvent(time=self._offset + self._now(), kind=kind, **fields))
 
 
 def _of(task: Task) -> dict[str, Any]:

@@ -1,212 +1,103 @@
-"""Every task's life, as a pure state machine: events and the time in, commands out. No clock, no process, no file.
+"""The scheduler as a pure state machine: events (`messages`) and the time in, commands out. No clock, process or file.
 
-| event | what it means |
-|---|---|
-| `Added` | there is more work |
-| `Done` | a worker finished and stored its task |
-| `Failed` | a worker is alive, its task isn't done: out of memory, or an error |
-| `Lost` | a worker died with its task, or its machine was taken away (`preempted`) |
-| `Joined` | a worker is ready, for the first time or after its `Replace` |
-| `Tick` | time has passed |
-| `Drain` | nothing more is to be started |
+**Leases.** Every `Start` has a lease, a number that only grows, and every report names its lease. A report that comes
+twice, or from a worker that was replaced, has no effect. The driver ensures that nothing can be stored under a lease
+that is over.
 
-| command | what the driver does |
-|---|---|
-| `Start` | hand a task to an idle worker, under a lease |
-| `Replace` | end a worker's process if it still runs, and start another; it is away until it joins again |
-| `Discard` | remove what a task may have stored: its members are going to be stored by others |
-| `GiveUp` | record the named outcome for all of a task's members |
+**Retries.** A task that runs out of memory, or keeps killing its worker, runs again in halves until the failing member
+is alone. A preemption is not the task's fault: up to `FREE_PREEMPTIONS` of them don't count as failures.
 
-Every `Start` has a lease, a number that only grows, and every report names the lease that it is about: what comes
-twice, or from a worker that had been given up, changes nothing. The driver sees to it that nothing can be stored
-under a lease that is over.
+**Order.** An idle worker takes a task of the model that it has loaded; else of the model with the most work left for
+each worker that has it loaded. Among tasks of one model the longest goes first.
 
-A task that runs out of memory, or keeps killing its worker, is run again in halves until the culprit is alone. A
-preemption is nobody's fault and isn't counted, up to `FREE_PREEMPTIONS`. The longest task goes first, to a worker that
-already holds its model, else where a model has most work left for each worker that holds it.
+**Memory.** A task that needs more memory than a worker has waits for a larger worker, as long as one is present or was
+within `MISSING_S`. After that the largest worker present tries it, because predictions of memory are rough.
 
-A task that needs more memory than a worker has waits for a larger one: for as long as one is there or has been within
-`MISSING_S`. After that the largest that is there tries, for what is predicted is rough.
-
-A task that runs longer than its like ever does is started once more on another worker, and the first to finish counts:
-at once where predictions have held so far, for then it saves work; else as late as can be, namely when a copy that
-waited until nothing else waits would be the last to end.
+**Copies.** A task that runs much longer than predicted is started once more on another worker, and the first to finish
+counts. Where predictions have been reliable, the copy starts at once. Otherwise it starts as late as possible: once
+the waiting tasks take no longer than the copy, which would end last if it waited any longer.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
-import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.scheduling.place import Place
-from phantom_dist.scheduling.tasks import Task
+from phantom_dist.scheduling.messages import (
+    Added,
+    Command,
+    Discard,
+    Done,
+    Drain,
+    Event,
+    Failed,
+    GiveUp,
+    Joined,
+    Lost,
+    Replace,
+    Start,
+    Tick,
+)
+from phantom_dist.scheduling.pace import Pace
+from phantom_dist.scheduling.task_queue import Entry, Needs, TaskQueue
+from phantom_dist.scheduling.worker_memory import WorkerMemory
 
 MAX_ATTEMPTS = 3
-"""A task that failed this often for another reason than memory is set aside with its error kept."""
+"""A task that failed this often, for another reason than memory, is split, or given up if it has one member."""
 
 FREE_PREEMPTIONS = 8
-"""A task whose machine was taken away this often may be what ends machines: from then on each time is a failure."""
+"""A task whose machine was taken away this often may itself be the cause: each further preemption is a failure."""
 
 SLOW = 1.5
-"""A task that runs so many times longer than nearly all others did, beside what was predicted, is late."""
+"""A running task is late if its time so far exceeds its predicted time by this multiple of `Pace.most`."""
 
 RELIABLE = 2.0
-"""Predictions hold where nearly all tasks take at most so many times as long as the usual one, for their prediction."""
+"""Predictions are reliable if `Pace.most` is at most this multiple of `Pace.usual`."""
 
 STUCK = 20.0
-"""A task that runs so many times longer than expected is taken for stuck: its process is ended, as after a failure."""
+"""A task that runs this many times longer than expected is stuck: its process is ended, which counts as a failure."""
 
 STUCK_AT_LEAST_S = 3600.0
-"""And never sooner than this: a model may have to be downloaded first."""
-
-MISSING_S = 900.0
-"""A worker that is away for so long won't come back: a cloud takes minutes to give another machine."""
+"""No task is stuck before this time (s): a model may have to be downloaded first."""
 
 SLOW_AT_LEAST_S = 10.0
-"""And never sooner than this: a copy may have to load its model first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """New tasks."""
-
-    tasks: tuple[Task, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The worker finished the task of that lease."""
-
-    worker: str
-    lease: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The task of that lease raised: `out_of_memory` or `error`, with the text to keep."""
-
-    worker: str
-    lease: int
-    outcome: Outcome
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The process that had the lease is gone; `preempted`: its machine was taken away; `outcome`: why, if known."""
-
-    worker: str
-    lease: int
-    message: str
-    preempted: bool = False
-    outcome: Outcome = Outcome.ERROR
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """The worker is ready for a task; `memory_bytes`: what it may plan with; `place`: where it runs, for the record."""
-
-    worker: str
-    memory_bytes: float = math.inf
-    place: Place | None = field(default=None, compare=False, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Nothing happened but time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """No further task is started, whatever waits; those that run may end."""
-
-
-Event = Added | Done | Failed | Lost | Joined | Tick | Drain
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Hand the task to the worker under this lease; `attempt` counts from 1."""
-
-    worker: str
-    task: Task
-    attempt: int
-    lease: int
-
-
-@dataclass(frozen=True, slots=True)
-class Replace:
-    """End the worker's process if it still runs, and start a new one; its report is not wanted any more."""
-
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """Remove the task's files if it has any: a worker that died may have stored them without a word."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Record the outcome for all members of the task."""
-
-    task: Task
-    attempt: int
-    outcome: Outcome
-    message: str
-
-
-Command = Start | Replace | Discard | GiveUp
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """A task that isn't over: waiting, or running under its leases (several, where it is copied)."""
-
-    task: Task
-    failures: int = 0
-    preemptions: int = 0
-    holders: list[str] = field(default_factory=list)
+"""No task is late before this time (s): a copy may have to load its model first."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Lease:
     number: int
-    entry: _Entry
+    entry: Entry
     since: float
 
 
 class Ledger:
-    """Tasks waiting and running, workers idle and busy.
+    """Waiting and running tasks, idle and busy workers.
 
     Args:
-        numbers: for leases; they only grow.
-        expected_memory: of the largest worker that is expected to join (bytes).
+        numbers: increasing numbers for leases.
+        expected_memory: memory of the largest worker that is expected to join (bytes).
     """
 
     def __init__(self, numbers: Iterator[int] | None = None, expected_memory: float = 0.0) -> None:
         self._idle: dict[str, None] = {}
         self._leases: dict[str, _Lease] = {}
-        self._queues: dict[_Needs, _Queue] = {}
-        self._memory = _Memory(expected_memory)
-        self._warm: dict[str, str] = {}
-        self._holders: Counter[str] = Counter()  # of each model
+        self._queues: dict[Needs, TaskQueue] = {}
+        self._memory = WorkerMemory(expected_memory)
+        self._warm: dict[str, str] = {}  # the model that each worker has loaded
+        self._holders: Counter[str] = Counter()  # how many workers have each model loaded
         self._numbers = itertools.count(1) if numbers is None else numbers
-        self._pace = _Pace()
-        self._longest = 0.0  # of the predicted times of all tasks that ever ran
-        self._late: list[_Entry] = []  # running tasks that should be copied
+        self._pace = Pace()
+        self._longest = 0.0  # longest predicted time of a task that ever ran (s)
+        self._late: list[Entry] = []  # running tasks that should be copied
         self._draining = False
 
     @property
     def finished(self) -> bool:
-        """True if nothing runs, and nothing waits or may be started."""
+        """True if nothing runs, and nothing waits or may start."""
         return not self._leases and (self._draining or not self.waiting)
 
     @property
@@ -215,13 +106,13 @@ class Ledger:
         return bool(self._queues)
 
     def handle(self, event: Event, now: float) -> list[Command]:
-        """Take one event; the commands that follow from it, in order. `now`: seconds from any origin, never less."""
+        """Handle one event: the commands that follow, in order. `now`: seconds since any origin, never decreasing."""
         commands: list[Command] = []
         self._memory.forget_missing(now)
         match event:
             case Added(tasks):
                 for task in tasks:
-                    self._wait(_Entry(task))
+                    self._wait(Entry(task))
             case Done(worker, number):
                 commands += self._done(self._end(worker, number), now)
             case Failed(worker, number, outcome, message):
@@ -245,7 +136,7 @@ class Ledger:
     # -- ends of leases ------------------------------------------------------------------------------------------------
 
     def _end(self, worker: str, number: int) -> _Lease | None:
-        """The lease that a report is about; None where it is void already."""
+        """End the lease that a report names; None if it is over already."""
         lease = self._leases.get(worker)
         if lease is None or lease.number != number:
             return None
@@ -262,22 +153,24 @@ class Ledger:
             yield self._stop(worker, now)
 
     def _stop(self, worker: str, now: float) -> Replace:
-        """End a lease that the worker still has."""
+        """End a worker's running task by replacing its process."""
         self._end(worker, self._leases[worker].number)
         self._away(worker, now)
         return Replace(worker)
 
     def _away(self, worker: str, now: float) -> None:
-        """The worker's process is gone, and its model with it."""
+        """The worker's process is gone, and its loaded model with it."""
         self._cool(worker)
         self._memory.left(worker, now)
         del self._idle[worker]
 
     def _end_stuck(self, now: float) -> Iterator[Command]:
         ratio = self._pace.usual or 1.0
-        # Leases stand in the order in which they began, so the old ones come first.
-        old = itertools.takewhile(lambda held: now - held[1].since > STUCK_AT_LEAST_S, self._leases.items())
-        for worker, lease in list(old):
+        # Leases are in the order in which they began, so the oldest come first.
+        long_running = itertools.takewhile(
+            lambda item: now - item[1].since > STUCK_AT_LEAST_S, self._leases.items()
+        )
+        for worker, lease in list(long_running):
             seconds, taken = lease.entry.task.seconds, now - lease.since
             if seconds > 0 and taken > STUCK * ratio * seconds:
                 yield self._stop(worker, now)
@@ -299,23 +192,23 @@ class Ledger:
         entry = lease.entry
         entry.failures += 1
         if entry.holders:
-            return  # a copy is at work still
+            return  # a copy still runs
         exhausted = outcome is Outcome.OUT_OF_MEMORY or entry.failures >= MAX_ATTEMPTS
         if not exhausted:
             self._wait(entry, again=True)
         elif entry.task.size > 1:
             yield Discard(entry.task)
             for half in entry.task.halves():
-                self._wait(_Entry(half), again=True)
+                self._wait(Entry(half), again=True)
         else:
             yield Discard(entry.task)
             yield GiveUp(entry.task, entry.failures, outcome, message)
 
     # -- starts of leases ----------------------------------------------------------------------------------------------
 
-    def _wait(self, entry: _Entry, *, again: bool = False) -> None:
+    def _wait(self, entry: Entry, *, again: bool = False) -> None:
         needs = (entry.task.model, entry.task.memory_bytes)
-        self._queues.setdefault(needs, _Queue()).push(entry, next(self._numbers), again)
+        self._queues.setdefault(needs, TaskQueue()).push(entry, next(self._numbers), again)
 
     def _starts(self, now: float) -> Iterator[Command]:
         if self._draining or not (self._late or self._queues):
@@ -327,8 +220,8 @@ class Ledger:
             if not (self._late or self._queues):
                 return
 
-    def _next_for(self, worker: str) -> _Entry | None:
-        """What the worker takes: a late task's copy, else what waits; None where nothing is small enough for it."""
+    def _next_for(self, worker: str) -> Entry | None:
+        """The worker's next task: a copy of a late one, else a waiting one; None if nothing fits its memory."""
         reach = self._memory.reach(worker)
         self._late = [entry for entry in self._late if _may_be_copied(entry)]
         if self._late and self._late[-1].task.memory_bytes <= reach:
@@ -341,7 +234,7 @@ class Ledger:
             del self._queues[needs]
         return entry
 
-    def _lease(self, worker: str, entry: _Entry, now: float) -> Start:
+    def _lease(self, worker: str, entry: Entry, now: float) -> Start:
         del self._idle[worker]
         if self._warm.get(worker) != entry.task.model:
             self._cool(worker)
@@ -354,15 +247,17 @@ class Ledger:
         return Start(worker, entry.task, entry.failures + 1, lease.number)
 
     def _cool(self, worker: str) -> None:
-        """The worker holds no model any more."""
+        """The worker no longer has a model loaded."""
         model = self._warm.pop(worker, None)
         if model is not None:
             self._holders[model] -= 1
 
-    def _choose(self, worker: str, reach: float) -> _Needs | None:
-        """Of what the worker has the memory for, what needs most of it comes first: smaller workers can't take that.
+    def _choose(self, worker: str, reach: float) -> Needs | None:
+        """The queue from which the worker takes its next task; None if nothing fits its memory.
 
-        Of equal needs its warm model; else a model that nobody holds; else the one with most work left for each holder.
+        Among tasks that fit, those that need the most memory come first: smaller workers can't take them. Among those,
+        the worker prefers the model that it has loaded, then a model that no worker has loaded, then the model with
+        the most work left for each worker that has it loaded.
         """
         needed = max((memory for _, memory in self._queues if memory <= reach), default=None)
         if needed is None:
@@ -371,16 +266,19 @@ class Ledger:
         if own is not None and (own, needed) in self._queues:
             return own, needed
 
-        def urgency(needs: _Needs) -> tuple[bool, float]:
+        def urgency(needs: Needs) -> tuple[bool, float]:
             holders = self._holders[needs[0]]
             return holders == 0, self._queues[needs].seconds / (1 + holders)
 
         return max(
             (needs for needs in self._queues if needs[1] == needed), key=urgency
-        )  # of equals the first
+        )  # the first among equals
 
-    def _find_late(self, now: float) -> list[_Entry]:
-        """Tasks that are late and long enough to matter, the latest last; none while nobody else could take them."""
+    def _find_late(self, now: float) -> list[Entry]:
+        """Late tasks that are worth a copy, the latest last; empty while there is no second worker.
+
+        Where predictions are not reliable, a task must also be longer than the waiting tasks will take on all workers.
+        """
         workers = len(self._leases) + len(self._idle)
         usual, most = self._pace.usual, self._pace.most
         if usual is None or most is None or workers < 2:
@@ -399,91 +297,6 @@ class Ledger:
         return [entry for *_, entry in sorted(late)]
 
 
-def _may_be_copied(entry: _Entry) -> bool:
-    """It still runs, nobody stands in for it, and it has an attempt left."""
+def _may_be_copied(entry: Entry) -> bool:
+    """True if it runs on one worker only and has an attempt left."""
     return len(entry.holders) == 1 and entry.failures + 1 < MAX_ATTEMPTS
-
-
-_Needs = tuple[str, float]
-"""A task's model, and the memory of the workers that may take it (bytes)."""
-
-
-class _Memory:
-    """How much memory each worker has, of those that are there and those that may come back."""
-
-    def __init__(self, expected: float) -> None:
-        self._of: dict[str, float] = {"": expected} if expected else {}
-        self._away_since: dict[str, float] = {}
-        self._largest = expected
-
-    def joined(self, worker: str, memory: float) -> None:
-        before, self._of[worker] = self._of.get(worker, 0.0), memory
-        self._away_since.pop(worker, None)
-        shrunk = memory < before == self._largest
-        self._largest = max(self._of.values()) if shrunk else max(self._largest, memory)
-
-    def left(self, worker: str, now: float) -> None:
-        self._away_since[worker] = now
-
-    def forget_missing(self, now: float) -> None:
-        if "" in self._of:
-            self._away_since.setdefault("", now)  # expected from the first event on
-        missing = [worker for worker, since in self._away_since.items() if now - since > MISSING_S]
-        for worker in missing:
-            del self._away_since[worker], self._of[worker]
-        if missing:
-            self._largest = max(self._of.values(), default=0.0)
-
-    def reach(self, worker: str) -> float:
-        """The largest need (bytes) that the worker may take."""
-        memory = self._of[worker]
-        return math.inf if memory >= self._largest else memory
-
-
-class _Queue:
-    """Waiting tasks of equal needs: those that ran before first, then the longest, then the oldest."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[bool, float, int, _Entry]] = []
-        self.seconds = 0.0
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def push(self, entry: _Entry, number: int, again: bool) -> None:
-        self.seconds += entry.task.seconds
-        heapq.heappush(self._heap, (not again, -entry.task.seconds, number, entry))
-
-    def pop(self) -> _Entry:
-        entry = heapq.heappop(self._heap)[-1]
-        self.seconds -= entry.task.seconds
-        return entry
-
-
-class _Pace:
-    """How long tasks take for each predicted second, from the latest of them; None before anything is known."""
-
-    _LATEST = 256
-    _NEARLY_ALL = 0.95
-
-    def __init__(self) -> None:
-        self._ratios: deque[float] = deque(maxlen=self._LATEST)
-
-    def learn(self, predicted: float, taken: float) -> None:
-        if predicted > 0:
-            self._ratios.append(taken / predicted)
-
-    @property
-    def usual(self) -> float | None:
-        """The median."""
-        return self._quantile(0.5)
-
-    @property
-    def most(self) -> float | None:
-        """What nearly all of them stay below; twice the median while only few are known."""
-        usual, few = self.usual, len(self._ratios) < 1 / (1 - self._NEARLY_ALL)
-        return 2 * usual if usual is not None and few else self._quantile(self._NEARLY_ALL)
-
-    def _quantile(self, share: float) -> float | None:
-        ranked = sorted(self._ratios)
-        return ranked[int(share * (len(ranked) - 1))] if ranked else None

@@ -1,4 +1,4 @@
-"""Where a worker runs."""
+"""The process and host of a worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """A process on a host. `node`: the id that Ray gives the node; empty without Ray."""
+    """A process on a host. `node`: Ray's id of the node; empty without Ray."""
 
     host: str
     process: int
@@ -17,5 +17,5 @@ class Place:
 
 
 def this_place(node: str = "") -> Place:
-    """Where this process runs."""
+    """The place of this process."""
     return Place(host=socket.gethostname(), process=os.getpid(), node=node)

@@ -1,4 +1,4 @@
-"""One rank of a group: a worker that loads, probes and trains together with its peers. Rank 0 stores."""
+"""One rank of a group: a worker that loads, probes and trains together with the other ranks. Rank 0 stores."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from phantom_dist.engines.deepspeed_group import (
     Ranks,
     ShardedModel,
     listen,
+    load_config_of,
     load_sharded,
-    way_of,
 )
 from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.worker import Worker
 
 
 class Rank(Worker):
-    """A process of a group; `join` comes before the first task, and every rank is given the same tasks."""
+    """A process of a group. `join` must be called before the first task; every rank gets the same tasks."""
 
     def __init__(self, settings: WorkerSettings, rank: int) -> None:
         super().__init__(settings)
@@ -32,15 +32,15 @@ class Rank(Worker):
         self._group, self._rank = settings.group, rank
         self._listening: socket.socket | None = None
         self._ranks: Ranks | None = None
-        self._held: ShardedModel | None = None
+        self._loaded: ShardedModel | None = None
 
     def listen(self, address: str) -> int:
-        """Rank 0's part of a meeting: the port where the others find it."""
+        """Open a port for the other ranks, and return it. Called on rank 0 only."""
         self._listening = listen(address)
         return int(self._listening.getsockname()[1])
 
     def join(self, address: str, port: int) -> None:
-        """Meet the other ranks.
+        """Connect with the other ranks.
 
         Raises:
             InputError: DeepSpeed is not installed here.
@@ -56,11 +56,11 @@ class Rank(Worker):
         )
 
     def pulse(self) -> None:
-        """Answer: this process is alive. Called beside a task that runs."""
+        """Return at once, which shows that this process is alive. Called while a task runs."""
 
     @functools.cached_property
     def _sharded(self) -> DeepSpeedEngine:
-        return DeepSpeedEngine(self._outside)
+        return DeepSpeedEngine(self._plugin_instruments)
 
     @property
     def _stores(self) -> bool:
@@ -75,19 +75,21 @@ class Rank(Worker):
         ]
 
     def _measure(self, problem: Problem, *, path: bool) -> ProbeResult:
-        """Without its path, which takes the gradients whole; a search starts from κ."""
+        """Measure κ only: a path probe needs whole gradients. The search then starts at first order."""
         return self._sharded.probe(self._shards(problem), problem)
 
     def _shards(self, problem: Problem) -> ShardedModel:
-        """The model as the problem trains it: the one that is held, or loaded in its place."""
+        """The model for this problem: the loaded one if it fits, else a new one in its place."""
         assert self._ranks is not None
-        if self._held is None or self._held.way != way_of(problem):
-            if self._held is not None:
-                self._held.zero.close()
-            self._held = None
+        if self._loaded is None or self._loaded.load_config != load_config_of(problem):
+            if self._loaded is not None:
+                self._loaded.zero.close()
+            self._loaded = None
             with activity(Activity.LOADING, f"loading {problem.model}"):
-                self._held = load_sharded(problem, self._group.stage, self._ranks, self._settings.permissions)
-        return self._held
+                self._loaded = load_sharded(
+                    problem, self._group.stage, self._ranks, self._settings.permissions
+                )
+        return self._loaded
 
     @property
     def _more_packages(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""A worker that is several processes."""
+"""A worker that consists of several processes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankGroup:
-    """A worker of several processes that share a model: how many `ranks`, and DeepSpeed's ZeRO `stage` (2 or 3).
+    """A worker of several processes that share a model.
 
-    `timeout_s`: how long (s) a rank that makes no progress is waited for.
+    Attributes:
+        ranks: number of processes.
+        stage: DeepSpeed's ZeRO stage, 2 or 3.
+        timeout_s: how long the group waits for a rank that makes no progress (s).
     """
 
     ranks: int

@@ -1,6 +1,6 @@
-"""The executor on Ray: long-lived actors, or groups of them (`ray_group`), one task each at a time.
+"""The executor on Ray: long-lived actors, or groups of actors (`ray_group`), each with one task at a time.
 
-Nothing large passes through the driver: workers store their own batches and send back summaries.
+No large data passes through the driver: workers store their own batches and return summaries.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
-from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.place import Place, this_place
 from phantom_dist.scheduling.ray_cluster import RayCluster, room
 from phantom_dist.scheduling.ray_group import RankLost, RayGroup, node_is_alive
 from phantom_dist.scheduling.worker import Worker
 
 FIRST_WORKER_S = 900.0
-"""How long a cluster may have no room for a single worker: a cloud takes minutes to start a machine."""
+"""How long to wait until the first worker can be scheduled: a cloud takes minutes to start a machine."""
 
 MAX_FAILED_STARTS = 10
-"""So many workers in a row that die before they are ready aren't bad luck: no more are started in their places, and the
-run ends if nobody works."""
+"""After so many workers in a row died before they were ready, no more are started in their place. The run ends if no
+other worker is left."""
 
 
 class RayWorker(Worker):
     """A worker as a Ray actor."""
 
     def place(self) -> Place:
-        """Where it runs."""
+        """The process, host and node of this worker."""
         return this_place(ray.get_runtime_context().get_node_id())
 
 
 class RayExecutor(Executor):
-    """Actors on a Ray cluster, each with its CPU threads (and, on a GPU cluster, one GPU).
+    """Actors on a Ray cluster, each with its CPU threads and, on a GPU cluster, one GPU.
 
-    On a cluster that was joined, more actors are asked for than find room, at most as many again as there are: nodes
-    that come later are used, and Ray's autoscaler sees what is wanted. What isn't needed is never asked for.
+    On a cluster that was joined, the executor requests up to twice as many actors as are ready. So nodes that join
+    later are used, and Ray's autoscaler sees the demand. It never requests more actors than are useful.
 
     Args:
-        settings: how each worker is set up.
-        cluster: whose machines they run on.
-        workers: number of actors; None for as many as there can be.
-        useful: number of tasks there can be at once; more workers would idle.
+        settings: for each worker.
+        cluster: the cluster.
+        workers: number of actors; None for as many as fit.
+        useful: how many tasks can run at once; more workers would be idle.
 
     Raises:
-        InputError: no cluster at the address, or (if it was started here) no room for a single worker.
+        InputError: there is no cluster at the address, or (if Ray was started here) not even one worker fits.
     """
 
     def __init__(
@@ -70,63 +70,63 @@ class RayExecutor(Executor):
         cluster.connect()
         self._grows = cluster.grows
         try:
-            self._gpus, self._room = self._look_around()
-            self._ask_for_workers()
+            self._gpus, self._room = self._read_resources()
+            self._request_workers()
         except BaseException:
             self.close()
             raise
 
-    def _look_around(self) -> tuple[int, int]:
-        """GPUs for each worker, and how many workers the cluster has room for now."""
+    def _read_resources(self) -> tuple[int, int]:
+        """GPUs for each worker, and how many workers the cluster can hold now."""
         settings, resources = self._settings, ray.cluster_resources()
         if settings.device == "cuda" and resources.get("GPU", 0) < 1 and not self._grows:
-            raise InputError("device: cuda was asked for, but Ray sees no GPU here. Allowed here: auto, cpu.")
+            raise InputError("device: cuda, but Ray sees no GPU here. Allowed here: auto, cpu.")
         wants_gpu = settings.device == "cuda" or (settings.device == "auto" and resources.get("GPU", 0) >= 1)
         gpus = 1 if wants_gpu else 0
-        places = room(resources, settings.threads, gpus) // self._ranks
-        if places < 1 and not self._grows:
-            raise InputError(f"Ray has no room here for a single worker: {self._wanted(gpus)}")
-        return gpus, places
+        count = room(resources, settings.threads, gpus) // self._ranks
+        if count < 1 and not self._grows:
+            raise InputError(f"Ray has no room here for a single worker: {self._requirements(gpus)}")
+        return gpus, count
 
     @property
     def _ranks(self) -> int:
         return 1 if self._settings.group is None else self._settings.group.ranks
 
-    def _wanted(self, gpus: int) -> str:
-        has = ray.cluster_resources()
+    def _requirements(self, gpus: int) -> str:
+        available = ray.cluster_resources()
         each, key = "each", "threads"
         if self._ranks > 1:
             each, key = f"it is a group of {self._ranks} ranks, of which each", "group.ranks"
         return (
             f"{each} needs {self._settings.threads} CPUs and {gpus} GPUs on one node, all nodes together have "
-            f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}. Lower `execution.{key}` or add nodes."
+            f"{available.get('CPU', 0):g} and {available.get('GPU', 0):g}. Lower `execution.{key}` or add nodes."
         )
 
-    def _ask_for_workers(self) -> None:
+    def _request_workers(self) -> None:
         most = max(1, self._room, 2 * len(self._nodes)) if self._grows else self._room
         for i in range(len(self._actors), min(self._most, most)):
             self._new_actor(f"worker-{i}")
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """Names of the actors' places that have one now; an actor that dies is replaced in its place."""
+        """Names of the workers that are ready or busy; a new actor takes over the name of one that died."""
         return tuple(self._nodes)
 
     def start(self, command: Start) -> None:
-        """Send the task to the actor."""
+        """Send the task to the worker's actor."""
         actor = self._actors[command.worker]
         self._running[actor.do.remote(command.task, command.attempt, command.lease)] = command
 
     def wait(self, timeout: float) -> Finished | Joined | None:
-        """The next task that ended or actor that is ready; a dead actor's task counts as lost.
+        """The next task that ended or worker that became ready; the task of a dead actor is lost.
 
         Raises:
-            InputError: also where no worker finds room for `FIRST_WORKER_S`, or none can be started.
+            InputError: also if no worker could be scheduled within `FIRST_WORKER_S`, or none can be started.
         """
         awaited = [*self._running, *self._starting]
         ready, _ = ray.wait(awaited, num_returns=1, timeout=timeout)
         if not ready:
-            self._check_that_somebody_comes()
+            self._check_that_workers_come()
             return None
         if ready[0] in self._starting:
             return self._started(ready[0])
@@ -152,16 +152,16 @@ class RayExecutor(Executor):
                 self.replace(worker)
             elif not self._nodes:
                 raise InputError(
-                    f"workers don't start, {self._failed_starts} in a row: {describe(error)}"
+                    f"workers don't start; {self._failed_starts} in a row failed: {describe(error)}"
                 ) from None
             return None
         self._failed_starts = 0
         self._nodes[worker] = place.node
-        self._ask_for_workers()
+        self._request_workers()
         return Joined(worker, self._memory_of(worker), place=place)
 
     def _memory_of(self, worker: str) -> float:
-        """What the worker may plan with (bytes); a group of ranks holds what it was made for."""
+        """Memory that the worker may use (bytes); no limit for a group of ranks, which was sized for its tasks."""
         if self._settings.group is not None:
             return math.inf
         return self._cluster.memory_of(self._nodes[worker], self._settings.device, self._settings.threads)
@@ -177,34 +177,34 @@ class RayExecutor(Executor):
             if self._settings.group is not None:
                 return Finished(_lost(started, error.cause), task)
             return Finished(_failed(started, error.cause), task)
-        except RayError as error:  # the worker is dead, or its answer went with its node's object store
+        except RayError as error:  # the worker is dead, or its result was lost with its node's object store
             return Finished(Lost(worker, lease, describe(error), self._was_taken_away(worker, error)), task)
         return Finished(Done(worker, lease), task, output)
 
     def _was_taken_away(self, worker: str, error: Exception) -> bool:
-        """Whether the actor's whole node is gone, which is no fault of its task."""
+        """Whether the actor's node is gone, which is not the fault of its task."""
         if isinstance(error, RayActorError) and error.preempted:
             return True
         return not node_is_alive(self._nodes[worker])
 
-    def _check_that_somebody_comes(self) -> None:
+    def _check_that_workers_come(self) -> None:
         if self._nodes:
             self._waiting_since = time.monotonic()
         elif time.monotonic() - self._waiting_since > FIRST_WORKER_S:
             raise InputError(
-                f"no worker has found room for {FIRST_WORKER_S:.0f} s: {self._wanted(self._gpus)}"
+                f"no worker could be scheduled within {FIRST_WORKER_S:.0f} s: {self._requirements(self._gpus)}"
             )
 
     def replace(self, worker: str) -> None:
-        """A new actor in the place of one that is dead, or killed now."""
-        self._running = {ref: held for ref, held in self._running.items() if held.worker != worker}
+        """Kill the worker's actor if it is alive, and start a new one."""
+        self._running = {ref: command for ref, command in self._running.items() if command.worker != worker}
         self._starting = {ref: name for ref, name in self._starting.items() if name != worker}
         self._nodes.pop(worker, None)
         _kill(self._actors[worker])
         self._new_actor(worker)
 
     def close(self) -> None:
-        """Kill the actors; Ray itself is the cluster's."""
+        """Kill the actors; the cluster ends Ray itself."""
         for actor in self._actors.values():
             _kill(actor)
         self._actors.clear()
@@ -239,7 +239,7 @@ def _kill(actor: Any) -> None:
 
 
 def _lost(started: Start, cause: BaseException) -> Lost:
-    """After any failure the ranks of a group may stand at different places, so it is replaced."""
+    """The ranks of a group may be in different states after any failure, so the group is replaced."""
     if isinstance(cause, RankLost):
         return Lost(started.worker, started.lease, str(cause), cause.preempted)
     failed = _failed(started, cause)

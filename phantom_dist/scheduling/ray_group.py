@@ -1,9 +1,8 @@
-"""A group on Ray that behaves as one worker: actors in a placement group, one rank each, and a leader that speaks for
-them.
+"""A group of ranks on Ray as one worker: a placement group with one actor for each rank, and a leader.
 
-A task goes to the leader, which hands it to every rank and answers with rank 0's answer once all have ended. A rank
-that dies, or whose process gives no sign of life for the group's timeout, ends the attempt: `RankLost`. After any
-failure the ranks may stand at different places, so the executor gives the place a new group.
+The executor sends a task to the leader, which sends it to every rank and returns rank 0's answer once all have ended.
+The attempt ends with `RankLost` if a rank dies, or its process doesn't respond within the group's timeout. After any
+failure the ranks may be in different states, so the executor replaces the whole group.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
     from phantom_dist.scheduling.executor import WorkerSettings
 
 LISTEN_TIMEOUT_S = 60.0
-"""How long rank 0, whose process is there already, may take to open a port."""
+"""How long rank 0, whose process is already running, may take to open a port."""
 
 LOOPBACK = "127.0.0.1"
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
-"""glibc keeps what ZeRO gathers and frees, unless pieces of this size (bytes) go back to the system at once."""
+"""Makes glibc return freed blocks of at least this size (bytes) at once; else it keeps what ZeRO gathers and frees."""
 
 
 class RankLost(PhantomDistError):
-    """A rank of a group is dead or stuck; whatever the group was doing is lost. `preempted`: its node is gone."""
+    """A rank of a group is dead or stuck, so the group's task is lost. `preempted`: the rank's node is gone."""
 
     def __init__(self, message: str, preempted: bool = False) -> None:
         super().__init__(message)
@@ -44,26 +43,26 @@ class RankLost(PhantomDistError):
 
 
 class RayGroup:
-    """A group's actors, seen by the executor: `place` and `do` as a worker's, and `kill`.
+    """The actors of a group, with the methods `place` and `do` of a worker, and `kill`.
 
     Args:
-        settings: how each rank is set up; `settings.group` says how many there are.
-        options: a rank's options as a Ray actor.
+        settings: for each rank; `settings.group` has their number.
+        options: Ray's options for the actor of a rank.
     """
 
     def __init__(self, settings: WorkerSettings, options: dict[str, Any]) -> None:
-        from phantom_dist.scheduling.rank import Rank  # a leader needs no torch
+        from phantom_dist.scheduling.rank import Rank  # the leader's process needs no torch
 
         assert settings.group is not None
         bundle = {"CPU": options["num_cpus"], "GPU": options["num_gpus"]}
-        wanted = {resource: count for resource, count in bundle.items() if count}
-        self._places = placement_group([wanted] * settings.group.ranks, strategy="PACK")
+        nonzero = {resource: count for resource, count in bundle.items() if count}
+        self._placement = placement_group([nonzero] * settings.group.ranks, strategy="PACK")
         environment = options["runtime_env"]["env_vars"] | MALLOC
         rank = ray.remote(concurrency_groups={"pulse": 1})(Rank)
         self._ranks = [
             rank.options(
                 **options | {"runtime_env": {"env_vars": environment}},
-                scheduling_strategy=PlacementGroupSchedulingStrategy(self._places, index),
+                scheduling_strategy=PlacementGroupSchedulingStrategy(self._placement, index),
             ).remote(settings, index)
             for index in range(settings.group.ranks)
         ]
@@ -72,14 +71,14 @@ class RayGroup:
         self.place, self.do = self._leader.place, self._leader.do
 
     def kill(self) -> None:
-        """End all of its processes and give their places back."""
+        """End all processes of the group and free their resources."""
         for actor in (self._leader, *self._ranks):
             ray.kill(actor)
-        remove_placement_group(self._places)
+        remove_placement_group(self._placement)
 
 
 class Leader:
-    """Hands every task to all ranks and watches over them; an actor without a model or a CPU of its own."""
+    """An actor, without a model or a CPU of its own, that sends every task to all ranks and monitors them."""
 
     def __init__(self, ranks: Sequence[Any], timeout_s: float) -> None:
         self._ranks = ranks
@@ -88,23 +87,23 @@ class Leader:
         self._pulses: list[_Pulse] = []
 
     def place(self) -> Place:
-        """Connect the ranks, once all of them are there; where rank 0 runs.
+        """Connect the ranks once all of them have started; the place of rank 0.
 
         Raises:
             RankLost: a rank doesn't start.
             InputError: DeepSpeed is not installed.
         """
         try:
-            found = ray.get([rank.__ray_call__.remote(_whereabouts) for rank in self._ranks])
-            addresses = [address for address, _ in found]
+            located = ray.get([rank.__ray_call__.remote(_locate) for rank in self._ranks])
+            addresses = [address for address, _ in located]
             address = LOOPBACK if len(set(addresses)) == 1 else addresses[0]
             port = ray.get(self._ranks[0].listen.remote(address), timeout=LISTEN_TIMEOUT_S)
         except (GetTimeoutError, RayActorError, RaySystemError) as error:
             raise RankLost(f"a rank of the group didn't start: {error}") from None
-        self._nodes = [place.node for _, place in found]
+        self._nodes = [place.node for _, place in located]
         self._pulses = [_Pulse(rank) for rank in self._ranks]
-        self._together(lambda rank: rank.join.remote(address, port))
-        place: Place = found[0][1]
+        self._on_all_ranks(lambda rank: rank.join.remote(address, port))
+        place: Place = located[0][1]
         return place
 
     def do(self, task: Any, attempt: int, lease: int) -> Any:
@@ -113,12 +112,12 @@ class Leader:
         Raises:
             RankLost: a rank is dead or stuck.
         """
-        return self._together(lambda rank: rank.do.remote(task, attempt, lease))[0]
+        return self._on_all_ranks(lambda rank: rank.do.remote(task, attempt, lease))[0]
 
-    def _together(self, call: Callable[[Any], Any]) -> list[Any]:
-        """Every rank's answer.
+    def _on_all_ranks(self, call: Callable[[Any], Any]) -> list[Any]:
+        """Call every rank, and return their answers.
 
-        After a rank's error the others get the timeout to end as well: one of them may have died of the cause.
+        After one rank's error the others get as long as the timeout to end: one of them may have died of the cause.
         """
         waiting = {call(rank): index for index, rank in enumerate(self._ranks)}
         answers: dict[int, Any] = {}
@@ -140,7 +139,7 @@ class Leader:
             for index, pulse in enumerate(self._pulses):
                 if pulse.silence() > self._timeout_s:
                     raise RankLost(
-                        f"rank {index} of {len(self._ranks)} is stuck: no sign of life for {self._timeout_s:g} s"
+                        f"rank {index} of {len(self._ranks)} is stuck: it hasn't responded for {self._timeout_s:g} s"
                     )
         if errors:
             raise _first(errors)
@@ -148,39 +147,39 @@ class Leader:
 
 
 class _Pulse:
-    """When a rank's process last gave a sign of life: an empty call in a thread of its own."""
+    """Checks that a rank's process responds, through an empty call in a thread of its own."""
 
     def __init__(self, rank: Any) -> None:
         self._rank = rank
-        self._ask()
+        self._send()
 
     def silence(self) -> float:
-        """Seconds for which the process owes an answer; a dead one's is told by its task."""
-        ready, _ = ray.wait([self._asked], timeout=0)
+        """Seconds for which the process hasn't answered. A dead process is reported by its task, not here."""
+        ready, _ = ray.wait([self._call], timeout=0)
         if ready:
-            self._ask()
+            self._send()
         return time.monotonic() - self._since
 
-    def _ask(self) -> None:
-        self._asked = self._rank.pulse.options(concurrency_group="pulse").remote()
+    def _send(self) -> None:
+        self._call = self._rank.pulse.options(concurrency_group="pulse").remote()
         self._since = time.monotonic()
 
 
-def _whereabouts(rank: Any) -> tuple[str, Place]:
-    """The address of a rank's node, and where the rank runs."""
+def _locate(rank: Any) -> tuple[str, Place]:
+    """The address of a rank's node, and the rank's place. Runs in the rank's process."""
     return get_node_ip_address(), this_place(ray.get_runtime_context().get_node_id())
 
 
 def node_is_alive(node: str) -> bool:
-    """Whether the cluster still has the node of that id."""
+    """Whether the node with this id is still alive."""
     return any(n["Alive"] and n["NodeID"] == node for n in ray.nodes())
 
 
 def _first(errors: dict[int, BaseException]) -> BaseException:
-    """The error that says most: the user's own first, then what names a cause, then the lowest rank's."""
+    """The most informative error: InputError and StoreError first, then OutOfMemory, then that of the lowest rank."""
 
-    def weight(index: int) -> tuple[bool, bool, int]:
+    def priority(index: int) -> tuple[bool, bool, int]:
         error = errors[index]
         return not isinstance(error, InputError | StoreError), not isinstance(error, OutOfMemory), index
 
-    return errors[min(errors, key=weight)]
+    return errors[min(errors, key=priority)]

@@ -1,7 +1,7 @@
-"""A command as a Ray job: sent to a cluster's head, its log followed until it ends.
+"""Runs a command as a Ray job: submits it to a cluster's head and follows its log until it ends.
 
-The job's name follows from what is run, so whoever sends the same again while it runs follows the job that is there.
-The head's job server is spoken to over HTTP; `job_server` says what is a broken connection and what is an error.
+The job's name is derived from the command, so submitting the same command again follows the job that already runs.
+The head's job server is called over HTTP; `job_server` tells a broken connection from other errors.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from phantom_dist.scheduling.event_loop import event_loop, items
 from phantom_dist.scheduling.job_server import BrokenConnection, check_server, speaking_to
 
 PATIENCE_S = 300.0
-"""How long a head that doesn't answer is asked again, before the job is left to itself."""
+"""How long requests to a head that doesn't answer are retried. After that the job is no longer followed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a job ended. `status`: Ray's word; `exit_status`: of its command, None where it never had one."""
+    """How a job ended. `status`: Ray's name for it; `exit_status`: of the command, None if it has none."""
 
     status: str
     exit_status: int | None
@@ -44,22 +44,22 @@ class RayJobs:
         address: the head's job server, `http://HOST:8265`.
 
     Raises:
-        InputError: not such an address, nobody answers there, or the cluster refuses the token.
+        InputError: not such an address, no job server answers there, or the cluster refuses the token.
     """
 
     def __init__(self, address: str) -> None:
         self._address = address
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            # Ray would import a module that is named like any other scheme.
+            # For any other scheme, Ray would import a module of that name.
             raise InputError(
-                f"--address {address}: `submit` speaks to the job server of a cluster's head. "
+                f"--address {address}: `submit` needs the address of a cluster's job server. "
                 f"Allowed: http://HOST:8265 or https://HOST."
             )
         headers = _token_header()
         try:
             check_server(address, headers)
-            with _only(address), speaking_to(address):
+            with _without_ray_addresses(), speaking_to(address):
                 self._client = JobSubmissionClient(address, headers=headers)
         except BrokenConnection as error:
             raise InputError(
@@ -68,18 +68,18 @@ class RayJobs:
             ) from None
 
     def start(self, name: str, words: Sequence[str], files: Mapping[str, str]) -> tuple[str, bool]:
-        """Start a command unless one of that name runs already: the job's id, and True if it is new.
+        """Submit a command, unless a job of this name runs already: the job's id, and True if it is new.
 
         Args:
-            name: the job's name; an id that an ended job has used gets a number.
+            name: the job's name; its id gets a number if an ended job has used the name as its id.
             words: the command.
-            files: texts that lie in the command's working directory, by their names.
+            files: text files to put into the command's working directory, by name.
 
         Raises:
-            ClusterError: the cluster doesn't take the job.
+            ClusterError: the cluster doesn't accept the job.
         """
         try:
-            running, fresh = self._look_up(name)
+            running, free = self._look_up(name)
             if running is not None:
                 return running, False
             with TemporaryDirectory() as folder:
@@ -87,23 +87,23 @@ class RayJobs:
                     Path(folder, file).write_text(text, encoding="utf-8")
                 with speaking_to(self._address):
                     self._client.submit_job(
-                        entrypoint=shlex.join(words), submission_id=fresh, runtime_env={"working_dir": folder}
+                        entrypoint=shlex.join(words), submission_id=free, runtime_env={"working_dir": folder}
                     )
         except BrokenConnection as error:
-            raise ClusterError(f"{self._address} doesn't take the job {name}: {error}") from None
-        return fresh, True
+            raise ClusterError(f"{self._address} doesn't accept the job {name}: {error}") from None
+        return free, True
 
     def follow(self, job: str, show: Callable[[str], None]) -> Ended:
         """Show a job's log as it grows, each character once, until the job has ended.
 
         Raises:
-            ClusterError: the head has not answered for `PATIENCE_S`, and the job may go on; or it knows no such job.
+            ClusterError: the head has not answered for `PATIENCE_S` (the job may still run), or doesn't know the job.
         """
         seen, answered = 0, time.monotonic()
         with event_loop() as loop:
             while True:
                 try:
-                    position = 0  # each stream begins with the log's beginning
+                    position = 0  # each stream starts at the beginning of the log
                     for text in self._log(loop, job):
                         answered = time.monotonic()
                         position += len(text)
@@ -124,7 +124,7 @@ class RayJobs:
                 time.sleep(1.0)
 
     def _log(self, loop: AbstractEventLoop, job: str) -> Iterator[str]:
-        """The pieces of the log from its beginning, until the server ends the stream."""
+        """The pieces of the log from its beginning until the server ends the stream."""
         pieces = items(loop, self._client.tail_job_logs(job))
         while True:
             with speaking_to(self._address):
@@ -138,18 +138,18 @@ class RayJobs:
             return self._client.get_job_info(job)
 
     def _check_known(self, job: str) -> None:
-        """Raise ClusterError where the head answers and knows no such job; it was started anew."""
+        """Raise ClusterError if the head answers but doesn't know the job, because it was restarted."""
         try:
             self._details(job)
         except BrokenConnection as error:
             if error.forgotten:
                 raise ClusterError(
-                    f"{self._address} knows no job {job}: the cluster's head has been started anew since. What the run "
-                    f"had stored is kept; the same `submit` goes on from there."
+                    f"{self._address} knows no job {job}: the cluster's head was restarted. What the run has stored is "
+                    f"kept; the same `submit` continues from there."
                 ) from None
 
     def _look_up(self, name: str) -> tuple[str | None, str]:
-        """The job of that name that has not ended, and the next id that is free."""
+        """The job of this name that has not ended, and the next free id."""
         ids: dict[str, bool] = {}
         with speaking_to(self._address):
             jobs = self._client.list_jobs()
@@ -161,8 +161,8 @@ class RayJobs:
 
 
 @contextmanager
-def _only(address: str) -> Any:
-    """Ray prefers what these variables name to the address that it is given."""
+def _without_ray_addresses() -> Iterator[None]:
+    """Hide the variables that Ray would prefer to the given address."""
     names = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
     before = {name: os.environ.pop(name, None) for name in names}
     try:
@@ -172,7 +172,7 @@ def _only(address: str) -> Any:
 
 
 def _token_header() -> dict[str, str]:
-    """The header with the cluster's token, from where Ray keeps it; empty if there is none."""
+    """The header with the cluster's token, read from where Ray keeps it; empty if there is none."""
     if os.environ.get("RAY_AUTH_MODE", "token") == "disabled":
         return {}
     token = os.environ.get("RAY_AUTH_TOKEN", "")

@@ -1,7 +1,7 @@
-"""The two kinds of work that workers take.
+"""The two kinds of tasks for workers.
 
-`seconds`: the predicted time; 0 where it isn't known. `memory_bytes`: while there are workers with at least so much
-memory, they alone take the task; 0 for all workers.
+`seconds`: the predicted time; 0 if it isn't known. `memory_bytes`: only workers with at least so much memory take the
+task, as long as there are any; 0 for all workers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from phantom_dist.core.trial import Problem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeTask:
-    """Probe some problems of one model; with `paths`, their paths as well."""
+    """Probe problems of one model; with `paths`, probe their paths as well."""
 
     id: str
     model: str
@@ -27,7 +27,7 @@ class ProbeTask:
 
     @property
     def size(self) -> int:
-        """Number of parts it can be split into."""
+        """Number of problems."""
         return len(self.problems)
 
     def halves(self) -> tuple[ProbeTask, ProbeTask]:
@@ -53,7 +53,7 @@ class TrainTask:
 
     @property
     def size(self) -> int:
-        """Number of parts it can be split into."""
+        """Number of trials."""
         return len(self.trials)
 
     def halves(self) -> tuple[TrainTask, TrainTask]:
@@ -69,9 +69,9 @@ Task = ProbeTask | TrainTask
 
 
 def batch_id(members: Iterable[tuple[str, float | None]]) -> str:
-    """A batch's name: 16 hex digits over its problems' keys and learning rates, in any order.
+    """A batch's name: 16 hex digits of a hash of its problems' keys and learning rates, in any order.
 
-    The same trials always make the same name, so a repeated batch replaces its files instead of doubling them.
+    The same trials always give the same name, so a repeated batch replaces its files instead of duplicating rows.
     """
     names = sorted(f"{key} {'' if rate is None else float(rate).hex()}" for key, rate in members)
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
@@ -94,7 +94,7 @@ def probe_task(
 
 
 def train_task(trials: Iterable[Trial], seconds: float = 0.0, memory_bytes: float = 0.0) -> TrainTask:
-    """A batch of trials of one model."""
+    """A train task for trials of one model."""
     trials = tuple(trials)
     name = batch_id((t.problem.key, t.learning_rate) for t in trials)
     return TrainTask(

@@ -1,4 +1,4 @@
-"""The workers that this machine has room for, and what each may plan with."""
+"""How many workers this machine can hold, and how much memory each may use."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from phantom_dist.scheduling.worker_kind import WorkerKind
 
 SHARE = 0.8
-"""Share of the memory that workers may plan with; the rest is for the system, the driver and Ray."""
+"""Share of the memory that workers may use; the rest is for the system, the driver and Ray."""
 
 
 def worker_kind(device: str, threads: int) -> WorkerKind:
-    """One worker for each GPU where there is one, else as many as fit the CPUs; they share the memory equally.
+    """One worker for each GPU if there is any, else as many as the CPUs allow, which share the memory equally.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
@@ -25,5 +25,5 @@ def worker_kind(device: str, threads: int) -> WorkerKind:
 
 
 def gpu_bytes() -> float:
-    """Memory of the first GPU that a worker may plan with (bytes)."""
+    """Memory that a worker may use of the first GPU (bytes)."""
     return float(SHARE * torch.cuda.get_device_properties(0).total_memory)

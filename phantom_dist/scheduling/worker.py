@@ -1,4 +1,4 @@
-"""What a worker does with a task: keep its model warm, probe or train, store the batch itself, send back summaries."""
+"""What a worker does with a task: load the model or reuse it, probe or train, store the batch, return summaries."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines import Engine, engine_named, probe
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path import probe_path
-from phantom_dist.instruments import outside
-from phantom_dist.instruments.outside import Named
+from phantom_dist.instruments import plugin_instruments
+from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.device import device_kind, device_of
 from phantom_dist.records import ExecutionMetadata, execution_metadata, store_batch, store_probes
@@ -31,19 +31,19 @@ from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.leases import lease_name
 
 WARM_PARAMETERS = 200e6
-"""Models are kept loaded as long as all of them together have at most so many parameters; the last one always is."""
+"""Models stay loaded while they have at most so many parameters together; the latest one always stays."""
 
 
 class Worker:
-    """A long-lived worker; the same class in this process and in a Ray actor.
+    """A long-lived worker; the same class runs in this process and in a Ray actor.
 
-    Sets torch's threads for its whole process, and deterministic algorithms.
+    Sets torch's number of threads and deterministic algorithms for its whole process.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what makes cuBLAS repeatable
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes cuBLAS deterministic
         self._settings = settings
         self._device = device_of(settings.device)
         self._directory = RunDirectory(Store(settings.location))
@@ -55,9 +55,9 @@ class Worker:
         Raises:
             OutOfMemory: the task doesn't fit; nothing of it is stored.
             InputError: the model can't be used at all, or a plug-in is missing or fails.
-            StoreError: the results can't be stored, for one because the lease is over.
+            StoreError: the results can't be stored, for example because the lease is over.
         """
-        _ = self._equipped
+        _ = self._plugins_checked
         directory = self._directory.under(lease_name(self._settings.driver, lease))
         with out_of_memory_named(), stopwatch() as clock:
             if isinstance(task, ProbeTask):
@@ -86,13 +86,13 @@ class Worker:
             results = self._results(task.trials)
         if not self._stores:
             return ()
-        columns = outside.columns_of(self._outside)
+        columns = plugin_instruments.columns_of(self._plugin_instruments)
         with activity(Activity.STORING, "storing trials"):
             return store_batch(
                 directory, task.model, results, self._execution_metadata(task.id, attempt), columns
             )
 
-    # -- what a rank of a group does in its own way -------------------------------------------------------------------
+    # -- what a rank of a group overrides ----------------------------------------------------------------------------
 
     @property
     def _stores(self) -> bool:
@@ -106,7 +106,7 @@ class Worker:
         return list(self._engine.run(self._model(trials[0].problem), trials))
 
     def _measure(self, problem: Problem, *, path: bool) -> ProbeResult:
-        """A search can do without the path, so what keeps it from being probed is no reason to refuse the problem."""
+        """Probe a problem; if its path can't be probed, fall back to κ alone, from which a search can start as well."""
         loaded = self._model(problem)
         if path:
             try:
@@ -117,25 +117,25 @@ class Worker:
 
     @property
     def _more_packages(self) -> list[str]:
-        """What computes beside the packages that every row names; each with its version."""
+        """Further packages, with versions, to record in each row."""
         return sorted({f"{plugin.package} {plugin.version}" for plugin in self._settings.plugins})
 
-    # -- one process's model and engine -------------------------------------------------------------------------------
+    # -- model and engine of this process -----------------------------------------------------------------------------
 
     @functools.cached_property
-    def _equipped(self) -> bool:
-        """Looked up once, for it takes as long as a batch."""
+    def _plugins_checked(self) -> bool:
+        """Checked only once, because it takes as long as a small batch."""
         plugins.check_here(self._settings.plugins)
         return True
 
     @functools.cached_property
-    def _outside(self) -> tuple[Named, ...]:
-        """Other packages' instruments that the sweep lists."""
-        return outside.load(self._settings.instruments)
+    def _plugin_instruments(self) -> tuple[Named, ...]:
+        """The plug-in instruments that the sweep lists."""
+        return plugin_instruments.load(self._settings.instruments)
 
     @functools.cached_property
     def _engine(self) -> Engine:
-        return engine_named(self._settings.engine, self._outside)
+        return engine_named(self._settings.engine, self._plugin_instruments)
 
     def _model(self, problem: Problem) -> LoadedModel:
         key = (problem.model, problem.precision)

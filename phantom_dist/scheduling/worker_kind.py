@@ -1,4 +1,4 @@
-"""Workers that are alike: what a plan knows of them."""
+"""Kinds of workers: what a plan knows about a cluster."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 ALIKE = 1.25
-"""Workers whose memory differs by less than this factor are one kind: equal machines report unequal sizes."""
+"""Workers whose memory differs by less than this factor are one kind: equal machines report different sizes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerKind:
-    """Workers that are alike.
+    """Equal workers.
 
     Attributes:
-        count: how many of them there is room for.
-        memory_bytes: what one of them may plan with: of its GPU where `on_gpu`, else its share of its machine.
-        on_gpu: whether it trains on a GPU.
+        count: how many of them fit.
+        memory_bytes: memory that each may use: of its GPU if `on_gpu`, else its share of its machine.
+        on_gpu: whether each trains on a GPU.
     """
 
     count: int
@@ -25,7 +25,10 @@ class WorkerKind:
 
 
 def merge_alike(kinds: Iterable[WorkerKind]) -> tuple[WorkerKind, ...]:
-    """The same workers in as few kinds as `ALIKE` allows, least memory first; a kind has the least of its workers'."""
+    """Merge kinds whose memory is equal within `ALIKE`, least memory first.
+
+    A merged kind has the least memory of its workers.
+    """
     merged: list[WorkerKind] = []
     for kind in sorted(kinds, key=lambda kind: (kind.on_gpu, kind.memory_bytes)):
         last = merged[-1] if merged else None

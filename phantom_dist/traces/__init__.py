@@ -1,19 +1,19 @@
-"""A run directory on disk: Arrow schemas, whole-or-nothing files, readers.
+"""A run directory on disk: Arrow schemas, atomic files, leases, readers.
 
-| file | what it holds |
+| file | contents |
 |---|---|
 | `schema` | the tables' Arrow schemas, made from `core.quantities` |
 | `store` | named files under a local path or an object-store URI, each visible whole or not at all |
 | `run_directory` | the layout: who writes which file, what a reader sees |
-| `decode` | rows of the tables as the records that the packages above read |
+| `decode` | rows of the tables as typed records |
 | `formats` | tables as Arrow, Polars or pandas |
-| `migrations` | tables of older versions in today's form |
-| `claim`, `object_claim` | one driver at a time: by a lock, or by an object that is created on condition |
+| `migrations` | converts tables of older schema versions |
+| `claim`, `object_claim` | one driver at a time: through a file lock, or a conditionally created object |
 | `leases` | which attempt may still write |
-| `process` | whether the process that wrote a name down may still live |
-| `digest` | one number for all results of a run |
-| `event_log`, `json_lines` | `events.jsonl`: what happened in a run, one event a line |
-| `monitor_log` | what the monitor kept of a training, read again |
+| `process` | whether a recorded process may still be alive |
+| `digest` | one hash of all results of a run |
+| `event_log`, `json_lines` | `events.jsonl`: the events of a run, one per line |
+| `monitor_log` | writes and reads the record of a monitored training |
 """
 
 from phantom_dist.traces.run_directory import RunDirectory, directory_and_sweep, directory_and_sweeps

@@ -1,6 +1,7 @@
-"""One driver at a time: who may write into a run directory.
+"""Ensures that only one driver at a time writes into a run directory.
 
-On a local file system a lock that the kernel drops with its process; in an object store a claim (`object_claim`).
+On a local file system through a file lock, which the kernel releases when the process ends; in an object store through
+a claim (`object_claim`).
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from phantom_dist.traces.run_directory import Row, RunDirectory
 
 @contextmanager
 def claim(directory: RunDirectory) -> Iterator[Leases]:
-    """Hold the directory for writing; the leases that its holder may give.
+    """Claim the directory for writing during the block; yields the leases that the driver may grant.
 
     Raises:
-        InputError: another driver holds it; the message names its process and host.
+        InputError: another driver has claimed it; the message names its process and host.
     """
     folder = directory.store.local_path
     if folder is None:
@@ -48,8 +49,8 @@ def claim(directory: RunDirectory) -> Iterator[Leases]:
     except OSError as error:
         os.close(lock)
         raise InputError(
-            f"--out {directory.store.location}: can't be locked: {error.strerror}. Its file system has no flock; "
-            "allowed are one that has (Lustre: mounted with -o flock) or an object store."
+            f"--out {directory.store.location}: can't be locked: {error.strerror}. Allowed: a file system with flock "
+            "(Lustre: mounted with -o flock) or an object store."
         ) from None
     try:
         with closing(Leases(directory.store)) as leases:
@@ -58,19 +59,19 @@ def claim(directory: RunDirectory) -> Iterator[Leases]:
         os.close(lock)
 
 
-def _busy(directory: RunDirectory, holding: Mapping[str, Any]) -> InputError:
-    holder = f"process {holding.get('pid', 'unknown')} on {holding.get('host', 'another host')}"
+def _busy(directory: RunDirectory, state: Mapping[str, Any]) -> InputError:
+    driver = f"process {state.get('pid', 'unknown')} on {state.get('host', 'another host')}"
     return InputError(
-        f"{directory.store.location}: another run is writing here ({holder}). "
+        f"{directory.store.location}: another run is writing here ({driver}). "
         f"Wait for it, stop it, or choose another --out."
     )
 
 
 def alive(state: Row) -> bool:
-    """True if the driver that wrote this heartbeat still runs, as far as can be told from here."""
+    """True if the driver that wrote this heartbeat still runs, as far as this host can tell."""
     if state.get("state") != "running":
         return False
-    here = lives_here(state)
-    if here is not None:
-        return here
+    known = lives_here(state)
+    if known is not None:
+        return known
     return time.time() - float(state.get("heartbeat_at", 0.0)) <= SILENCE_S

@@ -1,4 +1,4 @@
-"""Stored tables as typed records, for whatever decides by them."""
+"""Decodes stored tables into the typed records on which decisions are based."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One number for all results of a run: equal wherever the same trials gave the same numbers."""
+"""One hash of all results of a run: equal for runs whose trials gave the same numbers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from phantom_dist.traces.run_directory import RunDirectory
 
 
 def results_digest(directory: RunDirectory) -> str:
-    """sha256 over the result columns of trials and traces, rows sorted; 64 hex digits.
+    """sha256 over the result columns of trials and traces, with sorted rows; 64 hex digits.
 
-    What is no result (wall time, host, attempt, engine, device) and how rows are spread over files don't count.
+    Columns that are no results (wall time, host, attempt, engine, device), and the distribution of rows over files,
+    have no influence.
     """
     sha = hashlib.sha256()
     tables = (

@@ -1,4 +1,4 @@
-"""Tables in the form that a reader works with: Arrow, Polars or pandas. Null and NaN stay two things in all three."""
+"""Tables as Arrow, Polars or pandas. All three distinguish null from NaN."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Format = Literal["arrow", "polars", "pandas"]
 
 
 def read_as(form: Format, dataset: ds.Dataset, **equal: Any) -> Any:
-    """The rows of a dataset whose columns equal what is given; a list stands for any of its values, None for all.
+    """The rows of a dataset whose columns have the given values; a list allows any of its values, None allows all.
 
     Returns:
         `arrow`: a `pyarrow.Table`. `polars`: a `polars.LazyFrame`, which reads nothing until it is collected, and then
-        only what it needs. `pandas`: a `pandas.DataFrame` of Arrow's types.
+        only what it needs. `pandas`: a `pandas.DataFrame` with Arrow dtypes.
 
     Raises:
-        InputError: there is no such form, or its package is not installed.
+        InputError: the form is not allowed, or its package is not installed.
     """
     for column, value in equal.items():
         if value is not None:
@@ -43,7 +43,7 @@ def read_as(form: Format, dataset: ds.Dataset, **equal: Any) -> Any:
 
 
 def critical_rates_dataset(rows: Iterable[Mapping[str, Any]]) -> ds.Dataset:
-    """Critical rates, as `status` lists them, as a table with units in its metadata."""
+    """The critical rates that `status` lists, as a table with units in its metadata."""
     return ds.dataset(pa.Table.from_pylist(list(rows), schema_of("critical_rates", CRITICAL_RATE_COLUMNS)))
 
 

@@ -1,4 +1,4 @@
-"""Files of JSON lines that are appended to, and whose writer may die within a line."""
+"""Files of JSON lines to which a process appends that may die within a line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from typing import BinaryIO
 
 
-def after_a_cut(file: BinaryIO) -> bytes:
-    """What to write before the next line: a line feed where the file ends within a line, else nothing."""
+def line_break_if_truncated(file: BinaryIO) -> bytes:
+    """The bytes to write before the next line: a line feed if the file ends within a line, else none."""
     if not file.seek(0, os.SEEK_END):
         return b""
     file.seek(-1, os.SEEK_END)

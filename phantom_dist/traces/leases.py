@@ -1,15 +1,15 @@
-"""Who may still write into a run directory: each attempt at a task under its own lease, and a lease that is over can't.
+"""Leases: which attempt at a task may still write into a run directory.
 
-A process that was taken for dead may come back: stopped, swapped out, cut off from the network. What it then writes
-must not stand beside what its successor wrote. So a writer's files go through something that its lease owns.
+A process that seemed dead may continue: it was stopped, swapped out or disconnected. Its files must not appear beside
+those of its successor. So every attempt writes under its own lease, and can't write once the lease is over.
 
-On a local or mounted file system that is a folder, `.leases/DRIVER/NUMBER`: a file is written there and renamed to its
-place. Whoever ends the lease takes the folder away, in one step that the kernel orders with every rename: a file came
-to its place before that moment, and its successor finds it; or it never will. A driver that begins takes away all
-folders of its predecessors, and with them every lease that they gave or might still give.
+On a local or mounted file system a lease is a folder, `.leases/DRIVER/NUMBER`. A file is written there and then renamed
+to its final path. Ending the lease removes the folder in one step, which the kernel orders with every rename: a file is
+either renamed before, and the successor finds it, or never. A driver that starts removes all folders of earlier
+drivers, and with them all leases that they have granted or could still grant.
 
-An object store has no rename. There a lease is an empty object that a writer looks for before each upload; one that is
-under way when the lease ends still arrives. `RunDirectory.discard_halves` removes what it doubles.
+An object store has no rename. There a lease is an empty object that a writer checks before each upload. An upload that
+is in progress when the lease ends still completes; `RunDirectory.discard_halves` removes the rows that it duplicates.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ logger = logging.getLogger("phantom_dist.traces.leases")
 
 
 def lease_name(driver: str, number: int) -> str:
-    """The name of a lease in the ledger's numbers; 0 is the driver's own."""
+    """The name of the lease with one of the ledger's numbers; 0 is the driver's own lease."""
     return f"{driver}/{number}"
 
 
 class Leases:
-    """The leases that one driver gives; those of every driver before it are over once this exists."""
+    """The leases of one driver. Creating this object ends the leases of all earlier drivers."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -49,13 +49,13 @@ class Leases:
         """Begin a lease.
 
         Raises:
-            StoreError: it can't be written, or this driver's own lease is over.
+            StoreError: the store can't be written, or this driver's own lease is over.
         """
         logger.debug("lease %d granted", number)
         folder = self._store.local_path
         if folder is None:
-            giver = self._store if number == 0 else self._store.under(self.own)
-            giver.put(f"{LEASES}/{lease_name(self.driver, number)}", b"")
+            store = self._store if number == 0 else self._store.under(self.own)
+            store.put(f"{LEASES}/{lease_name(self.driver, number)}", b"")
             return
         try:
             (folder / LEASES / lease_name(self.driver, number)).mkdir(parents=number == 0)
@@ -65,24 +65,24 @@ class Leases:
             raise StoreError(f"{self._store.location}: can't write {LEASES}: {error.strerror}") from error
 
     def end(self, number: int) -> None:
-        """End a lease: nothing that is written under it becomes visible any more."""
+        """End a lease: from now on nothing that is written under it becomes visible."""
         logger.debug("lease %d ended", number)
         folder = self._store.local_path
         if folder is None:
             self._store.delete(f"{LEASES}/{lease_name(self.driver, number)}")
         else:
-            _take_away(folder / LEASES / lease_name(self.driver, number))
+            _remove(folder / LEASES / lease_name(self.driver, number))
 
     def close(self) -> None:
-        """End all that this driver gave; a successor's, if one has taken over, are none of them."""
+        """End all leases of this driver, but not those of a driver that has taken over."""
         own = f"{LEASES}/{self.driver}"
         folder = self._store.local_path
         if folder is None:
             for name in self._store.names(own):
                 self._store.delete(name)
             return
-        _take_away(folder / own)
-        with suppress(OSError):  # a successor's are in it
+        _remove(folder / own)
+        with suppress(OSError):  # not empty: it has the leases of a driver that has taken over
             (folder / LEASES).rmdir()
 
     def _end_all(self) -> None:
@@ -91,12 +91,13 @@ class Leases:
             for name in self._store.names(LEASES):
                 self._store.delete(name)
             return
-        _take_away(folder / LEASES)
-        for gone in folder.glob(".*.gone"):  # by a driver that died in between
+        _remove(folder / LEASES)
+        for gone in folder.glob(".*.gone"):  # left by a driver that died during `_remove`
             shutil.rmtree(gone, ignore_errors=True)
 
 
-def _take_away(folder: Path) -> None:
+def _remove(folder: Path) -> None:
+    """Remove a folder atomically: rename it first, then delete its files."""
     gone = folder.with_name(f".{uuid.uuid4().hex}.gone")
     try:
         folder.rename(gone)

@@ -1,8 +1,8 @@
-"""Old tables in today's form: what is stored keeps its form, and readers get this one.
+"""Converts tables of older schema versions when they are read; stored files stay unchanged.
 
-To raise `SCHEMA_VERSION` from N to N + 1: a function here that takes a table of version N as it was stored and gives
-one of N + 1, its line under N in `STEPS`, and a run directory of version N among the tests' (`tests/stored_runs`).
-A column that is only added needs none of this: it is null in older files.
+To raise `SCHEMA_VERSION` from N to N + 1, add a function that converts a stored table of version N to N + 1, list it
+under N in `STEPS`, and add a run directory of version N to `tests/stored_runs`. A new column needs none of this: it is
+null in older files.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import pyarrow as pa
 from phantom_dist.core.quantities import SCHEMA_VERSION
 
 STEPS: dict[int, dict[str, Callable[[pa.Table], pa.Table]]] = {}
-"""By the version that a step starts from: the steps of the tables that change, by `trials`, `probes` or `traces`."""
+"""For each old version: the conversion to the next one of each table that changes (`trials`, `probes`, `traces`)."""
 
 
 def migrated(stored: pa.Table, version: int, schema: pa.Schema) -> pa.Table:
-    """A table of an older version with the schema of today; what that version didn't know is null.
+    """A stored table of an older version, converted to the current schema; columns that it lacks are null.
 
     Raises:
-        pyarrow.ArrowInvalid: a step did not give what the next version has.
+        pyarrow.ArrowInvalid: the result of a step doesn't fit the schema.
     """
     name = schema.metadata[b"table"].decode().removeprefix("phantom_dist.")
     for start in range(version, SCHEMA_VERSION):

@@ -1,13 +1,13 @@
-"""The monitor's record: JSON lines, one row each, appended as training goes on.
+"""The monitor's record of a training: a JSON-lines file to which rows are appended during training.
 
-| row | when | holds |
+| row | written | contents |
 |---|---|---|
-| `start` | as a training begins, and as it is resumed | format, versions, settings, contexts, refusals, steps planned |
-| `look` | each look, a row for each context | step, learning rate, cost so far, the quantities of `core.quantities` |
-| `warning` | a silent failure is seen | kind, step, since which step, the numbers, the message |
-| `end` | training ends | step, looks, cost |
+| `start` | when a training starts or is resumed | format, versions, settings, contexts, refusals, planned steps |
+| `look` | at each look, for each context | step, learning rate, cost so far, quantities of `core.quantities` |
+| `warning` | when a silent failure is detected | kind, step, first step of the failure, numbers, message |
+| `end` | when training ends | step, looks, cost |
 
-A value that is not finite is null: JSON has no other word for it.
+Values that are not finite are written as null, because JSON has no NaN.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from phantom_dist.core.errors import InputError, StoreError
-from phantom_dist.traces.json_lines import after_a_cut
+from phantom_dist.traces.json_lines import line_break_if_truncated
 
 FORMAT = 1
 
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MonitorRecord:
-    """A record as it was read: looks and warnings in the order of steps; `end` is None while training goes on."""
+    """The record of one training: looks and warnings in the order of steps; `end` is None while training runs."""
 
     start: Row
     looks: list[Row]
@@ -48,8 +48,8 @@ def append(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> N
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab+") as file:
-            # half a surrogate, as a tokenizer may decode a piece of a character, stays JSON's escape of itself
-            file.write(after_a_cut(file) + text.encode("utf-8", "backslashreplace"))
+            # A tokenizer may decode part of a character to half a surrogate; it is written as its JSON escape.
+            file.write(line_break_if_truncated(file) + text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise StoreError(
             f"{os.fspath(path)}: can't write the monitor's record: {error.strerror or error}"
@@ -57,16 +57,18 @@ def append(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> N
 
 
 def open_monitor_log(path: str | os.PathLike[str]) -> MonitorRecord:
-    """Read a record: its last training. Steps that were taken again after a resumption count as they were taken last.
+    """Read the last training of a record. If steps were repeated after a resumption, the last repetition counts.
 
-    A last line that was cut off, by a training that was killed, is left out.
+    A line that a killed training left truncated is ignored.
 
     Raises:
-        InputError: there is no such file, or it is no record; the message names the line.
+        InputError: there is no such file, or it is not a record; the message names the line.
     """
     where = os.fspath(path)
     try:
-        lines = Path(path).read_bytes().split(b"\n")  # other line ends of Unicode are letters of a text
+        lines = (
+            Path(path).read_bytes().split(b"\n")
+        )  # not splitlines: a text may contain other line ends of Unicode
     except OSError as error:
         raise InputError(f"{where}: can't read the monitor's record ({error})") from None
     if not lines[-1]:
@@ -76,9 +78,9 @@ def open_monitor_log(path: str | os.PathLike[str]) -> MonitorRecord:
     for number, line in enumerate(lines, start=1):
         row = _row(line)
         if row is None:
-            if start is not None and _cut_off(lines, number):
+            if start is not None and _may_be_truncated(lines, number):
                 continue
-            raise InputError(f"{where}, line {number}: no row of a monitor's record")
+            raise InputError(f"{where}, line {number}: not a row of a monitor's record")
         kind = row["row"]
         if kind == "start":
             if row.get("format", 0) > FORMAT:
@@ -86,14 +88,14 @@ def open_monitor_log(path: str | os.PathLike[str]) -> MonitorRecord:
                     f"{where}, line {number}: format {row['format']}; this version reads up to {FORMAT}"
                 )
             if start is None or not row.get("resumed"):
-                start, rows = row, []  # another training that is kept in the same place
+                start, rows = row, []  # another training in the same file
             rows = [old for old in rows if old["row"] != "end" and old["step"] <= row["step"]]
         elif start is None:
             raise InputError(f"{where}, line {number}: a monitor's record begins with a row `start`")
         else:
             rows.append(row)
     if start is None:
-        raise InputError(f"{where}: an empty file is no monitor's record")
+        raise InputError(f"{where}: an empty file is not a monitor's record")
     ends = [row for row in rows if row["row"] == "end"]
     return MonitorRecord(
         start=start,
@@ -104,7 +106,7 @@ def open_monitor_log(path: str | os.PathLike[str]) -> MonitorRecord:
 
 
 def _row(line: bytes) -> Row | None:
-    """The row of one line; None where it is none."""
+    """The row of one line; None if the line is not a row."""
     try:
         row = json.loads(line)
     except ValueError:
@@ -112,8 +114,8 @@ def _row(line: bytes) -> Row | None:
     return row if isinstance(row, dict) and "row" in row else None
 
 
-def _cut_off(lines: list[bytes], number: int) -> bool:
-    """Whether a line may be what a killed training left: the last one, or the one before it was resumed."""
+def _may_be_truncated(lines: list[bytes], number: int) -> bool:
+    """Whether a killed training may have left this line truncated: it is the last one, or a row `start` follows."""
     if number == len(lines):
         return True
     following = _row(lines[number])

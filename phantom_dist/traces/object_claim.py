@@ -1,12 +1,15 @@
-"""One driver at a time in an object store: a claim that is written on conditions, which the store checks.
+"""Ensures that only one driver at a time writes into an object store, through conditional writes.
 
-A claim is an object `.claims/NUMBER`, created only if there is none of that number, so of several drivers that want it
-one gets it. The highest number holds, and none is used twice: a claim that is given back stays, marked so, until the
-next one is there. Its holder renews it every few seconds. Whoever finds one watches it by its own
-clock, as clocks of hosts differ: one that changes is alive; one that stands still for `SILENCE_S` is a dead driver's,
-and the next number takes over. A driver that was only slow is fenced then: its leases are over (see `leases`).
+A claim is an object `.claims/NUMBER` that is created only if it doesn't exist, so exactly one of several drivers gets
+it. The highest number is the valid claim. No number is used twice: a claim that is given back stays, marked as such,
+until the next one exists.
 
-Arrow's file systems can't create on that condition; the package obstore does this one thing.
+The driver renews its claim every few seconds. Another driver that finds a claim observes it with its own clock, because
+hosts' clocks differ. A claim that changes belongs to a live driver. A claim that doesn't change for `SILENCE_S` belongs
+to a dead driver, and the next number takes over. If the old driver was only slow, its leases are over then, so it can't
+write any more (see `leases`).
+
+Arrow's file systems have no conditional writes; the package obstore has.
 """
 
 from __future__ import annotations
@@ -31,10 +34,10 @@ from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.traces.process import SILENCE_S, lives_here, this_process
 
 RENEW_S = 5.0
-"""How often a holder renews its claim."""
+"""Interval at which a driver renews its claim (s)."""
 
 ATTEMPTS = 6
-"""How often a store is asked before its failure is taken for more than a moment's."""
+"""How many times a request to a store is tried before its failure is final."""
 
 FOLDER = ".claims"
 GIVEN_BACK = "given_back"
@@ -44,14 +47,14 @@ T = TypeVar("T")
 
 @contextmanager
 def claim_object(uri: str, refused: Callable[[Mapping[str, Any]], Exception]) -> Iterator[None]:
-    """Hold the directory at a URI.
+    """Claim the directory at a URI during the block.
 
     Args:
-        uri: as pyarrow's file systems take it.
-        refused: the error to raise for the living holder that is given (`host`, `pid`).
+        uri: a URI of pyarrow's file systems.
+        refused: makes the error to raise if a live driver (`host`, `pid`) has the claim.
 
     Raises:
-        StoreError: the store can't be reached, or doesn't write on conditions.
+        StoreError: the store can't be reached, or has no conditional writes.
     """
     store = _store_at(uri)
     try:
@@ -69,47 +72,48 @@ def claim_object(uri: str, refused: Callable[[Mapping[str, Any]], Exception]) ->
 
 
 def _take(store: Any, refused: Callable[[Mapping[str, Any]], Exception]) -> str:
-    """The name of the claim that is held from now on."""
-    watched, since = "", time.monotonic()
+    """Wait until no live driver has the claim, create the next one, and return its name."""
+    observed, since = "", time.monotonic()
     while True:
-        held = _patiently(lambda: _highest(store))
-        if held is not None:
+        # While there is a claim, observe it: it changes (alive), is given back, or doesn't change (dead).
+        current = _with_retries(lambda: _highest(store))
+        if current is not None:
             try:
-                found = _patiently(functools.partial(_read, store, held))
+                content = _with_retries(functools.partial(_read, store, current))
             except FileNotFoundError:
-                continue  # it was given back in between
-            if watched and found.hex() != watched:
-                raise refused(_holder(found))
-            watched = found.hex()
-            if _holder(found).get(GIVEN_BACK):
+                continue  # another driver has removed it in between
+            if observed and content.hex() != observed:
+                raise refused(_holder(content))
+            observed = content.hex()
+            if _holder(content).get(GIVEN_BACK):
                 since = -math.inf
-            if lives_here(_holder(found)) is not False and time.monotonic() - since <= SILENCE_S:
+            if lives_here(_holder(content)) is not False and time.monotonic() - since <= SILENCE_S:
                 time.sleep(RENEW_S / 5)
                 continue
-        mine, claim = _after(held), _claim()
+        mine, claim = _after(current), _claim()
         try:
-            _patiently(functools.partial(obstore.put, store, mine, claim, mode="create"))
+            _with_retries(functools.partial(obstore.put, store, mine, claim, mode="create"))
         except AlreadyExistsError:
-            found = _patiently(functools.partial(_read, store, mine))
-            if found != claim:  # else it was ours: the answer was lost, and it was asked for again
-                raise refused(_holder(found)) from None
-        for older in _patiently(lambda: _claims(store)):
+            content = _with_retries(functools.partial(_read, store, mine))
+            if content != claim:  # else this driver created it: the answer was lost and the request repeated
+                raise refused(_holder(content)) from None
+        for older in _with_retries(lambda: _claims(store)):
             if older < mine:
-                _patiently(functools.partial(obstore.delete, store, older))
+                _with_retries(functools.partial(obstore.delete, store, older))
         return mine
 
 
-def _patiently(ask: Callable[[], T]) -> T:
-    """Ask again where the store fails now and then; obstore itself does so only until an answer begins."""
+def _with_retries(request: Callable[[], T]) -> T:
+    """Repeat a request that fails; obstore itself retries only until an answer begins."""
     for attempt in range(ATTEMPTS - 1):
         try:
-            return ask()
+            return request()
         except (AlreadyExistsError, FileNotFoundError, NotImplementedError):
             raise
         except (BaseError, OSError) as error:
             record(RunEvent(time=time.time(), kind=EventKind.STORE_RETRIED, message=str(error)))
             time.sleep(0.1 * 2**attempt)
-    return ask()
+    return request()
 
 
 def _read(store: Any, name: str) -> bytes:
@@ -117,9 +121,12 @@ def _read(store: Any, name: str) -> bytes:
 
 
 def _renew(store: Any, name: str, ended: threading.Event) -> None:
-    """Until the end, when the claim is given back; or until somebody has taken over, as the leases will tell."""
+    """Renew the claim until `ended` is set, then give it back. Stop if another driver has taken over.
+
+    This driver learns of a takeover through its leases, which are over.
+    """
     while not ended.wait(RENEW_S):
-        with suppress(BaseError, OSError):  # a store fails now and then
+        with suppress(BaseError, OSError):  # stores fail sometimes; the next renewal may succeed
             if _highest(store) != name:
                 return
             obstore.put(store, name, _claim(), mode="overwrite")
@@ -140,7 +147,7 @@ def _after(name: str | None) -> str:
 
 
 def _claim() -> bytes:
-    """What says who holds it; never the same bytes twice."""
+    """The content of a claim: the driver's process, and a unique id, so that every renewal differs."""
     holder = this_process() | {"renewal": uuid.uuid4().hex}
     return json.dumps(holder).encode()
 
@@ -154,10 +161,10 @@ def _holder(claim: bytes) -> dict[str, Any]:
 
 
 def _store_at(uri: str) -> Any:
-    """The store that pyarrow's URI means, for obstore: credentials and options of an S3 URI have other names there.
+    """The obstore store for a URI of pyarrow, whose credentials and options have other names in obstore.
 
     Raises:
-        InputError: a scheme that has no writes on conditions.
+        InputError: a scheme without conditional writes.
     """
     parts = urlsplit(uri)
     if parts.scheme not in ("s3", "gs"):

@@ -1,4 +1,4 @@
-"""Whether the process that wrote a name down may still live, as far as can be told from this host."""
+"""Identifies a process, and tells whether an identified process may still be alive, as far as this host can tell."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 SILENCE_S = 30.0
-"""A driver on another host that has not been heard of for so long is taken for dead."""
+"""A driver on another host without a heartbeat for so long is considered dead."""
 
 
 def this_process() -> dict[str, Any]:
-    """What says who wrote something: `host`, `pid` and, where there are any, the name space that the pid is of."""
+    """The identity of this process: `host`, `pid` and, on Linux, `pid_namespace`."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "pid_namespace": _pid_namespace()}
 
 
 @functools.cache
 def _pid_namespace() -> str | None:
-    """Containers may share a host's name and not its processes' numbers: this tells them apart, on Linux."""
+    """Distinguishes containers that share a host's name but not its process ids; None if not on Linux."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -29,7 +29,7 @@ def _pid_namespace() -> str | None:
 
 
 def lives_here(holder: Mapping[str, Any]) -> bool | None:
-    """Whether the process exists that `this_process` named; None where that can't be told from here."""
+    """Whether the process that `this_process` identified exists; None if this host can't tell."""
     if holder.get("host") != socket.gethostname():
         return None
     if holder.get("pid_namespace", _pid_namespace()) != _pid_namespace():

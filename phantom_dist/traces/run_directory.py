@@ -1,20 +1,19 @@
-"""The layout of a run directory, and what a reader of it sees.
+"""The layout of a run directory, and what its readers see.
 
 | name | written by | when |
 |---|---|---|
 | `sweep.yaml` | driver | at the start: the normalised specification |
 | `plan.parquet` | driver | at the start and at the end |
-| `state.json` | driver | heartbeat, every few seconds |
-| `events.jsonl`, in object stores `events/` | driver | as things happen: see `event_log` |
+| `state.json` | driver | heartbeat, about once a second |
+| `events.jsonl`, in object stores `events/` | driver | at each event: see `event_log` |
 | `probes/BATCH.parquet` | worker | one row per problem |
 | `traces/model=…/BATCH.parquet` | worker | before the batch's trials: one row per trial and step |
 | `trials/BATCH.parquet` | worker | last: a batch exists once this file does |
+| `.leases/` | driver, workers | during a run: see `leases` |
 
-| `.leases/` | driver, workers | while a run lasts: see `leases` |
-
-A batch's files are named after its content, so a repeated batch replaces itself and never doubles a row. Traces are
-stored before trials: a batch that died between the two is invisible here, and `discard_halves` removes its traces
-before a run continues.
+A batch's files are named after its members, so a repeated batch replaces its own files and never duplicates a row.
+Traces are stored before trials. If a worker dies between the two, readers ignore the half batch, and `discard_halves`
+removes its traces before the run continues.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class RunDirectory:
         self.store = store
 
     def under(self, lease: str) -> RunDirectory:
-        """The same run; what is written there becomes visible only while the lease lasts."""
+        """The same directory under a lease: files that are written become visible only while the lease lasts."""
         return RunDirectory(self.store.under(lease))
 
     # -- driver -----------------------------------------------------------------------------------------------------
@@ -61,7 +60,7 @@ class RunDirectory:
         self.store.put("sweep.yaml", text.encode())
 
     def read_sweep(self) -> str | None:
-        """The normalised specification, or None if this is no run directory (a lone sweep file makes none)."""
+        """The normalised specification; None if this is not a run directory, which also has a `plan.parquet`."""
         if not (self.store.exists("plan.parquet") and self.store.exists("sweep.yaml")):
             return None
         return self.store.get("sweep.yaml").decode()
@@ -83,56 +82,56 @@ class RunDirectory:
         return state if isinstance(state, dict) else {}
 
     def cancel(self) -> None:
-        """Ask the run's driver to stop, from any machine that sees the directory."""
+        """Request that the run's driver stops; works on any machine that sees the directory."""
         self.store.put(_CANCEL, b"")
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked for that since this driver began."""
+        """Whether a stop was requested since this driver started."""
         return self.store.exists(_CANCEL)
 
     def forget_cancel(self) -> None:
-        """A new driver begins."""
+        """Remove an earlier request to stop."""
         self.store.delete(_CANCEL)
 
     def discard_halves(self) -> None:
-        """Remove traces whose batch has no trials: half of a batch that died. Only while no worker writes.
+        """Remove duplicate and half batches. Must be called only while no worker writes.
 
-        Before that, batches all of whose trials stand in another, larger one: a batch that had been given up and run
-        again in parts, and came after all.
+        First remove the trials of batches that are contained in another batch: such a batch was split, but its worker
+        stored the whole batch after all. Then remove traces of batches without trials, whose workers died.
         """
-        for batch in self._doubled():
+        for batch in self._duplicates():
             self.store.delete(f"trials/{batch}.parquet")
         whole = {batch_of(name) for name in self.store.names("trials")}
         for name in self.store.names("traces"):
             if batch_of(name) not in whole:
                 self.store.delete(name)
 
-    def _doubled(self) -> list[str]:
-        """Names of batches whose trials all stand in another batch; of two equal ones the first by name stays."""
+    def _duplicates(self) -> list[str]:
+        """Names of batches whose trials are all in one other batch; of two equal batches the first by name stays."""
         members: dict[str, set[str]] = {}
-        with self._foreign_named():
+        with self._parquet_errors():
             files = self._files(self.store.names("trials"), schema.TRIALS)
             rows = files.to_table(columns=["trial_id", "__filename"]).to_pylist() if files.files else []
         for row in rows:
             members.setdefault(batch_of(row["__filename"]), set()).add(row["trial_id"])
-        found: dict[str, str] = {}
-        doubled = []
+        batch_with: dict[str, str] = {}  # by trial
+        duplicates = []
         for batch in sorted(members, key=lambda b: (-len(members[b]), b)):
-            others = {found.get(trial) for trial in members[batch]}
-            if len(others) == 1 and None not in others:  # all of them in one
-                doubled.append(batch)
+            others = {batch_with.get(trial) for trial in members[batch]}
+            if len(others) == 1 and None not in others:
+                duplicates.append(batch)
             else:
-                found |= dict.fromkeys(members[batch], batch)
-        return doubled
+                batch_with |= dict.fromkeys(members[batch], batch)
+        return duplicates
 
     def discard_batch(self, batch: str, model: str) -> None:
-        """Remove a batch of trials or probes, whatever of it is there; its trials first, so that no half is visible."""
+        """Remove all files of a batch of trials or probes; its trials first, so that no half batch is visible."""
         for name in (f"trials/{batch}.parquet", _trace_file(batch, model), f"probes/{batch}.parquet"):
             self.store.delete(name)
 
     def discard_failed(self, outcomes: Collection[str]) -> None:
-        """Remove batches and probes all of whose rows ended in one of the outcomes, so that they run again."""
+        """Remove the files of trials and probes in which every row has one of the outcomes, so that these run again."""
         for folder, column in (("trials", "outcome"), ("probes", "refusal")):
             for name in self.store.names(folder):
                 table = self.file(name)
@@ -142,7 +141,7 @@ class RunDirectory:
     # -- worker -----------------------------------------------------------------------------------------------------
 
     def write_probes(self, batch: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Store what was probed in one task."""
+        """Store the probe results of one task."""
         self.store.put(f"probes/{batch}.parquet", schema.to_parquet(rows, schema.PROBES))
 
     def write_batch(
@@ -150,19 +149,19 @@ class RunDirectory:
         batch: str,
         trials: Sequence[Row],
         traces: Mapping[str, Sequence[Row]],
-        outside: Sequence[Quantity] = (),
+        plugin_columns: Sequence[Quantity] = (),
     ) -> None:
         """Store a batch: its traces by model, then its trials, which make it visible.
 
-        `outside`: the columns that other packages add to the traces.
+        `plugin_columns`: the columns of plug-in instruments in the traces.
 
         Raises:
-            StoreError: nothing of the batch is visible then.
+            StoreError: a file can't be written; then nothing of the batch is visible.
         """
         for model, rows in traces.items():
             self.store.put(
                 _trace_file(batch, model),
-                schema.to_parquet(rows, schema.with_columns(schema.TRACES, outside)),
+                schema.to_parquet(rows, schema.with_columns(schema.TRACES, plugin_columns)),
             )
         self.store.put(f"trials/{batch}.parquet", schema.to_parquet(trials, schema.TRIALS))
 
@@ -170,13 +169,13 @@ class RunDirectory:
 
     @property
     def sweeps_of_archive(self) -> list[str]:
-        """Names of the sweep files where this is an archive of runs, with the same tables; empty in a run directory."""
+        """Names of an archive's sweep files (an archive of runs has the same tables); empty in a run directory."""
         return [name for name in self.store.names("sweeps") if name.endswith(".yaml")]
 
     def files(self, table: str) -> list[str]:
-        """The names of the files of `probes`, `trials` or `traces`; of traces those whose batch has trials."""
+        """Names of the files of `probes`, `trials` or `traces`; traces of half batches are left out."""
         names = self.store.names(table)
-        if table != "traces" or self.sweeps_of_archive:  # which has no halves of batches
+        if table != "traces" or self.sweeps_of_archive:  # an archive has no half batches
             return names
         whole = {batch_of(name) for name in self.store.names("trials")}
         return [name for name in names if batch_of(name) in whole]
@@ -185,9 +184,9 @@ class RunDirectory:
         """The rows of one of these files, in its table's schema.
 
         Raises:
-            StoreError: it is damaged or foreign.
+            StoreError: the file is damaged or foreign.
         """
-        with self._foreign_named():
+        with self._parquet_errors():
             return self._dataset([name], schema.BY_TABLE[name.split("/", 1)[0]]).to_table()
 
     def trials(self) -> pa.Table:
@@ -199,22 +198,21 @@ class RunDirectory:
         return self._read("probes")
 
     def events(self) -> list[RunEvent]:
-        """What happened in the run, over all of its starts; empty where nothing was recorded."""
+        """The events of all starts of the run; empty if none were recorded."""
         return read_events(self.store)
 
     def traces(self, trial_ids: Sequence[str] | None = None) -> pa.Table:
-        """One row per trial and step, with the column `model`; batches without trials are left out.
+        """One row per trial and step, with the column `model`; half batches are left out.
 
-
-        Columns that other packages' instruments measured come last (`NAME.COLUMN`); null where a batch lacks them.
+        Columns of plug-in instruments (`NAME.COLUMN`) come last; they are null in batches without them.
         """
-        wanted = None if trial_ids is None else ds.field("trial_id").isin(pa.array(trial_ids, pa.string()))
-        return self._read("traces", wanted)
+        condition = None if trial_ids is None else ds.field("trial_id").isin(pa.array(trial_ids, pa.string()))
+        return self._read("traces", condition)
 
     def dataset(self, table: str) -> ds.Dataset:
-        """A table that is read in parts, as they are asked for; here only what each file says of itself is read.
+        """A table as a dataset, whose rows are read on demand; only the files' metadata is read here.
 
-        Files of an older schema version are the exception: they are read and migrated at once.
+        Files of an older schema version are an exception: they are read and migrated here.
 
         Raises:
             InputError: there is no such table.
@@ -222,27 +220,27 @@ class RunDirectory:
         """
         if table not in _SCHEMAS:
             raise InputError(f"table {table!r}: there is no such table.{did_you_mean(table, _SCHEMAS)}")
-        with self._foreign_named():
+        with self._parquet_errors():
             return self._dataset(self.files(table), _SCHEMAS[table])
 
-    def _read(self, table: str, wanted: ds.Expression | None = None) -> pa.Table:
+    def _read(self, table: str, condition: ds.Expression | None = None) -> pa.Table:
         dataset = self.dataset(table)
-        with self._foreign_named():
-            return dataset.to_table(filter=wanted)
+        with self._parquet_errors():
+            return dataset.to_table(filter=condition)
 
     def _dataset(self, names: Sequence[str], table_schema: pa.Schema) -> ds.Dataset:
         files = self._files(names, table_schema)
         old: dict[int, list[str]] = {}
-        outside: dict[str, pa.Field] = {}
+        plugin_columns: dict[str, pa.Field] = {}
         for fragment in files.get_fragments():
             version = _checked_version(fragment, table_schema)
-            outside |= {field.name: field for field in fragment.physical_schema if "." in field.name}
+            plugin_columns |= {field.name: field for field in fragment.physical_schema if "." in field.name}
             if version < SCHEMA_VERSION:
                 old.setdefault(version, []).append(fragment.path.removeprefix(f"{self.store.root}/"))
-        for _, field in sorted(outside.items()):
+        for _, field in sorted(plugin_columns.items()):
             table_schema = table_schema.append(field)
         if not old:
-            return files.replace_schema(table_schema) if outside else files
+            return files.replace_schema(table_schema) if plugin_columns else files
         current = sorted(set(names).difference(*old.values()))
         parts = [self._files(current, table_schema)] if current else []
         for version, of_version in sorted(old.items()):
@@ -251,7 +249,7 @@ class RunDirectory:
         return ds.dataset(parts)
 
     def _files(self, names: Sequence[str], table_schema: pa.Schema | None) -> ds.FileSystemDataset:
-        """Files as one dataset; without a schema, with that of the first."""
+        """Files as one dataset; without a schema it has that of the first file."""
         return ds.dataset(
             [self.store.path(name) for name in names],
             filesystem=self.store.filesystem,
@@ -262,7 +260,8 @@ class RunDirectory:
         )
 
     @contextmanager
-    def _foreign_named(self) -> Iterator[None]:
+    def _parquet_errors(self) -> Iterator[None]:
+        """Translate Arrow's errors into StoreError."""
         try:
             yield
         except (pa.ArrowInvalid, OSError) as error:
@@ -270,10 +269,10 @@ class RunDirectory:
 
 
 def directory_and_sweep(location: str | os.PathLike[str]) -> tuple[RunDirectory, SweepSpec]:
-    """A run directory and the sweep that it belongs to.
+    """A run directory and its sweep.
 
     Raises:
-        InputError: there is no run in that directory.
+        InputError: there is no run in the directory.
     """
     directory = RunDirectory(Store(location))
     text = directory.read_sweep()
@@ -285,10 +284,10 @@ def directory_and_sweep(location: str | os.PathLike[str]) -> tuple[RunDirectory,
 
 
 def directory_and_sweeps(location: str | os.PathLike[str]) -> tuple[RunDirectory, tuple[SweepSpec, ...]]:
-    """A run directory and its sweep, or an archive of runs, which has the same tables, and all of its sweeps.
+    """A run directory and its sweep; or an archive of runs, which has the same tables, and all its sweeps.
 
     Raises:
-        InputError: there is neither.
+        InputError: the directory is neither.
     """
     directory = RunDirectory(Store(location))
     text = directory.read_sweep()
@@ -304,23 +303,23 @@ def directory_and_sweeps(location: str | os.PathLike[str]) -> tuple[RunDirectory
 
 
 def _checked_version(fragment: ds.Fragment, table_schema: pa.Schema) -> int:
-    """The schema version of a file of ours; another file would be cast or padded with nulls in silence."""
-    found, table = fragment.physical_schema.metadata or {}, table_schema.metadata[b"table"]
-    if found.get(b"table") != table:
-        raise pa.ArrowInvalid(f"{fragment.path} is no file of the table {table.decode()}")
-    version = int(found.get(b"schema_version", 0))
+    """The schema version of a file; raises for a foreign file, which Arrow would silently cast or pad with nulls."""
+    metadata, table = fragment.physical_schema.metadata or {}, table_schema.metadata[b"table"]
+    if metadata.get(b"table") != table:
+        raise pa.ArrowInvalid(f"{fragment.path} is not a file of the table {table.decode()}")
+    version = int(metadata.get(b"schema_version", 0))
     if version > SCHEMA_VERSION:
         raise pa.ArrowInvalid(f"{fragment.path} was written by a newer phantom_dist; update to read it")
     return version
 
 
 def trace_folder(model: str) -> str:
-    """Where a model's traces are."""
+    """The folder of a model's traces."""
     return f"traces/model={quote(model, safe='')}"
 
 
 def model_of(name: str) -> str:
-    """The model whose traces a file holds."""
+    """The model of a file of traces."""
     return unquote(name.split("/")[1].removeprefix("model="))
 
 
@@ -329,5 +328,5 @@ def _trace_file(batch: str, model: str) -> str:
 
 
 def batch_of(name: str) -> str:
-    """The batch that a file holds."""
+    """The batch of a file."""
     return name.rsplit("/", 1)[-1].removesuffix(".parquet")

@@ -1,4 +1,4 @@
-"""Arrow schemas of the tables, made from the quantities' declarations; units and meanings travel in the metadata."""
+"""Arrow schemas of the tables, made from the declarations of quantities; metadata has units and descriptions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ARROW: dict[ColumnType, pa.DataType] = {
 
 
 def schema_of(table: str, columns: Iterable[Quantity]) -> pa.Schema:
-    """The schema of one table; every field carries unit, symbol, description, and whether it is a result."""
+    """The schema of one table; a field's metadata has unit, symbol, description, range, and whether it is a result."""
     fields = [pa.field(q.name, _ARROW[q.type], metadata=_describe(q)) for q in columns]
     return pa.schema(
         fields, metadata={"schema_version": str(SCHEMA_VERSION), "table": f"phantom_dist.{table}"}
@@ -40,7 +40,7 @@ def schema_of(table: str, columns: Iterable[Quantity]) -> pa.Schema:
 
 
 def with_columns(schema: pa.Schema, columns: Iterable[Quantity]) -> pa.Schema:
-    """The schema with further columns behind its own."""
+    """The schema with further columns appended."""
     for q in columns:
         schema = schema.append(pa.field(q.name, _ARROW[q.type], metadata=_describe(q)))
     return schema
@@ -62,20 +62,20 @@ PROBES = schema_of("probes", PROBE_COLUMNS)
 PLAN = schema_of("plan", PLAN_COLUMNS)
 
 BY_TABLE = {"trials": TRIALS, "traces": TRACES, "probes": PROBES}
-"""The tables that consist of many files, by the folder that holds them."""
+"""The tables that consist of many files, by their folder."""
 
 
 def to_parquet(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    """The rows as a Parquet file of this schema; a missing key is null, NaN stays NaN.
+    """The rows as a Parquet file of this schema; a missing key becomes null, NaN stays NaN.
 
     Raises:
-        ValueError: a row has a key that is no column.
+        ValueError: a row has a key that is not a column.
     """
-    foreign = {key for row in rows for key in row} - set(schema.names)
-    if foreign:
-        raise ValueError(f"no such column: {', '.join(sorted(foreign))}")
+    unknown = {key for row in rows for key in row} - set(schema.names)
+    if unknown:
+        raise ValueError(f"no such column: {', '.join(sorted(unknown))}")
     columns = [pa.array([row.get(f.name) for row in rows], type=f.type, from_pandas=False) for f in schema]
     sink = io.BytesIO()
-    # zstd makes files of a batch's size hardly smaller, and its set-up for each column takes longer than all the rest.
+    # Not zstd: files of a batch's size get hardly smaller, and its set-up per column takes longer than all the rest.
     pq.write_table(pa.table(columns, schema=schema), sink, compression="snappy")
     return sink.getvalue()

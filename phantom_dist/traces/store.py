@@ -1,9 +1,9 @@
 """Named files under a local path or an object-store URI; each becomes visible whole or not at all.
 
-Locally a file is written under a hidden temporary name, flushed to the disk and renamed over its final name. An
-object store shows an object only after its upload is complete, so there the file is put under its name at once.
+A local file is written under a hidden temporary name, flushed to the disk, and renamed to its final name. An object
+store shows an object only after its upload is complete, so there the file is written under its final name directly.
 
-What is written under a lease (see `leases`) becomes visible only while the lease lasts.
+Files that are written under a lease (see `leases`) become visible only while the lease lasts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.whole_file import write_whole
 
 LEASES = ".leases"
-"""The folder of the leases."""
+"""The folder of leases."""
 
 
 class Store:
@@ -31,7 +31,7 @@ class Store:
         location: a local path, or a URI that pyarrow's file systems know (`s3://…`, `gs://…`, `file://…`).
 
     Raises:
-        InputError: a URI scheme that isn't supported.
+        InputError: an unsupported URI scheme.
     """
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
@@ -46,7 +46,7 @@ class Store:
             self.filesystem, self.root = fs.LocalFileSystem(), str(Path(self.location).absolute())
 
     def under(self, lease: str) -> Store:
-        """The same files; what is put there becomes visible, and what is deleted goes, only while the lease lasts."""
+        """The same files under a lease: writes and deletions take effect only while the lease lasts."""
         other = copy.copy(self)
         other._lease = lease
         return other
@@ -60,14 +60,14 @@ class Store:
         """The full path of a file within `filesystem`.
 
         Raises:
-            StoreError: the name would lead out of the directory.
+            StoreError: the name would leave the directory.
         """
         if "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
-            raise StoreError(f"{self.location}: {name!r} is no name of a file in it")
+            raise StoreError(f"{self.location}: {name!r} is not the name of a file in it")
         return f"{self.root}/{name}"
 
     def put(self, name: str, data: bytes) -> None:
-        """Store a file whole, replacing one of that name.
+        """Store a file atomically; an existing file is replaced.
 
         Raises:
             StoreError: the disk is full, the directory can't be written, or the lease is over.
@@ -86,11 +86,12 @@ class Store:
                 raise self._fenced(f"{name} was not written") from None
 
     def _staging(self, path: Path) -> Path:
-        """Where a file is written before it is renamed to its place."""
+        """The folder in which a file is written before it is renamed to its final path."""
         assert self.local_path is not None
         return path.parent if self._lease is None else self.local_path / LEASES / self._lease
 
     def _fenced(self, what: str) -> StoreError:
+        """The error that this process's lease is over."""
         return StoreError(
             f"{self.location}: {what}: another process has taken over this work in the meantime."
         )
@@ -116,12 +117,12 @@ class Store:
             raise StoreError(f"{self.location}: can't {what}: {error.strerror or error}") from error
 
     def exists(self, name: str) -> bool:
-        """True if there is a file (not a folder) of that name."""
+        """True if there is a file (not a folder) of this name."""
         with self._errors_named(f"look for {name}"):
             return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
 
     def names(self, folder: str = "") -> list[str]:
-        """The files below a folder, sorted, as names relative to the directory; hidden ones below it left out."""
+        """Sorted names of all files below a folder, relative to the directory; hidden files are left out."""
         selector = fs.FileSelector(
             self.path(folder) if folder else self.root, recursive=True, allow_not_found=True
         )
@@ -133,7 +134,7 @@ class Store:
         )
 
     def delete(self, name: str) -> None:
-        """Remove a file; nothing happens if there is none.
+        """Remove a file if it exists.
 
         Raises:
             StoreError: it can't be removed, or the lease is over.
@@ -147,7 +148,10 @@ class Store:
                 self.filesystem.delete_file(self.path(name))
 
     def _delete_locally(self, name: str) -> None:
-        """Through the lease's folder, as files come: what a successor has written since is not taken from it."""
+        """Remove a file by moving it into the lease's folder, which fails once the lease is over.
+
+        So a file that a successor has written is never removed.
+        """
         path = Path(self.path(name))
         staging = self._staging(path)
         gone = staging / f".{path.name}.{uuid.uuid4().hex}.tmp"
@@ -159,13 +163,13 @@ class Store:
             return
         gone.unlink(missing_ok=True)
 
-    def _check_lease(self, else_: str) -> None:
+    def _check_lease(self, failure: str) -> None:
         if self._lease is not None and not self.exists(f"{LEASES}/{self._lease}"):
-            raise self._fenced(else_)
+            raise self._fenced(failure)
 
 
 def _one_request_per_file(uri: str) -> str:
-    """Let S3 take a small file in a single PUT; Arrow's default is a multipart upload of three requests."""
+    """Make Arrow write a small file to S3 in a single PUT; by default it makes a multipart upload of three requests."""
     option = "allow_delayed_open=true"
     if not uri.startswith("s3://") or "allow_delayed_open=" in uri:
         return uri

@@ -24,7 +24,7 @@ from typing import Any
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.driver import drive
 from phantom_dist.scheduling.executor import Executor, Finished
-from phantom_dist.scheduling.ledger import Done, Failed, GiveUp, Joined, Start
+from phantom_dist.scheduling.messages import Done, Failed, GiveUp, Joined, Start
 
 MEDIAN_S, SIGMA = 60.0, 1.0
 FAILURES = STRAGGLERS = 0.01

@@ -1,6 +1,6 @@
 """A world without models: problems whose curves are formulas, so that a whole run takes milliseconds.
 
-The gap after training at η is g_0 + s η, with a slope s of each context's own; from `diverges` on training diverges.
+The gap after training at η is g_0 + s η, with a slope s for each context; from η = `diverges` on, training diverges.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def sweep(
 
 
 def plan_of(sweep: object, *, memory_bytes: float = 10e9, count: int = 2, engine: str = "auto") -> Plan:
-    """The plan of a sweep, for models that nobody has to load."""
+    """The plan of a sweep, with models that are never loaded."""
     spec = load(sweep)
     kind = WorkerKind(count=count, memory_bytes=memory_bytes)
     models = {name: metadata(name) for name in spec.models}

@@ -1,4 +1,4 @@
-"""An executor without processes or models: workers of a scripted world, under the very ledger and driver of a run."""
+"""An executor without processes or models: workers of a scripted world, with the real ledger and driver."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections import deque
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, TaskOutput
-from phantom_dist.scheduling.ledger import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Failed, Joined, Lost, Start
 from phantom_dist.scheduling.tasks import ProbeTask
 
 from .scripted import World
 
 
 class ScriptedExecutor(Executor):
-    """So many workers; who ends first, and what goes wrong, is drawn by a seed.
+    """So many workers; a seed decides which task ends first, and which fail.
 
     Args:
         world: what is measured.
         workers: how many there are.
-        seed: of everything that is drawn.
+        seed: of all random choices.
         trouble: how many of the first attempts fail, are killed, or run out of memory.
     """
 

@@ -1,4 +1,4 @@
-"""A run that stops in order, by a limit or from another shell, and goes on to the same results."""
+"""A run that stops at a limit or is cancelled from another shell, and then continues to the same results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_max_trials_begins_no_further_batch_and_the_rest_can_follow(sweep, tmp_p
     part = run(sweep, tmp_path / "part", max_trials=1)
     assert (part.state, part.reason) == (
         "interrupted",
-        f"--max-trials 1: {part.trials.done} trials were begun",
+        f"--max-trials 1: {part.trials.done} trials were started",
     )
     assert 0 < part.trials.done < whole.trials.done
     resumed = phantom_dist.resume(tmp_path / "part", executor="inprocess")

@@ -15,7 +15,7 @@ from .runs import digest, rows, run
 
 @pytest.fixture
 def training(monkeypatch):
-    """Put something in the way of every batch: `training(obstacle)`, which is called with the trials first."""
+    """`training(obstacle)`: call `obstacle` with the trials of every batch before it is trained."""
     from phantom_dist.engines import SingleEngine
     from phantom_dist.engines.lanes import engine
     from phantom_dist.engines.memory import out_of_memory_named
@@ -57,7 +57,7 @@ def test_a_trial_that_runs_out_of_memory_ends_alone(sweep, tmp_path, training):
 
 
 def test_a_batch_that_is_too_large_is_run_in_halves_and_loses_nothing(sweep, tmp_path, training):
-    """Rows of another batch's sums are rounded differently: to the engines' tolerance the results are the same."""
+    """Sums are rounded differently in smaller batches, so results agree only to the engines' tolerance."""
     run(sweep, tmp_path / "roomy")
 
     def scarce(trials):
@@ -118,7 +118,7 @@ def test_a_failing_trial_is_retried_and_then_named(sweep, tmp_path, training, mo
 
 
 def test_a_probe_that_fails_is_named_and_the_rest_runs(sweep, tmp_path, monkeypatch):
-    """The probes of both ways fail for one context; the task is split until the culprits are alone."""
+    """Both probes of one context fail; the task is split until each of them is alone."""
     from phantom_dist.engines import probe
 
     measure, bad = probe.probe, sweep["contexts"][0]["id"]

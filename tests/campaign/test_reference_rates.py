@@ -1,4 +1,4 @@
-"""The quickstart's model against numbers that a separate plain loop gave before this project was written."""
+"""The quickstart's model compared with numbers of a separate plain loop, written before this project."""
 
 from __future__ import annotations
 

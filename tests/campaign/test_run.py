@@ -74,7 +74,7 @@ def test_running_again_repeats_nothing(sweep, tmp_path):
 
 
 class Interrupt:
-    """An observer that presses Ctrl-C after so many trials."""
+    """An observer that raises KeyboardInterrupt after so many trials."""
 
     def __init__(self, after: int) -> None:
         self.after = after
@@ -204,7 +204,7 @@ def test_lanes_find_the_critical_rates_of_the_reference_engine(sweep, tmp_path):
 
 
 def test_a_run_goes_on_with_the_engine_that_it_began_with(sweep, tmp_path):
-    """Else a resumed run would be packed anew, and half of it trained by another engine."""
+    """Otherwise another engine would train the rest of a resumed run, in other batches."""
     sweep["learning_rates"] = {"critical": {"tolerance": 0.01}}
     run(sweep, tmp_path, engine="single", max_trials=1)
     assert phantom_dist.status(tmp_path).state == "interrupted"
@@ -269,7 +269,7 @@ def test_a_model_that_lanes_do_not_know_is_trained_by_the_reference_and_status_s
 
 
 def test_a_run_that_continues_packs_as_it_began(sweep, tmp_path, monkeypatch):
-    """A machine with less memory continues: the plan stays, and so do the results, to the last bit."""
+    """A machine with less memory continues the run with the same plan, and the results are equal to the last bit."""
     sweep["learning_rates"] = {"log": [1e-3, 1e-1, 5]}
     monkeypatch.setattr(run_driver, "HEARTBEAT_S", 0.0)
     run(sweep, tmp_path / "whole")
@@ -313,7 +313,7 @@ def test_unknown_choices_stop_before_anything_is_written(sweep, tmp_path):
 
 
 def test_a_search_without_a_critical_rate_is_reported_with_its_reason(sweep, tmp_path):
-    """Under a huge weight decay u is the weights' direction, and in this context that widens the gap."""
+    """Under a huge weight decay the update points along the weights, which widens the gap in this context."""
     text = "When the monster howled, the captain was overcome with"
     sweep["contexts"].append({"id": "widens", "text": text, "target": " dread", "competitor": " fear"})
     sweep["methods"] = [{"full": {"optimizers": [{"sgd": {"weight_decay": 1e5}}]}}]
@@ -327,7 +327,7 @@ def test_a_search_without_a_critical_rate_is_reported_with_its_reason(sweep, tmp
 
 
 def test_kappa_below_zero_is_a_named_reason(sweep, tmp_path):
-    """From the stored probe alone: nothing was trained, and the entry is there."""
+    """The entry follows from the stored probe alone; nothing was trained."""
     from phantom_dist.refinement.critical_rate import critical_rates
 
     run(sweep, tmp_path)

@@ -58,7 +58,7 @@ def test_a_run_ends_complete_and_closes_its_workers(tmp_path):
 @given(seed=st.integers(0, 10**6), workers=st.integers(1, 5), trouble=st.integers(0, 2))
 @settings(deadline=None, max_examples=40)
 def test_neither_workers_nor_their_deaths_change_what_is_measured(tmp_path_factory, seed, workers, trouble):
-    """Up to two bad ends, so that nothing is given up."""
+    """At most two failures per task, so that none is given up."""
     plan = plan_of(sweep(4, methods=[{"full": {"optimizers": ["sgd", "adamw"]}}]))
     quiet = Drive(tmp_path_factory.mktemp("run"), plan, World(), workers=1)
     quiet.execute()

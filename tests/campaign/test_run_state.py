@@ -34,9 +34,9 @@ class Stored:
 
 
 def play(state: RunState, world: World, stored: Stored, *, order=None, tasks: int | None = None) -> list:
-    """Carry out what the state wants, one task at a time; the tasks that were left when `tasks` were done.
+    """Execute the commands of the state, one task at a time; returns the tasks that are left after `tasks` of them.
 
-    `order` draws which of the waiting tasks ends next.
+    `order` chooses which of the waiting tasks ends next.
     """
     waiting: list = []
 
@@ -75,7 +75,7 @@ def play(state: RunState, world: World, stored: Stored, *, order=None, tasks: in
 @given(tasks=st.integers(0, 12), contexts=st.integers(1, 5))
 @settings(deadline=None, max_examples=40)
 def test_what_is_kept_between_heartbeats_is_what_is_stored(tasks, contexts):
-    """A state that lived through the events shows the same as one that is restored from what they stored."""
+    """A state that handled the events shows the same progress as one that is restored from the stored results."""
     plan, world, stored = plan_of(sweep(contexts)), World(refused=frozenset({"c3"})), Stored()
     state = stored.state(plan)
     shown(state, elapsed=1.0, workers=1)
@@ -110,7 +110,7 @@ def test_a_search_ends_with_a_bracket_within_its_tolerance():
 @given(seed=st.integers(0, 10**6), cut=st.integers(0, 12), contexts=st.integers(1, 6))
 @settings(deadline=None, max_examples=60)
 def test_what_is_trained_depends_neither_on_who_is_faster_nor_on_interruptions(seed, cut, contexts):
-    """So results don't depend on the number of workers, and a run that was cut anywhere comes to the same trials."""
+    """So results don't depend on the number of workers, and an interrupted run trains the same trials."""
     plan = plan_of(sweep(contexts, methods=[{"full": {"optimizers": ["sgd", "adamw"]}}]))
     whole = Stored()
     play(whole.state(plan), World(), whole)

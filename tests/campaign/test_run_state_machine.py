@@ -1,4 +1,4 @@
-"""The run's state over random orders of events: ends, halves, tasks given up, crashes, sweeps that grow."""
+"""The run's state over random orders of events: finished, split and abandoned tasks, crashes, growing sweeps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunMachine(RuleBasedStateMachine):
         self.begin()
 
     def begin(self):
-        """A start of the run: what is stored is restored, what was out is lost."""
+        """Start the run: restore what is stored; tasks that were running are lost."""
         self.plan = plan_of(sweep(self.contexts, rates=self.rates))
         self.state = RunState(self.plan, lambda measured: None)
         self.state.restore(self.results.values(), self.trials.values())

@@ -1,4 +1,4 @@
-"""Gemma-3-270M, the second real model (`make gemma`): a path that did not close by itself.
+"""Gemma-3-270M, the second real model (`make gemma`): a path probe that did not converge by itself.
 
 The measured rate comes from a plain transformers and torch loop that closes in on g_T = 0 to 0.1 % of g_0 (2026-11-28).
 """

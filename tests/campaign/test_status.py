@@ -34,7 +34,7 @@ def test_its_json_is_the_contracts(status):
 
 
 def test_it_comes_back_from_its_json(status):
-    """A job's result travels as JSON; of it, `submit` makes the same record."""
+    """A job prints its result as JSON, from which `submit` makes the same record."""
     assert RunStatus.from_json(json.loads(json.dumps(status.to_json()))) == status
     for rate in status.critical_rates:
         assert CriticalRate.from_json(rate.to_json()) == rate
@@ -56,8 +56,8 @@ def test_of_many_refused_pairs_a_few_are_listed_and_the_rest_counted(status):
 
 
 def test_a_run_that_was_stopped_says_why(status):
-    stopped = dataclasses.replace(status, state="interrupted", reason="--max-trials 1: 2 trials were begun")
-    assert "\nstopped: --max-trials 1: 2 trials were begun; continue with `phantom-dist resume DIR`" in str(
+    stopped = dataclasses.replace(status, state="interrupted", reason="--max-trials 1: 2 trials were started")
+    assert "\nstopped: --max-trials 1: 2 trials were started; continue with `phantom-dist resume DIR`" in str(
         stopped
     )
     assert "peak memory" not in str(stopped)

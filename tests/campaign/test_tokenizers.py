@@ -1,4 +1,4 @@
-"""llama-b of the zoo with its tokenizer written in other ways: the reference's results, or one sentence."""
+"""llama-b of the zoo with its tokenizer stored in other formats: the same results, or a clear refusal."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_an_option_that_appends_the_end_of_text(reference: dict[str, dict[str, A
 
 
 def refused(model: Path | str, contexts: list[dict[str, str]], out: Path) -> dict[str, str]:
-    """What is said of each refused context; RAGE beside them is measured."""
+    """The message for each refused context; the context RAGE is measured."""
     result = run(sweep(model, [*contexts, RAGE]), out)
     found = {row["context"]: row for row in rows(out)}
     assert found["rage"]["gap_0"] == pytest.approx(GAP_0, abs=1e-4)

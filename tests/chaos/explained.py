@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from phantom_dist.scheduling.timeline import Attempt, End, Timeline, timeline
+from phantom_dist.scheduling.timeline import Attempt, End, Timeline
+from phantom_dist.scheduling.timeline_reader import timeline
 from phantom_dist.traces import RunDirectory, Store
 from tests.chaos.hit import Hit
 

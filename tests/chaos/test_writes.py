@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phantom_dist.scheduling.timeline import timeline
+from phantom_dist.scheduling.timeline_reader import timeline
 from phantom_dist.traces import RunDirectory, Store
 from tests.chaos.object_store import run_in_store
 from tests.chaos.sweep import WHOLE, judge, run_here

@@ -23,7 +23,7 @@ from phantom_dist.engines.deepspeed_group import readout as sharded_readout
 from phantom_dist.engines.deepspeed_group.ranks import interface_towards
 from phantom_dist.engines.probe import probe
 from phantom_dist.instruments.kernel_rate import effective_steps
-from phantom_dist.instruments.outside import Instrument, Named, Readout
+from phantom_dist.instruments.plugin_instruments import Instrument, Named, Readout
 from phantom_dist.models import Permissions
 from phantom_dist.models.zoo import names
 from phantom_dist.records import trial_row
@@ -116,7 +116,7 @@ def measured_outside(ranks: Ranks, asked: Problem, trials: list[Trial]) -> list[
     model = load_sharded(asked, 3, ranks, Permissions())
     try:
         (result,) = DeepSpeedEngine(OUTSIDE).run(model, trials)
-        return [measurement.outside["mylab.log_odds"] for measurement in result.trace]
+        return [measurement.plugin_values["mylab.log_odds"] for measurement in result.trace]
     finally:
         model.zero.close()
 

@@ -51,5 +51,5 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     with open(path, "ab") as file:
         file.write(b"{damaged\n")
     append(path, [look | {"step": 2}])
-    with pytest.raises(InputError, match="line 3: no row of a monitor's record"):
+    with pytest.raises(InputError, match="line 3: not a row of a monitor's record"):
         open_monitor_log(path)

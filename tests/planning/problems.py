@@ -1,4 +1,4 @@
-"""Metadata and resources that planning is tested with; nothing here exists on a disk."""
+"""Metadata and resources for tests of planning; no such model exists."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ sizes = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 60)), min_size=1, m
 
 @given(count=st.integers(1, 200), kinds=sizes, searching=st.booleans())
 def test_every_kind_of_worker_gets_the_share_that_it_holds(count, kinds, searching):
-    """A kind with room for nothing gets nothing; the others each what their workers hold at a time, of all."""
+    """A kind that can hold no trial gets none; the others get shares in proportion to what their workers can hold."""
     made = tuple(WorkerKind(count=n, memory_bytes=float(i + 1)) for i, (n, _) in enumerate(kinds))
     room = {k.memory_bytes: lanes for k, (_, lanes) in zip(made, kinds, strict=True)}
     problems = [problem(context=f"c{i}") for i in range(count)]

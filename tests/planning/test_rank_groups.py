@@ -1,4 +1,4 @@
-"""Who gets a group, how large a one and at which stage: the memory model's choice, and the sweep's own."""
+"""Which problems get a group, of which size and stage: by predicted memory, or as the sweep sets it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_it_is_the_smallest_group_that_fits_and_stage_2_where_that_does(optimize
 
 
 def test_stage_2_serves_where_the_weights_fit_each_rank():
-    """LoRA: nothing but the weights counts, and stage 2 doesn't send them around."""
+    """LoRA: only the weights need memory, and stage 2 doesn't send them."""
     lora = problem("adamw", Lora())
     weights = 4.0 * LARGE.parameters
     assert chosen(lora, weights + 5 * GB, workers=8, always=True) == RankGroup(ranks=2, stage=2)

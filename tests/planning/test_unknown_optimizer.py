@@ -1,4 +1,4 @@
-"""The plan of an optimizer that lanes, walks and groups of ranks don't know; AdamW stands for one."""
+"""The plan for an optimizer that lanes, walks and groups of ranks don't know; AdamW plays its part."""
 
 from __future__ import annotations
 

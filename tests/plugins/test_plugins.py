@@ -15,8 +15,8 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.quantities import Quantity
 from phantom_dist.engines import LanesEngine, SingleEngine
-from phantom_dist.instruments import outside
-from phantom_dist.instruments.outside import Instrument, Readout
+from phantom_dist.instruments import plugin_instruments
+from phantom_dist.instruments.plugin_instruments import Instrument, Readout
 from phantom_dist.machine import doctor
 from phantom_dist.models import load
 from phantom_dist.scheduling.executor import WorkerSettings
@@ -104,7 +104,7 @@ def test_an_instrument_changes_nothing_else(tmp_path):
 
 @pytest.mark.usefixtures("mylab")
 def test_every_engine_measures_the_same():
-    loaded, instruments = load("mylab:gpt2-a"), outside.load(["mylab"])
+    loaded, instruments = load("mylab:gpt2-a"), plugin_instruments.load(["mylab"])
     measured = measured_of(loaded)
     trials = [Trial(measured=measured, learning_rate=rate) for rate in (1e-4, 2e-4)]
     lanes = {r.trial.id: r for r in LanesEngine(instruments).run(loaded, trials)}
@@ -112,7 +112,7 @@ def test_every_engine_measures_the_same():
         lane = lanes[solo.trial.id]
         assert (lane.engine, solo.engine) == ("dual lanes", "single")
         for one, other in zip(lane.trace, solo.trace, strict=True):
-            assert one.outside == pytest.approx(other.outside, abs=1e-4, nan_ok=True)
+            assert one.plugin_values == pytest.approx(other.plugin_values, abs=1e-4, nan_ok=True)
 
 
 @pytest.mark.usefixtures("mylab")
@@ -172,7 +172,8 @@ def test_another_version_on_a_worker_is_no_substitute():
 
 def test_what_nobody_adds_is_refused_by_name(tmp_path):
     with pytest.raises(
-        InputError, match=r"'mylab': no installed package adds that to phantom_dist.instruments"
+        InputError,
+        match=r"'mylab': no installed package has an entry point of this name in phantom_dist.instruments",
     ):
         run(tmp_path / "out", model="zoo:gpt2-a", instruments=["mylab"])
     assert not (tmp_path / "out").exists()
@@ -192,7 +193,7 @@ def test_a_broken_one_stops_who_asks_for_it_and_nobody_else(package, tmp_path):
     )
     run(tmp_path / "out", model="zoo:gpt2-a")
     message = (
-        r"of the package broken 0.3: broken:Thing can't be loaded \(ModuleNotFoundError.* Mend or uninstall"
+        r"of the package broken 0.3: broken:Thing can't be loaded \(ModuleNotFoundError.* Fix or uninstall"
     )
     with pytest.raises(InputError, match=f"phantom_dist.instruments 'broken' {message}"):
         plan(sweep("zoo:gpt2-a", instruments=["broken"]))
@@ -221,9 +222,9 @@ def test_a_broken_leaf_leaves_the_reference_engine(package):
 def test_two_of_one_name_are_refused_naming_both(package):
     package("twin", "0.1", instruments="mylab = twin:Thing")
     with pytest.raises(
-        InputError, match=r"two plug-ins have one name: .*package mylab 1.2.0, and .*package twin 0.1"
+        InputError, match=r"two plug-ins have the same name: .*package mylab 1.2.0, and .*package twin 0.1"
     ):
-        outside.load(["mylab"])
+        plugin_instruments.load(["mylab"])
     (check,) = [c for c in doctor().checks if c.found.startswith("twin")]
     assert not check.ok
 
@@ -231,9 +232,10 @@ def test_two_of_one_name_are_refused_naming_both(package):
 def test_what_is_no_instrument_is_refused(package):
     package("liar", code="class Thing: pass", instruments="liar = liar:Thing")
     with pytest.raises(
-        InputError, match=r"liar:Thing is no class derived from phantom_dist.instruments.outside.Instrument"
+        InputError,
+        match=r"liar:Thing is not a class derived from phantom_dist.instruments.plugin_instruments.Instrument",
     ):
-        outside.load(["liar"])
+        plugin_instruments.load(["liar"])
 
 
 def test_none_takes_over_what_works_without_it(package):
@@ -252,7 +254,7 @@ def test_wrong_shapes_and_columns_are_one_message(given):
     with pytest.raises(
         InputError, match=r"instrument 'wrong' gave .*; it should give a, each of shape \(2,\)"
     ):
-        outside.Named("wrong", Wrong()).measure(readout())
+        plugin_instruments.Named("wrong", Wrong()).measure(readout())
 
 
 def test_a_failing_instrument_is_named():
@@ -263,7 +265,7 @@ def test_a_failing_instrument_is_named():
             raise ZeroDivisionError("by zero")
 
     with pytest.raises(InputError, match="instrument 'failing' failed at step 4: ZeroDivisionError: by zero"):
-        outside.Named("failing", Failing()).measure(readout())
+        plugin_instruments.Named("failing", Failing()).measure(readout())
 
 
 def quantity(name: str):

@@ -14,7 +14,8 @@ from phantom_dist import reports
 from phantom_dist.reports import RunTables, figures
 from phantom_dist.reports.figures.timeline import TIMELINE
 from phantom_dist.reports.timeline_rows import MOST_BARS, bars, lines, marks, restarts, unit_for
-from phantom_dist.scheduling.timeline import End, timeline
+from phantom_dist.scheduling.timeline import End
+from phantom_dist.scheduling.timeline_reader import timeline
 from tests.scheduling.test_timeline import RUNS, Run
 from tests.stored_runs import unpacked
 

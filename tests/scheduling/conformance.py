@@ -13,7 +13,7 @@ from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
-from phantom_dist.scheduling.ledger import Done, Failed, Joined, Start
+from phantom_dist.scheduling.messages import Done, Failed, Joined, Start
 from phantom_dist.scheduling.tasks import probe_task, train_task
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import RunDirectory, Store
@@ -29,7 +29,7 @@ def problem(model: str = "zoo:gpt2-a", **changes) -> Problem:
 
 
 class ExecutorConformance:
-    """Subclasses give `cluster()`, and how many workers an executor of it has."""
+    """Subclasses define `cluster()`, and how many workers its executor has."""
 
     workers = 1
     numbers = iter(LEASES)
@@ -133,7 +133,7 @@ class ExecutorConformance:
         assert isinstance(self.finish(executor, probe_task([problem()])).event, Done)
 
     def test_nothing_is_stored_under_a_lease_that_is_over(self, executor, location, leases):
-        """A worker that comes back from the dead can't write over its successor, and its end isn't taken for done."""
+        """A worker whose lease is over can't overwrite its successor's files, and its end doesn't count as done."""
         (measured,) = self.probed(executor, problem())
         task = train_task([Trial(measured=measured, learning_rate=7e-3)])
         lease = next(self.numbers)
@@ -147,7 +147,7 @@ class ExecutorConformance:
 
 
 def next_event(executor: Executor):
-    """What happens next, however long it takes."""
+    """Wait for the next event without a limit."""
     while (happened := executor.wait(5.0)) is None:
         pass
     return happened

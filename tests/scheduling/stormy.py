@@ -1,4 +1,4 @@
-"""Workers that a seed kills: an executor without processes that writes down each misfortune, in simulated time."""
+"""An executor without processes, in simulated time: a seed decides which attempts fail; each failure is recorded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from phantom_dist.core.events import EventKind, RunEvent, listening, record
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.driver import drive
 from phantom_dist.scheduling.executor import Executor, Finished, TaskOutput
-from phantom_dist.scheduling.ledger import Done, Failed, GiveUp, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Failed, GiveUp, Joined, Lost, Start
 from phantom_dist.scheduling.place import Place
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What was done to a worker's process: `how` as `timeline.End` has it."""
+    """The end of a worker's process; `how` is a `timeline.End`."""
 
     worker: str
     process: int
@@ -25,9 +25,9 @@ class Kill:
 
 
 class Stormy(Executor):
-    """So many workers; of the attempts a share ends badly, and some run very long.
+    """So many workers; a given share of the attempts fails, and some run very long.
 
-    `kills`: what befell attempts. `started`: all of them.
+    `kills`: attempts that ended badly. `started`: all attempts.
     """
 
     def __init__(self, workers: int, seed: int, bad: float, slow: float = 0.05) -> None:
@@ -43,7 +43,7 @@ class Stormy(Executor):
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """Those that are ready."""
+        """Workers that are ready."""
         return tuple(self._place)
 
     def now(self) -> float:
@@ -51,7 +51,7 @@ class Stormy(Executor):
         return self._now
 
     def start(self, command: Start) -> None:
-        """Draw how long it takes."""
+        """Draw the duration and the end of the attempt."""
         assert command.worker in self._place
         assert command.worker not in self._running
         length = command.task.seconds * self._draw.uniform(0.8, 1.2)
@@ -60,7 +60,7 @@ class Stormy(Executor):
         self.started.append(command)
 
     def wait(self, timeout: float) -> Finished | Joined | None:
-        """Whatever happens next, at most `timeout` seconds ahead."""
+        """The next event within `timeout` simulated seconds."""
         moments = [(at, worker) for worker, at in self._coming.items()]
         moments += [(end, worker) for worker, (*_, end) in self._running.items()]
         at, worker = min(moments, default=(float("inf"), ""))
@@ -93,17 +93,17 @@ class Stormy(Executor):
         return Finished(Lost(worker, lease, message, preempted=how == "preempted"), task)
 
     def replace(self, worker: str) -> None:
-        """A new process after a while."""
+        """Start a new process, which is ready after a while."""
         self._running.pop(worker, None)
         self._place.pop(worker, None)
         self._coming[worker] = self._now + self._draw.uniform(1, 4)
 
     def close(self) -> None:
-        """Nothing is left to end."""
+        """Nothing to do."""
 
 
 class Everything:
-    """An owner and its grants, who want all of it; `given_up`: what was set aside."""
+    """An owner, with leases, that lets everything run; `given_up`: tasks that were given up."""
 
     def __init__(self) -> None:
         self.given_up: list[GiveUp] = []
@@ -133,7 +133,7 @@ class Everything:
 
 
 def weathered(executor: Stormy, tasks, owner: Everything) -> list[RunEvent]:
-    """The events of a run over that executor."""
+    """The events of a run on this executor."""
     events: list[RunEvent] = []
     with listening(events.append):
         drive(executor, tasks, owner, owner)

@@ -1,4 +1,4 @@
-"""Streams are read from wherever one stands: a script, a thread, a running loop; and nothing of them stays behind."""
+"""Streams can be read from a script, a thread or a running loop, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_the_stream_raises_is_raised_where_it_is_read() -> None:
 
 
 def test_the_package_never_runs_a_loop_in_its_callers_thread() -> None:
-    """It would be refused in a notebook, and in every web server."""
+    """That would fail in a notebook and in every web server."""
     forbidden = {"run_until_complete", "Runner", "nest_asyncio", "get_event_loop"}
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -15,7 +15,7 @@ from ray.exceptions import ActorUnschedulableError, ObjectLostError, OwnerDiedEr
 from phantom_dist.core.errors import InputError
 from phantom_dist.scheduling import ray_executor
 from phantom_dist.scheduling.inprocess import ThisProcess
-from phantom_dist.scheduling.ledger import Done, Lost, Start
+from phantom_dist.scheduling.messages import Done, Lost, Start
 from phantom_dist.scheduling.ray_cluster import RayCluster
 from phantom_dist.scheduling.ray_executor import MAX_FAILED_STARTS, RayExecutor
 from phantom_dist.scheduling.tasks import probe_task
@@ -60,7 +60,7 @@ class TestRay(ExecutorConformance):
         assert isinstance(next_event(executor).event, Done)
 
     def test_a_stopped_worker_never_reports(self, executor):
-        """What a `Replace` asks for: the process ends, its place works again, and the old task's end isn't told."""
+        """After a `Replace` the process ends, its successor works, and the end of the old task isn't reported."""
         actor = executor._actors["worker-0"]
         pid = ray.get(actor.__ray_call__.remote(lambda worker: os.getpid()))
         os.kill(pid, signal.SIGSTOP)
@@ -86,7 +86,7 @@ def test_no_cluster_at_the_address_is_one_clear_message(address, tmp_path, monke
 
 
 class Broken:
-    """An executor whose actors never start; what Ray would say is given."""
+    """An executor whose actors never start; Ray's error is given."""
 
     def __init__(self, monkeypatch, error):
         self.executor = executor = object.__new__(RayExecutor)

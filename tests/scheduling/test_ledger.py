@@ -12,12 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Optimizer, Problem
-from phantom_dist.scheduling.ledger import (
-    FREE_PREEMPTIONS,
-    MAX_ATTEMPTS,
-    MISSING_S,
-    SLOW,
-    STUCK_AT_LEAST_S,
+from phantom_dist.scheduling.ledger import FREE_PREEMPTIONS, MAX_ATTEMPTS, SLOW, STUCK_AT_LEAST_S, Ledger
+from phantom_dist.scheduling.messages import (
     Added,
     Discard,
     Done,
@@ -25,13 +21,13 @@ from phantom_dist.scheduling.ledger import (
     Failed,
     GiveUp,
     Joined,
-    Ledger,
     Lost,
     Replace,
     Start,
     Tick,
 )
 from phantom_dist.scheduling.tasks import probe_task
+from phantom_dist.scheduling.worker_memory import MISSING_S
 
 CONTEXT = Context(id="c", text="a b", target=" c", competitor=" d")
 
@@ -173,7 +169,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 class MemoryMachine(RuleBasedStateMachine):
-    """Workers of several sizes: a task waits for one that is large enough, and never for ever."""
+    """Workers of several sizes: a task waits for one that is large enough, but not forever."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -349,7 +345,7 @@ def test_an_error_is_retried_a_bounded_number_of_times(dies):
 
 
 def test_preemptions_are_not_counted_until_they_cant_be_chance():
-    """What takes its machine down each time looks like a preemption, and must not be tried for ever."""
+    """A task that takes its machine down each time looks preempted, and must not be repeated forever."""
     ledger = ledger_of("a")
     started = only(ledger.handle(Added((task(1),)), 0))
     for _ in range(FREE_PREEMPTIONS):
@@ -399,7 +395,7 @@ def test_a_stuck_task_is_ended_and_tried_again_a_bounded_number_of_times():
 
 
 def test_a_task_whose_copies_are_stuck_as_well_is_given_up():
-    """Each copy that is ended counts, or two workers would hand the task to each other for ever."""
+    """Each stuck copy counts as a failure; else two workers would pass the task back and forth forever."""
     ledger, slow, commands = slow_task(100)
     now, starts_seen = 100.0, 1
     while not ledger.finished:
@@ -421,7 +417,7 @@ def test_a_task_that_is_in_time_is_not_copied():
 
 @pytest.mark.parametrize(("spread", "copied"), [(1.1, True), (4.0, False)])
 def test_a_late_task_is_copied_before_others_only_where_predictions_have_held(spread, copied):
-    """Of 40 tasks of 10 s every second took `spread` times as long; one is 10 times late while 1000 others wait."""
+    """Every second of 40 tasks of 10 s takes `spread` times as long; one is 10 times late while 1000 others wait."""
     ledger = ledger_of("ab")
     work = [task(n, seconds=10.0) for n in range(1041)]
     slow, started = ledger.handle(Added(tuple(work)), 0)

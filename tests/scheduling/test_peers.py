@@ -1,4 +1,4 @@
-"""What `make bench-peers` compares: both sides run every trial once, and both train the same thing."""
+"""The comparison of `make bench-peers`: both sides run every trial once and train the same trials."""
 
 from __future__ import annotations
 

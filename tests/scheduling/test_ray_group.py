@@ -18,7 +18,7 @@ from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.engines import SingleEngine
 from phantom_dist.models import load
 from phantom_dist.scheduling.executor import WorkerSettings
-from phantom_dist.scheduling.ledger import Done, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Joined, Lost, Start
 from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.ray_cluster import RayCluster
 from phantom_dist.scheduling.tasks import probe_task, train_task
@@ -41,7 +41,7 @@ LEASES = range(1, 20)
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    """Two CPUs, so one group of two ranks; executors that are made meanwhile use it and leave it."""
+    """A Ray with two CPUs, enough for one group of two ranks; executors join it and leave it running."""
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
@@ -88,7 +88,7 @@ class TestGroup:
         return finished
 
     def works_again(self, executor, location, task):
-        """The ledger asks for a new group, then for the task again: it is stored once, as one process measures it."""
+        """The ledger replaces the group and repeats the task: it is stored once, equal to one process's result."""
         executor.replace("worker-0")
         assert executor.workers == (), "it is away until it is ready"
         assert next_event(executor) == Joined("worker-0")
@@ -154,13 +154,13 @@ class TestGroup:
         event = next_event(executor).event
         assert time.monotonic() - began < TIMEOUT_S + SLACK_S
         assert event == Lost("worker-0", lease, event.message)
-        assert event.message == f"rank 0 of 2 is stuck: no sign of life for {TIMEOUT_S:g} s"
+        assert event.message == f"rank 0 of 2 is stuck: it hasn't responded for {TIMEOUT_S:g} s"
         self.works_again(executor, location, task)
         _, alive = psutil.wait_procs(ranks, timeout=30)
         assert not alive, "the new group has the CPUs to itself"
 
     def test_an_error_within_a_task_costs_the_group(self, executor, measured):
-        """A token id beyond the vocabulary: the embedding raises on both ranks, which count as lost all the same."""
+        """A token id beyond the vocabulary: the embedding raises on both ranks, and the group counts as lost."""
         broken = Trial(measured=with_prompt(measured, (10**6,)), learning_rate=1e-3)
         lease = self.begin(executor, train_task([broken]))
         event = next_event(executor).event
@@ -188,7 +188,7 @@ def test_a_group_larger_than_the_cluster_is_one_clear_message(tmp_path):
 
 
 def test_a_sweep_on_a_group_finds_the_references_critical_rates(tmp_path, monkeypatch):
-    """A model that doesn't fit one worker, by the memory model: one that is told of very little memory."""
+    """The predicted memory exceeds that of one worker, because the worker is given very little."""
     small = WorkerKind(count=2, memory_bytes=0.65e9)
     monkeypatch.setattr(RayCluster, "worker_kinds", lambda self, device, threads: (small,))
     sweep = {

@@ -63,7 +63,7 @@ def sweep(tmp_path) -> Path:
 
 @pytest.fixture
 def token(head, monkeypatch):
-    """This process may use the head."""
+    """The token with which this process may use the head."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
 
 
@@ -184,7 +184,7 @@ ERRORS = [
 
 @pytest.mark.slow
 def test_an_error_of_ours_is_no_broken_connection(head, token, monkeypatch):
-    """Asking again would not mend it; it comes at once and as it is, from the log's stream or from who is shown it."""
+    """A retry would not help, so the error is raised at once and unchanged, whether from the log or from `show`."""
     jobs = RayJobs(head.dashboard)
     job, _ = jobs.start("speaks", ["sh", "-c", "echo something"], {})
     jobs.follow(job, print)
@@ -213,7 +213,7 @@ def test_an_error_of_ours_is_no_broken_connection(head, token, monkeypatch):
 @pytest.mark.slow
 def test_a_job_that_the_head_has_forgotten_is_not_waited_for(head, token):
     with pytest.raises(
-        ClusterError, match=r"knows no job no-such-job: .* the same `submit` goes on from there"
+        ClusterError, match=r"knows no job no-such-job: .* the same `submit` continues from there"
     ):
         RayJobs(head.dashboard).follow("no-such-job", print)
 
@@ -223,7 +223,7 @@ def test_a_token_that_no_longer_opens_is_said(head, token, monkeypatch):
     jobs = RayJobs(head.dashboard)
     job, _ = jobs.start("speaks-again", ["true"], {})
     monkeypatch.setattr(jobs._client, "_headers", {"Authorization": "Bearer " + "wrong" * 8})
-    with pytest.raises(InputError, match="the cluster asks for its token"):
+    with pytest.raises(InputError, match="the cluster requires its token"):
         jobs.follow(job, print)
 
 
@@ -245,7 +245,7 @@ def test_another_server_is_no_job_server():
         thread.start()
         try:
             with pytest.raises(
-                InputError, match=r"no job server .* \(what answers there is something else\)"
+                InputError, match=r"no job server .* \(the server there is not a Ray job server\)"
             ):
                 RayJobs(f"http://127.0.0.1:{server.server_port}")
         finally:
@@ -264,7 +264,7 @@ def test_a_head_that_is_gone_leaves_word_how_to_go_on(head, token, monkeypatch):
 
 @pytest.mark.slow
 def test_the_clusters_refusal_of_the_sweep_is_the_users_mistake(head, sweep, tmp_path):
-    """It was seen over there only: that the directory belongs to somebody else."""
+    """Only the cluster notices that the directory belongs to another sweep."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.tex").touch()
     done = submit(head, str(sweep), "--out", str(tmp_path / "theirs"))
@@ -288,7 +288,7 @@ def test_without_the_token_nobody_gets_in(head, sweep, tmp_path):
     for more in ({"RAY_AUTH_TOKEN": "wrong" * 8}, {"RAY_AUTH_MODE": "disabled"}):
         done = submit(head, str(sweep), "--out", str(tmp_path / "out"), **more)
         assert done.returncode == 2, done.stderr
-        assert "the cluster asks for its token" in done.stderr
+        assert "the cluster requires its token" in done.stderr
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 
@@ -309,7 +309,7 @@ def test_a_wrong_address_is_one_message(address, says):
 
 
 def test_the_address_that_is_given_is_the_one_that_is_asked(monkeypatch):
-    """Ray itself would prefer the variables; and they are still there afterwards."""
+    """Ray itself would prefer the environment variables, which are unchanged afterwards."""
     nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

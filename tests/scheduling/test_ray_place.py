@@ -1,4 +1,4 @@
-"""Ray's own rules say where its files lie and which cluster is joined; a message advises what can help."""
+"""Ray's own rules decide where its files are and which cluster is joined; error messages say what helps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SWEEP = f"models: zoo:gpt2-a\ncontexts: [{CONTEXT}]\nlearning_rates: [1e-3]\nste
 
 @pytest.fixture
 def plain(monkeypatch, tmp_path):
-    """No variable that Ray goes by, and no Ray that runs on this machine for other reasons."""
+    """No environment variable that Ray reads, and no other Ray on this machine."""
     for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(services, "_find_address_from_flag", lambda flag: set())
@@ -68,7 +68,7 @@ def test_a_temporary_folder_too_long_for_sockets_is_one_line_before_anything_is_
 
 @pytest.mark.slow
 def test_at_the_limit_ray_starts(tmp_path):
-    """The allowed length is what the message of one byte more says."""
+    """The message for a path that is one byte too long gives the allowed length."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="p") as short:
         script = (
             "import os, sys\nfrom phantom_dist.scheduling import ray_place, ray_cluster\n"
@@ -89,7 +89,7 @@ def test_at_the_limit_ray_starts(tmp_path):
 
 @pytest.mark.slow
 def test_a_ray_with_a_temporary_folder_of_its_own_is_joined(tmp_path):
-    """`ray start` notes its address below TMPDIR; Ray finds it elsewhere by its processes."""
+    """`ray start` records its address below TMPDIR; from elsewhere Ray finds the cluster by its processes."""
     with ray_head(own_tmpdir=True) as head:
         token = {"RAY_AUTH_TOKEN": head.token}
         done = run(tmp_path, "--address", "auto", **token)
@@ -113,9 +113,7 @@ def test_the_variable_that_counts_is_named(plain, monkeypatch):
 def test_no_cluster_is_said_with_where_it_was_looked_for(plain):
     with pytest.raises(InputError) as error:
         check_place("auto")
-    assert f"no Ray runs on this machine, nor is one noted in {plain}/ray/ray_current_cluster" in str(
-        error.value
-    )
+    assert f"no Ray runs on this machine, and {plain}/ray/ray_current_cluster names none" in str(error.value)
     assert "`auto`" not in str(error.value), "what just failed is not advised"
 
 
@@ -133,7 +131,7 @@ def test_a_cluster_that_has_ended_is_named_with_its_address(plain, monkeypatch):
     ):
         check_place(f"127.0.0.1:{port}")
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    with pytest.raises(InputError, match="RAY_ADDRESS=local stands against it"):
+    with pytest.raises(InputError, match="RAY_ADDRESS=local excludes it"):
         check_place("auto")
 
 

@@ -1,4 +1,4 @@
-"""The driver and the ledger over simulated workers: nothing is lost or done twice, and nobody idles for long."""
+"""The driver and the ledger over simulated workers: nothing is lost or done twice, and no worker idles for long."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from phantom_dist.core.events import EventKind, RunEvent
 from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.scheduling.tasks import probe_task
-from phantom_dist.scheduling.timeline import SHARES, End, Timeline, timeline
+from phantom_dist.scheduling.timeline import SHARES, End, Timeline
+from phantom_dist.scheduling.timeline_reader import timeline
 
 from .stormy import Everything, Stormy, weathered
 
@@ -41,7 +42,7 @@ def tasks(count: int) -> list:
 
 
 class Run:
-    """A run through a storm: what was done to it, and what its timeline says."""
+    """A run with failures: the failures, and the timeline of its events."""
 
     def __init__(self, workers: int, count: int, seed: int, bad: float) -> None:
         self.executor, self.owner = Stormy(workers, seed, bad), Everything()
@@ -105,7 +106,7 @@ def test_the_workers_time_is_divided_without_rest(run):
 @given(RUNS, st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
 def test_a_driver_that_dies_at_any_moment_leaves_a_timeline(run, share):
-    """And the next start is told apart from it."""
+    """The next start is distinguished from it."""
     kept = run.events[: 1 + int(share * (len(run.events) - 2))]
     died = timeline(kept)
     assert (died.starts[0].how, died.starts[0].end) == (None, "died")
@@ -125,7 +126,7 @@ def test_a_driver_that_dies_at_any_moment_leaves_a_timeline(run, share):
 
 
 def test_a_storm_has_all_there_is():
-    """What the tests above are about does happen."""
+    """All kinds of failures that the tests above cover do occur."""
     ends, incidents = Counter(), Counter()
     for seed in range(6):
         run = Run(4, 20, seed, 0.5)

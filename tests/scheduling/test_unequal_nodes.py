@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import ray
 
+from phantom_dist.scheduling import ray_cluster
 from phantom_dist.scheduling.ray_cluster import RayCluster
 from phantom_dist.scheduling.worker_kind import WorkerKind
 
@@ -39,8 +40,22 @@ def test_each_worker_plans_with_its_own_machines_memory(cluster_of):
     assert [cluster.memory_of(name, "cpu", 2) for name in ("small", "large", "like it")] == [2e9, 32e9, 33e9]
 
 
+def test_workers_that_join_together_are_looked_up_at_once(cluster_of, monkeypatch):
+    cluster, nodes, calls = cluster_of(), [node("first", CPU=2, memory=2e9)], []
+    monkeypatch.setattr(ray, "nodes", lambda: calls.append(len(nodes)) or list(nodes))
+    assert [cluster.memory_of("first", "cpu", 2) for _ in range(3)] == [2e9] * 3
+    assert calls == [1]
+    nodes.append(node("second", CPU=4, memory=8e9))
+    assert [cluster.memory_of(name, "cpu", 2) for name in ("second", "first")] == [4e9, 2e9]
+    assert calls == [1, 2], "a node that joined since is looked up anew"
+    assert cluster.memory_of("first", "cpu", 1) == 1e9, "so are other settings"
+    monkeypatch.setattr(ray_cluster, "REMEMBERED_S", 0.0)
+    cluster.memory_of("first", "cpu", 1)
+    assert calls == [1, 2, 2, 2]
+
+
 def test_where_there_are_gpus_machines_without_train_nothing(cluster_of, monkeypatch):
-    """Ray knows no GPU's memory; a node of each kind of GPU is asked, once."""
+    """Ray doesn't know a GPU's memory; one node for each kind of GPU measures it, once."""
     asked = []
 
     def gpu_bytes(self, name, resources):

@@ -1,4 +1,4 @@
-"""Leases: what is written under one that is over never becomes visible, at whatever step its writer was stopped."""
+"""Leases: files written under one that is over never become visible, at whatever step the writer was stopped."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_nothing_is_deleted_under_a_lease_that_is_over(store):
 def test_a_writer_that_is_stopped_before_any_step_of_a_write_and_comes_back_is_fenced(
     store, monkeypatch, step
 ):
-    """As by SIGSTOP: the lease ends and the successor writes while the writer stands still."""
+    """As after SIGSTOP: the lease ends and the successor writes while the writer is stopped."""
     leases = Leases(store)
     zombie, successor = writer(store, leases, 1), writer(store, leases, 2)
     stopped, go_on, errors = threading.Event(), threading.Event(), []

@@ -1,4 +1,4 @@
-"""The monitor's record: what was written is read; what is no record is refused."""
+"""The monitor's record: rows that were written are read; other files are refused."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path):
     ("text", "message"),
     [
         (None, "can't read the monitor's record"),
-        ("", "an empty file is no monitor's record"),
-        ("hello\n", "line 1: no row of a monitor's record"),
+        ("", "an empty file is not a monitor's record"),
+        ("hello\n", "line 1: not a row of a monitor's record"),
         ('{"row": "look", "step": 1}\n', "line 1: a monitor's record begins with a row `start`"),
         ('{"row": "start", "format": 9, "step": 0}\n', "format 9; this version reads up to 1"),
         ('{"row": "start", "format": 1, "step": 0}\n[]\n{"row": "end", "step": 1}\n', "line 2"),

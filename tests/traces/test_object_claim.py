@@ -35,7 +35,7 @@ def directory(bucket, request, monkeypatch):
 
 
 def hold(uri, held):
-    """In another process: hold the claim until killed."""
+    """Run in another process: keep the claim until killed."""
     object_claim.RENEW_S = 0.5
     with claim(RunDirectory(Store(uri))) as leases:
         held.put(leases.driver)
@@ -44,7 +44,7 @@ def hold(uri, held):
 
 @pytest.fixture
 def holder(directory):
-    """A process that holds the claim."""
+    """A process that has the claim."""
     context = multiprocessing.get_context("spawn")
     held = context.Queue()
     process = context.Process(target=hold, args=(directory.store.location, held), daemon=True)
@@ -84,7 +84,7 @@ def test_a_driver_that_died_on_this_host_is_followed_at_once(directory, holder):
 
 
 def test_one_on_another_host_that_is_silent_is_followed_and_fenced(directory, holder, monkeypatch):
-    """Its clock stands still with it; when it comes back, it can't store anything."""
+    """A stopped driver is succeeded, and can't store anything when it continues."""
     os.kill(holder.pid, signal.SIGSTOP)
     monkeypatch.setattr("socket.gethostname", lambda: "another-host")
     with claim(directory) as leases:
@@ -122,7 +122,7 @@ def test_one_that_was_followed_and_comes_back_ends_no_successor(directory, holde
 def test_one_that_comes_back_after_its_successor_has_ended_leaves_the_next_one_alone(
     directory, holder, monkeypatch
 ):
-    """Were numbers used again, its renewals would overwrite the claim of whoever holds its number now."""
+    """If numbers were reused, its renewals would overwrite the claim that now has its number."""
     os.kill(holder.pid, signal.SIGSTOP)
     monkeypatch.setattr("socket.gethostname", lambda: "another-host")
     with claim(directory):
@@ -137,7 +137,7 @@ def test_one_that_comes_back_after_its_successor_has_ended_leaves_the_next_one_a
 
 
 def test_a_process_of_another_container_on_this_host_is_not_taken_for_dead():
-    """Containers may have their host's name and process numbers of their own."""
+    """Containers may share the host's name but have their own process ids."""
     mine = this_process()
     assert lives_here(mine) is True
     nobody = mine | {"pid": 2**22 + 1}

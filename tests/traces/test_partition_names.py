@@ -1,4 +1,4 @@
-"""Whatever a model is called, every reader gives its name in the traces as text, equal to `model` of trials."""
+"""Whatever a model's name is, every reader returns it from the traces as text, equal to `model` of the trials."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def written(model: str, under: Path) -> Path:
 
 
 def read(run: Path) -> dict[str, Any]:
-    """The model of the traces by reader, without an option that would help."""
+    """The model name in the traces by reader, with default options."""
     traces = run / "traces"
     return {
         "pyarrow": ds.dataset(traces, partitioning="hive").to_table()["model"].to_pylist(),
@@ -126,7 +126,7 @@ def test_two_spellings_of_one_model_are_one():
 
 @pytest.fixture
 def asked(tmp_path, monkeypatch) -> dict[str, Any]:
-    """A sweep of a local folder that is called 007."""
+    """A sweep over a local folder named 007."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folder("llama-b"), tmp_path / "007")
     return {
@@ -150,7 +150,7 @@ def test_a_run_of_such_a_model_and_its_archive_merge(asked, tmp_path):
 
 
 def test_a_run_of_an_older_version_keeps_its_names_and_its_archive_gets_readable_ones(asked, tmp_path):
-    """Older versions took 007 as it was written; the run goes on under that name, and is still ours to read."""
+    """Older versions stored the folder name 007 unchanged; the run continues under that name and stays readable."""
     text = to_yaml(load(asked)).replace("./007", "'007'")
     old = from_yaml(text, source="as stored")
     assert old.models == ("007",)

@@ -1,4 +1,4 @@
-"""The layout on disk and what its readers see, ours and everyone's."""
+"""The layout on disk, and what our readers and other tools see."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_half_a_batch_is_invisible_and_then_discarded(directory, monkeypatch):
 
 
 def test_parts_of_a_batch_that_came_after_all_are_discarded_and_nothing_is_lost(directory):
-    """A batch was taken for lost and run again in halves, and then appeared; or only some of its parts did."""
+    """A batch that seemed lost was repeated in halves, and then appeared after all, whole or in part."""
     for name, members in {"whole": "abcd", "first": "ab", "second": "cd", "b": "b", "alone": "ef"}.items():
         directory.write_batch(
             name, [trial(t) for t in members], {MODEL: [r for t in members for r in trace(t)]}

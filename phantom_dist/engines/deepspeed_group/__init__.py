@@ -19,6 +19,6 @@ Gaps differ from the reference engine's by at most 1e-4 over 8 steps on the zoo,
 
 from phantom_dist.engines.deepspeed_group.engine import DeepSpeedEngine
 from phantom_dist.engines.deepspeed_group.ranks import Ranks, listen
-from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, load_sharded, way_of
+from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, load_config_of, load_sharded
 
-__all__ = ["DeepSpeedEngine", "Ranks", "ShardedModel", "listen", "load_sharded", "way_of"]
+__all__ = ["DeepSpeedEngine", "Ranks", "ShardedModel", "listen", "load_config_of", "load_sharded"]

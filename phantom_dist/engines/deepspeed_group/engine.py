@@ -11,7 +11,7 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured, ProbeResult
 from phantom_dist.core.trial import Optimizer, Problem, Tokens
 from phantom_dist.engines import DEEPSPEED
-from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, way_of
+from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, load_config_of
 from phantom_dist.engines.deepspeed_group.zero import Zero
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import gap_of, loss_of
@@ -19,7 +19,7 @@ from phantom_dist.engines.probe import ProbeRefused, measure, read_context
 from phantom_dist.engines.recorder import Recorder
 from phantom_dist.engines.single import stopped_early, train
 from phantom_dist.instruments import kernel_rate
-from phantom_dist.instruments.outside import Named
+from phantom_dist.instruments.plugin_instruments import Named
 
 
 class DeepSpeedEngine:
@@ -35,7 +35,7 @@ class DeepSpeedEngine:
         """Train the trials in order, each from the untouched weights; see `engine.Engine.run`."""
         for trial in trials:
             start = time.perf_counter()
-            _check_way(model, trial.problem)
+            _check_load_config(model, trial.problem)
             with out_of_memory_named():
                 model.zero.reset(trial.problem.optimizer)
                 tokens, device = trial.measured.tokens, model.whole.model.device
@@ -51,7 +51,7 @@ class DeepSpeedEngine:
 
     def probe(self, model: ShardedModel, problem: Problem) -> ProbeResult:
         """Measure κ and what it rests on; as `probe.probe`."""
-        _check_way(model, problem)
+        _check_load_config(model, problem)
         try:
             with out_of_memory_named():
                 return _probe(model, problem)
@@ -94,6 +94,8 @@ class ShardedFirstOrder:
         return -slope, None
 
 
-def _check_way(model: ShardedModel, problem: Problem) -> None:
-    if way_of(problem) != model.way:
-        raise ValueError(f"this model was loaded to be trained as {model.way}, not as {way_of(problem)}")
+def _check_load_config(model: ShardedModel, problem: Problem) -> None:
+    if load_config_of(problem) != model.load_config:
+        raise ValueError(
+            f"this model was loaded to be trained as {model.load_config}, not as {load_config_of(problem)}"
+        )

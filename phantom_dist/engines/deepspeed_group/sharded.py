@@ -15,7 +15,7 @@ from phantom_dist.engines.deepspeed_group.zero import Zero, settings
 from phantom_dist.engines.trainable import lora_targets, readout_matrix, with_adapters
 from phantom_dist.models import LoadedModel, Permissions, load
 
-Way = tuple[str, str, Lora | None, int, str]
+LoadConfig = tuple[str, str, Lora | None, int, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class ShardedModel:
     `lora_targets`: as resolved before the adapters were put in.
     """
 
-    way: Way
+    load_config: LoadConfig
     whole: LoadedModel
     zero: Zero
     readout: ShardedReadout
@@ -33,7 +33,7 @@ class ShardedModel:
     lora_targets: tuple[str, ...] | None
 
 
-def way_of(problem: Problem) -> Way:
+def load_config_of(problem: Problem) -> LoadConfig:
     """What problems must have in common to be trained on one `ShardedModel`."""
     seed = problem.seed if problem.lora is not None else 0
     return problem.model, problem.precision, problem.lora, seed, problem.optimizer.name
@@ -64,7 +64,7 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
         del sharding
     readout, vocabulary_size = _readout(whole.model, stage, ranks, frozen=problem.lora is not None)
     return ShardedModel(
-        way=way_of(problem),
+        load_config=load_config_of(problem),
         whole=whole,
         zero=zero,
         readout=readout,

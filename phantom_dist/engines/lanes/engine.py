@@ -14,7 +14,7 @@ from phantom_dist.engines.lanes.training import train
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import readout_matrix
-from phantom_dist.instruments.outside import Named
+from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel
 
 

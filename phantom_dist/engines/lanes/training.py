@@ -15,7 +15,7 @@ from phantom_dist.engines.lanes.choice import lanes_for
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
-from phantom_dist.instruments.outside import Named
+from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.quantities import Quantity
-from phantom_dist.instruments.outside import Instrument, Readout
+from phantom_dist.instruments.plugin_instruments import Instrument, Readout
 
 
 class Entropy(Instrument):
