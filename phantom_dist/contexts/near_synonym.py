@@ -27,18 +27,18 @@ def choose_competitor(
     centred_overlap_V: Tensor,
     floor: float,
     target: int,
-    admits: Callable[[int], bool] = lambda token: True,
+    is_competitor: Callable[[int], bool] = lambda token: True,
 ) -> int:
     """The strongest rival by logit among the tokens whose centred overlap with the target reaches the floor.
 
-    `admits` says whether a token may be a rival at all (`tokens.rival_test`); it is asked from the strongest on.
+    `is_competitor` says whether a token may be a rival at all (`tokens.competitor_filter`); it is asked from the strongest on.
 
     Raises:
         Refusal: `refused_not_synonym` where no token qualifies.
     """
     candidates = (centred_overlap_V >= floor).nonzero().flatten().tolist()
     for token in sorted(candidates, key=lambda i: (-float(logits_V[i]), i)):
-        if token != target and admits(token):
+        if token != target and is_competitor(token):
             return int(token)
     raise Refusal(
         Outcome.REFUSED_NOT_SYNONYM,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from phantom_dist.contexts.near_synonym import choose_competitor
 from phantom_dist.contexts.reading import Tokenizer
-from phantom_dist.contexts.tokens import AUTO, rival_test, tokenise
+from phantom_dist.contexts.tokens import AUTO, competitor_filter, tokenise
 from phantom_dist.core.trial import Context, Tokens
 
 if TYPE_CHECKING:
@@ -38,6 +38,6 @@ def choose_pair(
     rows = len(logits_V)
     competitor = None
     if context.competitor == AUTO:
-        admits = rival_test(tokenizer, context, rows=rows)
-        competitor = choose_competitor(logits_V, centred_overlap_V, floor, target, admits)
+        is_competitor = competitor_filter(tokenizer, context, rows=rows)
+        competitor = choose_competitor(logits_V, centred_overlap_V, floor, target, is_competitor)
     return tokenise(tokenizer, context, competitor, rows=rows)

@@ -61,7 +61,7 @@ class Reader:
     def __init__(self, tokenizer: Tokenizer, rows: int | None = None) -> None:
         self.tokenizer: Any = tokenizer
         self.rows = rows
-        self._unknown, self._drops = _of_the_unknown(tokenizer)
+        self._unknown, self._drops = _unknown_token(tokenizer)
 
     def read(self, text: str) -> Read:
         """The text as the model reads it.
@@ -138,7 +138,7 @@ class Reader:
         )
 
 
-def _of_the_unknown(tokenizer: Any) -> tuple[tuple[int, str] | None, bool]:
+def _unknown_token(tokenizer: Any) -> tuple[tuple[int, str] | None, bool]:
     """The unknown token that a tokenizer writes, with its text, and whether it drops what it doesn't know.
 
     A fast tokenizer's model is asked: `unk_token` often names a token that it never writes (GPT-2's <|endoftext|>).

@@ -68,7 +68,9 @@ def token_text(tokenizer: Tokenizer, before: Sequence[int], token: int) -> str:
     return Reader(tokenizer).text_of(before, token)
 
 
-def rival_test(tokenizer: Tokenizer, context: Context, *, rows: int | None = None) -> Callable[[int], bool]:
+def competitor_filter(
+    tokenizer: Tokenizer, context: Context, *, rows: int | None = None
+) -> Callable[[int], bool]:
     """Whether a token may stand as an `auto` competitor beside the target.
 
     It is a word (`is_word`), begins with a space if the target does, is not the target in another case,
@@ -82,7 +84,7 @@ def rival_test(tokenizer: Tokenizer, context: Context, *, rows: int | None = Non
     beside = reader.text_of(prompt.ids, target)
     same = {beside.strip().casefold(), context.target.strip().casefold()}
 
-    def admits(token: int) -> bool:
+    def is_competitor(token: int) -> bool:
         text = reader.text_of(prompt.ids, token)
         word = text.strip()
         return (
@@ -93,7 +95,7 @@ def rival_test(tokenizer: Tokenizer, context: Context, *, rows: int | None = Non
             and _one_token(reader, context.text, text, prompt) == token
         )
 
-    return admits
+    return is_competitor
 
 
 def is_word(text: str) -> bool:
@@ -111,7 +113,7 @@ def is_word(text: str) -> bool:
 def _prompt_and_target(reader: Reader, context: Context) -> tuple[Read, int]:
     text = context.text
     if reader.unknown_word(text) is not None:
-        raise _refused(context, f"the text {_unknown_in(reader, text)}")
+        raise _refused(context, f"the text {_unknown_message(reader, text)}")
     try:
         prompt = reader.read(text)
     except Unreadable as error:
@@ -120,7 +122,7 @@ def _prompt_and_target(reader: Reader, context: Context) -> tuple[Read, int]:
         raise _refused(context, f"the tokenizer makes no token of the text {text!r}")
     for token in prompt.ids:
         if not reader.has_row(token):
-            raise _refused(context, f"the text holds {_without_row(reader, token)}")
+            raise _refused(context, f"the text holds {_no_row_message(reader, token)}")
     return prompt, _continuation(reader, context, "target", context.target, prompt)
 
 
@@ -133,10 +135,10 @@ def _continuation(reader: Reader, context: Context, role: str, word: str, prompt
     token = _one_token(reader, context.text, word, prompt)
     if token is not None:
         if not reader.has_row(token):
-            raise _refused(context, f"the {role} {word!r} is {_without_row(reader, token)}")
+            raise _refused(context, f"the {role} {word!r} is {_no_row_message(reader, token)}")
         return token
     why, instead = _why_not(reader, context, word, prompt)
-    raise _refused(context, f"the {role} {word!r} {why}; {_space(reader, context, word) or instead}")
+    raise _refused(context, f"the {role} {word!r} {why}; {_space_hint(reader, context, word) or instead}")
 
 
 def _one_token(reader: Reader, text: str, word: str, prompt: Read) -> int | None:
@@ -166,7 +168,7 @@ def _why_not(reader: Reader, context: Context, word: str, prompt: Read) -> tuple
     return "changes how the prompt's end is split", "it must extend the prompt"
 
 
-def _space(reader: Reader, context: Context, word: str) -> str | None:
+def _space_hint(reader: Reader, context: Context, word: str) -> str | None:
     """What to write instead, where the space between text and word is all that is wrong."""
     text, spaced = context.text.rstrip(), f" {word.strip()}"
     if (text, spaced) == (context.text, word) or not text or reader.unknown_word(text) is not None:
@@ -182,7 +184,7 @@ def _space(reader: Reader, context: Context, word: str) -> str | None:
     return f"the space belongs to the word: end the text without it and write {spaced!r}"
 
 
-def _unknown_in(reader: Reader, text: str) -> str:
+def _unknown_message(reader: Reader, text: str) -> str:
     ending = text[len(text.rstrip()) :]
     if ending and reader.unknown_word(text.rstrip()) is None:
         return (
@@ -194,7 +196,7 @@ def _unknown_in(reader: Reader, text: str) -> str:
     return f"holds {named} that is not in the tokenizer's vocabulary; choose words that are"
 
 
-def _without_row(reader: Reader, token: int) -> str:
+def _no_row_message(reader: Reader, token: int) -> str:
     return (
         f"token {token} ({reader.text_of((), token)!r}), for which the model has no row: it has {reader.rows}; resize "
         "its embeddings and train the new rows, or choose another word"

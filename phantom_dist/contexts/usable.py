@@ -30,12 +30,12 @@ def check_tokenizer(tokenizer: Tokenizer, model: str, *, rows: int | None = None
     """
     if not hasattr(tokenizer, "__len__"):
         return  # no vocabulary to take words from
-    why = _draws_lots(tokenizer) or _reads_nothing(Reader(tokenizer, rows))
+    why = _sampling_reason(tokenizer) or _unusable_reason(Reader(tokenizer, rows))
     if why is not None:
         raise InputError(f"model {model!r}: its tokenizer ({type(tokenizer).__name__}) {why}")
 
 
-def _draws_lots(tokenizer: Any) -> str | None:
+def _sampling_reason(tokenizer: Any) -> str | None:
     """BPE with dropout, Unigram that samples: as the tokenizer says of itself."""
     model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     for setting in ("dropout", "alpha"):
@@ -45,7 +45,7 @@ def _draws_lots(tokenizer: Any) -> str | None:
     return None
 
 
-def _reads_nothing(reader: Reader) -> str | None:
+def _unusable_reason(reader: Reader) -> str | None:
     tokens = _sample(reader.tokenizer)
     alone = [text for token in tokens if (text := reader.text_of((), token)).strip()]
     texts = sorted(alone, key=lambda text: not text.strip().isalpha())  # words first

@@ -17,7 +17,7 @@ GROUPS = ("gap", "length", "last", "earlier", "overlap", "odds")
 MARGIN = 0.1
 """A value may leave the calibrated range by this share of its width."""
 
-LIKE = 3.0
+MAX_SIZE_RATIO = 3.0
 """A model may be this many times smaller or larger than the calibrated one that is nearest in parameters."""
 
 UNMEASURED = ("precision", "beta1", "beta2", "epsilon", "adapters")
@@ -36,14 +36,14 @@ class Domain:
 
     def outside(self, probed: LawInput) -> list[str]:
         """Why a problem is outside, a sentence for each reason; empty inside."""
-        return [*self._foreign(probed), *self._out_of_range(probed), *_open(probed)]
+        return [*self._uncalibrated_settings(probed), *self._out_of_range(probed), *_open_reasons(probed)]
 
-    def tells_width(self, probed: LawInput) -> bool:
+    def width_is_measured(self, probed: LawInput) -> bool:
         """Whether measurements say how wide an interval must be: the path closed, in settings that were measured."""
         own = _unmeasured(probed.settings)
         return not is_open(probed) and any(own == _unmeasured(known) for known in self.settings)
 
-    def _foreign(self, probed: LawInput) -> list[str]:
+    def _uncalibrated_settings(self, probed: LawInput) -> list[str]:
         if probed.settings in self.settings:
             return []
         own = probed.settings.columns()
@@ -62,9 +62,10 @@ class Domain:
                 reasons.append(f"{name} ({meaning}) is {value:.3g}, calibrated from {low:.3g} to {high:.3g}")
         size = probed.parameters
         nearest = min(self.parameters, key=lambda known: abs(math.log(known / size)))
-        if abs(math.log(nearest / size)) > math.log(LIKE):
+        if abs(math.log(nearest / size)) > math.log(MAX_SIZE_RATIO):
             reasons.append(
-                f"parameters: {size:.3g}; the nearest calibrated model has {nearest:.3g}, over {LIKE:g} times off"
+                f"parameters: {size:.3g}; the nearest calibrated model has {nearest:.3g}, "
+                f"over {MAX_SIZE_RATIO:g} times off"
             )
         return reasons
 
@@ -82,7 +83,7 @@ def domain_of(rows: Sequence[CalibrationRow], groups: Sequence[str] = ()) -> Dom
 
 def is_open(probed: LawInput) -> bool:
     """Whether the path did not close, so that the error of its rate is unknown."""
-    return bool(_open(probed))
+    return bool(_open_reasons(probed))
 
 
 def _unmeasured(settings: TrainingSettings) -> dict[str, object]:
@@ -90,7 +91,7 @@ def _unmeasured(settings: TrainingSettings) -> dict[str, object]:
     return {name: columns[name] for name in UNMEASURED if name in columns}
 
 
-def _open(probed: LawInput) -> list[str]:
+def _open_reasons(probed: LawInput) -> list[str]:
     """Its last correction is cut, or its last walk leaves much of the gap (old law files don't say how much)."""
     last = BY_NAME["last"].value(probed)
     left = abs((probed.gap_end or 0.0) / probed.gap_0)

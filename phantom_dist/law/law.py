@@ -40,7 +40,7 @@ class TrainingClassLaw:
 
     def half_width(self, probed: LawInput, *, in_domain: bool) -> float | None:
         """Half the interval, of ln η_c; None where it is withheld, as no measurement tells its width."""
-        if self.interval is None or not self.domain.tells_width(probed):
+        if self.interval is None or not self.domain.width_is_measured(probed):
             return None
         return self.interval.half_width(probed) * (1.0 if in_domain else WIDENED)
 

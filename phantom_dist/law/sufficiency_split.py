@@ -89,7 +89,7 @@ class Threshold:
             return None
         return "below" if bulk[self.statistic] < self.value else "above"
 
-    def suffices(self, bulk: Mapping[str, float]) -> bool:
+    def sufficient(self, bulk: Mapping[str, float]) -> bool:
         """Whether LoRA is predicted to suffice."""
         return self.below if self.side(bulk) in (None, "below") else self.above
 
@@ -194,7 +194,7 @@ def predict_sufficiency(
     ]
     return SufficiencyPrediction(
         architecture_class=None if side is None else f"{threshold.statistic} {side} {threshold.value:.3g}",
-        sufficient=_majority(same_steps) if same_steps else threshold.suffices(bulk),
+        sufficient=_majority(same_steps) if same_steps else threshold.sufficient(bulk),
         evidence=SufficiencyEvidence(
             steps=steps if same_steps else None,
             sufficient_contexts=sum(count.sufficient for count in counted),
@@ -276,7 +276,7 @@ def _add_to(confusion: dict[str, int], threshold: Threshold, counts: Sequence[Su
     """Add the counts' contexts to the confusion table; how many are predicted wrongly."""
     wrong = 0
     for count in counts:
-        predicted = threshold.suffices(count.bulk)
+        predicted = threshold.sufficient(count.bulk)
         fails = count.contexts - count.sufficient
         for outcome, contexts in (("suffices", count.sufficient), ("fails", fails)):
             name = f"{outcome}, predicted {'to' if predicted else 'not to'}"

@@ -7,7 +7,7 @@ import dataclasses
 from phantom_dist.core.measurement import Measurement, TrialResult
 from phantom_dist.records.row import Row
 
-_OF_A_STEP = tuple(field.name for field in dataclasses.fields(Measurement) if field.name != "outside")
+_STEP_COLUMNS = tuple(field.name for field in dataclasses.fields(Measurement) if field.name != "outside")
 """Fields that are columns under the same name."""
 
 
@@ -16,7 +16,7 @@ def trace_rows(result: TrialResult) -> list[Row]:
     trial_id = result.id
     return [
         {"trial_id": trial_id}
-        | {name: getattr(measurement, name) for name in _OF_A_STEP}
+        | {name: getattr(measurement, name) for name in _STEP_COLUMNS}
         | dict(measurement.outside)
         for measurement in result.trace
     ]

@@ -10,7 +10,7 @@ from phantom_dist.core.probe_result import Measured, ProbeResult
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.jumps import largest_jump
 from phantom_dist.instruments.outcome import commit_step, outcome, silent
-from phantom_dist.records.probes import probed_row
+from phantom_dist.records.probes import shared_columns
 from phantom_dist.records.row import Row
 
 
@@ -77,7 +77,7 @@ def training_columns(result: TrialResult | Untrained) -> Row:
 def _settings_row(trial_id: str, probed: ProbeResult, learning_rate: float | None) -> Row:
     """The columns of `trials/` that are known before a trial is trained."""
     thresholds = probed.problem.thresholds
-    row = probed_row(probed) | {
+    row = shared_columns(probed) | {
         "trial_id": trial_id,
         "learning_rate": learning_rate,
         "structural_drag": thresholds.structural_drag,

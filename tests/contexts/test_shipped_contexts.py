@@ -11,9 +11,9 @@ import torch
 from phantom_dist.contexts import (
     check_pair,
     choose_competitor,
+    competitor_filter,
     load_contexts,
     prompt_and_target,
-    rival_test,
     synonym_floor,
     tokenise,
 )
@@ -95,7 +95,7 @@ def _measure(smollm2: LoadedModel, context: Context) -> dict[str, object]:
     floor = synonym_floor(row_rms(centred_V, target), Thresholds())
     auto = None
     if context.competitor == "auto":
-        auto = choose_competitor(logits_V, centred_V, floor, target, rival_test(tokenizer, context))
+        auto = choose_competitor(logits_V, centred_V, floor, target, competitor_filter(tokenizer, context))
     tokens = tokenise(tokenizer, context, auto)
     gap_0 = float(logits_V[target] - logits_V[tokens.competitor])
     check_pair(gap_0=gap_0, centred_overlap=float(centred_V[tokens.competitor]), floor=floor)

@@ -114,8 +114,8 @@ def test_a_model_is_fetched_with_its_tokenizer_and_without_other_frameworks(hub:
 
 
 def test_a_description_fetches_the_configuration_alone(hub: Hub, tmp_path: Path) -> None:
-    facts = hub.describe("tiny/gpt2", NOTHING_ALLOWED)
-    assert (facts.verified, facts.architecture, facts.width) == (True, "GPT2LMHeadModel", 32)
+    metadata = hub.describe("tiny/gpt2", NOTHING_ALLOWED)
+    assert (metadata.verified, metadata.architecture, metadata.width) == (True, "GPT2LMHeadModel", 32)
     assert {f.name for f in (tmp_path / "hub").rglob("snapshots/*/*")} == {"config.json"}
 
 
@@ -174,17 +174,17 @@ def test_a_gated_model_says_what_to_do(hub: Hub) -> None:
 
 @pytest.mark.parametrize("name", sorted(recorded()))
 def test_a_known_model_is_described_unverified_without_the_hub(name: str, tmp_path: Path) -> None:
-    facts = Hub(endpoint=NOBODY, cache_dir=str(tmp_path)).describe(name, NOTHING_ALLOWED)
-    assert not facts.verified
-    assert "the Hugging Face hub can't be reached" in (facts.reason or "")
-    assert facts.parameters == recorded()[name]["parameters"]
-    assert facts.reference == name
+    metadata = Hub(endpoint=NOBODY, cache_dir=str(tmp_path)).describe(name, NOTHING_ALLOWED)
+    assert not metadata.verified
+    assert "the Hugging Face hub can't be reached" in (metadata.reason or "")
+    assert metadata.parameters == recorded()[name]["parameters"]
+    assert metadata.reference == name
 
 
 def test_an_unknown_model_is_an_error_without_the_hub(tmp_path: Path) -> None:
     hub = Hub(endpoint=NOBODY, cache_dir=str(tmp_path))
     with pytest.raises(
-        InputError, match=r"nothing is recorded about it\. Did you mean 'EleutherAI/pythia-160m'"
+        InputError, match=r"no recorded metadata for it\. Did you mean 'EleutherAI/pythia-160m'"
     ):
         hub.describe("EleutherAI/pythia-161m", NOTHING_ALLOWED)
     with pytest.raises(
