@@ -1,4 +1,4 @@
-"""The pair of one context on one model: its tokens, the competitor chosen where the context leaves it open."""
+"""The tokens of one context on one model, including the choice of an `auto` competitor."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def choose_pair(
     centred_overlap_V: Tensor,
     floor: float,
 ) -> Tokens:
-    """The context's tokens; an `auto` competitor is the strongest near-synonym of the target.
+    """The context's tokens; for `auto`, the competitor is the near-synonym of the target with the largest logit.
 
     Args:
-        tokenizer: the model's.
-        context: what is read.
-        target: its target's id (`tokens.prompt_and_target`).
-        logits_V: the untouched model's, after the prompt.
-        centred_overlap_V: the target's row (`instruments.overlap.centred_overlap_row`).
+        tokenizer: the model's tokenizer.
+        context: the context.
+        target: token id of its target (`tokens.prompt_and_target`).
+        logits_V: the untouched model's logits after the prompt.
+        centred_overlap_V: the target's row of overlaps (`instruments.overlap.centred_overlap_row`).
         floor: see `near_synonym.synonym_floor`.
 
     Raises:

@@ -235,7 +235,7 @@ def test_predict_says_whether_lora_suffices_and_on_what_evidence():
     evidence = said["evidence"]
     assert said["sufficient"] is True
     assert said["class"] is None
-    assert said["reason"].startswith("The data show no two classes")
+    assert said["reason"].startswith("The data don't show two classes")
     assert evidence["contexts"] == evidence["sufficient_contexts"] + sum(evidence["reasons"].values())
     assert evidence["steps"] == 8, "searches with the T that is asked about alone count"
     assert sum(evidence["confusion"].values()) > evidence["contexts"]

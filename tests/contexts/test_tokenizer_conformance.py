@@ -1,7 +1,7 @@
-"""Every kind of tokenizer: the right tokens, or one sentence.
+"""Every kind of tokenizer gives the right tokens, or one error message.
 
-What is right is written by hand (the names of words in each vocabulary, `tokenizer_kinds`) or asked of the `tokenizers`
-library itself, apart from transformers and from the package.
+The expected tokens are written by hand (the names of words in each vocabulary, `tokenizer_kinds`) or come from the
+`tokenizers` library itself, without transformers and this package.
 """
 
 from __future__ import annotations

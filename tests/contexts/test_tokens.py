@@ -84,7 +84,7 @@ def test_refusals_name_context_and_word(bad: dict[str, str], message: str) -> No
 def test_an_empty_prompt_is_refused() -> None:
     nothing = LongestMatch(WORDS, start=False)
     nothing.encode = lambda text, add_special_tokens=True: []  # type: ignore[method-assign]
-    with pytest.raises(Refusal, match="the tokenizer makes no token of the text 'the dog was'"):
+    with pytest.raises(Refusal, match="the tokenizer gives no tokens for the text 'the dog was'"):
         tokenise(nothing, context())
 
 

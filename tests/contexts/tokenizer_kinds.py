@@ -1,4 +1,4 @@
-"""Tokenizers of every kind, built from nothing, each with a long-hand account of how it names a word.
+"""Tokenizers of every kind, built from scratch, each with explicit rules for how its vocabulary names a word.
 
 The language has a handful of words. Each is one token of every vocabulary, so what a text should become can be written
 down by hand: the names of its words, in order.

@@ -260,7 +260,7 @@ class TestWhereTheBaseIs:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            (None, "names no model that the adapter belongs to"),
+            (None, "names no base model; write the model that the adapter belongs to"),
             ("/nowhere", r"base_model_name_or_path: model '/nowhere': no such folder"),
             ("zoo:llama-z", "base_model_name_or_path: the zoo has no model 'llama-z'"),
         ],
