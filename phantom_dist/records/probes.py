@@ -1,4 +1,4 @@
-"""The table `probes/`: what a probe measured or refused, as a row and back."""
+"""Rows of the table `probes/`: encode and decode the result of a probe, measured or refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from phantom_dist.records.problems import problem_row
 from phantom_dist.records.row import Row
 
 _PAIR_COLUMNS = tuple(field.name for field in dataclasses.fields(PairReading) if field.name != "tokens")
-"""Fields that are columns under the same name."""
+"""Fields of `PairReading` that are columns of the same name."""
 
 
 def shared_columns(probed: ProbeResult) -> Row:
@@ -41,7 +41,7 @@ def shared_columns(probed: ProbeResult) -> Row:
 
 
 def probe_row(probed: ProbeResult) -> Row:
-    """The row of `probes/` for what a probe measured or refused."""
+    """Encode the result of a probe as a row of `probes/`."""
     tokens = None if probed.pair is None else probed.pair.tokens
     refused = probed if isinstance(probed, Refused) else None
     row = shared_columns(probed) | {
@@ -64,7 +64,7 @@ def probe_row(probed: ProbeResult) -> Row:
 
 
 def probe_result_from_row(row: Row, problem: Problem) -> ProbeResult:
-    """What `probe_row` stored for this problem."""
+    """Decode a row that `probe_row` made for this problem."""
     model = None if row["weights"] is None else _model_from_row(row, problem)
     pair = None if row["prompt_tokens"] is None else _pair_from_row(row)
     if row["refusal"] is not None:

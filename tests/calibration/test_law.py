@@ -13,7 +13,7 @@ import pytest
 
 import phantom_dist
 from phantom_dist.calibration.calibrate import MeasurementKey
-from phantom_dist.calibration.lora_sufficiency import finished_lora_searches, merged, sufficiency_counts
+from phantom_dist.calibration.lora_sufficiency import finished_lora_searches, merge_counts, sufficiency_counts
 from phantom_dist.campaign.preview import plan
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.problem_columns import PROBLEM_COLUMNS
@@ -174,8 +174,8 @@ def test_a_smaller_count_does_not_replace_a_larger_one():
     count = read_law().lora[0]
     ten, four = (dataclasses.replace(count, contexts=n, sufficient=n) for n in (10, 4))
     other = dataclasses.replace(four, lora_targets="q_proj,v_proj")
-    assert merged([ten], [four, other]) == [ten, other]
-    assert merged([four], [ten]) == [ten]
+    assert merge_counts([ten], [four, other]) == [ten, other]
+    assert merge_counts([four], [ten]) == [ten]
 
 
 def test_the_shipped_law_holds_what_a_run_measures(directory):
