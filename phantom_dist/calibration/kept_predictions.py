@@ -87,7 +87,7 @@ class KeptPredictions:
         return None if entry is None else entry[1]
 
     def add(self, context: Context, prediction: PredictedRate) -> None:
-        """Add a prediction. The file is written if the last write was `EVERY_S` ago, else later, at the latest by `close`."""
+        """Add a prediction. The file is written at most once per `EVERY_S`, and at the latest by `close`."""
         value = context.model_dump()
         self._kept[_key(value)] = (value, prediction)
         self._unwritten = True

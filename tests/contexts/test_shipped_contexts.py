@@ -1,4 +1,4 @@
-"""The contexts that ship for real models, and what SmolLM2-135M says about them."""
+"""The contexts that ship for real models, measured on SmolLM2-135M."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_floor_rejects_random_pairs(smollm2: LoadedModel) -> None:
 
 
 def _measure(smollm2: LoadedModel, context: Context) -> dict[str, object]:
-    """What an engine does before it trains; raises where the context is refused."""
+    """The measurements that an engine makes before training; raises where the context is refused."""
     tokenizer, readout_Vd = smollm2.tokenizer, smollm2.model.get_output_embeddings().weight
     prompt, target = prompt_and_target(tokenizer, context)
     with torch.no_grad():

@@ -63,7 +63,7 @@ def by_hand(kind: Kind, vocabulary: dict[str, int], template: str) -> tuple[int,
 
 
 def extension(tokenizer: Tokenizer, text: str, word: str) -> int | None:
-    """The one token by which a word extends a text, as the tokenizers library sees it, no special tokens around."""
+    """The one token by which a word extends a text according to the tokenizers library, without special tokens."""
     try:
         before, after = (tokenizer.encode(t, add_special_tokens=False) for t in (text, text + word))
     except Exception:

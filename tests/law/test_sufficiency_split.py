@@ -1,4 +1,4 @@
-"""Two classes are found where there are two, and not where chance or one architecture makes them."""
+"""The split finds two classes where there are two, and not where chance or a single architecture suggests them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every model adapter promises. A test class inherits it and gives a fixture `reference`."""
+"""The conformance suite of model adapters. A test class inherits it and defines a fixture `reference`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GGUF files out of installed packages, whole and in parts."""
+"""GGUF files from installed packages, as one file and split into parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def whole(tmp_path: Path, cache: Path) -> Path:
 
 @pytest.fixture
 def in_parts(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model `in-parts` from three installed packages; their folder."""
+    """A model `in-parts` that is split over three installed packages; returns their folder."""
     site, content = tmp_path / "site", whole.read_bytes()
     cuts = (0, 5_000, 5_001, len(content))
     for n in range(3):

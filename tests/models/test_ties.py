@@ -1,4 +1,4 @@
-"""Plan and run count the same parameters, whatever configuration and file say about tied matrices."""
+"""Plan and run count the same parameters, whatever configuration and files say about tied matrices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one_value_off(tensors: Tensors) -> None:
 
 
 def beyond_float32(tensors: Tensors) -> None:
-    """Different as stored, and the same number as float32."""
+    """Values that differ as stored but are equal as float32."""
     tensors[READOUT] = tensors[EMBEDDING].double()
     tensors[READOUT][0, 0] *= 1 + 2**-40
 
@@ -71,7 +71,7 @@ def test_plan_and_run_agree(file: str, says_tied: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("prefix", ["transformer.", ""])
 @pytest.mark.parametrize("equal", [True, False])
 def test_names_without_the_models_prefix_are_found(prefix: str, equal: bool, tmp_path: Path) -> None:
-    """As GPT-2 itself is stored on the hub."""
+    """GPT-2 itself is stored like this on the hub."""
     folder = tiny.write_folder(tmp_path / "m")
     content = {k.removeprefix("transformer."): v for k, v in load_file(folder / "model.safetensors").items()}
     stored = {prefix + name: value for name, value in content.items()}
@@ -98,7 +98,7 @@ def test_matrices_in_two_shards_are_compared(equal: bool, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_a_conversion_keeps_what_is_apart_apart(equal: bool, tmp_path: Path, cache: Path) -> None:
-    """Pickled weights that hold both: once converted, plan and run know, and no matrix was lost to the other."""
+    """Pickled weights with both matrices: after the conversion plan and run agree, and both matrices are preserved."""
     reference = write(tmp_path / "m", says_tied=True, edit=FILES["equal" if equal else "different"])
     plain = load(reference)
     folder = Path(reference)

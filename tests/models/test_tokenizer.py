@@ -1,4 +1,4 @@
-"""`tokenizer_class` over a `tokenizer.json`: what is loaded splits text as the file does, or the class is named."""
+"""`tokenizer_class` with a `tokenizer.json`: loading splits text as the file does, or an error names the class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script that makes the zoo: repeatable, and its folders hold what it trained."""
+"""The script that pretrains the zoo is reproducible, and its folders hold the trained models."""
 
 from __future__ import annotations
 
