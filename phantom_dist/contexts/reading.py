@@ -35,19 +35,19 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """An encoded text: `ids` begin with `front` special tokens; `behind` are the special tokens left off at the end."""
+class EncodedText:
+    """An encoded text: `ids` begin with `prefix_length` special tokens; `suffix` are those left off at the end."""
 
     ids: tuple[int, ...]
-    front: int
-    behind: tuple[int, ...]
+    prefix_length: int
+    suffix: tuple[int, ...]
 
     @property
     def special(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The special tokens before and after the text."""
-        return self.ids[: self.front], self.behind
+        return self.ids[: self.prefix_length], self.suffix
 
-    def extended_by_one(self, longer: Read) -> bool:
+    def extended_by_one(self, longer: EncodedText) -> bool:
         """Whether `longer` is this text plus exactly one token."""
         return longer.ids[:-1] == self.ids and longer.special == self.special
 
@@ -55,7 +55,7 @@ class Read:
 class Reader:
     """A tokenizer together with a model whose embedding and readout have `rows` rows (None: not checked).
 
-    Nothing is cached, because the tokenizer's owner may change it at any time.
+    Encodings are not cached, because the tokenizer's owner may change it at any time.
     """
 
     def __init__(self, tokenizer: Tokenizer, rows: int | None = None) -> None:
@@ -63,7 +63,7 @@ class Reader:
         self.rows = rows
         self._unknown, self._drops = _unknown_token(tokenizer)
 
-    def read(self, text: str) -> Read:
+    def read(self, text: str) -> EncodedText:
         """Encode the text as the model gets it.
 
         Raises:
@@ -71,13 +71,13 @@ class Reader:
         """
         bare, whole = self.encode(text, special=False), self.encode(text, special=True)
         if whole == bare:
-            return Read(tuple(whole), 0, ())
+            return EncodedText(tuple(whole), 0, ())
         for front in range(len(whole) - len(bare), -1, -1):
             end = front + len(bare)
             if whole[front:end] == bare:
-                return Read(tuple(whole[:end]), front, tuple(whole[end:]))
+                return EncodedText(tuple(whole[:end]), front, tuple(whole[end:]))
         raise Unreadable(
-            f"the tokenizer's special tokens don't stand before and behind the tokens of {text!r}, but change them"
+            f"the tokenizer's special tokens don't only surround the tokens of {text!r}, but change them"
         )
 
     def unknown_word(self, text: str) -> str | None:

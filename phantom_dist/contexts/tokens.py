@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from phantom_dist.contexts.reading import Read, Reader, Tokenizer, Unreadable
+from phantom_dist.contexts.reading import EncodedText, Reader, Tokenizer, Unreadable
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Tokens
@@ -110,7 +110,7 @@ def is_word(text: str) -> bool:
     return len(letters) >= 2 or letters == ["Lo"]
 
 
-def _prompt_and_target(reader: Reader, context: Context) -> tuple[Read, int]:
+def _prompt_and_target(reader: Reader, context: Context) -> tuple[EncodedText, int]:
     text = context.text
     if reader.unknown_word(text) is not None:
         raise _refused(context, f"the text {_unknown_message(reader, text)}")
@@ -126,7 +126,7 @@ def _prompt_and_target(reader: Reader, context: Context) -> tuple[Read, int]:
     return prompt, _continuation(reader, context, "target", context.target, prompt)
 
 
-def _continuation(reader: Reader, context: Context, role: str, word: str, prompt: Read) -> int:
+def _continuation(reader: Reader, context: Context, role: str, word: str, prompt: EncodedText) -> int:
     """The token of a word after the prompt.
 
     Raises:
@@ -141,7 +141,7 @@ def _continuation(reader: Reader, context: Context, role: str, word: str, prompt
     raise _refused(context, f"the {role} {word!r} {why}; {_space_hint(reader, context, word) or remedy}")
 
 
-def _one_token(reader: Reader, text: str, word: str, prompt: Read) -> int | None:
+def _one_token(reader: Reader, text: str, word: str, prompt: EncodedText) -> int | None:
     """The single known token by which a word extends the prompt; None if it doesn't."""
     if reader.unknown_word(text + word) is not None:
         return None
@@ -152,7 +152,7 @@ def _one_token(reader: Reader, text: str, word: str, prompt: Read) -> int | None
     return whole.ids[-1] if prompt.extended_by_one(whole) else None
 
 
-def _why_not(reader: Reader, context: Context, word: str, prompt: Read) -> tuple[str, str]:
+def _why_not(reader: Reader, context: Context, word: str, prompt: EncodedText) -> tuple[str, str]:
     """Why a word is not a single token after the prompt, and what to write instead."""
     if reader.unknown_word(context.text + word) is not None:
         return "is not in the tokenizer's vocabulary", "choose a word that is"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from phantom_dist.contexts.reading import Read, Reader, Tokenizer, Unreadable
+from phantom_dist.contexts.reading import EncodedText, Reader, Tokenizer, Unreadable
 from phantom_dist.core.errors import InputError
 
 SAMPLE = 64
@@ -58,7 +58,9 @@ def _unusable_reason(reader: Reader) -> str | None:
     whole = "".join(known)
     if len({_ids(reader, whole) for _ in range(REPEATS)}) > 1:
         return f"encodes {whole!r} differently each time; use one that isn't random"
-    reads = [(text, read) for text in known if (read := _read(reader, text)) and len(read.ids) > read.front]
+    reads = [
+        (text, read) for text in known if (read := _read(reader, text)) and len(read.ids) > read.prefix_length
+    ]
     if not reads:
         return "doesn't put a text's tokens between its special tokens; correct its post-processor"
     for token in (token for _, read in reads for token in read.special[0] if not reader.has_row(token)):
@@ -85,7 +87,7 @@ def _sample(tokenizer: Any) -> list[int]:
     return [t for t in spread if t not in added | special] or [t for t in spread if t not in special]
 
 
-def _extended(reader: Reader, text: str, read: Read, tokens: list[int]) -> bool:
+def _extended(reader: Reader, text: str, read: EncodedText, tokens: list[int]) -> bool:
     """Whether some word of the vocabulary extends a text by one token that the text doesn't contain yet."""
     for token in tokens:
         for word in {reader.text_of(read.ids, token), reader.text_of((), token)} - {""}:
@@ -98,7 +100,7 @@ def _extended(reader: Reader, text: str, read: Read, tokens: list[int]) -> bool:
     return False
 
 
-def _read(reader: Reader, text: str) -> Read | None:
+def _read(reader: Reader, text: str) -> EncodedText | None:
     try:
         return reader.read(text)
     except Unreadable:
