@@ -121,7 +121,7 @@ class _Tally:
 def merge_counts(
     earlier: Sequence[SufficiencyCount], new: Sequence[SufficiencyCount]
 ) -> list[SufficiencyCount]:
-    """All counts; of those of one model and settings the new one, unless an earlier one covers more contexts."""
+    """Merge counts: a new one replaces the earlier one of its model and settings, unless that has more contexts."""
     kept: dict[tuple[Any, ...], SufficiencyCount] = {}
     for count in (*earlier, *new):
         key = (count.weights, *count.training)

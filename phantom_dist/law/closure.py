@@ -90,9 +90,8 @@ def search(rows: Sequence[CalibrationRow], seed: int = 0) -> Closure:
         chosen = [name for name in names if trial.suggest_categorical(name, [False, True])]
         ridge = trial.suggest_float("ridge", 1e-4, 1.0, log=True)
         if len(chosen) > MOST_GROUPS:
-            return 10.0 + len(
-                chosen
-            )  # worse than any real loss, and increasing, so that TPE learns to choose fewer
+            # Worse than any real loss, and the worse the more groups, so that TPE learns to choose fewer.
+            return 10.0 + len(chosen)
         return held_out_loss(chosen, ridge) * (1 + PRICE * len(chosen))
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -47,7 +47,7 @@ def conformal(rows: Sequence[CalibrationRow], errors: Array, level: float) -> In
         level: 1 − α.
     """
     design = np.array([difficulty(row.law_input) for row in rows])
-    size = np.abs(errors) + 5e-4  # floor: smaller errors are below the width of the brackets, hence chance
+    size = np.abs(errors) + 5e-4  # offset: errors below the width of the brackets are chance
     # Ridge regression of ln |error| on the standardised difficulty features.
     scale = np.sqrt((design**2).mean(0)) + 1e-12
     x = design / scale
