@@ -1,11 +1,11 @@
-"""From runs to a law, and from a law to critical rates without a sweep.
+"""Fit a law to runs, and predict critical rates with a law instead of a sweep.
 
 | file | what it does |
 |---|---|
-| `calibrate` | rows that a law is fitted to: what runs measured, with the path probed for it |
-| `lora_sufficiency` | where LoRA sufficed: counts from runs, for the law's second quantity |
-| `fit` | `fit`: a law from runs and from a prior law |
-| `predict` | `predict`: critical rates of a model from a law |
-| `predicted_rate` | what it predicts of one context |
-| `kept_predictions` | predictions kept in a file as they are made |
+| `calibrate` | calibration rows: the critical rates of runs, each with its probed path |
+| `lora_sufficiency` | counts of LoRA sufficiency from runs, for the law's second quantity |
+| `fit` | `fit`: a law from runs and a prior law |
+| `predict` | `predict`: a model's critical rates from a law |
+| `predicted_rate` | the prediction for one context |
+| `kept_predictions` | a file that stores predictions as they are made, to resume from |
 """

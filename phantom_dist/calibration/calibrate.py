@@ -1,4 +1,4 @@
-"""Rows that a law is fitted to: the critical rates of runs, each with its probed path."""
+"""Calibration rows, to which a law is fitted: the critical rates of runs, each with its probed path."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from phantom_dist.traces.decode import probe_summaries, trial_summaries
 Observer = Callable[[int, int], None]
 
 MOST_WIDE = 0.05
-"""Relative width of a bracket that still measures a critical rate: its root is then known to a percent or better."""
+"""Largest relative width of a bracket that counts as a measurement; the root inside is then known to about 1 %."""
 
 TOO_WIDE = f"bracket_wider_than_{100 * MOST_WIDE:g}_percent"
 
@@ -36,9 +36,9 @@ NO_WALK = "path_of_optimizer_unknown"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasurementKey:
-    """What a critical rate measures, whatever context and model are called: equal keys mean the same trials.
+    """Identifies a measured critical rate, independent of the names of context and model; equal keys mean equal trials.
 
-    `gap_0` in logits, to three digits after the point, stands for the prompt.
+    `gap_0` (logits, three decimals) stands for the prompt.
     """
 
     weights: str
@@ -53,7 +53,7 @@ class MeasurementKey:
 
     @classmethod
     def of(cls, problem: ProblemColumns, *, weights: str, settings: TrainingSettings, gap_0: float) -> Self:
-        """The key of a problem whose gap was measured; `weights`: sha256 of its model."""
+        """The key of a problem with a measured gap; `weights`: sha256 of its model."""
         return cls(
             weights=weights,
             target=problem.target,
@@ -75,7 +75,7 @@ class MeasurementKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """What runs measured: rows for a law, and how many problems gave none, by reason."""
+    """Calibration rows from runs, and the number of problems that gave none, by reason."""
 
     rows: list[CalibrationRow]
     dropped: dict[str, int]
@@ -88,15 +88,15 @@ def calibrate(
 ) -> Calibration:
     """One row for each critical rate that the runs measured.
 
-    What several runs measured counts once. A path that the run didn't probe is probed now, which needs its model.
+    A rate measured by several runs counts once. A path that a run didn't probe is probed now, which needs its model.
 
     Args:
         directories: run directories and archives.
-        known: what is calibrated already; it is left out.
-        observer: is called with (done, total) after each path.
+        known: keys of rates that are already calibrated and are skipped.
+        observer: called with (done, total) after each probed path.
 
     Raises:
-        InputError: no run directory, or one of its models can't be reached any more.
+        InputError: a directory contains no run, or one of its models can't be reached any more.
     """
     seen = set(known)
     dropped: Counter[str] = Counter()
@@ -145,7 +145,7 @@ def calibrate(
                     )
                     raise InputError(
                         f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now {now}. "
-                        f"Were its weights replaced?"
+                        f"Have the model's weights changed?"
                     )
                 rows.append(_row(rate, crossing, probe_row(probed), problem))
             done += 1
@@ -155,7 +155,7 @@ def calibrate(
 
 
 def settings_of(probe: Mapping[str, Any], targets: str | None) -> TrainingSettings:
-    """The settings of a row of `probes/`; `targets`: LoRA's as the sweep names them, None where they are not known."""
+    """The settings of a row of `probes/`; `targets`: LoRA's targets as in the sweep, None where they are unknown."""
     return TrainingSettings.from_columns({**probe, "adapters": targets})
 
 

@@ -1,4 +1,4 @@
-"""`fit`: a law from runs and from what is calibrated already."""
+"""`fit`: a law from runs and a prior law."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from phantom_dist.calibration.calibrate import MeasurementKey, Observer, calibrate
-from phantom_dist.calibration.lora_sufficiency import merged, sufficiency_counts
+from phantom_dist.calibration.lora_sufficiency import merge_counts, sufficiency_counts
 from phantom_dist.core.result import Result, table
 from phantom_dist.law.calibration_row import CalibrationRow, by_training_class
 from phantom_dist.law.closure import Closure
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FittedClass:
-    """What one training class was fitted with: constants, groups, models and rows."""
+    """The fit of one training class: number of constants, groups, and numbers of models and rows."""
 
     constants: int
     groups: tuple[str, ...]
@@ -43,15 +43,15 @@ class FittedClass:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitResult(Result):
-    """A law file that was written.
+    """The result of `fit`, with the path of the law file.
 
     Attributes:
-        file: its path.
-        rows: critical rates that the law was fitted to; `new_rows`: those that the prior law does not have.
-        dropped: problems of the runs that gave no critical rate, counted by reason.
-        models: whose critical rates they are.
-        classes: by training class.
-        lora: the verdict on where LoRA suffices; None where no run searched under LoRA.
+        file: path of the law file.
+        rows: number of critical rates that the law was fitted to; `new_rows`: those not in the prior law.
+        dropped: number of problems of the runs that gave no critical rate, by reason.
+        models: the models of these rates.
+        classes: the fits by training class.
+        lora: verdict on LoRA sufficiency; None where no run searched under LoRA.
         validation: the law's errors on architectures left out, for each training class and T.
     """
 
@@ -65,7 +65,7 @@ class FitResult(Result):
     validation: tuple[Validation, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `fit`."""
+        """The JSON object of `fit`."""
         return {
             "file": self.file,
             "rows": self.rows,
@@ -81,7 +81,7 @@ class FitResult(Result):
         }
 
     def parts(self) -> Iterable[str | Table]:
-        """What the law was fitted to, and its errors on architectures left out."""
+        """The data that the law was fitted to, and its errors on architectures left out."""
         yield (
             f"{self.file}: fitted to {self.rows} critical rates ({self.new_rows} new) of {len(self.models)} models"
         )
@@ -94,7 +94,7 @@ class FitResult(Result):
 
 
 def validation_table(validation: Iterable[Validation]) -> Table:
-    """Errors of laws on architectures left out, a line for each training class and T."""
+    """A table of errors on architectures left out, one line for each training class and T."""
     shown = table(
         "errors on architectures left out",
         ("class", "T", "architectures", "contexts"),
@@ -138,7 +138,7 @@ def _interval_cells(intervals: IntervalSummary | None) -> tuple[str, str, str]:
 
 
 def outside_domain(intervals: IntervalSummary) -> str:
-    """How many of the intervals given outside the domain cover the measured rate, and how many are withheld."""
+    """Coverage of the intervals outside the domain, `N of M`, and the number of withheld ones."""
     given, share = intervals.out_of_domain - intervals.withheld, intervals.coverage_out_of_domain
     cover = "" if share is None else f"{round(given * share)} of {given}"
     withheld = f"{intervals.withheld} withheld" if intervals.withheld else ""
@@ -156,19 +156,19 @@ def fit(
 ) -> FitResult:
     """Fit the critical-rate law and write its file.
 
-    The critical rates that the runs measured join those of the prior law; the path of each new one is probed first
-    (4 to 6 trial-steps), so its model must be reachable.
+    The runs' critical rates are added to those of the prior law. The path of each new one is probed first (4 to 6
+    trial-steps), so its model must be reachable.
 
     Args:
         directories: run directories.
-        out: the file to write.
-        prior: law file whose calibration is built on; None for the shipped one.
-        alone: build on no prior.
-        lora: more run directories, whose LoRA searches only say where LoRA suffices; their critical rates stay out.
-        observer: is called with (done, total) after each path.
+        out: the law file to write.
+        prior: law file whose calibration is extended; None for the shipped one.
+        alone: use no prior.
+        lora: more run directories, of which only LoRA sufficiency is counted; their critical rates are not used.
+        observer: called with (done, total) after each probed path.
 
     Raises:
-        InputError: a directory contains no run, a model can't be reached, or there are too few models to fit to.
+        InputError: a directory contains no run, a model can't be reached, or there are too few models for a fit.
         StoreError: the file can't be written.
     """
     before = None if alone else read_law(prior)
@@ -176,13 +176,13 @@ def fit(
     new = calibrate(directories, set(map(MeasurementKey.of_row, old)), observer)
     rows = [*old, *new.rows]
     law = fit_law(rows, _provenance(rows, before, [*directories, *lora], len(new.rows), new.dropped))
-    law, predictions = _keep_what_beats_the_core(law)
+    law, predictions = _fall_back_to_core(law)
     with_prediction = {id(p.row): p.with_row() for p in predictions}
     earlier = [] if before is None else list(before.lora)
     law = dataclasses.replace(
         law,
         rows=[with_prediction.get(id(row), row) for row in rows],
-        lora=merged(earlier, sufficiency_counts([*directories, *lora], earlier)),
+        lora=merge_counts(earlier, sufficiency_counts([*directories, *lora], earlier)),
     )
     write_law(law, out)
     return FitResult(
@@ -201,17 +201,17 @@ def fit(
             for name, item in law.classes.items()
         },
         lora=None if law.lora_split is None else law.lora_split.verdict,
-        # The simpler rules are left to `make bench-law`: where one model alone has some T, a power law has nothing
-        # to be fitted to without it.
+        # `make bench-law` compares with the simpler rules. Here a power law may have no data: where only one model has
+        # some T, leaving it out leaves nothing to fit to.
         validation=tuple(validate(predictions, rules={})),
     )
 
 
-def _keep_what_beats_the_core(law: Law) -> tuple[Law, list[HeldOutPrediction]]:
-    """The law with the unfitted core where a class's closure does no better; every row predicted without its model."""
+def _fall_back_to_core(law: Law) -> tuple[Law, list[HeldOutPrediction]]:
+    """Replace each closure that doesn't beat the unfitted core; also return the held-out predictions of all rows."""
     classes = dict(law.classes)
     predictions: list[HeldOutPrediction] = []
-    # A class that has no law has too few models to leave one out.
+    # A class without a law has too few models to leave one out.
     for name, members in by_training_class(row for row in law.rows if row.training_class in classes).items():
         left_out = leave_one_out(members)
         if not beats_core(left_out):

@@ -1,8 +1,9 @@
-"""Predictions that are kept in a file as they are made: after an interruption the same command goes on from there.
+"""A file that stores predictions as they are made, so that an interrupted command can be resumed.
 
-The file is one JSON object, that of `predict`, with more beside it: `asked`, the conditions that all predictions share
-(law, model by its weights, training), and `contexts` (of each prediction, in the same order). It is replaced whole, so
-it can be read at any moment. A file with other conditions is refused: its numbers would stand among these unmarked.
+The file is the JSON object of `predict` with additional keys: `asked`, the conditions shared by all predictions (law,
+model by its weights, training), and `contexts`, the context of each prediction in the same order. It is replaced
+atomically, so it can be read at any time. A file with other conditions is refused, because its predictions would mix
+unmarked with new ones.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Json = dict[str, Any]
 FORMAT = 1
 
 EVERY_S = 1.0
-"""The file is written no more often than this while contexts follow one another quickly."""
+"""Minimum time between two writes of the file, in seconds."""
 
 SETTINGS = ("method", "lora", "optimizer", "schedule", "steps", "seed", "precision", "thresholds")
 
@@ -38,7 +39,7 @@ class KeptPredictions:
     """The predictions of one file.
 
     Args:
-        out: the file, a local path or an object-store URI; made where there is none.
+        out: the file, a local path or an object-store URI; created if it doesn't exist.
 
     Raises:
         InputError: the file holds something else, or can't be written.
@@ -51,7 +52,7 @@ class KeptPredictions:
         )
         self._store, self._name = Store(folder), name
         self._conditions: Json | None = None
-        self._kept: dict[str, tuple[Json, PredictedRate]] = {}  # by its key: a context and its prediction
+        self._kept: dict[str, tuple[Json, PredictedRate]] = {}  # context and prediction, by the context's key
         self._unwritten = False
         try:
             self._read(self._store.get(name))
@@ -65,28 +66,28 @@ class KeptPredictions:
         return len(self._kept)
 
     def require(self, conditions: Json) -> None:
-        """Set the conditions; predictions that are in the file must have been made under the same.
+        """Set the conditions; predictions in the file must have the same ones.
 
         Raises:
-            InputError: they were made under others.
+            InputError: they have others.
         """
         before = self._conditions
         if before is not None and self._kept:
             other = [f"{key} {before.get(key)}" for key in conditions if before.get(key) != conditions[key]]
             if other:
                 raise InputError(
-                    f"--out {self.file}: it holds predictions for {', '.join(other)}, which is not what is asked "
-                    "for now; choose another name, or remove the file."
+                    f"--out {self.file}: it holds predictions for {', '.join(other)}, which differs from this "
+                    "command; choose another name, or remove the file."
                 )
         self._conditions = conditions
 
     def of(self, context: Context) -> PredictedRate | None:
-        """The prediction of a context, if it is there."""
+        """The stored prediction of a context, or None."""
         entry = self._kept.get(_key(context.model_dump()))
         return None if entry is None else entry[1]
 
     def add(self, context: Context, prediction: PredictedRate) -> None:
-        """Keep a prediction; it is in the file within `EVERY_S` where others follow, and after `close`."""
+        """Add a prediction. The file is written at most once per `EVERY_S`, and at the latest by `close`."""
         value = context.model_dump()
         self._kept[_key(value)] = (value, prediction)
         self._unwritten = True
@@ -94,14 +95,14 @@ class KeptPredictions:
             self._write()
 
     def complete(self, lora: Json) -> None:
-        """Every prediction is made; `lora`: the object of that name in the JSON of `predict`."""
+        """Mark the file as complete and write it; `lora`: the object of that name in the JSON of `predict`."""
         self._write(complete=True, lora=lora)
 
     def close(self) -> None:
-        """Write what is not in the file yet.
+        """Write predictions that are not in the file yet.
 
         Raises:
-            StoreError: the disk is full, or the file can't be written; what it contained before is still there.
+            StoreError: the disk is full, or the file can't be written; its previous content is preserved.
         """
         if self._unwritten:
             self._write()
@@ -117,7 +118,7 @@ class KeptPredictions:
             known = False
         if not known:
             raise InputError(
-                f"--out {self.file}: the file is there and holds no predictions of phantom-dist; choose another name."
+                f"--out {self.file}: the file exists and holds no predictions of phantom-dist; choose another name."
             )
 
     def _write(self, *, complete: bool = False, lora: Json | None = None) -> None:
@@ -135,7 +136,7 @@ class KeptPredictions:
 
 
 def conditions_of(loaded: LoadedModel, problem: Problem, law: Law) -> Json:
-    """All but the context that a prediction depends on; equal values mean equal predictions."""
+    """Everything except the context that a prediction depends on; equal values mean equal predictions."""
     settings = problem.model_dump(mode="json", include=set(SETTINGS))
     return {
         "model": problem.model,
@@ -151,7 +152,7 @@ def _key(context: Json) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no word for NaN and Inf: they become null, as in what the commands print."""
+    """Replace NaN and Inf, which JSON doesn't have, by null, as in the commands' output."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

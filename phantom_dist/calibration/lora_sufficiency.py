@@ -1,4 +1,4 @@
-"""Where LoRA sufficed: counts by model and training, from runs, for the law's second quantity."""
+"""Counts of LoRA sufficiency by model and training, from runs, for the law's second quantity."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from phantom_dist.traces import RunDirectory, directory_and_sweeps
 from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
 FAILS = ("kappa_not_positive", "diverges_before_crossing", "no_crossing_found")
-"""Reasons for no critical rate that are the model's own; a search that ended otherwise (an error) tells nothing."""
+"""Reasons for no critical rate that are properties of the model. A search that ended otherwise, as in an error, is no
+evidence."""
 
 
 def bulk_of(loaded: LoadedModel) -> dict[str, float]:
     """Statistics of the model's readout overlaps, by name, to ten digits.
 
-    Another processor or number of threads adds them up in another order, so their last digits differ; a model must not
-    fall out of its own calibration by that.
+    The last digits depend on processor and number of threads, because the order of sums does. Without the rounding a
+    model could fall outside its own calibration.
     """
     statistics: dict[str, float] = dataclasses.asdict(bulk(readout_matrix(loaded.model)))
     return {name: float(f"{value:.10g}") for name, value in statistics.items()}
 
 
 def finished_lora_searches(rates: Iterable[CriticalRate]) -> list[CriticalRate]:
-    """The searches under LoRA that ended for a reason of the model's own."""
+    """The searches under LoRA that found a critical rate or failed for a reason in `FAILS`."""
     return [
         rate
         for rate in rates
@@ -50,15 +51,15 @@ def sufficiency_counts(
     """One count for each model and LoRA setting that the runs searched.
 
     Args:
-        directories: runs or archives with searches for critical rates; runs over given rates tell nothing here.
-        known: earlier counts, whose models' statistics are taken over.
+        directories: runs or archives with searches for critical rates; runs over fixed learning rates are ignored.
+        known: earlier counts, whose readout statistics are reused for the same models.
 
     Returns:
-        counts whose `reasons` hold `structural` where the drag of every trial that committed had fallen by more than
-        the threshold. A context that several runs searched alike counts once.
+        One count per model and setting. The reason `structural` means that the drag of every committed trial of a
+        search had fallen by more than the threshold. A context that several runs searched in the same way counts once.
 
     Raises:
-        InputError: no run directory, or a model whose readout is not known can't be reached any more.
+        InputError: a directory contains no run, or a model that `known` lacks can't be reached any more.
     """
     statistics = {count.weights: count.bulk for count in known}
     seen: set[MeasurementKey] = set()
@@ -91,7 +92,7 @@ def sufficiency_counts(
 
 @dataclass
 class _Tally:
-    """One count in the making."""
+    """Collects one count."""
 
     model: str
     weights: str
@@ -100,7 +101,7 @@ class _Tally:
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, reason: str | None) -> None:
-        """Count a context; `reason`: why LoRA does not suffice in it, None where it does."""
+        """Count a context; `reason`: why LoRA is not sufficient in it, None where it is."""
         self.contexts += 1
         if reason is not None:
             self.reasons[reason] += 1
@@ -117,8 +118,10 @@ class _Tally:
         )
 
 
-def merged(earlier: Sequence[SufficiencyCount], new: Sequence[SufficiencyCount]) -> list[SufficiencyCount]:
-    """What is counted anew replaces what was counted of the same model and settings in no more contexts."""
+def merge_counts(
+    earlier: Sequence[SufficiencyCount], new: Sequence[SufficiencyCount]
+) -> list[SufficiencyCount]:
+    """Merge counts: a new one replaces the earlier one of its model and settings, unless that has more contexts."""
     kept: dict[tuple[Any, ...], SufficiencyCount] = {}
     for count in (*earlier, *new):
         key = (count.weights, *count.training)
@@ -130,7 +133,7 @@ def merged(earlier: Sequence[SufficiencyCount], new: Sequence[SufficiencyCount])
 def _structural(
     directory: RunDirectory, rates: Sequence[CriticalRate], trials: Sequence[TrialSummary]
 ) -> set[str]:
-    """Problems in which every trial that committed ended with a drag that had fallen by more than the threshold."""
+    """Problems in which the drag of every committed trial had fallen by more than the threshold."""
     crossing = {rate.problem for rate in rates if rate.crossing is not None}
     committed = {
         trial.trial_id: trial
@@ -139,9 +142,9 @@ def _structural(
     }
     traces = directory.traces(list(committed)).select(["trial_id", "step", "drag"])
     starts = {row["trial_id"]: row["drag"] for row in traces.to_pylist() if row["step"] == 0}
-    sound = {
+    not_structural = {
         trial.problem
         for name, trial in committed.items()
         if trial.drag_final >= starts[name] - trial.structural_drag
     }
-    return crossing - sound
+    return crossing - not_structural

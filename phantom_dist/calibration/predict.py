@@ -1,4 +1,4 @@
-"""`predict`: the critical learning rate of each context on a model, without a sweep."""
+"""`predict`: the critical learning rate of each context on a model, from a law instead of a sweep."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ METHODS = ("full", "lora")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraSufficiency:
-    """Whether LoRA suffices for a model; `prediction` is None where no calibration run searched under LoRA."""
+    """LoRA sufficiency of a model; `prediction` is None where no calibration run searched under LoRA."""
 
     prediction: SufficiencyPrediction | None
     reason: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the model in `lora` of the JSON of `predict`."""
+        """The model's object under `lora` in the JSON of `predict`."""
         made = self.prediction
         return {
             "class": None if made is None else made.architecture_class,
@@ -51,18 +51,19 @@ class LoraSufficiency:
         }
 
     def lines(self, model: str) -> Iterable[str]:
-        """For people."""
+        """The result as text."""
         if self.prediction is None:
-            yield f"whether LoRA suffices for {model}: unknown ({self.reason})"
+            yield f"LoRA sufficiency of {model}: unknown ({self.reason})"
             return
         evidence = self.prediction.evidence
         share = f"{evidence.sufficient_contexts} of {evidence.contexts} calibrated contexts"
-        word = "suffices" if self.prediction.sufficient else "does not suffice"
+        word = "is" if self.prediction.sufficient else "is not"
         yield (
-            f"LoRA {word} for {model}, as in {share} of {evidence.architectures} architectures. {evidence.classes}"
+            f"LoRA {word} sufficient for {model}; it was in {share} of {evidence.architectures} architectures. "
+            f"{evidence.classes}"
         )
         for reason in evidence.outside_calibration:
-            yield f"  beyond the calibration: {reason}"
+            yield f"  outside the calibration: {reason}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,14 +74,14 @@ class PredictResult(Result):
     lora: Mapping[str, LoraSufficiency]
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `predict`."""
+        """The JSON object of `predict`."""
         return {
             "predictions": [prediction.to_json() for prediction in self.predictions],
             "lora": {model: sufficiency.to_json() for model, sufficiency in self.lora.items()},
         }
 
     def parts(self) -> Iterable[str | Table]:
-        """Critical learning rates with their intervals, and why some have none."""
+        """Critical learning rates with their intervals, or the reason where there is none."""
         yield predictions_table(self.predictions)
         for model, sufficiency in self.lora.items():
             yield from sufficiency.lines(model)
@@ -101,23 +102,22 @@ def predict(
     """Predict the critical learning rate of every context on a model.
 
     Args:
-        model: as in a sweep.
-        contexts: a contexts file or contexts; None for the near-synonyms that ship with the package (for models of
-            the zoo, those of its language).
-        law: a law or its file; None for the shipped one.
+        model: a model reference, as in a sweep.
+        contexts: contexts or a contexts file; None for the contexts that ship with the package (for models of the zoo,
+            those in its language).
+        law: a law or a law file; None for the shipped one.
         method: `full` or `lora`.
         optimizer: `sgd` or `adamw`.
         steps: T.
-        lora: the adapters; None for the defaults.
-        out: a file (local path or object-store URI) that keeps what is predicted; what it contains already is not
-            predicted again.
-        observer: is called with (done, total) after each context.
+        lora: LoRA's settings; None for the defaults.
+        out: a file (local path or object-store URI) that stores predictions; those already in it are not made again.
+        observer: called with (done, total) after each context.
 
     Raises:
         InputError: an unknown method or optimizer, an optimizer whose path can't be probed, T < 1, a model, law or
             contexts file that can't be read, or a file `out` that contains something else.
         StoreError: `out` can't be written.
-        Interrupted: as it came; the message says what was kept.
+        Interrupted: on KeyboardInterrupt; the message says what is stored.
     """
     _check(method, METHODS, "method")
     if optimizer in OPTIMIZER_NAMES and optimizer not in WALKS:
@@ -160,10 +160,8 @@ def predict(
 
 def _interrupted(kept: KeptPredictions | None) -> str:
     if kept is None:
-        return "interrupted; no prediction was kept: with `--out FILE` each is, and the same command goes on from there"
-    return (
-        f"interrupted; {len(kept)} predictions are kept in {kept.file}: the same command goes on from there"
-    )
+        return "interrupted; no prediction was stored: with `--out FILE` each is, and the same command resumes there"
+    return f"interrupted; {len(kept)} predictions are stored in {kept.file}: the same command resumes there"
 
 
 def _kept_or_new(
@@ -213,7 +211,7 @@ def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> PredictedRate:
 
 
 def _unpredicted(row: Mapping[str, Any], reason: str) -> PredictedRate:
-    """The entry of a problem that the law has no prediction for."""
+    """The entry of a problem without a prediction."""
     return PredictedRate(
         **problem_columns(row),
         eta_c=None,

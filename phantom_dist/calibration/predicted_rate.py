@@ -1,4 +1,4 @@
-"""The predicted critical rate of one context; and some of them as a table."""
+"""The predicted critical rate of one context, and a table of such predictions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ class PredictedRate(ProblemColumns):
     """The predicted critical rate of one context.
 
     Attributes:
-        eta_c: None where there is none; then `reason` says why.
-        interval: of `level`; None where the law gives none.
-        in_domain: whether the law was calibrated on problems like this; else `reason` says what differs.
-        kappa: logits per step per unit learning rate; `gap_0` in logits. None where the pair was refused first.
-        trial_steps_used: what the prediction cost, in trial-steps.
+        eta_c: the predicted rate; None where there is none, with a `reason`.
+        interval: the interval at `level`; None where the law withholds it.
+        in_domain: whether the problem is in the law's calibrated domain; if not, `reason` says why.
+        kappa: κ in logits per step per unit learning rate; `gap_0`: g_0 in logits. None where the pair was refused
+            before they were measured.
+        trial_steps_used: cost of the prediction, in trial-steps.
     """
 
     eta_c: float | None
@@ -35,7 +36,7 @@ class PredictedRate(ProblemColumns):
     trial_steps_used: float
 
     def to_json(self) -> dict[str, Any]:
-        """The object in `predictions` of the JSON of `predict`."""
+        """The entry of `predictions` in the JSON of `predict`."""
         return self.problem_columns() | {
             "eta_c": self.eta_c,
             "interval": None if self.interval is None else list(self.interval),
@@ -55,7 +56,7 @@ class PredictedRate(ProblemColumns):
 
 
 def predictions_table(predictions: Iterable[PredictedRate]) -> Table:
-    """Predicted critical rates, a line each."""
+    """A table of predicted critical rates, one line each."""
     shown = table(
         "predicted critical learning rates",
         ("context", "target / competitor"),

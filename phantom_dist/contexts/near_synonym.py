@@ -1,8 +1,8 @@
-"""Which words are near-synonyms for a model: their centred overlap stands out (README.md of `instruments`).
+"""Which words are near-synonyms for a model: those whose centred overlap is large (README.md of `instruments`).
 
-Numbers in, a decision out; the row of overlaps of the mean-centred, renormalised readout matrix comes from
-`instruments.overlap`. The rule is this project's own. The default factor, 2.75 times the row's rms, accepts the ten
-pairs of the pilot (the closest stands at 2.89) and rejects 99.7 % of random pairs in SmolLM2-135M.
+Pure functions of numbers. `instruments.overlap` computes the overlaps from the mean-centred, renormalised readout
+matrix. The rule is this project's own. The default factor, 2.75 times the row's rms, accepts the ten pairs of the pilot
+(the lowest is at 2.89) and rejects 99.7 % of random pairs in SmolLM2-135M.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def synonym_floor(row_rms: float, thresholds: Thresholds) -> float:
-    """Centred overlap from which a pair counts as near-synonyms, from the rms of the target's row (itself left out)."""
+    """Smallest centred overlap of near-synonyms; `row_rms`: rms of the target's row without the target itself."""
     return thresholds.synonym_floor_rms * row_rms
 
 
@@ -27,18 +27,19 @@ def choose_competitor(
     centred_overlap_V: Tensor,
     floor: float,
     target: int,
-    admits: Callable[[int], bool] = lambda token: True,
+    is_competitor: Callable[[int], bool] = lambda token: True,
 ) -> int:
-    """The strongest rival by logit among the tokens whose centred overlap with the target reaches the floor.
+    """The token with the largest logit among those whose centred overlap with the target reaches the floor.
 
-    `admits` says whether a token may be a rival at all (`tokens.rival_test`); it is asked from the strongest on.
+    `is_competitor` tells whether a token is allowed at all (`tokens.competitor_filter`); tokens are tried in order of
+    falling logit.
 
     Raises:
         Refusal: `refused_not_synonym` where no token qualifies.
     """
     candidates = (centred_overlap_V >= floor).nonzero().flatten().tolist()
     for token in sorted(candidates, key=lambda i: (-float(logits_V[i]), i)):
-        if token != target and admits(token):
+        if token != target and is_competitor(token):
             return int(token)
     raise Refusal(
         Outcome.REFUSED_NOT_SYNONYM,
@@ -54,7 +55,7 @@ def check_pair(
     target: str = "target",
     competitor: str = "competitor",
 ) -> None:
-    """Check that a pair can show the near-synonym mechanism on this model; the words are for the message.
+    """Check that a pair can show the near-synonym mechanism on this model; the words appear in messages only.
 
     Raises:
         Refusal: `refused_not_synonym` below the floor, `refused_committed` where g_0 >= 0.

@@ -1,4 +1,4 @@
-"""The pair of one context on one model: its tokens, the competitor chosen where the context leaves it open."""
+"""The tokens of one context on one model, including the choice of an `auto` competitor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from phantom_dist.contexts.near_synonym import choose_competitor
 from phantom_dist.contexts.reading import Tokenizer
-from phantom_dist.contexts.tokens import AUTO, rival_test, tokenise
+from phantom_dist.contexts.tokens import AUTO, competitor_filter, tokenise
 from phantom_dist.core.trial import Context, Tokens
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ def choose_pair(
     centred_overlap_V: Tensor,
     floor: float,
 ) -> Tokens:
-    """The context's tokens; an `auto` competitor is the strongest near-synonym of the target.
+    """The context's tokens; for `auto`, the competitor is the near-synonym of the target with the largest logit.
 
     Args:
-        tokenizer: the model's.
-        context: what is read.
-        target: its target's id (`tokens.prompt_and_target`).
-        logits_V: the untouched model's, after the prompt.
-        centred_overlap_V: the target's row (`instruments.overlap.centred_overlap_row`).
+        tokenizer: the model's tokenizer.
+        context: the context.
+        target: token id of its target (`tokens.prompt_and_target`).
+        logits_V: the untouched model's logits after the prompt.
+        centred_overlap_V: the target's row of overlaps (`instruments.overlap.centred_overlap_row`).
         floor: see `near_synonym.synonym_floor`.
 
     Raises:
@@ -38,6 +38,6 @@ def choose_pair(
     rows = len(logits_V)
     competitor = None
     if context.competitor == AUTO:
-        admits = rival_test(tokenizer, context, rows=rows)
-        competitor = choose_competitor(logits_V, centred_overlap_V, floor, target, admits)
+        is_competitor = competitor_filter(tokenizer, context, rows=rows)
+        competitor = choose_competitor(logits_V, centred_overlap_V, floor, target, is_competitor)
     return tokenise(tokenizer, context, competitor, rows=rows)

@@ -1,8 +1,8 @@
-"""How a tokenizer reads a text for a model: token ids, the words that it doesn't know, and a token's own text.
+"""How a tokenizer encodes text for a model: token ids, unknown words, and the text of a single token.
 
-Special tokens that the tokenizer puts in front of a text belong to the prompt; those that it puts behind are left off,
-for the next token comes in their place. A word is unknown where the tokenizer's model puts its unknown token in the
-word's place, drops a character of it, or fails; bytes that stand for a rare character (byte fallback) are known.
+Special tokens before a text belong to the prompt; those after it are left off, because the next token takes their
+place. A word is unknown where the tokenizer's model encodes it as its unknown token, drops a character of it, or fails.
+A rare character that becomes bytes (byte fallback) is known.
 """
 
 from __future__ import annotations
@@ -14,82 +14,82 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 NONCHARACTER = "\U0010fffe"
-"""Stands in no text and no vocabulary, so what a tokenizer's model makes of it is what it makes of the unknown."""
+"""A character that occurs in no text and no vocabulary; its encoding shows how a tokenizer encodes unknown text."""
 
 VISIBLE = "LNPS"
-"""Unicode categories (letters, numbers, punctuation, symbols) that no normaliser takes away unseen."""
+"""Unicode categories (letters, numbers, punctuation, symbols) that a normaliser must not drop."""
 
 
 class Tokenizer(Protocol):
-    """The two methods that a Hugging Face tokenizer must have here."""
+    """The two methods of a Hugging Face tokenizer that are needed here."""
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Token ids, with the default special tokens or with none."""
+        """Token ids, with the default special tokens or without any."""
 
     def decode(self, token_ids: list[int], *, clean_up_tokenization_spaces: bool = True) -> str:
         """The text of token ids."""
 
 
 class Unreadable(Exception):
-    """A text that the tokenizer can't read; the message says why."""
+    """The tokenizer can't encode a text; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A text in token ids: `ids` with the special tokens in front, of which there are `front`; `behind` is left off."""
+class EncodedText:
+    """An encoded text: `ids` begin with `prefix_length` special tokens; `suffix` are those left off at the end."""
 
     ids: tuple[int, ...]
-    front: int
-    behind: tuple[int, ...]
+    prefix_length: int
+    suffix: tuple[int, ...]
 
     @property
     def special(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The special tokens in front and behind."""
-        return self.ids[: self.front], self.behind
+        """The special tokens before and after the text."""
+        return self.ids[: self.prefix_length], self.suffix
 
-    def extended_by_one(self, longer: Read) -> bool:
-        """Whether a longer text is this one and one token more."""
+    def extended_by_one(self, longer: EncodedText) -> bool:
+        """Whether `longer` is this text plus exactly one token."""
         return longer.ids[:-1] == self.ids and longer.special == self.special
 
 
 class Reader:
-    """A tokenizer beside a model whose embedding and readout have `rows` rows (None: not asked).
+    """A tokenizer together with a model whose embedding and readout have `rows` rows (None: not checked).
 
-    Everything is asked of the tokenizer anew, for its owner may change it.
+    Encodings are not cached, because the tokenizer's owner may change it at any time.
     """
 
     def __init__(self, tokenizer: Tokenizer, rows: int | None = None) -> None:
         self.tokenizer: Any = tokenizer
         self.rows = rows
-        self._unknown, self._drops = _of_the_unknown(tokenizer)
+        self._unknown, self._drops = _unknown_token(tokenizer)
 
-    def read(self, text: str) -> Read:
-        """The text as the model reads it.
+    def read(self, text: str) -> EncodedText:
+        """Encode the text as the model gets it.
 
         Raises:
-            Unreadable: the tokenizer fails on it, or doesn't keep its tokens together.
+            Unreadable: the tokenizer fails, or special tokens change or interrupt the text's own tokens.
         """
         bare, whole = self.encode(text, special=False), self.encode(text, special=True)
         if whole == bare:
-            return Read(tuple(whole), 0, ())
+            return EncodedText(tuple(whole), 0, ())
         for front in range(len(whole) - len(bare), -1, -1):
             end = front + len(bare)
             if whole[front:end] == bare:
-                return Read(tuple(whole[:end]), front, tuple(whole[end:]))
+                return EncodedText(tuple(whole[:end]), front, tuple(whole[end:]))
         raise Unreadable(
-            f"the tokenizer's special tokens don't stand before and behind the tokens of {text!r}, but change them"
+            f"the tokenizer's special tokens don't only surround the tokens of {text!r}, but change them"
         )
 
     def unknown_word(self, text: str) -> str | None:
-        """The first word of a text that the tokenizer doesn't know, as it stands there; None where it knows all."""
+        """The first unknown word of a text, with its leading space; None where all words are known."""
         if self._knows(text):
             return None
         return next((word for word in re.findall(r"\s*\S+", text) if not self._knows(word)), text)
 
     def text_of(self, before: Sequence[int], token: int) -> str:
-        """A token's text behind other tokens: what decoding it with them adds to decoding them alone.
+        """The text that a token adds after the tokens `before`: the difference of decoding with and without it.
 
-        Where that is nothing, or changes what stands before (half a character), the text of the token alone.
+        Where it adds nothing, or changes the text before it (half a character), this is the text of the token alone.
         """
         shorter, longer = self._decode(before), self._decode([*before, token])
         if len(longer) > len(shorter) and longer.startswith(shorter):
@@ -101,21 +101,21 @@ class Reader:
         return self.rows is None or token < self.rows
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        """Token ids as the tokenizer gives them, with its default special tokens or with none.
+        """The tokenizer's token ids, with its default special tokens or without any.
 
         Raises:
-            Unreadable: the tokenizer fails on it.
+            Unreadable: the tokenizer fails.
         """
         try:
             return list(self.tokenizer.encode(text, add_special_tokens=special))
-        except Exception as error:  # tokenizers raises Exception itself
+        except Exception as error:  # tokenizers raises plain Exception
             why = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise Unreadable(f"the tokenizer can't read {text!r} ({why})") from None
 
     def _decode(self, ids: Sequence[int]) -> str:
         try:
             return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
-        except Exception:  # an id that pads the readout matrix, to a tokenizer written in Python
+        except Exception:  # a tokenizer written in Python fails on ids that only pad the readout matrix
             return ""
 
     def _knows(self, text: str) -> bool:
@@ -138,10 +138,11 @@ class Reader:
         )
 
 
-def _of_the_unknown(tokenizer: Any) -> tuple[tuple[int, str] | None, bool]:
-    """The unknown token that a tokenizer writes, with its text, and whether it drops what it doesn't know.
+def _unknown_token(tokenizer: Any) -> tuple[tuple[int, str] | None, bool]:
+    """The unknown token that a tokenizer emits, with its text, and whether the tokenizer drops unknown text.
 
-    A fast tokenizer's model is asked: `unk_token` often names a token that it never writes (GPT-2's <|endoftext|>).
+    A fast tokenizer's model is tested with an unknown character, because `unk_token` often names a token that it never
+    emits (GPT-2's <|endoftext|>).
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -149,7 +150,7 @@ def _of_the_unknown(tokenizer: Any) -> tuple[tuple[int, str] | None, bool]:
         return (None if token is None else (int(token), str(tokenizer.unk_token))), False
     try:
         pieces = backend.model.tokenize(NONCHARACTER)
-    except Exception:  # it has no unknown token, and fails
+    except Exception:  # it has no unknown token and fails on unknown text
         return None, False
     if len(pieces) == 1:
         return (pieces[0].id, backend.id_to_token(pieces[0].id)), False

@@ -1,8 +1,8 @@
-"""A context as a model reads it: token ids of the prompt, the target and the competitor.
+"""A context as token ids: prompt, target and competitor.
 
-The prompt is encoded with the tokenizer's default special tokens (those behind the text are left off, see `reading`)
+The prompt is encoded with the tokenizer's default special tokens (those after the text are left off, see `reading`)
 and no chat template. The target is the one token by which encode(text + target) extends encode(text); so is the
-competitor. README.md of this folder lists what is refused.
+competitor. This folder's README.md lists what is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from phantom_dist.contexts.reading import Read, Reader, Tokenizer, Unreadable
+from phantom_dist.contexts.reading import EncodedText, Reader, Tokenizer, Unreadable
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context, Tokens
@@ -24,15 +24,15 @@ def tokenise(
     """The context's tokens.
 
     Args:
-        tokenizer: the model's.
-        context: what is read.
-        competitor: the id that stands for `auto`; left out elsewhere.
-        rows: of the model's embedding and readout (the smaller number); None where no model is at hand.
+        tokenizer: the model's tokenizer.
+        context: the context.
+        competitor: the token id chosen for `auto`; None for a context that names its competitor.
+        rows: rows of the model's embedding or readout, whichever has fewer; None where the model is unknown.
 
     Raises:
-        Refusal: `refused_tokens` where a word of the prompt is unknown, target or competitor is not one token that is
-            known, both are the same, or the model has no row for a token.
-        ValueError: the competitor is `auto` and no id is given, or the other way round.
+        Refusal: `refused_tokens` where a word of the prompt is unknown, target or competitor is not exactly one known
+            token, both are the same, or the model has no row for a token.
+        ValueError: the competitor is `auto` and no id is passed, or the other way round.
     """
     if (context.competitor == AUTO) != (competitor is not None):
         raise ValueError(f"context {context.id!r}: a competitor's id is needed for `auto`, and only then")
@@ -54,52 +54,54 @@ def tokenise(
 def prompt_and_target(
     tokenizer: Tokenizer, context: Context, *, rows: int | None = None
 ) -> tuple[tuple[int, ...], int]:
-    """Token ids of the prompt and the id of the target: what is needed to find an `auto` competitor.
+    """Token ids of the prompt, and the target's id: the input for choosing an `auto` competitor.
 
     Raises:
-        Refusal: as `tokenise`, the competitor left out.
+        Refusal: as `tokenise`, without the checks of the competitor.
     """
     prompt, target = _prompt_and_target(Reader(tokenizer, rows), context)
     return prompt.ids, target
 
 
 def token_text(tokenizer: Tokenizer, before: Sequence[int], token: int) -> str:
-    """A token's text behind others, with its space (see `reading.Reader.text_of`)."""
+    """The text that a token adds after others, with its space (see `reading.Reader.text_of`)."""
     return Reader(tokenizer).text_of(before, token)
 
 
-def rival_test(tokenizer: Tokenizer, context: Context, *, rows: int | None = None) -> Callable[[int], bool]:
-    """Whether a token may stand as an `auto` competitor beside the target.
+def competitor_filter(
+    tokenizer: Tokenizer, context: Context, *, rows: int | None = None
+) -> Callable[[int], bool]:
+    """A predicate for tokens that may be the `auto` competitor of the target.
 
-    It is a word (`is_word`), begins with a space if the target does, is not the target in another case,
-    and extends the prompt as one token.
+    Such a token is a word (`is_word`), begins with a space if the target does, is not the target in other case, and
+    extends the prompt as one token.
 
     Raises:
         Refusal: as `prompt_and_target`.
     """
     reader = Reader(tokenizer, rows)
     prompt, target = _prompt_and_target(reader, context)
-    beside = reader.text_of(prompt.ids, target)
-    same = {beside.strip().casefold(), context.target.strip().casefold()}
+    target_text = reader.text_of(prompt.ids, target)
+    same = {target_text.strip().casefold(), context.target.strip().casefold()}
 
-    def admits(token: int) -> bool:
+    def is_competitor(token: int) -> bool:
         text = reader.text_of(prompt.ids, token)
         word = text.strip()
         return (
             is_word(word)
-            and text[0].isspace() == beside[:1].isspace()
+            and text[0].isspace() == target_text[:1].isspace()
             and word.casefold() not in same
             and reader.has_row(token)
             and _one_token(reader, context.text, text, prompt) == token
         )
 
-    return admits
+    return is_competitor
 
 
 def is_word(text: str) -> bool:
     """Whether a text is a word: letters with their marks (Unicode's L and M), in any script.
 
-    A single letter is one where the script has no capitals: a Chinese character, but no Latin letter.
+    A single letter counts as a word only in scripts without capitals: a Chinese character does, a Latin letter doesn't.
     """
     kinds = [unicodedata.category(letter) for letter in text]
     if not all(kind[0] in "LM" for kind in kinds):
@@ -108,39 +110,39 @@ def is_word(text: str) -> bool:
     return len(letters) >= 2 or letters == ["Lo"]
 
 
-def _prompt_and_target(reader: Reader, context: Context) -> tuple[Read, int]:
+def _prompt_and_target(reader: Reader, context: Context) -> tuple[EncodedText, int]:
     text = context.text
     if reader.unknown_word(text) is not None:
-        raise _refused(context, f"the text {_unknown_in(reader, text)}")
+        raise _refused(context, f"the text {_unknown_message(reader, text)}")
     try:
         prompt = reader.read(text)
     except Unreadable as error:
         raise _refused(context, str(error)) from None
     if not prompt.ids:
-        raise _refused(context, f"the tokenizer makes no token of the text {text!r}")
+        raise _refused(context, f"the tokenizer gives no tokens for the text {text!r}")
     for token in prompt.ids:
         if not reader.has_row(token):
-            raise _refused(context, f"the text holds {_without_row(reader, token)}")
+            raise _refused(context, f"the text holds {_no_row_message(reader, token)}")
     return prompt, _continuation(reader, context, "target", context.target, prompt)
 
 
-def _continuation(reader: Reader, context: Context, role: str, word: str, prompt: Read) -> int:
-    """The token of a word behind the prompt.
+def _continuation(reader: Reader, context: Context, role: str, word: str, prompt: EncodedText) -> int:
+    """The token of a word after the prompt.
 
     Raises:
-        Refusal: it isn't one, is unknown, or has no row in the model.
+        Refusal: it isn't one token, is unknown, or has no row in the model.
     """
     token = _one_token(reader, context.text, word, prompt)
     if token is not None:
         if not reader.has_row(token):
-            raise _refused(context, f"the {role} {word!r} is {_without_row(reader, token)}")
+            raise _refused(context, f"the {role} {word!r} is {_no_row_message(reader, token)}")
         return token
-    why, instead = _why_not(reader, context, word, prompt)
-    raise _refused(context, f"the {role} {word!r} {why}; {_space(reader, context, word) or instead}")
+    why, remedy = _why_not(reader, context, word, prompt)
+    raise _refused(context, f"the {role} {word!r} {why}; {_space_hint(reader, context, word) or remedy}")
 
 
-def _one_token(reader: Reader, text: str, word: str, prompt: Read) -> int | None:
-    """The one known token by which a word extends a prompt, if it does."""
+def _one_token(reader: Reader, text: str, word: str, prompt: EncodedText) -> int | None:
+    """The single known token by which a word extends the prompt; None if it doesn't."""
     if reader.unknown_word(text + word) is not None:
         return None
     try:
@@ -150,8 +152,8 @@ def _one_token(reader: Reader, text: str, word: str, prompt: Read) -> int | None
     return whole.ids[-1] if prompt.extended_by_one(whole) else None
 
 
-def _why_not(reader: Reader, context: Context, word: str, prompt: Read) -> tuple[str, str]:
-    """Why a word is no single token behind the prompt, and what would be one."""
+def _why_not(reader: Reader, context: Context, word: str, prompt: EncodedText) -> tuple[str, str]:
+    """Why a word is not a single token after the prompt, and what to write instead."""
     if reader.unknown_word(context.text + word) is not None:
         return "is not in the tokenizer's vocabulary", "choose a word that is"
     try:
@@ -166,8 +168,8 @@ def _why_not(reader: Reader, context: Context, word: str, prompt: Read) -> tuple
     return "changes how the prompt's end is split", "it must extend the prompt"
 
 
-def _space(reader: Reader, context: Context, word: str) -> str | None:
-    """What to write instead, where the space between text and word is all that is wrong."""
+def _space_hint(reader: Reader, context: Context, word: str) -> str | None:
+    """What to write instead, if only the space between text and word is wrong."""
     text, spaced = context.text.rstrip(), f" {word.strip()}"
     if (text, spaced) == (context.text, word) or not text or reader.unknown_word(text) is not None:
         return None
@@ -182,7 +184,7 @@ def _space(reader: Reader, context: Context, word: str) -> str | None:
     return f"the space belongs to the word: end the text without it and write {spaced!r}"
 
 
-def _unknown_in(reader: Reader, text: str) -> str:
+def _unknown_message(reader: Reader, text: str) -> str:
     ending = text[len(text.rstrip()) :]
     if ending and reader.unknown_word(text.rstrip()) is None:
         return (
@@ -194,7 +196,7 @@ def _unknown_in(reader: Reader, text: str) -> str:
     return f"holds {named} that is not in the tokenizer's vocabulary; choose words that are"
 
 
-def _without_row(reader: Reader, token: int) -> str:
+def _no_row_message(reader: Reader, token: int) -> str:
     return (
         f"token {token} ({reader.text_of((), token)!r}), for which the model has no row: it has {reader.rows}; resize "
         "its embeddings and train the new rows, or choose another word"

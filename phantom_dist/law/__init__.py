@@ -1,14 +1,14 @@
-"""The law: numbers measured on a few points of a path in, a critical learning rate with an interval out.
+"""The law predicts a critical learning rate, with an interval, from measurements at a few points of a training path.
 
 | file | what it does |
 |---|---|
-| `law` | a law: for each class its closure, its intervals and its domain; read it first |
-| `law_input`, `calibration_row` | what the formula reads of a problem; one measured rate that laws are fitted to |
+| `law` | the law: closure, intervals and domain for each training class; read it first |
+| `law_input`, `calibration_row` | the formula's inputs for a problem; a measured critical rate to fit laws to |
 | `groups` | the dimensionless groups |
-| `closure` | the fitted part |
-| `intervals` | conformal intervals |
-| `domain` | where a class was calibrated, and why a problem is outside |
-| `validation` | leave one architecture out |
-| `sufficiency_split` | does a statistic of the readout tell whether LoRA suffices? |
-| `file`, `file_format` | the shipped law, and any other |
+| `closure` | the fitted correction |
+| `intervals` | conformal prediction intervals |
+| `domain` | the calibrated domain of a class, and why a problem is outside it |
+| `validation` | errors on architectures left out |
+| `sufficiency_split` | LoRA sufficiency: does a statistic of the readout predict it? |
+| `file`, `file_format` | read and write law files, including the shipped one |
 """

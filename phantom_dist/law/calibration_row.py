@@ -1,4 +1,4 @@
-"""One measured critical rate that laws are fitted to."""
+"""A measured critical rate, to which laws are fitted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phantom_dist.law.law_input import LawInput
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOutRate:
-    """What the law, fitted without the row's architecture, predicts of it; no interval where the law gives none."""
+    """The prediction for a row by a law fitted without its architecture; no interval where the law withholds it."""
 
     eta_c: float
     interval: tuple[float, float] | None
@@ -23,14 +23,14 @@ class CalibrationRow(ProblemColumns):
 
     Attributes:
         problem: key of the problem (`Problem.key`).
-        eta_c: the measured critical rate, within its `bracket` of two tried learning rates.
+        eta_c: the measured critical rate, inside its `bracket` of two tried learning rates.
         weights: sha256 of the model.
         width: d, columns of the readout matrix.
-        law_input: what the formula reads.
+        law_input: the inputs of the formula.
         probe_trial_steps: cost of the probe, in trial-steps.
-        held_out: None before a fit has predicted the row without its architecture.
-        keys: the keys of the row in its law file, in their order. Older files have fewer, and a law file is written
-            back as it was read: predictions kept in a file know their law by its digest.
+        held_out: the prediction by a law fitted without the row's architecture; None before such a fit.
+        keys: the keys of the row in its law file, in their order; older files have fewer. A law file must be written
+            back unchanged, because prediction files identify their law by its digest.
     """
 
     problem: str
@@ -45,7 +45,7 @@ class CalibrationRow(ProblemColumns):
 
 
 def by_training_class(rows: Iterable[CalibrationRow]) -> dict[str, list[CalibrationRow]]:
-    """Rows by their training class, classes and rows in a fixed order."""
+    """Rows grouped by training class, in a fixed order."""
     groups: dict[str, list[CalibrationRow]] = {}
     for row in sorted(rows, key=lambda r: (r.training_class, r.model, r.steps, r.context)):
         groups.setdefault(row.training_class, []).append(row)

@@ -1,7 +1,7 @@
-"""The fitted part: ln η_c = ln η_path + w_0 + Σ w_j (group j), few constants, robust and regularised.
+"""The fitted correction: ln η_c = ln η_path + w_0 + Σ w_j (group j), with few, robust and regularised constants.
 
-Weights minimise Huber's loss plus a ridge on the standardised groups. Which groups enter and how strong the ridge is
-are searched with Optuna's TPE; every candidate is judged on architectures that it was not fitted to.
+The weights minimise the Huber loss plus a ridge penalty on the standardised groups. Optuna's TPE sampler searches for
+the groups and the strength of the ridge; every candidate is evaluated on architectures that it was not fitted to.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ Array = NDArray[np.float64]
 
 SEARCH_TRIALS = 60
 MOST_GROUPS = 4
-"""Fitted constants are at most one more."""
+"""Largest number of groups; with w_0 there is one more fitted constant."""
 
 GAIN = 0.05
-"""By how much a closure must beat the unfitted core out of sample, as a share of its loss; else the core stands."""
+"""Share of the core's held-out loss by which a closure must be better; otherwise the unfitted core is used."""
 
 PRICE = 0.02
-"""And how much each of its groups must gain beyond the others: the best of many candidates owes something to luck."""
+"""Penalty on the loss for each group, as a share, because the best of many candidates is partly chosen by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closure:
-    """w_0, the groups that entered and their weights; none at all: the unfitted core."""
+    """w_0, and the groups with their weights; by default there are none, which is the unfitted core."""
 
     constant: float = 0.0
     groups: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Closure:
 
     @property
     def constants(self) -> int:
-        """How many numbers were fitted."""
+        """Number of fitted constants."""
         return len(self.groups) + 1 if self != Closure() else 0
 
     def correction(self, probed: LawInput) -> float:
@@ -52,24 +52,24 @@ class Closure:
 
 
 def residuals(rows: Sequence[CalibrationRow], closure: Closure) -> Array:
-    """ln (measured / predicted), one a row."""
+    """ln (measured / predicted) for each row."""
     return np.array(
         [np.log(row.eta_c / path_rate(row.law_input)) - closure.correction(row.law_input) for row in rows]
     )
 
 
 def fit(rows: Sequence[CalibrationRow], groups: Sequence[str], ridge: float) -> Closure:
-    """The weights of these groups."""
+    """Fit the weights of the given groups."""
     target = residuals(rows, Closure())
     return _fit(target, _design(rows, groups), tuple(groups), ridge)
 
 
 def search(rows: Sequence[CalibrationRow], seed: int = 0) -> Closure:
-    """The closure that does best on architectures it was not fitted to, fitted to all rows.
+    """The closure with the lowest loss on architectures left out, refitted to all rows.
 
     Args:
-        rows: of one training class, from at least three models.
-        seed: of the search.
+        rows: rows of one training class, from at least three models.
+        seed: seed of the search.
     """
     target, full = residuals(rows, Closure()), _design(rows, [g.name for g in GROUPS])
     models = np.array([row.model for row in rows])
@@ -90,7 +90,8 @@ def search(rows: Sequence[CalibrationRow], seed: int = 0) -> Closure:
         chosen = [name for name in names if trial.suggest_categorical(name, [False, True])]
         ridge = trial.suggest_float("ridge", 1e-4, 1.0, log=True)
         if len(chosen) > MOST_GROUPS:
-            return 10.0 + len(chosen)  # worse than anything real, and the worse the more there are
+            # Worse than any real loss, and the worse the more groups, so that TPE learns to choose fewer.
+            return 10.0 + len(chosen)
         return held_out_loss(chosen, ridge) * (1 + PRICE * len(chosen))
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -106,7 +107,7 @@ def search(rows: Sequence[CalibrationRow], seed: int = 0) -> Closure:
 
 
 def loss(errors: Array, models: NDArray[Any]) -> float:
-    """Median + half the 90th percentile of |error| over contexts, + median + half the worst of the models' means."""
+    """Median and half the 90th percentile of |error|, plus median and half the maximum of the models' |mean error|."""
     by_model = [abs(errors[models == model].mean()) for model in np.unique(models)]
     size = np.abs(errors)
     return float(np.median(size) + np.quantile(size, 0.9) / 2 + np.median(by_model) + max(by_model) / 2)
@@ -122,7 +123,8 @@ def _fit(target: Array, design: Array, groups: tuple[str, ...], ridge: float) ->
     weights = np.zeros(x.shape[1])
     importance = np.ones(len(target))
     penalty = ridge * len(target) * np.eye(x.shape[1]) * 0.01
-    for _ in range(20):  # reweighted least squares: Huber's loss, its corner at 1.5 times the median error
+    # Huber loss by iteratively reweighted least squares, with its corner at 1.5 times the median |error|.
+    for _ in range(20):
         weighted = x * importance[:, None]
         weights = np.linalg.solve(weighted.T @ x + penalty, weighted.T @ target)
         size = np.abs(target - x @ weights)
@@ -133,7 +135,7 @@ def _fit(target: Array, design: Array, groups: tuple[str, ...], ridge: float) ->
 
 
 def _median(values: Array) -> float:
-    """What `np.median` gives; its checks take longer than the sorting, and a search needs 180,000 medians."""
+    """Equal to `np.median`, whose checks take longer than the sorting; a search computes 180,000 medians."""
     middle = len(values) // 2
     if len(values) % 2:
         return float(np.partition(values, middle)[middle])

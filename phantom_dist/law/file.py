@@ -1,4 +1,4 @@
-"""The law's file: the shipped one, and any other."""
+"""Read and write law files, including the shipped one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SHIPPED = "shipped.json"
 
 
 def read_law(path: str | os.PathLike[str] | None = None) -> Law:
-    """A law file; None for the one that ships with the package.
+    """Read a law file; None for the one that ships with the package.
 
     Raises:
-        InputError: there is no such file, or it is no law.
+        InputError: the file can't be read or is no law file.
     """
     if path is None:
         text, where = resources.files(__package__).joinpath(SHIPPED).read_text("utf-8"), "the shipped law"
@@ -37,7 +37,7 @@ def read_law(path: str | os.PathLike[str] | None = None) -> Law:
 
 
 def write_law(law: Law, path: str | os.PathLike[str]) -> None:
-    """Write a law file, whole or not at all.
+    """Write a law file atomically.
 
     Raises:
         StoreError: it can't be written.

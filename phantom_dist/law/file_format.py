@@ -1,4 +1,4 @@
-"""Law files: their JSON, and what the law's types are in it. Nothing else reads or writes rows of law files."""
+"""Encode and decode law files: the one module that knows which field is which JSON key."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ KEYS = (
     "kappa", "overlap_0", "log_odds_0", "path_rates", "gap_end", "probe_trial_steps", "beta1", "beta2", "epsilon",
     "warmup_steps",
 )  # fmt: skip
-"""Keys of a calibration row that is new, in their order; rows of LoRA have `adapters` behind them."""
+"""Keys of a new calibration row, in their order; LoRA rows have `adapters` after them."""
 
 HELD_OUT = ("held_out_eta_c", "held_out_interval")
-"""Keys behind what was measured: what the law without the row's architecture predicts."""
+"""Keys after the measured ones: the prediction by a law fitted without the row's architecture."""
 
 
 def keys_of(method: str) -> tuple[str, ...]:
@@ -66,12 +66,12 @@ def row_from_json(value: Mapping[str, Any]) -> CalibrationRow:
 
 @functools.cache
 def _measured_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """One tuple for all rows that have the same keys, which in a law file are thousands."""
+    """The keys without `HELD_OUT`; cached, so that the thousands of rows with equal keys share one tuple."""
     return tuple(key for key in keys if key not in HELD_OUT)
 
 
 def row_to_json(row: CalibrationRow, *, held_out: bool = True) -> Json:
-    """A row of `calibration`; `held_out`: with the prediction without its architecture, where there is one."""
+    """Encode a row of `calibration`; `held_out`: include the held-out prediction, if there is one."""
     probed, settings = row.law_input, row.law_input.settings
     own_settings = OPTIMIZER_SETTINGS[row.optimizer]
     values: Json = row.problem_columns() | {
@@ -106,7 +106,7 @@ def row_to_json(row: CalibrationRow, *, held_out: bool = True) -> Json:
 
 
 def calibration_digest(rows: Iterable[CalibrationRow]) -> str:
-    """sha256 of what was measured, whatever a law makes of it."""
+    """sha256 of the measurements, without held-out predictions."""
     measured = [row_to_json(row, held_out=False) for row in rows]
     return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
 
@@ -123,10 +123,10 @@ def to_json(law: Law) -> Json:
 
 
 def from_json(value: Any, where: str) -> Law:
-    """A law from the contents of its file.
+    """Decode a law from the contents of its file; `where` names the file in messages.
 
     Raises:
-        InputError: it is no law, or of a newer format.
+        InputError: it is no law file, or has a newer format.
     """
     try:
         if value["format"] > FORMAT:
@@ -145,7 +145,7 @@ def from_json(value: Any, where: str) -> Law:
 
 
 def dumps(law: Law) -> str:
-    """law.json: one calibration row a line, so that a change can be read."""
+    """The text of a law file: one calibration row per line, so that diffs are readable."""
     head = to_json(law)
     tables = {name: head.pop(name) for name in ("lora", "calibration")}
     text = json.dumps(head, indent=1, allow_nan=False)[:-2]
@@ -200,7 +200,10 @@ def _settings_from_json(columns: Json) -> TrainingSettings:
 
 
 def _to_format_2(value: Json, rows: list[CalibrationRow]) -> Json:
-    """Format 1 kept settings and sizes beside the domain, which follows from the rows, and no interval as infinite."""
+    """Convert format 1, which stored settings and sizes outside the domain, and a missing interval as infinite.
+
+    Format 2 derives the domain from the rows.
+    """
     classes = {}
     for name, item in value["classes"].items():
         members = [row for row in rows if row.training_class == name]

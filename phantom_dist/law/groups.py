@@ -1,7 +1,7 @@
-"""The dimensionless groups that the law may use, each with its meaning: a probed problem in, a number out.
+"""The dimensionless groups that the law may use: functions from a probed problem to a number.
 
-Every group is a ratio, a logarithm of one, or a difference of logits: none changes when the loss is measured in another
-unit and the learning rate makes up for it (κ → c κ, η → η / c). Our reconstruction, not the paper's.
+Every group is a ratio, the logarithm of a ratio, or a difference of logits. So none changes when the loss is measured
+in another unit and the learning rate compensates for it (κ → c κ, η → η / c). Our reconstruction, not the paper's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from phantom_dist.law.law_input import LawInput
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group: its name, what it means, and how it follows from a probed problem."""
+    """One group: its name, its meaning, and its value for a probed problem."""
 
     name: str
     meaning: str
@@ -23,7 +23,7 @@ class Group:
 
 
 def path_rate(probed: LawInput) -> float:
-    """η that the path probe ends with; the unfitted core of the law."""
+    """The path probe's last η: the unfitted core of the law."""
     return probed.path_rates[-1]
 
 
@@ -56,16 +56,16 @@ GROUPS: tuple[Group, ...] = (
     Group("length", "ln(T / 8)", _length),
     Group("last", "ln of the path's last correction of η", _last),
     Group("last_squared", "its square", lambda probed: _last(probed) ** 2),
-    Group("earlier", "ln of the correction before", _earlier),
+    Group("earlier", "ln of the correction before the last one", _earlier),
     Group("gap", "|g_0| / 5 logits", _gap),
-    Group("bend", "ln Π of the path's answer: how far κ changes along the way", _bend),
+    Group("bend", "ln Π at the path's last η: how far κ changes along the path", _bend),
     Group("bend_squared", "its square", lambda probed: _bend(probed) ** 2),
     Group("overlap", "S_tc², squared overlap of target and competitor", lambda probed: probed.overlap_0**2),
     Group("odds", "the target's log-odds at the start / 10", lambda probed: probed.log_odds_0 / 10),
     Group("gap_length", "gap x length", lambda probed: _gap(probed) * _length(probed)),
     Group("last_length", "last x length", lambda probed: _last(probed) * _length(probed)),
 )
-"""All candidates; a search decides which of them enter."""
+"""All candidates; the search in `closure` selects some of them."""
 
 BY_NAME = {group.name: group for group in GROUPS}
 

@@ -1,11 +1,11 @@
-"""Intervals by hierarchical conformal prediction, grouped by architecture.
+"""Prediction intervals by hierarchical conformal prediction, grouped by architecture.
 
-A score is |ln (measured / predicted)| over what the row's difficulty lets one expect, taken on architectures that the
-law was not fitted to. A new context of a new architecture has, with K architectures of N_k scores each, a score above
-the 1 − α quantile of Σ_k Σ_i δ(score_ki) / ((K + 1) N_k) + δ(∞) / (K + 1) with probability at most α, if architectures
-are exchangeable and so are the contexts within each (Lee, Barber and Willett 2023, arXiv 2306.06342). That guarantee
-is for scores of one split; scores from leaving out one architecture at a time, as here, have it up to the difference
-that one architecture makes to the fit, so the coverage is measured as well (`validation`).
+A score is |ln (measured / predicted)| divided by the error expected from the row's difficulty, on architectures that
+the law was not fitted to. With K architectures of N_k scores each, the score of a new context of a new architecture
+exceeds the 1 − α quantile of Σ_k Σ_i δ(score_ki) / ((K + 1) N_k) + δ(∞) / (K + 1) with probability at most α, if
+architectures are exchangeable and so are the contexts within each (Lee, Barber and Willett 2023, arXiv 2306.06342).
+That guarantee holds for scores from a single split. Here scores come from leaving out one architecture at a time, so it
+holds up to the effect of one architecture on the fit; therefore coverage is also measured (`validation`).
 """
 
 from __future__ import annotations
@@ -33,27 +33,29 @@ class Interval:
     quantile: float
 
     def half_width(self, probed: LawInput) -> float:
-        """Of ln η_c."""
+        """Half-width of the interval, in ln η_c."""
         expected = sum(w * x for w, x in zip(self.weights, difficulty(probed), strict=True))
         return self.quantile * math.exp(expected)
 
 
 def conformal(rows: Sequence[CalibrationRow], errors: Array, level: float) -> Interval | None:
-    """From errors that each row's law made without its architecture; None where there are too few architectures.
+    """The interval rule from held-out errors; None where there are too few architectures.
 
     Args:
-        rows: of one training class.
-        errors: ln (measured / predicted), one a row.
+        rows: rows of one training class.
+        errors: ln (measured / predicted) for each row, by a law fitted without the row's architecture.
         level: 1 − α.
     """
     design = np.array([difficulty(row.law_input) for row in rows])
-    size = np.abs(errors) + 5e-4  # an error below the brackets' own width is luck
+    size = np.abs(errors) + 5e-4  # offset: errors below the width of the brackets are chance
+    # Ridge regression of ln |error| on the standardised difficulty features.
     scale = np.sqrt((design**2).mean(0)) + 1e-12
     x = design / scale
     weights = (
         np.linalg.solve(x.T @ x + 1e-2 * len(rows) * np.eye(x.shape[1]) * 0.1, x.T @ np.log(size)) / scale
     )
     scores = size / np.exp(design @ weights)
+    # The weighted quantile of the scores; each architecture has total weight 1 / (K + 1), and infinity the rest.
     counts = Counter(row.model for row in rows)
     mass = np.array([1 / ((len(counts) + 1) * counts[row.model]) for row in rows])
     order = np.argsort(scores)

@@ -1,4 +1,4 @@
-"""A law: for each training class its closure, its intervals and the domain that they were calibrated on."""
+"""A law: for each training class a closure, an interval rule, and the domain on which both were calibrated."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from phantom_dist.law.sufficiency_split import SufficiencyCount, SufficiencySpli
 
 LEVEL = 0.9
 WIDENED = 2.0
-"""Half-widths (of ln η_c) outside the domain are this many times as wide. No guarantee holds there, so the coverage is
-measured (`validation`)."""
+"""Factor on half-widths (of ln η_c) outside the domain. No guarantee holds there, so coverage is measured
+(`validation`)."""
 
 FEWEST_MODELS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingClassLaw:
-    """What is fitted for one training class, and where; `interval`: None where there are too few architectures."""
+    """The fitted law of one training class and its domain; `interval` is None with too few architectures."""
 
     closure: Closure
     interval: Interval | None
@@ -39,15 +39,15 @@ class TrainingClassLaw:
     rows: int
 
     def half_width(self, probed: LawInput, *, in_domain: bool) -> float | None:
-        """Half the interval, of ln η_c; None where it is withheld, as no measurement tells its width."""
-        if self.interval is None or not self.domain.tells_width(probed):
+        """Half-width of the interval in ln η_c; None (withheld) where its necessary width was not measured."""
+        if self.interval is None or not self.domain.width_is_measured(probed):
             return None
         return self.interval.half_width(probed) * (1.0 if in_domain else WIDENED)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """η_c with its interval; None where the law withholds it. `reason` says why it does, or why it is not in domain."""
+    """η_c and its interval, None where the law withholds them; `reason` says why, or why the domain is left."""
 
     eta_c: float | None
     interval: tuple[float, float] | None
@@ -61,10 +61,10 @@ class Law:
     """The laws of the training classes, and what they were fitted to.
 
     Attributes:
-        classes: by training class.
-        rows: the calibration.
-        provenance: where the rows come from, as JSON; the prior law's is nested under `prior`.
-        lora: where LoRA sufficed (`law.sufficiency_split`).
+        classes: laws by training class.
+        rows: the calibration rows.
+        provenance: the origin of the rows, as JSON; the prior law's provenance is nested under `prior`.
+        lora: counts of LoRA sufficiency (`law.sufficiency_split`).
     """
 
     classes: Mapping[str, TrainingClassLaw]
@@ -74,12 +74,12 @@ class Law:
 
     @functools.cached_property
     def lora_split(self) -> SufficiencySplit | None:
-        """Whether the readout's bulk tells if LoRA suffices; None where no run searched under LoRA."""
+        """Whether the readout's bulk predicts LoRA sufficiency; None where no run searched under LoRA."""
         return fit_split(self.lora) if self.lora else None
 
     @property
     def dropped(self) -> dict[str, int]:
-        """How many problems of the calibration gave no critical rate, by reason; those of the prior laws included."""
+        """Number of problems that gave no critical rate, by reason, including those of prior laws."""
         counts: Counter[str] = Counter()
         link: Mapping[str, Any] | None = self.provenance
         while link:
@@ -101,16 +101,16 @@ class Law:
             reasons.append("too few architectures were calibrated for an interval")
         half = law.half_width(probed, in_domain=not reasons)
         if half is None and law.interval is not None:
-            reasons.append("no interval is given, as nothing that was measured says how wide it must be")
+            reasons.append("the interval is withheld, because its necessary width was not measured here")
         bounds = None if half is None else (rate * math.exp(-half), rate * math.exp(half))
         return Prediction(rate, bounds, LEVEL, not reasons, "; ".join(reasons) or None)
 
 
 def fit_law(rows: Sequence[CalibrationRow], provenance: Mapping[str, Any] | None = None) -> Law:
-    """Fit every training class that has rows of at least three models.
+    """Fit every training class with rows of at least three models.
 
     Raises:
-        InputError: no class has.
+        InputError: there is no such class.
     """
     classes = {
         name: fit_training_class(members)
@@ -119,18 +119,18 @@ def fit_law(rows: Sequence[CalibrationRow], provenance: Mapping[str, Any] | None
     }
     if not classes:
         raise InputError(
-            f"fit: a class of training (method and optimizer) needs critical rates of at least {FEWEST_MODELS} models; "
-            f"found {len({row.model for row in rows})} model(s) in {len(rows)} critical rate(s)"
+            f"fit: a training class (method and optimizer) needs critical rates of at least {FEWEST_MODELS} models; "
+            f"there are {len(rows)} critical rate(s) of {len({row.model for row in rows})} model(s)"
         )
     return Law(classes, list(rows), provenance or {})
 
 
 def fit_training_class(rows: Sequence[CalibrationRow], closure: Closure | None = None) -> TrainingClassLaw:
-    """The law of one training class; its intervals come from errors on architectures left out.
+    """Fit the law of one training class; its intervals come from errors on architectures left out.
 
     Args:
-        rows: of one training class.
-        closure: None: search for it; `Closure()`: the unfitted core.
+        rows: rows of one training class.
+        closure: None to search for it; `Closure()` for the unfitted core.
     """
     closure = search(rows) if closure is None else closure
     models = np.array([row.model for row in rows])

@@ -1,4 +1,4 @@
-"""What the law's formula reads of a problem: the numbers of its probe and the settings of its training."""
+"""The inputs of the law's formula for a problem: measurements of its probe, and its training settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ATTENTION = "attention"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterSettings:
-    """LoRA's settings. `targets` as the sweep names them, comma-separated: resolved names differ by architecture."""
+    """LoRA's settings. `targets` are comma-separated as in the sweep, because resolved names differ by architecture."""
 
     rank: int | None
     alpha: float | None
@@ -22,7 +22,7 @@ class AdapterSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSettings:
-    """The settings that must be as they were calibrated; the defaults stand where a row of an old file lacks one.
+    """Settings that must equal the calibrated ones; the defaults apply where a row of an old file lacks one.
 
     All are dimensionless but `epsilon` (nats, as a gradient's entry) and `warmup_steps` (optimizer steps). Under SGD
     `beta1`, `beta2` and `epsilon` have no effect and keep their defaults. `adapters` is None under full fine-tuning.
@@ -40,7 +40,7 @@ class TrainingSettings:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> TrainingSettings:
-        """Decode columns of a row; what is missing or None has its default. `adapters`: LoRA's targets."""
+        """Decode the columns of a row; missing or None values get their default. Column `adapters`: LoRA's targets."""
         stated = {name: columns[name] for name in SETTINGS if columns.get(name) is not None}
         adapters = None
         if columns["method"] == "lora":
@@ -53,7 +53,7 @@ class TrainingSettings:
         return cls(**stated, adapters=adapters)
 
     def columns(self) -> dict[str, Any]:
-        """Settings by the name of their column, for law files and messages."""
+        """Settings by column name, for law files and messages."""
         own = {name: getattr(self, name) for name in SETTINGS}
         if self.adapters is not None:
             own |= {
@@ -67,12 +67,12 @@ class TrainingSettings:
 SETTINGS = (
     "momentum", "weight_decay", "beta1", "beta2", "epsilon", "schedule", "warmup_steps", "precision",
 )  # fmt: skip
-"""Names of the settings that every method has, in the order of law files."""
+"""Names of the settings that all methods have, in the order of law files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LawInput:
-    """One probed problem as the law reads it.
+    """The law's inputs for one probed problem.
 
     Attributes:
         method: `full` or `lora`; `optimizer`: `sgd` or `adamw`.
@@ -81,10 +81,10 @@ class LawInput:
         kappa: rate of the gap, logits per step per unit learning rate.
         overlap_0: S_tc, in [-1, 1].
         log_odds_0: ln p_t / (1 − p_t) of the untouched model.
-        path_rates: successive answers of the path probe for η_c, at least three, the best last.
-        gap_end: gap (logits) where the path probe's last walk ended; None in law files that did not store it.
-        parameters: of the model.
-        settings: of the training.
+        path_rates: successive estimates of η_c by the path probe, at least three, the best one last.
+        gap_end: gap (logits) at the end of the path probe's last walk; None in law files that did not store it.
+        parameters: the model's number of parameters.
+        settings: the training settings.
     """
 
     method: str
@@ -107,7 +107,7 @@ class LawInput:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> LawInput:
-        """Decode the columns of a probed path: of `probes/` with `adapters` beside them, or of a law file."""
+        """Decode the columns of a probed path, from a law file, or from `probes/` with an added column `adapters`."""
         return cls(
             method=columns["method"],
             optimizer=columns["optimizer"],
@@ -125,18 +125,18 @@ class LawInput:
 
 
 def law_input(probe: Mapping[str, Any], problem: Problem | None) -> LawInput:
-    """What the law reads of a row of `probes/` whose path was probed.
+    """The law's inputs from a row of `probes/` with a probed path.
 
     Args:
         probe: the row.
-        problem: its problem, which knows the adapters' targets as the sweep names them; None where no sweep contains
-            it any more: then `attention`, the default, is assumed.
+        problem: its problem, which has the adapters' targets as in the sweep; None where no sweep contains it any more.
+            Then the default, `attention`, is assumed.
     """
     return LawInput.from_columns({**probe, "adapters": None if problem is None else targets_of(problem.lora)})
 
 
 def targets_of(lora: Lora | None) -> str | None:
-    """LoRA's targets as the sweep names them, comma-separated; None under full fine-tuning."""
+    """LoRA's targets as in the sweep, comma-separated; None under full fine-tuning."""
     if lora is None:
         return None
     return lora.targets if isinstance(lora.targets, str) else ",".join(lora.targets)

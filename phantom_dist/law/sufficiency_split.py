@@ -1,10 +1,10 @@
-"""The second quantity: does a statistic of the readout's bulk sort architectures by whether LoRA suffices?
+"""LoRA sufficiency, the second quantity: does a statistic of the readout's bulk split architectures by it?
 
-LoRA suffices in a context if some learning rate below its own divergence commits within T steps, and the trial that
-does so is no structural failure (its drag hasn't fallen by more than the threshold). A threshold on one statistic
-splits architectures into two classes. Two are believed only if, with statistic and threshold chosen without it, they
-predict an architecture left out better than the larger count alone does. That there are two is the paper's claim;
-this test of it is ours.
+LoRA is sufficient in a context if some learning rate below divergence commits within T steps, and the committing trial
+is no structural failure (its drag hasn't fallen by more than the threshold). A threshold on one statistic splits
+architectures into two classes. We accept the split only if it predicts architectures left out better than the majority
+does; statistic and threshold are chosen without the architecture left out. That there are two classes is the paper's
+claim; this test of it is ours.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from typing import Any
 
 STATISTICS = ("mean", "rms", "rank", "centred_rms", "centred_rank")
 FEWEST = 2
-"""Architectures on each side: a class of one vanishes when that one is left out."""
+"""Minimum number of architectures on each side; a class of one would vanish when that one is left out."""
 
 GAIN = 0.05
-"""By how much the two classes must lower the number of wrong predictions."""
+"""Share by which two classes must lower the number of wrong predictions."""
 
 SETTINGS = ("optimizer", "lora_rank", "lora_alpha", "lora_targets", "schedule", "steps", "precision")
-"""Contexts of one model with these in common are counted together."""
+"""One count covers all contexts of a model with equal values of these settings."""
 
 KEYS = ("model", "weights", *SETTINGS, "contexts", "sufficient", "reasons", "bulk")
-"""Keys of a count in a law file, in the order of new ones."""
+"""Keys of a count in a law file, in the order in which they are written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SufficiencyCount:
-    """In how many contexts LoRA sufficed, for one model and one training.
+    """Number of contexts in which LoRA was sufficient, for one model and one training.
 
     Attributes:
         weights: sha256 of the model.
-        optimizer, lora_rank, lora_alpha, lora_targets, schedule, steps, precision: the training, as columns;
-            `lora_targets` is None in old files.
-        contexts: how many were searched; `sufficient`: in how many LoRA sufficed.
-        reasons: why it did not, counted.
+        optimizer, lora_rank, lora_alpha, lora_targets, schedule, steps, precision: the training's settings, as in the
+            columns; `lora_targets` is None in old files.
+        contexts: number of contexts searched; `sufficient`: those in which LoRA was sufficient.
+        reasons: why it was not in the others, counted by reason.
         bulk: statistics of the model's readout overlaps (`instruments.bulk`), dimensionless, by name.
-        keys: the keys in the law file, in their order: files are written back as they were read.
+        keys: the keys in the law file, in their order, because files must be written back unchanged.
     """
 
     model: str
@@ -60,7 +60,7 @@ class SufficiencyCount:
 
     @property
     def training(self) -> tuple[Any, ...]:
-        """The settings that counts have in common to be comparable."""
+        """The settings that must be equal for counts to be comparable."""
         return tuple(getattr(self, name) for name in SETTINGS)
 
     @classmethod
@@ -76,7 +76,7 @@ class SufficiencyCount:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A threshold on a statistic, and whether LoRA suffices below and above it. No statistic: one class."""
+    """A threshold on a statistic, with the predicted LoRA sufficiency below and above it. No statistic: one class."""
 
     statistic: str | None
     value: float
@@ -89,22 +89,22 @@ class Threshold:
             return None
         return "below" if bulk[self.statistic] < self.value else "above"
 
-    def suffices(self, bulk: Mapping[str, float]) -> bool:
-        """Whether LoRA is predicted to suffice."""
+    def sufficient(self, bulk: Mapping[str, float]) -> bool:
+        """Whether LoRA is predicted to be sufficient."""
         return self.below if self.side(bulk) in (None, "below") else self.above
 
 
 @dataclass(frozen=True, slots=True)
 class SufficiencySplit:
-    """What the calibration says of architectures: two classes of them, or one.
+    """The result of the calibration: two classes of architectures, or one.
 
     Attributes:
-        threshold: between the two classes, or none.
-        margin: distance from the threshold to the nearest architecture over the whole range; None for one class.
-        confusion: architectures left out: contexts in which LoRA suffices or not, and what was predicted;
-            keys `suffices, predicted to`, `fails, predicted to` and the same with `not to`, where they occur.
-        wrong: of these, predicted wrongly by the best two classes; `wrong_without`: by the larger count alone.
-        contexts: in all; `architectures` likewise.
+        threshold: the threshold between the two classes; without a statistic for one class.
+        margin: distance from the threshold to the nearest architecture, as a share of the range; None for one class.
+        confusion: confusion table over contexts of architectures left out: whether LoRA is sufficient, and the
+            prediction. Keys: `suffices, predicted to`, `fails, predicted to`, and both with `not to`, where they occur.
+        wrong: contexts that the best two classes predict wrongly; `wrong_without`: those that the majority does.
+        contexts: their total number; `architectures` likewise.
     """
 
     threshold: Threshold
@@ -117,31 +117,32 @@ class SufficiencySplit:
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         counts = f"{self.contexts} contexts, {self.architectures} architectures, each left out in turn"
         if self.threshold.statistic is None:
             return (
-                f"The data show no two classes: the best threshold on the readout's bulk is wrong {self.wrong} times, "
-                f"the larger count alone {self.wrong_without} times ({counts})."
+                f"The data don't show two classes: the best threshold on the readout's bulk is wrong {self.wrong} "
+                f"times, the majority {self.wrong_without} times ({counts})."
             )
         return (
             f"Two classes: {self.threshold.statistic} below and above {self.threshold.value:.3g} (margin "
             f"{100 * self.margin if self.margin is not None else 0:.2g} % of the range); wrong {self.wrong} times, the "
-            f"larger count alone {self.wrong_without} times ({counts})."
+            f"majority {self.wrong_without} times ({counts})."
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SufficiencyEvidence:
-    """What a prediction of sufficiency rests on.
+    """The evidence for a prediction of LoRA sufficiency.
 
     Attributes:
-        steps: T of the searches that were counted; None where no search had that T, and all were counted.
-        sufficient_contexts: of `contexts` of `architectures`; `reasons` counts why the others were not.
+        steps: T of the searches counted here; None where no search had the requested T and all are counted.
+        sufficient_contexts: those of `contexts`, over all `architectures`, in which LoRA was sufficient; `reasons`
+            counts why it was not in the others.
         classes: the split's verdict.
-        confusion: of the split.
-        bulk: the model's own statistics, by name.
-        outside_calibration: one sentence for each statistic beyond the calibrated range.
+        confusion: the split's confusion table.
+        bulk: the model's statistics, by name.
+        outside_calibration: one sentence for each statistic outside the calibrated range.
     """
 
     steps: int | None
@@ -161,7 +162,7 @@ class SufficiencyEvidence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SufficiencyPrediction:
-    """Whether LoRA suffices for a model; `architecture_class`: its side of the threshold, None for one class."""
+    """Predicted LoRA sufficiency of a model; `architecture_class`: its side of the threshold, None for one class."""
 
     architecture_class: str | None
     sufficient: bool
@@ -174,13 +175,13 @@ def predict_sufficiency(
     bulk: Mapping[str, float],
     steps: int | None = None,
 ) -> SufficiencyPrediction:
-    """Whether LoRA suffices for a model, and the evidence.
+    """Predict LoRA sufficiency for a model, with the evidence.
 
     Args:
-        split: fitted to the counts.
+        split: the split, fitted to the counts.
         counts: the calibration.
         bulk: the model's statistics.
-        steps: T of the training; where the class was searched with that T, these searches alone answer.
+        steps: T of the training. Where searches of the class had that T, the prediction is their majority.
     """
     threshold = split.threshold
     side = threshold.side(bulk)
@@ -188,13 +189,13 @@ def predict_sufficiency(
     same_steps = [count for count in same_class if count.steps == steps]
     counted = same_steps or same_class
     outside = [
-        f"{name} is {bulk[name]:.3g}, calibrated from {min(values):.3g} to {max(values):.3g}"
+        f"{name} is {bulk[name]:.3g}; calibrated: {min(values):.3g} to {max(values):.3g}"
         for name in STATISTICS
         if not min(values := [count.bulk[name] for count in counts]) <= bulk[name] <= max(values)
     ]
     return SufficiencyPrediction(
         architecture_class=None if side is None else f"{threshold.statistic} {side} {threshold.value:.3g}",
-        sufficient=_majority(same_steps) if same_steps else threshold.suffices(bulk),
+        sufficient=_majority(same_steps) if same_steps else threshold.sufficient(bulk),
         evidence=SufficiencyEvidence(
             steps=steps if same_steps else None,
             sufficient_contexts=sum(count.sufficient for count in counted),
@@ -217,7 +218,7 @@ def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def fit_split(counts: Sequence[SufficiencyCount]) -> SufficiencySplit:
-    """Two classes, where they predict better than one; `counts` of at least one architecture."""
+    """Fit the split: two classes if they predict better than one; `counts` must cover at least one architecture."""
     models = sorted({count.model for count in counts})
     wrong = without = 0
     two: dict[str, int] = {}
@@ -225,15 +226,15 @@ def fit_split(counts: Sequence[SufficiencyCount]) -> SufficiencySplit:
     for model in models:
         rest = [count for count in counts if count.model != model]
         left_out = [count for count in counts if count.model == model]
-        wrong += _add_to(two, _best(rest) or _single(rest), left_out)
-        without += _add_to(one, _single(rest), left_out)
+        wrong += _add_confusion(two, _best(rest) or _one_class(rest), left_out)
+        without += _add_confusion(one, _one_class(rest), left_out)
     best = _best(counts)
-    believed = best is not None and wrong <= (1 - GAIN) * without and wrong < without
-    chosen = best if believed and best is not None else _single(counts)
+    accepted = best is not None and wrong <= (1 - GAIN) * without and wrong < without
+    chosen = best if accepted and best is not None else _one_class(counts)
     return SufficiencySplit(
         threshold=chosen,
         margin=None if chosen.statistic is None else _margin(counts, chosen.statistic, chosen.value),
-        confusion=two if believed else one,
+        confusion=two if accepted else one,
         wrong=wrong,
         wrong_without=without,
         contexts=sum(count.contexts for count in counts),
@@ -242,12 +243,12 @@ def fit_split(counts: Sequence[SufficiencyCount]) -> SufficiencySplit:
 
 
 def _best(counts: Sequence[SufficiencyCount]) -> Threshold | None:
-    """The threshold with the fewest wrong contexts, in the middle of its gap; of equal ones the widest gap."""
+    """The threshold with the fewest wrong contexts, halfway between two architectures; ties go to the widest gap."""
     candidates: list[tuple[int, float, Threshold]] = []
     for statistic in STATISTICS:
         values = {count.model: count.bulk[statistic] for count in counts}
         ordered = sorted(values.values())
-        reach = ordered[-1] - ordered[0] if ordered else 0.0
+        value_range = ordered[-1] - ordered[0] if ordered else 0.0
         for place, (low, high) in enumerate(itertools.pairwise(ordered), 1):
             if min(place, len(ordered) - place) < FEWEST or high <= low:
                 continue
@@ -255,11 +256,11 @@ def _best(counts: Sequence[SufficiencyCount]) -> Threshold | None:
             below = [count for count in counts if count.bulk[statistic] < middle]
             above = [count for count in counts if not count.bulk[statistic] < middle]
             threshold = Threshold(statistic, middle, _majority(below), _majority(above))
-            candidates.append((_wrong(threshold, counts), -(high - low) / reach, threshold))
+            candidates.append((_wrong(threshold, counts), -(high - low) / value_range, threshold))
     return min(candidates, key=lambda entry: entry[:2])[2] if candidates else None
 
 
-def _single(counts: Sequence[SufficiencyCount]) -> Threshold:
+def _one_class(counts: Sequence[SufficiencyCount]) -> Threshold:
     majority = _majority(counts)
     return Threshold(None, 0.0, majority, majority)
 
@@ -269,14 +270,16 @@ def _majority(counts: Sequence[SufficiencyCount]) -> bool:
 
 
 def _wrong(threshold: Threshold, counts: Sequence[SufficiencyCount]) -> int:
-    return _add_to({}, threshold, counts)
+    return _add_confusion({}, threshold, counts)
 
 
-def _add_to(confusion: dict[str, int], threshold: Threshold, counts: Sequence[SufficiencyCount]) -> int:
-    """Add the counts' contexts to the confusion table; how many are predicted wrongly."""
+def _add_confusion(
+    confusion: dict[str, int], threshold: Threshold, counts: Sequence[SufficiencyCount]
+) -> int:
+    """Add the counts' contexts to the confusion table; return how many are predicted wrongly."""
     wrong = 0
     for count in counts:
-        predicted = threshold.suffices(count.bulk)
+        predicted = threshold.sufficient(count.bulk)
         fails = count.contexts - count.sufficient
         for outcome, contexts in (("suffices", count.sufficient), ("fails", fails)):
             name = f"{outcome}, predicted {'to' if predicted else 'not to'}"

@@ -1,6 +1,6 @@
-"""Leave one architecture out: errors of a law that was fitted without it, beside those of simpler rules, in one table.
+"""Leave-one-architecture-out validation of the law, compared with simpler rules.
 
-Nested: which groups enter, their weights and the intervals are all fitted anew without the architecture.
+It is nested: the choice of groups, their weights and the intervals are all refitted without the architecture.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from phantom_dist.law.law import TrainingClassLaw, fit_training_class
 
 Array = NDArray[np.float64]
 Rule = Callable[[Sequence[CalibrationRow], Sequence[CalibrationRow]], Array]
-"""Rows to fit to and rows to predict -> ln η_c of the latter."""
+"""(training rows, test rows) -> ln η_c of the test rows."""
 
 LAW = "law"
-"""The name of the law itself among the rules."""
+"""The name of the law itself in the list of rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutPrediction:
-    """One row that was predicted without its architecture.
+    """The prediction for one row by a law fitted without the row's architecture.
 
     Attributes:
-        row: what was measured.
+        row: the measured row.
         error: ln (measured / predicted).
-        half_width: of the interval, in ln η_c, not widened by the scope guard; infinite where there is none.
-        in_domain: whether the row lies in the domain of that law.
-        given: half the interval that a prediction would have: widened outside the domain; None where it is withheld.
+        half_width: half-width of the interval in ln η_c, not widened outside the domain; infinite if there is none.
+        in_domain: whether the row lies in that law's domain.
+        given: the half-width that `predict` would report, widened outside the domain; None where it is withheld.
     """
 
     row: CalibrationRow
@@ -45,17 +45,17 @@ class HeldOutPrediction:
     given: float | None
 
     def with_row(self) -> CalibrationRow:
-        """The row with this prediction beside what was measured."""
+        """The row with this prediction added."""
         predicted, half = self.row.eta_c / math.exp(self.error), self.given
         interval = None if half is None else (predicted * math.exp(-half), predicted * math.exp(half))
         return replace(self.row, held_out=HeldOutRate(eta_c=predicted, interval=interval))
 
 
 def leave_one_out(rows: Sequence[CalibrationRow], closure: Closure | None = None) -> list[HeldOutPrediction]:
-    """Every row of one training class, predicted by a law that was fitted without its model.
+    """Predict every row of one training class by a law fitted without the row's model.
 
     Args:
-        rows: of one training class.
+        rows: rows of one training class.
         closure: as in `fit_training_class`.
     """
     predictions: list[HeldOutPrediction] = []
@@ -66,14 +66,14 @@ def leave_one_out(rows: Sequence[CalibrationRow], closure: Closure | None = None
 
 
 def beats_core(predictions: Sequence[HeldOutPrediction]) -> bool:
-    """Whether a class's law did better than the unfitted core, everything fitted anew without each architecture."""
+    """Whether a class's law has a lower held-out loss than the unfitted core."""
     models = np.array([p.row.model for p in predictions])
     core = np.array([math.log(p.row.eta_c / path_rate(p.row.law_input)) for p in predictions])
     return loss(np.array([p.error for p in predictions]), models) < loss(core, models)
 
 
 def predict_held_out(law: TrainingClassLaw, row: CalibrationRow) -> HeldOutPrediction:
-    """A row beside the prediction of a law that was fitted without its architecture."""
+    """Predict a row by `law`, which was fitted without the row's architecture."""
     probed = row.law_input
     error = math.log(row.eta_c / path_rate(probed)) - law.closure.correction(probed)
     half = math.inf if law.interval is None else law.interval.half_width(probed)
@@ -86,7 +86,7 @@ def _constant(train: Sequence[CalibrationRow], test: Sequence[CalibrationRow]) -
 
 
 def power_law(of: Callable[[CalibrationRow], float]) -> Rule:
-    """ln η_c = a + b f(row), for each T, by least squares."""
+    """The rule ln η_c = a + b f(row), fitted by least squares for each T."""
 
     def rule(train: Sequence[CalibrationRow], test: Sequence[CalibrationRow]) -> Array:
         predicted = np.empty(len(test))
@@ -114,11 +114,11 @@ RULES: dict[str, Rule] = {
     "power law in width": power_law(lambda row: math.log(row.width)),
     "a constant": _constant,
 }
-"""What the law is compared with; each is fitted without the architecture, as the law is."""
+"""Rules to compare the law with; like the law, each is fitted without the test architecture."""
 
 
 def rule_errors(rows: Sequence[CalibrationRow], rule: Rule) -> Array:
-    """ln (measured / predicted) of every row, its model left out; in the rows' order."""
+    """ln (measured / predicted) of every row, with its model left out of the fit; in the order of the rows."""
     errors = np.empty(len(rows))
     for model in {row.model for row in rows}:
         test = [place for place, row in enumerate(rows) if row.model == model]
@@ -130,7 +130,7 @@ def rule_errors(rows: Sequence[CalibrationRow], rule: Rule) -> Array:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorSummary:
-    """Errors as shares of η_c: over contexts, and of architectures' geometric means over contexts."""
+    """Relative errors of η_c: of single contexts, and of each architecture's geometric mean over its contexts."""
 
     contexts: int
     architectures: int
@@ -142,7 +142,7 @@ class ErrorSummary:
 
 
 def summary(rows: Sequence[CalibrationRow], errors: Array) -> ErrorSummary:
-    """Summarise errors, ln (measured / predicted), one a row."""
+    """Summarise errors, ln (measured / predicted), one for each row."""
     size = np.expm1(np.abs(errors))
     models = np.array([row.model for row in rows])
     by_model = np.array([math.expm1(abs(errors[models == model].mean())) for model in np.unique(models)])
@@ -159,14 +159,14 @@ def summary(rows: Sequence[CalibrationRow], errors: Array) -> ErrorSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntervalSummary:
-    """How often the law's intervals cover the measured rate.
+    """How often the law's intervals contain the measured rate.
 
     Attributes:
-        coverage_90: of plain intervals, over all contexts; None where there are none.
-        interval_width_median: upper over lower end of these; None likewise.
-        out_of_domain: contexts outside the domain of the law without their architecture.
-        withheld: those of them that get no interval.
-        coverage_out_of_domain: of the others' intervals, as they are given; None where there are none.
+        coverage_90: coverage of the intervals without widening, over all contexts; None where there are none.
+        interval_width_median: median ratio of upper to lower end of these intervals; None where there are none.
+        out_of_domain: number of contexts outside the domain of the law fitted without their architecture.
+        withheld: number of these that get no interval.
+        coverage_out_of_domain: coverage of the (widened) intervals of the others; None where there are none.
     """
 
     coverage_90: float | None
@@ -193,7 +193,7 @@ def _interval_summary(predictions: Sequence[HeldOutPrediction]) -> IntervalSumma
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """The errors of one rule on one training class and T; `intervals`: the law's own, None for other rules."""
+    """The errors of one rule on one training class and T; `intervals` are those of the law, None for other rules."""
 
     training_class: str
     steps: int
@@ -202,7 +202,7 @@ class Validation:
     intervals: IntervalSummary | None
 
     def to_json(self) -> dict[str, Any]:
-        """One flat object; its keys are those of the summaries."""
+        """One flat JSON object with the keys of the summaries."""
         head = {"class": self.training_class, "steps": self.steps, "rule": self.rule}
         return head | asdict(self.errors) | ({} if self.intervals is None else asdict(self.intervals))
 
@@ -215,9 +215,9 @@ def validate(
     """One entry for each training class, T and rule, the law's own first.
 
     Args:
-        predictions: every row of some training classes, as `leave_one_out` gives them.
-        rules: what the law is compared with.
-        observer: is called with the name of each class that is done.
+        predictions: all rows of one or more training classes, as returned by `leave_one_out`.
+        observer: called with the name of each finished class.
+        rules: the rules to compare the law with.
     """
     entries: list[Validation] = []
     by_row = {id(p.row): p for p in predictions}

@@ -1,23 +1,23 @@
 """Model adapters: a reference (`zoo:NAME`, `gguf:FILE`, `peft:FOLDER`, a folder, a hub name) becomes a model.
 
-`resolve` finds or makes the local folder, `describe` says what it is without its weights, `load` makes it ready to be
-trained.
+`resolve` returns the local folder (fetched or converted if necessary), `describe` returns metadata without reading the
+weights, `load` returns a model ready for training.
 
 | file | what it does |
 |---|---|
-| `adapter`, `registry` | the interface of adapters; which of them a reference belongs to |
-| `builtin`, `hub`, `local`, `gguf`, `merged` | the adapters |
-| `packaged` | GGUF files inside packages that one can install |
-| `adapter_folder`, `merging` | an adapter as peft saves it, checked and merged into its base |
-| `pickled`, `convert` | weights in other forms become safetensors in the cache |
-| `cache`, `staging` | what is kept between runs; a folder with a model's own files and nothing else |
-| `folder`, `metadata` | what a folder must hold; facts that need no weights |
-| `load`, `weights`, `tokenizer`, `ties` | from a folder to a model that can be trained |
+| `adapter`, `registry` | the adapter interface; choosing the adapter of a reference |
+| `builtin`, `hub`, `local`, `gguf`, `merged` | the model adapters |
+| `packaged` | GGUF files that come in pip-installable packages |
+| `adapter_folder`, `merging` | check a peft adapter folder, merge it into its base model |
+| `pickled`, `convert` | convert weights in other formats to safetensors in the cache |
+| `cache`, `staging` | the cache between runs; a temporary folder with exactly one model's files |
+| `folder`, `metadata` | checks of a model folder; metadata that needs no weights |
+| `load`, `weights`, `tokenizer`, `ties` | load a folder as a trainable model |
 | `identity` | the digest of a model |
-| `device` | the device that a setting names |
+| `device` | the torch device for a setting |
 | `last_logits` | logits at the last position of one prompt |
-| `forward_state`, `module_state` | what a forward pass leaves in a model or a module, and the way back |
-| `quiet` | transformers without output on stdout |
+| `forward_state`, `module_state` | save and restore the state that forward passes change in a model or a module |
+| `quiet` | suppress transformers' output on stdout |
 | `zoo/` | the built-in models |
 """
 

@@ -1,7 +1,7 @@
-"""The interface of a model adapter: a reference, as a user writes it, becomes a local Hugging Face folder.
+"""The interface of a model adapter: it resolves a reference, as a user writes it, to a local Hugging Face folder.
 
-A folder means `config.json`, safetensors and a tokenizer. Everything behind that point is shared code (`load`,
-`identity`, `metadata`), so an adapter knows only where the files come from.
+The folder holds `config.json`, safetensors and a tokenizer. Everything after that is shared code (`load`, `identity`,
+`metadata`), so an adapter only knows where the files come from.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import ClassVar
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Permissions:
-    """What a model may do on this machine; nothing of it is ever on by itself.
+    """What a model may do on this machine; everything is off by default.
 
-    `pickle`: read weights that exist in no other form than pickle. `remote_code`: run Python that comes with a model.
+    `pickle`: read weights that exist only as pickle. `remote_code`: run Python code that comes with a model.
     """
 
     pickle: bool = False
@@ -34,11 +34,11 @@ class ModelFolder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelMetadata:
-    """Facts about a model that need none of its weights.
+    """What is known about a model without reading its weights.
 
-    `parameters` counts tied ones once; `width` is d and `vocabulary_size` V of the readout matrix E (V x d), which may
-    have more rows than the tokenizer has tokens. `verified` is False where the facts were recorded in this package
-    and the model itself could not be reached; `reason` then says why.
+    `parameters` counts tied parameters once; `width` is d and `vocabulary_size` is V of the readout matrix E (V x d),
+    which may have more rows than the tokenizer has tokens. `verified` is False where the model could not be reached and
+    the metadata comes from the records in this package; `reason` then says why.
     """
 
     reference: str
@@ -55,26 +55,26 @@ class ModelMetadata:
 
 
 class ModelAdapter(ABC):
-    """One place that models come from."""
+    """One source of models."""
 
     form: ClassVar[str]
-    """How a reference of this adapter looks, for messages."""
+    """The form of this adapter's references, for error messages."""
 
     @abstractmethod
     def claims(self, reference: str) -> bool:
-        """True if this adapter is responsible for the reference."""
+        """Whether this adapter handles the reference."""
 
     @abstractmethod
     def resolve(self, reference: str, permissions: Permissions) -> ModelFolder:
-        """Fetch or convert the model if need be.
+        """The model's local folder; fetches or converts the model if necessary.
 
         Raises:
-            InputError: there is no such model, or it can't be used; the message says what to do.
+            InputError: the model doesn't exist or can't be used; the message says what to do.
         """
 
     @abstractmethod
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """Describe the model without loading weights.
+        """The model's metadata, without loading its weights.
 
         Raises:
             InputError: nothing is known about the model.

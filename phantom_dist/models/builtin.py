@@ -1,4 +1,4 @@
-"""The zoo that ships inside the package, as an adapter: `zoo:NAME`."""
+"""The adapter of the built-in models, the zoo: `zoo:NAME`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 from phantom_dist.models import zoo
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
-from phantom_dist.models.local import usable
+from phantom_dist.models.local import checked_folder
 from phantom_dist.models.metadata import describe_folder
 
 PREFIX = "zoo:"
@@ -14,21 +14,21 @@ PREFIX = "zoo:"
 
 @final
 class BuiltIn(ModelAdapter):
-    """One of the tiny pretrained models of the zoo."""
+    """The tiny pretrained models that ship with the package."""
 
     form: ClassVar[str] = "zoo:NAME"
 
     def claims(self, reference: str) -> bool:
-        """True for zoo:..."""
+        """Whether the reference starts with zoo:"""
         return reference.startswith(PREFIX)
 
     def resolve(self, reference: str, permissions: Permissions) -> ModelFolder:
         """The model's folder inside the package."""
         name = reference.removeprefix(PREFIX)
-        return usable(zoo.folder(name), reference, _title(name), permissions)
+        return checked_folder(zoo.folder(name), reference, _title(name), permissions)
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the model's folder."""
+        """Metadata of the model's folder."""
         name = reference.removeprefix(PREFIX)
         return describe_folder(zoo.folder(name), reference, _title(name), permissions)
 

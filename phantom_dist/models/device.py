@@ -1,4 +1,4 @@
-"""The device that computes: the one that a setting names, and what kind it is."""
+"""The torch device for a setting, and its kind."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from phantom_dist.core.errors import InputError
 
 
 def device_of(name: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means here.
+    """The device for `auto`, `cpu` or `cuda` on this machine.
 
     Raises:
-        InputError: cuda where there is none.
+        InputError: `cuda` on a machine without a CUDA device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "device: cuda was asked for, but this worker sees no CUDA device. Allowed here: auto, cpu."
-        )
+        raise InputError("device: cuda is set, but this worker sees no CUDA device. Allowed here: auto, cpu.")
     return torch.device(name)
 
 
 def device_kind(device: torch.device) -> str:
-    """The GPU's name, or the processor's architecture."""
+    """The GPU's name, or the CPU architecture."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

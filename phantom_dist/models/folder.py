@@ -1,4 +1,4 @@
-"""What a model folder must hold before anything is loaded from it: a causal model, safetensors, a tokenizer."""
+"""Checks of a model folder before anything is loaded: causal architecture, safetensors, tokenizer."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def check_folder(folder: Path, reference: str, permissions: Permissions) -> None
     """Check that a folder is a model that can be trained here.
 
     Raises:
-        InputError: it is no causal language model, has no tokenizer, needs code of its own, or its safetensors are
-            missing or damaged.
+        InputError: the model is no causal language model, has no tokenizer or needs its own Python code, or its
+            safetensors files are missing or damaged.
     """
     read_config(folder, reference, permissions)
     check_tokenizer(folder, reference)
@@ -46,7 +46,7 @@ def check_folder(folder: Path, reference: str, permissions: Permissions) -> None
 
 
 def has_safetensors(folder: Path) -> bool:
-    """True if the folder holds a model's weights as safetensors; those of an adapter don't count."""
+    """Whether the folder holds a model's weights as safetensors; an adapter's weights don't count."""
     return (folder / WHOLE).is_file() or (folder / INDEX).is_file()
 
 
@@ -56,12 +56,12 @@ def pickled_weights(folder: Path) -> list[Path]:
 
 
 def refuse_adapter(folder: Path, reference: str, files: Collection[str]) -> None:
-    """Refuse a folder with an adapter, which transformers would attach to whatever it loads from there.
+    """Refuse a folder with an adapter, because transformers would attach it to any model that it loads from there.
 
-    `files` are the names of what the folder holds, or would hold if it were fetched whole.
+    `files` are the names of the folder's files, for a hub model also of those that were not fetched.
 
     Raises:
-        InputError: there is one.
+        InputError: the folder holds an adapter.
     """
     if ADAPTER_CONFIG not in files:
         return
@@ -71,17 +71,16 @@ def refuse_adapter(folder: Path, reference: str, files: Collection[str]) -> None
             f"peft:{folder} to train both merged, or move the adapter's files elsewhere to train the weights alone"
         )
     raise InputError(
-        f"model {reference!r} is an adapter without the model it belongs to ({folder / ADAPTER_CONFIG}): it is written "
-        f"peft:{folder}, and is merged into its base"
+        f"model {reference!r} is an adapter without the model it belongs to ({folder / ADAPTER_CONFIG}): write "
+        f"peft:{folder} to train it merged into its base"
     )
 
 
 def read_config(folder: Path, reference: str, permissions: Permissions) -> PretrainedConfig:
-    """The configuration of a folder, of a causal language model that transformers knows.
+    """The folder's configuration, checked to be of a causal language model that transformers knows.
 
     Raises:
-        InputError: config.json is missing, unreadable, unknown to transformers, quantised or not of a causal language
-            model.
+        InputError: config.json is missing, unreadable, unknown to transformers, or of a quantised or non-causal model.
     """
     raw = read_json(folder / "config.json")
     if not permissions.remote_code:
@@ -100,7 +99,7 @@ def read_config(folder: Path, reference: str, permissions: Permissions) -> Pretr
 
 
 def check_tokenizer(folder: Path, reference: str) -> None:
-    """Check that tokenizer files exist: transformers would make an empty tokenizer up where there are none.
+    """Check that tokenizer files exist; without any, transformers would build an empty tokenizer.
 
     Raises:
         InputError: there are none.
@@ -120,7 +119,7 @@ def _check_known(raw: dict[str, Any], reference: str) -> None:
     if "auto_map" in raw:
         raise InputError(
             f"model {reference!r} needs Python code of its own (model_type {model_type!r}), and trust_remote_code is "
-            "never on by itself; use a model whose architecture transformers has built in"
+            "off by default; use a model whose architecture transformers has built in"
         )
     raise InputError(
         f"model {reference!r}: transformers {transformers.__version__} knows no model_type {model_type!r} "
@@ -142,7 +141,7 @@ def _check_causal(raw: dict[str, Any], reference: str) -> None:
 
 
 def _is_encoder(raw: dict[str, Any]) -> bool:
-    """Encoders such as BERT have a causal head too; without `is_decoder` it sees the whole sentence."""
+    """Encoders such as BERT have a causal head too, but without `is_decoder` they attend to the whole sentence."""
     model_type = raw["model_type"]
     is_decoder = raw.get("is_decoder", getattr(CONFIG_MAPPING[model_type], "is_decoder", True))
     return model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder
@@ -158,7 +157,7 @@ def _check_full_precision(raw: dict[str, Any], reference: str) -> None:
 
 
 def _check_files(raw: dict[str, Any], reference: str, permissions: Permissions) -> None:
-    """Whatever config.json names must lie in the folder under the names that are read and hashed."""
+    """Check that config.json refers to no weights or code outside the files that are loaded and hashed."""
     other = raw.get("transformers_weights")
     if other not in (None, WHOLE, INDEX):
         raise InputError(
@@ -169,10 +168,10 @@ def _check_files(raw: dict[str, Any], reference: str, permissions: Permissions) 
     if elsewhere and permissions.remote_code:
         raise InputError(
             f"model {reference!r}: its Python code lies in another repository ({elsewhere[0]}, auto_map of "
-            "config.json), which may change without a sign; put the code into the model's folder"
+            "config.json), where it may change unnoticed; copy the code into the model's folder"
         )
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's text; its type where there is none."""
+    """The first line of an exception's message, or its type where the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,8 +1,8 @@
-"""What a forward pass leaves in a model besides its output, and the way back: no result depends on what ran before.
+"""Save and restore the state that forward passes change in a model, so that no result depends on earlier passes.
 
 transformers' rotary embeddings choose their frequencies by the length of the batch (`longrope`, `dynamic`) and keep
-them for the next one; sparse attention may switch itself off for good; recurrent layers may keep their last state. All
-of it lies in what modules hold, which is written down (`module_state`) and put back.
+them for the next batch; sparse attention may switch itself off for good; recurrent layers may keep their last state.
+All of this is stored in the modules, so a snapshot of every module (`module_state`) is enough.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from phantom_dist.models.module_state import ModuleState
 
-_OF_TORCH = frozenset(vars(nn.Module()))
-"""What every module has; none of it is changed by a forward pass."""
+_TORCH_ATTRIBUTES = frozenset(vars(nn.Module()))
+"""Attributes that every module has; no forward pass changes them."""
 
 _PLAIN = (Tensor, bool, int, float, str, type(None))
 
@@ -26,21 +26,21 @@ _ABSENT = object()
 
 
 class ForwardState:
-    """Every module of a model as it is now; what it trains is not written down."""
+    """A snapshot of every module of a model, without the values of parameters."""
 
     def __init__(self, model: nn.Module) -> None:
         self._modules = [(name, ModuleState(module)) for name, module in model.named_modules()]
 
     def restore(self) -> None:
-        """Put back what has changed; what is new is taken away."""
+        """Restore everything that has changed, and delete attributes that are new."""
         for _, state in self._modules:
             state.restore()
 
     def changes(self) -> str:
-        """What has changed since, as a digest over names and values; empty if nothing has.
+        """A digest of the names and values of everything that has changed since; empty if nothing has.
 
-        Buffers, plain attributes and children count. The rest that `restore` puts back doesn't: no result depends on
-        which dictionary a module keeps its hooks in.
+        It covers buffers, plain attributes and children. It leaves out the rest of what `restore` restores, such as the
+        dictionary object that holds a module's hooks, because no result depends on it.
         """
         digest = hashlib.sha256()
         untouched = digest.hexdigest()
@@ -62,7 +62,7 @@ def _add_changes(digest: Any, name: str, state: ModuleState) -> None:
 
 
 def _plain(own: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: own[key] for key in own if key not in _OF_TORCH and isinstance(own[key], _PLAIN)}
+    return {key: own[key] for key in own if key not in _TORCH_ATTRIBUTES and isinstance(own[key], _PLAIN)}
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -74,7 +74,7 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _same(a: object, b: object) -> bool:
-    """Whether nothing was set: tensors are compared by identity, for they are replaced as a whole."""
+    """Whether an attribute is unchanged; tensors are compared by identity, because modules replace them as a whole."""
     if a is b:
         return True
     return not isinstance(a, Tensor) and not isinstance(b, Tensor) and type(a) is type(b) and a == b
@@ -91,32 +91,32 @@ def _add(digest: Any, name: str, value: object) -> None:
 
 @contextmanager
 def memoryless(model: nn.Module) -> Iterator[ForwardState]:
-    """Forward passes within begin without what earlier ones left in rotary embeddings, and leave nothing themselves.
+    """Reset rotary embeddings at the start, and restore the model's state at the end.
 
-    Yields the state that they begin with.
+    Forward passes inside don't depend on earlier ones and don't affect later ones. Yields the state at the start.
     """
     before = ForwardState(model)
     try:
-        # A snapshot costs 20 µs a module, so a second one is taken only where there is something new to see.
+        # A snapshot costs 20 µs a module, so a second one is taken only where the reset may have changed something.
         yield ForwardState(model) if _reset_rotary(model) else before
     finally:
         before.restore()
 
 
 def _reset_rotary(model: nn.Module) -> bool:
-    """Frequencies that `dynamic` rotary embeddings keep for longer prompts become what they were made with.
+    """Reset the frequencies of `dynamic` rotary embeddings, which adapt to long prompts, to their initial values.
 
     Returns whether the model has such embeddings.
     """
-    found = False
+    has_dynamic = False
     for module in model.modules():
         own = vars(module)
         if "dynamic" not in str(own.get("rope_type")):
             continue
-        found = True
+        has_dynamic = True
         for key in [key for key in module._buffers if key.endswith("original_inv_freq")]:
             name = key.removesuffix("original_inv_freq") + "inv_freq"
             module._buffers[name] = getattr(module, key).detach().clone()
         for key in [key for key in own if key.endswith("max_seq_len_cached")]:
             own[key] = own["original_max_seq_len"]
-    return found
+    return has_dynamic

@@ -1,4 +1,4 @@
-"""GGUF files, dequantised to float32 once and kept as safetensors in the cache."""
+"""The adapter of GGUF files: it dequantises a file to float32 once and keeps it as safetensors in the cache."""
 
 from __future__ import annotations
 
@@ -23,42 +23,43 @@ from phantom_dist.models.staging import staged
 
 PREFIX = "gguf:"
 CONVERSION = 2
-"""Raised where a conversion of the same file gives another model: since 2 only the file counts, not its neighbours."""
+"""Raise this number when the conversion of the same file gives a different model. Since 2, neighbouring files don't
+affect the conversion."""
 
 
 @final
 class Gguf(ModelAdapter):
-    """A GGUF file by its path, or by the name of one that comes inside a package."""
+    """A GGUF file, by its path or by the name of one that comes in a package."""
 
     form: ClassVar[str] = "gguf:PATH.gguf or gguf:NAME"
 
     def claims(self, reference: str) -> bool:
-        """True for gguf:..."""
+        """Whether the reference starts with gguf:"""
         return reference.startswith(PREFIX)
 
     def resolve(self, reference: str, permissions: Permissions) -> ModelFolder:
-        """The dequantised model in the cache; made now if it isn't there (half a minute for 135 M parameters)."""
+        """The dequantised model in the cache, made now if it isn't there (half a minute for 135 M parameters)."""
         file = _file(reference)
-        folder = _converted(file)
+        folder = _cached_folder(file)
         if not folder.is_dir():
             _dequantise(file, folder)
         check_folder(folder, reference, permissions)
         return ModelFolder(reference=reference, path=folder, title=_title(reference))
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the cached conversion or the GGUF file's header; from recorded facts where a package is missing."""
+        """Metadata of the cached conversion or the GGUF header; recorded metadata where the package isn't installed."""
         try:
             file = _file(reference)
         except NotInstalledError as error:
             return _recorded(reference, error)
-        folder = _converted(file)
+        folder = _cached_folder(file)
         if folder.is_dir():
             return describe_folder(folder, reference, _title(reference), permissions)
         return describe_config(_config(file), reference, _title(reference))
 
 
-def _converted(file: Path) -> Path:
-    """Where the conversion lies: its key covers the file's bytes and whose reader makes a model of them."""
+def _cached_folder(file: Path) -> Path:
+    """The cache folder of the conversion; its key covers the file's bytes and the version of transformers."""
     reader = f"{CONVERSION}-transformers-{transformers.__version__}"
     return cache_folder() / "gguf" / reader / file_sha256(file)
 
@@ -75,16 +76,16 @@ def _file(reference: str) -> Path:
 
 def _recorded(reference: str, missing: NotInstalledError) -> ModelMetadata:
     packaged = PACKAGED[reference.removeprefix(PREFIX)]
-    facts = describe_recorded(reference, packaged.hub_name, str(missing))
-    if facts is None:
+    metadata = describe_recorded(reference, packaged.hub_name, str(missing))
+    if metadata is None:
         raise missing
-    return replace(facts, reference=reference, title=packaged.title)
+    return replace(metadata, reference=reference, title=packaged.title)
 
 
 def _config(file: Path) -> PretrainedConfig:
     try:
-        with quiet(), staged([file]) as alone:
-            return AutoConfig.from_pretrained(alone, gguf_file=file.name, local_files_only=True)
+        with quiet(), staged([file]) as folder:
+            return AutoConfig.from_pretrained(folder, gguf_file=file.name, local_files_only=True)
     except InputError:
         raise
     except Exception as error:
@@ -97,18 +98,21 @@ def _dequantise(file: Path, folder: Path) -> None:
         activity(Activity.LOADING, what, long=True),
         building(folder) as scratch,
         quiet(),
-        staged([file]) as alone,
+        staged([file]) as source_folder,
     ):
         try:
             source = {"gguf_file": file.name, "local_files_only": True}
-            model, found = AutoModelForCausalLM.from_pretrained(
-                alone, dtype=torch.float32, output_loading_info=True, **source
+            model, loading_info = AutoModelForCausalLM.from_pretrained(
+                source_folder, dtype=torch.float32, output_loading_info=True, **source
             )
-            tokenizer = AutoTokenizer.from_pretrained(alone, **source)
-        except Exception as error:  # the reader's errors on damaged files have no common base
+            tokenizer = AutoTokenizer.from_pretrained(source_folder, **source)
+        except (
+            Exception
+        ) as error:  # on damaged files the reader raises exceptions without a common base class
             raise _unusable(file, error) from None
-        if found["missing_keys"]:
-            raise _unusable(file, ValueError(f"no tensor for {', '.join(sorted(found['missing_keys'])[:3])}"))
+        missing = sorted(loading_info["missing_keys"])
+        if missing:
+            raise _unusable(file, ValueError(f"no tensor for {', '.join(missing[:3])}"))
         save_plain(model, scratch)
         tokenizer.save_pretrained(scratch)
 

@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub by name, fetched into the hub's own cache."""
+"""The adapter of models on the Hugging Face hub; it fetches them into the hub's own cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from phantom_dist.models.folder import (
     refuse_adapter,
 )
 from phantom_dist.models.identity import weight_files
-from phantom_dist.models.local import refuse_pickled, usable
+from phantom_dist.models.local import checked_folder, refuse_pickled
 from phantom_dist.models.metadata import describe_config, describe_recorded, recorded
 from phantom_dist.models.quiet import quiet
 
@@ -40,20 +40,20 @@ PREFIX = "hub:"
 HUB_NAME = re.compile(rf"({PREFIX})?[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WEIGHTS_AND_TOKENIZER = ["*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt"]
 OTHER_FORMS = ["*/*", "consolidated*"]
-"""The same weights once more, for other programs."""
+"""Copies of the same weights for other programs."""
 PICKLED = "pytorch_model*.bin"
 
 
 class _UnreachableError(Exception):
-    """The hub can't be asked; says nothing about whether the model exists."""
+    """The hub can't be reached, so nothing is known about whether the model exists."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Hub(ModelAdapter):
-    """A hub name; the snapshot that is already there is used where the hub can't be reached.
+    """A model on the hub; where the hub can't be reached, the snapshot in the local cache is used.
 
-    `endpoint` and `cache_dir` are huggingface_hub's own settings where None.
+    Where `endpoint` or `cache_dir` is None, huggingface_hub's own setting applies.
     """
 
     endpoint: str | None = None
@@ -61,48 +61,48 @@ class Hub(ModelAdapter):
     form: ClassVar[str] = "ORG/NAME or hub:NAME on the Hugging Face hub"
 
     def claims(self, reference: str) -> bool:
-        """True for everything that looks like a hub name."""
+        """Whether the reference has the form of a hub name."""
         return HUB_NAME.fullmatch(reference) is not None
 
     def resolve(self, reference: str, permissions: Permissions) -> ModelFolder:
-        """The snapshot in the hub's cache, fetched if need be."""
+        """The snapshot in the hub's cache; fetches it first if necessary."""
         try:
-            folder = _ask(reference, lambda: self._fetch(reference, permissions))
+            folder = _query(reference, lambda: self._fetch(reference, permissions))
         except _UnreachableError as error:
             raise InputError(
                 f"model {reference!r} is not on this machine and the Hugging Face hub can't be reached ({error}); "
                 "fetch it where there is a network (hf download), or use a local folder, gguf:PATH or "
                 "zoo:NAME"
             ) from None
-        return usable(folder, reference, _title(reference), permissions)
+        return checked_folder(folder, reference, _title(reference), permissions)
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the hub's config.json, and the weights where they were fetched before.
+        """Metadata from the hub's config.json, and from the weights if they have been fetched.
 
-        Unverified, from recorded facts, where the hub can't be reached. A configuration that ties two matrices which
-        the weights hold apart is found out when they are fetched.
+        Where the hub can't be reached: recorded metadata, marked unverified. Before the weights are fetched, two
+        matrices that the configuration ties are assumed to be tied.
         """
         try:
-            folder = _ask(
+            folder = _query(
                 reference, lambda: self._snapshot(_name(reference), ["config.json", ADAPTER_CONFIG])
             )
             if (folder / ADAPTER_CONFIG).is_file():
-                files = _ask(
+                files = _query(
                     reference, lambda: HfApi(endpoint=self.endpoint).list_repo_files(_name(reference))
                 )
                 refuse_adapter(folder, reference, {ADAPTER_CONFIG, *files})
         except _UnreachableError as error:
-            facts = describe_recorded(
+            metadata = describe_recorded(
                 reference, _name(reference), f"the Hugging Face hub can't be reached ({error})"
             )
-            if facts is None:
+            if metadata is None:
                 raise InputError(
-                    f"model {reference!r}: the Hugging Face hub can't be reached ({error}) and nothing is recorded "
-                    "about it." + did_you_mean(_name(reference), recorded())
+                    f"model {reference!r}: the Hugging Face hub can't be reached ({error}) and the package has "
+                    "no recorded metadata for it." + did_you_mean(_name(reference), recorded())
                 ) from None
-            return facts
+            return metadata
         config = read_config(folder, reference, permissions)
-        return describe_config(config, reference, _title(reference), _fetched(folder), permissions)
+        return describe_config(config, reference, _title(reference), _local_weights(folder), permissions)
 
     def _snapshot(self, name: str, patterns: list[str]) -> Path:
         return Path(
@@ -129,18 +129,18 @@ class Hub(ModelAdapter):
         return folder
 
 
-def _fetched(folder: Path) -> list[Path]:
-    """The weights of a snapshot, if it has them all."""
+def _local_weights(folder: Path) -> list[Path]:
+    """The snapshot's weight files; empty where any is missing."""
     try:
         return weight_files(folder)
     except InputError:
         return []
 
 
-def _ask(name: str, question: Callable[[], T]) -> T:
+def _query(name: str, request: Callable[[], T]) -> T:
     try:
         with quiet():
-            return question()
+            return request()
     except GatedRepoError:
         raise InputError(
             f"model {name!r} is gated: accept its licence on the Hugging Face hub and log in (hf auth login)"

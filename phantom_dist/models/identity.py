@@ -1,7 +1,7 @@
-"""The digest of a model: what its tensors and its configuration say, whatever folder or shards they lie in.
+"""The digest of a model: a hash over its tensors and its configuration, independent of folder and sharding.
 
-The safetensors format (8 bytes with the header's length, a JSON header of name -> dtype, shape, byte range, then the
-bytes) is read directly, so the digest needs neither torch nor the memory to hold the model.
+The safetensors format is parsed directly (8 bytes with the header's length; a JSON header of name -> dtype, shape, byte
+range; then the bytes), so the digest needs neither torch nor enough memory for the model.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models.cache import CHUNK, file_sha256, remembered
+from phantom_dist.models.cache import CHUNK, cached_digest, file_sha256
 
 NOT_SEMANTIC = frozenset(
     {"transformers_version", "_name_or_path", "_model_name_or_path", "dtype", "torch_dtype"}
 )
-"""Keys of config.json that say how a model was stored, not what it computes (all is loaded as float32)."""
+"""Keys of config.json that describe how a model was stored, not what it computes (every model is loaded as float32)."""
 
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -28,7 +28,7 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor in a safetensors file, `start` to `end` its bytes."""
+    """A tensor in a safetensors file; its bytes are those from `start` to `end`."""
 
     name: str
     dtype: str
@@ -41,21 +41,21 @@ class Tensor:
 def weights_digest(folder: Path, *, remote_code: bool = False) -> str:
     """sha256 (64 hex digits) over config.json and all tensors of a folder, sorted by name.
 
-    The same for any sharding and any folder; another for any changed byte, shape, type or setting. `remote_code`: the
-    model may run Python of its own, so where its configuration names some, that counts too.
+    The digest doesn't depend on sharding or folder; any changed byte, shape, dtype or setting changes it. With
+    `remote_code` the model may run its own Python code, so the digest covers code that the configuration names.
 
     Raises:
         InputError: config.json or a safetensors file is missing or damaged; the message names it.
     """
     files, code = weight_files(folder), code_files(folder) if remote_code else []
-    return remembered([folder / "config.json", *files, *code], lambda: _digest(folder, files, code))
+    return cached_digest([folder / "config.json", *files, *code], lambda: _digest(folder, files, code))
 
 
 def model_files(folder: Path, *, remote_code: bool = False) -> list[Path]:
-    """The files that make the model, all of which `weights_digest` covers; no tokenizer, no adapter.
+    """The files that define the model, all covered by `weights_digest`; without tokenizer or adapter.
 
     Raises:
-        InputError: some are missing.
+        InputError: a file is missing.
     """
     weights = weight_files(folder)
     index = [] if weights == [folder / WHOLE] else [folder / INDEX]
@@ -63,15 +63,15 @@ def model_files(folder: Path, *, remote_code: bool = False) -> list[Path]:
 
 
 def code_files(folder: Path) -> list[Path]:
-    """Python files beside a configuration that names some as its own; they import each other, so all of them."""
+    """All Python files of the folder if the configuration names custom code (they may import each other), else none."""
     return sorted(folder.glob("*.py")) if read_json(folder / "config.json").get("auto_map") else []
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold the model: one, or the shards that the index lists.
+    """The model's safetensors files: a single one, or the shards that the index lists.
 
     Raises:
-        InputError: there are none, or a listed shard is missing.
+        InputError: there are none, or a shard is missing.
     """
     index = folder / INDEX
     if (folder / WHOLE).is_file():
@@ -114,7 +114,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def semantic_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of config.json that says what the model computes."""
+    """The part of config.json that affects what the model computes."""
     return {key: value for key, value in config.items() if key not in NOT_SEMANTIC}
 
 
@@ -141,7 +141,7 @@ def check_safetensors(file: Path) -> None:
 
 
 def tensors(file: Path) -> Iterator[Tensor]:
-    """Every tensor that the header of a safetensors file announces.
+    """Every tensor in the header of a safetensors file.
 
     Raises:
         InputError: the file is damaged.
@@ -156,7 +156,7 @@ def tensors(file: Path) -> Iterator[Tensor]:
     try:
         header = json.loads(raw)
         header.pop("__metadata__", None)
-        found = [
+        entries = [
             Tensor(
                 name,
                 str(info["dtype"]),
@@ -169,14 +169,14 @@ def tensors(file: Path) -> Iterator[Tensor]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise _damaged(file, "its header is no safetensors header") from None
-    end = max((t.end for t in found), default=8 + length)
+    end = max((t.end for t in entries), default=8 + length)
     if end != size:
         raise _damaged(file, f"it should have {end} bytes and has {size}")
-    yield from found
+    yield from entries
 
 
 def _damaged(file: Path, why: str) -> InputError:
-    return InputError(f"{file}: damaged safetensors file: {why}; fetch or make it again")
+    return InputError(f"{file}: damaged safetensors file: {why}; fetch or save it again")
 
 
 def _bytes(tensor: Tensor) -> Iterator[bytes]:

@@ -13,8 +13,8 @@ from torch import Tensor
 def last_logits(model: Any, prompt: tuple[int, ...], forward: Callable[..., Any] | None = None) -> Tensor:
     """Logits after the whole prompt; shape (V,), the model's precision, differentiable.
 
-    The other positions' readout is skipped where the architecture can. `forward` is called in the model's place where
-    something is wrapped around it.
+    The readout of the other positions is skipped where the architecture supports that. `forward` is called instead of
+    the model where something wraps it.
     """
     device = next(model.parameters()).device
     tokens_1K = torch.tensor([prompt], device=device)
@@ -24,7 +24,7 @@ def last_logits(model: Any, prompt: tuple[int, ...], forward: Callable[..., Any]
 
 
 def keeps_logits(model: Any) -> bool:
-    """Whether the architecture can be asked for the logits of some positions alone (`logits_to_keep`)."""
+    """Whether the architecture can compute the logits of selected positions only (`logits_to_keep`)."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    # Mixed precision wraps `forward` on the instance; its class still says what it takes.
+    # Mixed precision wraps `forward` on the instance; the class still has the original signature.
     return "logits_to_keep" in inspect.signature(type(base).forward).parameters

@@ -1,4 +1,4 @@
-"""A reference becomes a model that is ready to be trained, the same way for every adapter."""
+"""Load a model ready for training from a reference, in the same way for every model adapter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import ModelIdentity
 from phantom_dist.models.adapter import ModelFolder, Permissions
-from phantom_dist.models.cache import is_ours, looks
+from phantom_dist.models.cache import fingerprint, is_in_cache
 from phantom_dist.models.identity import model_files, weights_digest
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.registry import resolve
@@ -38,9 +38,10 @@ def load(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
 ) -> LoadedModel:
-    """Load a model: weights as float32, parameters then cast to `precision`, on `device`.
+    """Load a model: read its weights as float32, cast the parameters to `precision`, move it to `device`.
 
-    Evaluation mode (no dropout), no key-value cache, eager attention. Buffers such as rotary frequencies stay float32.
+    The model is in evaluation mode (no dropout), with eager attention and without key-value cache. Buffers such as
+    rotary frequencies stay float32.
 
     Raises:
         InputError: the model doesn't exist or can't be used; the message says which and why.
@@ -48,13 +49,13 @@ def load(
     folder = resolve(reference, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     permissions = Permissions(pickle=allow_pickle, remote_code=trust_remote_code)
     files = model_files(folder.path, remote_code=trust_remote_code)
-    before = looks(files)
+    before = fingerprint(files)
     digest = weights_digest(folder.path, remote_code=trust_remote_code)
     with quiet():
         model = read_model(folder, files, permissions)
         tokenizer = load_tokenizer(folder, permissions)
-    _cast(model, getattr(torch, precision), device, copy=not is_ours(folder.path))
-    if looks(files) != before:
+    _cast(model, getattr(torch, precision), device, copy=not is_in_cache(folder.path))
+    if fingerprint(files) != before:
         raise InputError(
             f"model {reference!r} ({folder.path}): its files changed while it was loaded; load it again"
         )
@@ -69,10 +70,11 @@ def load(
 
 
 def _cast(model: PreTrainedModel, dtype: torch.dtype, device: str | torch.device, *, copy: bool) -> None:
-    """Cast the parameters alone; Module.to would round the rotary frequencies too. Tied ones stay tied.
+    """Cast the parameters alone, because Module.to would also round the rotary frequencies. Tied ones stay tied.
 
-    Read as float32 from float32, a tensor is the file's own pages. Workers of a machine share those of our cache, which
-    nobody writes into again; in a user's folder a training may save itself while the model is loaded, hence `copy`.
+    A float32 tensor from a float32 file is a memory map of it. Workers on one machine share these pages where the file
+    is in our cache, which never changes. A user's folder may be overwritten by a training run while the model is
+    loaded, hence `copy`.
     """
     for parameter in model.parameters():
         parameter.data = parameter.data.to(device, dtype, copy=copy)
@@ -82,5 +84,5 @@ def _cast(model: PreTrainedModel, dtype: torch.dtype, device: str | torch.device
 
 
 def _whole_size(parameter: nn.Parameter) -> int:
-    """Entries of a parameter; one that a DeepSpeed group has taken apart holds none itself."""
+    """Number of entries of a parameter; under DeepSpeed ZeRO a partitioned parameter is empty itself."""
     return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -1,4 +1,4 @@
-"""Models that already lie in a local folder; the folder is used as it is, nothing is copied."""
+"""The adapter of local model folders, which are used in place without copying."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from phantom_dist.models.folder import (
 )
 from phantom_dist.models.identity import INDEX, WHOLE
 from phantom_dist.models.metadata import describe_config, describe_folder
-from phantom_dist.models.pickled import converted, without_pickle
+from phantom_dist.models.pickled import convert_pickled, converted_folder
 
 
 @final
@@ -27,54 +27,54 @@ class LocalFolder(ModelAdapter):
     form: ClassVar[str] = "./folder"
 
     def claims(self, reference: str) -> bool:
-        """True for everything that exists here and for everything that can only be a path."""
+        """Whether the reference exists as a path, or can only be a path."""
         return reference.startswith((".", "/", "~")) or (reference != "" and Path(reference).exists())
 
     def resolve(self, reference: str, permissions: Permissions) -> ModelFolder:
         """The folder itself, checked."""
         folder = _existing(reference)
-        return usable(folder, reference, folder.resolve().name, permissions)
+        return checked_folder(folder, reference, folder.resolve().name, permissions)
 
     def describe(self, reference: str, permissions: Permissions) -> ModelMetadata:
-        """From the folder."""
+        """Metadata of the folder."""
         return describe_local(_existing(reference), reference, permissions)
 
 
-def usable(
-    folder: Path, reference: str, title: str, permissions: Permissions, *, beside: bool = False
+def checked_folder(
+    folder: Path, reference: str, title: str, permissions: Permissions, *, ignore_adapter: bool = False
 ) -> ModelFolder:
-    """A checked folder with safetensors: this one, or its conversion where pickled weights are allowed.
+    """Check a folder; return it, or its conversion to safetensors where pickled weights are allowed.
 
-    `beside`: an adapter may lie beside the weights; they are meant without it.
+    `ignore_adapter`: an adapter may lie beside the weights; it is ignored.
 
     Raises:
         InputError: the folder can't be used.
     """
-    _check(folder, reference, permissions, beside)
+    _check(folder, reference, permissions, ignore_adapter)
     if not has_safetensors(folder):
-        folder = without_pickle(folder, reference, permissions)
+        folder = convert_pickled(folder, reference, permissions)
     check_folder(folder, reference, permissions)
     return ModelFolder(reference=reference, path=folder, title=title)
 
 
 def describe_local(
-    folder: Path, reference: str, permissions: Permissions, *, beside: bool = False
+    folder: Path, reference: str, permissions: Permissions, *, ignore_adapter: bool = False
 ) -> ModelMetadata:
-    """Describe a folder; where its weights are pickled and not yet converted, from its config.json alone.
+    """Metadata of a folder; from config.json alone where its weights are pickled and not yet converted.
 
     Raises:
         InputError: the folder can't be used.
     """
-    _check(folder, reference, permissions, beside)
+    _check(folder, reference, permissions, ignore_adapter)
     title = folder.resolve().name
-    plain = folder if has_safetensors(folder) else converted(folder, permissions)
+    plain = folder if has_safetensors(folder) else converted_folder(folder, permissions)
     if has_safetensors(plain):
         return describe_folder(plain, reference, title, permissions)
     return describe_config(read_config(folder, reference, permissions), reference, title, (), permissions)
 
 
-def _check(folder: Path, reference: str, permissions: Permissions, beside: bool) -> None:
-    if not beside:
+def _check(folder: Path, reference: str, permissions: Permissions, ignore_adapter: bool) -> None:
+    if not ignore_adapter:
         refuse_adapter(folder, reference, {file.name for file in folder.iterdir()})
     read_config(folder, reference, permissions)
     check_tokenizer(folder, reference)
@@ -85,7 +85,7 @@ def _existing(reference: str) -> Path:
     folder = Path(reference).expanduser()
     if not folder.is_dir():
         kind = (
-            "a file, not a folder (a GGUF file is written gguf:PATH)" if folder.exists() else "no such folder"
+            "a file, not a folder (for a GGUF file, write gguf:PATH)" if folder.exists() else "no such folder"
         )
         raise InputError(f"model {reference!r}: {kind}")
     return folder
@@ -99,20 +99,20 @@ def _check_weights(folder: Path, reference: str, permissions: Permissions) -> No
         refuse_pickled(reference, [f.name for f in pickled])
     if not pickled:
         gguf = next(folder.glob("*.gguf"), None)
-        hint = f"; its GGUF file is written gguf:{folder / gguf.name}" if gguf else ""
+        hint = f"; for its GGUF file, write gguf:{folder / gguf.name}" if gguf else ""
         others = sorted(file.name for file in folder.glob("*.safetensors"))
-        found = f"no {WHOLE} and no {INDEX}, but {', '.join(others[:3])}" if others else "no *.safetensors"
-        raise InputError(f"model {reference!r} holds no weights: {folder} has {found}{hint}")
+        has = f"no {WHOLE} and no {INDEX}, but {', '.join(others[:3])}" if others else "no *.safetensors"
+        raise InputError(f"model {reference!r} holds no weights: {folder} has {has}{hint}")
 
 
 def refuse_pickled(reference: str, files: list[str]) -> None:
-    """Refuse a model for its pickled weights, if there are any.
+    """Refuse a model that has only pickled weights.
 
     Raises:
-        InputError: there are.
+        InputError: `files` names some.
     """
     if files:
         raise InputError(
-            f"model {reference!r} holds only pickled weights ({', '.join(files)}), which may run code when they are "
-            "read; convert them to safetensors, or allow them with allow_pickle"
+            f"model {reference!r} holds only pickled weights ({', '.join(files)}), which may run code when "
+            "loaded; convert them to safetensors, or allow them with allow_pickle"
         )

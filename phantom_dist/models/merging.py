@@ -1,4 +1,4 @@
-"""An adapter is merged into its base by peft, and the result held against the two of them unmerged."""
+"""Merge an adapter into its base with peft, and check the result against the unmerged model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from phantom_dist.models.folder import first_line
 from phantom_dist.models.staging import staged
 
 TOLERANCE = 1e-4
-"""How far merged and unmerged logits may lie apart, as a share of the largest: W + BA in one product or in two differs
-by rounding, some 1e-6 in float32; a merge that leaves something out differs by what it leaves out."""
+"""Largest allowed difference of merged and unmerged logits, as a share of the largest logit. Rounding in W + BA makes
+some 1e-6 in float32; a merge that omits a part of the adapter differs by that part."""
 PROBE_LENGTH = 24
 
 
@@ -21,68 +21,69 @@ def merge(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
     """The base, in evaluation mode and float32, with the adapter merged into its weights.
 
     Raises:
-        InputError: peft can't merge it, the file doesn't fill the adapter, or the merged model computes something else.
+        InputError: peft can't merge it, the file doesn't match the adapter's configuration, or merging changes the
+            logits.
     """
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), staged(adapter.files) as alone:
-        torch.manual_seed(0)  # some methods draw what they don't store
-        stored = load_peft_weights(str(alone), device="cpu")
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), staged(adapter.files) as folder:
+        torch.manual_seed(0)  # some methods draw random values that they don't store
+        stored = load_peft_weights(str(folder), device="cpu")
         _check_rows(model, stored, adapter)
         try:
-            both = PeftModel.from_pretrained(model, str(alone), torch_device="cpu").eval()
-            unread = _unread(both, stored)
-            tokens_BL = _probe(model, adapter)
-            apart_BLV = both(input_ids=tokens_BL).logits
-            merged: PreTrainedModel = both.merge_and_unload(safe_merge=True)
+            peft_model = PeftModel.from_pretrained(model, str(folder), torch_device="cpu").eval()
+            mismatched = _mismatched_keys(peft_model, stored)
+            tokens_BL = _sample_tokens(model, adapter)
+            unmerged_BLV = peft_model(input_ids=tokens_BL).logits
+            merged: PreTrainedModel = peft_model.merge_and_unload(safe_merge=True)
             merged_BLV = merged(input_ids=tokens_BL).logits
-        except Exception as error:  # whatever peft's many methods raise where they don't fit or don't merge
-            raise adapter.refused(f"peft says: {_reason(error)}") from None
-    if unread:
-        raise adapter.refused(f"its file and its configuration don't agree on {', '.join(unread[:3])}")
-    apart = float((merged_BLV - apart_BLV).abs().max() / apart_BLV.abs().max())
-    if not apart <= TOLERANCE:  # NaN too
-        raise adapter.refused(
-            f"merged into the weights it computes something else than beside them (logits differ by {apart:.1e} of the "
-            "largest), as where it adapts one of two tied matrices"
+        except Exception as error:  # peft's methods raise various types where they don't fit or can't merge
+            raise adapter.error(f"peft says: {_reason(error)}") from None
+    if mismatched:
+        raise adapter.error(f"its file and its configuration don't agree on {', '.join(mismatched[:3])}")
+    difference = float((merged_BLV - unmerged_BLV).abs().max() / unmerged_BLV.abs().max())
+    if not difference <= TOLERANCE:  # also true for NaN
+        raise adapter.error(
+            f"after merging, logits differ from those of the unmerged adapter (by {difference:.1e} of the largest), as "
+            "happens where it adapts one of two tied matrices"
         )
     return merged
 
 
 def is_tied(model: PreTrainedModel) -> bool:
-    """True if readout and embedding are one matrix."""
+    """Whether readout and embedding are one matrix."""
     return model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
 def _check_rows(model: PreTrainedModel, stored: dict[str, torch.Tensor], adapter: AdapterFolder) -> None:
-    """A vocabulary that grew in training is saved with the adapter, and doesn't fit the base as it is."""
+    """Refuse an adapter whose embedding or readout grew in training; the saved matrix doesn't fit the base."""
     tables = (model.get_input_embeddings(), model.get_output_embeddings())
     names = {name for name, module in model.named_modules() if module in tables}
     rows = tables[0].weight.shape[0]
     for key, value in stored.items():
         module = key.removeprefix("base_model.model.").removesuffix(".weight").removesuffix(".base_layer")
         if module in names and value.shape[0] != rows:
-            raise adapter.refused(
-                f"its {module} has {value.shape[0]} rows and the base's has {rows}, for tokens were added in training; "
-                "merge it where it was made, with merge_and_unload, and use the merged folder"
+            raise adapter.error(
+                f"its {module} has {value.shape[0]} rows and the base's has {rows}, because tokens were added in "
+                "training; merge it where it was made, with merge_and_unload, and use the merged folder"
             )
 
 
 def _reason(error: Exception) -> str:
-    """torch puts what doesn't fit on the lines below a heading."""
+    """The line with the cause: torch's messages list shape mismatches below a heading line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[1] if len(lines) > 1 and lines[0].endswith(":") else first_line(error)
 
 
-def _unread(both: PeftModel, stored: dict[str, torch.Tensor]) -> list[str]:
-    """Names that the file has and the model doesn't, or the other way round, or with another value."""
-    needed = get_peft_model_state_dict(both, save_embedding_layers=False)
-    taken = get_peft_model_state_dict(both, save_embedding_layers=True) | needed
+def _mismatched_keys(peft_model: PeftModel, stored: dict[str, torch.Tensor]) -> list[str]:
+    """Keys that only the file or only the model has, or whose values differ."""
+    needed = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
+    taken = get_peft_model_state_dict(peft_model, save_embedding_layers=True) | needed
     missing = needed.keys() - stored.keys()
     strange = {k for k, v in stored.items() if k not in taken or not torch.equal(taken[k].float(), v.float())}
     return sorted(missing | strange)
 
 
-def _probe(model: PreTrainedModel, adapter: AdapterFolder) -> torch.Tensor:
-    """Token ids (B x L): drawn ones, and those that the adapter trains by themselves."""
+def _sample_tokens(model: PreTrainedModel, adapter: AdapterFolder) -> torch.Tensor:
+    """Token ids (B x L): random ones, and the tokens that the adapter trains individually."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
     drawn_BL = torch.randint(vocabulary, (2, PROBE_LENGTH), generator=torch.Generator().manual_seed(0))
     special = adapter.settings.get("token_indices") or adapter.settings.get("trainable_token_indices") or []

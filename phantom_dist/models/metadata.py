@@ -1,4 +1,4 @@
-"""Facts about a model that need none of its weights: from its configuration, or as recorded in this package."""
+"""Metadata of a model without loading its weights: from its configuration, or from the records in this package."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from phantom_dist.models.adapter import ModelMetadata, Permissions
 from phantom_dist.models.folder import read_config
 from phantom_dist.models.identity import weight_files
 from phantom_dist.models.quiet import quiet
-from phantom_dist.models.ties import left_apart
+from phantom_dist.models.ties import untied_parameters
 
 
 def describe_folder(folder: Path, reference: str, title: str, permissions: Permissions) -> ModelMetadata:
-    """Describe the model in a folder with safetensors, as `load` would find it.
+    """Metadata of a folder with safetensors; agrees with what `load` loads from it.
 
     Raises:
         InputError: its configuration can't be used, or its files are damaged.
@@ -36,17 +36,17 @@ def describe_config(
     weights: Sequence[Path] = (),
     permissions: Permissions = Permissions(),
 ) -> ModelMetadata:
-    """Describe the model that a configuration makes, built on torch's meta device: shapes without memory.
+    """Metadata of the model that a configuration describes, built on torch's meta device: shapes without memory.
 
-    Where the weights are at hand, their header and the matrices in question say whether what the configuration ties is
-    one; without them the configuration is believed.
+    Where `weights` are given, the files decide whether the matrices that the configuration ties are really equal.
+    Without weights they are assumed to be tied.
     """
     with quiet(), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=permissions.remote_code)
     readout = model.get_output_embeddings().weight
     text = config.get_text_config()
     sizes = dict(model.named_parameters(remove_duplicate=False))
-    apart = left_apart(model, weights)
+    apart = untied_parameters(model, weights)
     readout_is_apart = any(sizes[name] is readout for name in apart)
     return ModelMetadata(
         reference=reference,
@@ -63,7 +63,7 @@ def describe_config(
 
 @functools.cache
 def recorded() -> dict[str, dict[str, Any]]:
-    """What the package knows about well-known models: {hub name: {facts..., `config`: explicit configuration}}."""
+    """Recorded metadata of well-known models: {hub name: {metadata..., `config`: explicit configuration}}."""
     text = (
         resources.files("phantom_dist.models").joinpath("recorded_metadata.json").read_text(encoding="utf-8")
     )
@@ -72,11 +72,11 @@ def recorded() -> dict[str, dict[str, Any]]:
 
 
 def describe_recorded(reference: str, name: str, reason: str) -> ModelMetadata | None:
-    """The recorded facts about a hub model of this name, marked unverified with the reason; None if there are none."""
-    facts = recorded().get(name)
-    if facts is None:
+    """Recorded metadata of a hub model, marked unverified with the reason; None if there is none."""
+    metadata = recorded().get(name)
+    if metadata is None:
         return None
-    known = {key: value for key, value in facts.items() if key != "config"}
+    known = {key: value for key, value in metadata.items() if key != "config"}
     return ModelMetadata(
         reference=reference, title=name.rsplit("/", 1)[-1], **known, verified=False, reason=reason
     )

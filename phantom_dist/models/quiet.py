@@ -1,4 +1,4 @@
-"""transformers keeps quiet while it works for us: stdout belongs to the command's own output."""
+"""Suppress transformers' output, because stdout is reserved for the command's own output."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from transformers.utils import logging
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings, no progress bars, nothing on stdout from transformers; its settings are restored after."""
+    """Suppress transformers' warnings, progress bars and stdout; its settings are restored at the end."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        # a library that is imported on the way may bind its log to what it finds as stdout
+        # a library that is imported in here may bind its logger to the current stdout
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
             yield

@@ -1,4 +1,4 @@
-"""Which adapter a reference belongs to."""
+"""The model adapters, and the choice of one for a reference."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from phantom_dist.models.merged import Merged
 
 
 def resolve(reference: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> ModelFolder:
-    """The local folder of a model, fetched or converted if need be.
+    """The local folder of a model; fetches or converts the model if necessary.
 
     Raises:
-        InputError: no such model, or one that can't be used here; the message says what to do.
+        InputError: the model doesn't exist or can't be used here; the message says what to do.
     """
     permissions = Permissions(pickle=allow_pickle, remote_code=trust_remote_code)
     return adapter_for(reference).resolve(reference, permissions)
 
 
 def describe(reference: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> ModelMetadata:
-    """Facts about a model, without its weights; `verified` is False where it can't be reached.
+    """Metadata of a model, without reading its weights; `verified` is False where it can't be reached.
 
     Raises:
-        InputError: no such model, or nothing is known about it.
+        InputError: the model doesn't exist, or nothing is known about it.
     """
     permissions = Permissions(pickle=allow_pickle, remote_code=trust_remote_code)
     return adapter_for(reference).describe(reference, permissions)
 
 
 @functools.cache
-def _of_another_package(plugin: plugins.Plugin) -> ModelAdapter:
+def _plugin_adapter(plugin: plugins.Plugin) -> ModelAdapter:
     adapter: ModelAdapter = plugin.load(ModelAdapter)()
     return adapter
 
 
 def adapter_for(reference: str) -> ModelAdapter:
-    """The adapter that a reference belongs to.
+    """The adapter for a reference.
 
     Raises:
-        InputError: the reference has none of the known forms, or a plug-in that claims it can't be loaded.
+        InputError: the reference has no known form, or the plug-in for it can't be loaded.
     """
     for adapter in ADAPTERS:
         if adapter.claims(reference):
             return adapter
     scheme, colon, _ = reference.partition(":")
     if colon:
-        added = [plugin.name for plugin in plugins.installed(plugins.ADAPTERS)]
-        if scheme in added:
-            return _of_another_package(plugins.named(plugins.ADAPTERS, scheme))
+        plugin_schemes = [plugin.name for plugin in plugins.installed(plugins.ADAPTERS)]
+        if scheme in plugin_schemes:
+            return _plugin_adapter(plugins.named(plugins.ADAPTERS, scheme))
         raise InputError(
             f"model {reference!r}: unknown kind {scheme + ':'!r}."
-            + did_you_mean(scheme, ("zoo", "gguf", "peft", *added))
+            + did_you_mean(scheme, ("zoo", "gguf", "peft", *plugin_schemes))
         )
     raise InputError(
         f"model {reference!r}: not a model reference; allowed: {', '.join(a.form for a in ADAPTERS)}"
@@ -64,4 +64,4 @@ def adapter_for(reference: str) -> ModelAdapter:
 
 
 ADAPTERS: tuple[ModelAdapter, ...] = (BuiltIn(), Gguf(), Merged(adapter_for), LocalFolder(), Hub())
-"""In the order in which they are asked: an existing folder goes before a hub name of the same spelling."""
+"""The first adapter that claims a reference wins, so an existing folder takes precedence over a hub name."""

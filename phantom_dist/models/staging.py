@@ -1,7 +1,7 @@
-"""A folder with a model's own files and nothing else.
+"""A temporary folder with exactly one model's files.
 
-transformers looks around: an adapter, a tokenizer or a configuration that lies beside the file it was asked for takes
-part in what it loads. So it is shown a folder in which there is nothing to find but what was asked for and hashed.
+transformers also loads files beside the one that it is told to load, such as an adapter, a tokenizer or another
+configuration. So it gets a folder that contains only the files that we chose and hashed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from phantom_dist.core.errors import InputError
 
 @contextmanager
 def staged(files: Iterable[Path], name: str = "model") -> Iterator[Path]:
-    """A temporary folder of this name that holds links to these files, under their own names.
+    """A temporary folder called `name` with symbolic links to `files`.
 
     Raises:
-        InputError: the temporary folder can't be written.
+        InputError: no temporary folder can be created.
     """
     try:
         scratch = tempfile.TemporaryDirectory(prefix="phantom-dist-")
     except OSError as error:
         raise InputError(
             f"{tempfile.gettempdir()}: no temporary folder can be made here ({error.strerror or error}); set TMPDIR "
-            "to a folder that can be written"
+            "to a writable folder"
         ) from None
     with scratch:
         folder = Path(scratch.name, name)

@@ -1,7 +1,7 @@
-"""Which matrices a model shares, as its file says.
+"""Which matrices of a model are really tied, according to its weight files.
 
-A configuration may say that readout and embedding are one matrix while the file holds two. transformers then compares
-their values: equal ones are tied, different ones are left apart, whatever the configuration says.
+A configuration may tie readout and embedding while the files hold both. transformers then compares their values: it
+ties equal ones and leaves different ones untied, whatever the configuration says.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from transformers import PreTrainedModel
 from phantom_dist.models.identity import Tensor, tensors
 
 ROWS = 4096
-"""Rows that are compared at a time."""
+"""Rows per comparison."""
 
 
-def left_apart(model: PreTrainedModel, files: Iterable[Path]) -> set[str]:
-    """The parameters that the configuration ties to another and the files hold with values of their own.
+def untied_parameters(model: PreTrainedModel, files: Iterable[Path]) -> set[str]:
+    """Names of parameters that the configuration ties to another one, but the files store with different values.
 
-    `model` is what the configuration makes, its weights unread.
+    `model` is built from the configuration; its weights need not be loaded.
     """
     stored = {tensor.name: tensor for file in files for tensor in tensors(file)}
-    apart = set()
+    untied = set()
     for name, source in model.all_tied_weights_keys.items():
         ours, theirs = (_find(stored, n, model.base_model_prefix) for n in (name, source))
         if ours and theirs and not _equal(ours, theirs):
-            apart.add(name)
-    return apart
+            untied.add(name)
+    return untied
 
 
 def _find(stored: dict[str, Tensor], name: str, prefix: str) -> Tensor | None:
-    """A parameter in the files; checkpoints of the model without its head lack the prefix, others have it twice."""
+    """A parameter in the files. Checkpoints of a model without its head lack the prefix; others repeat it."""
     for spelling in (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}"):
         if spelling in stored:
             return stored[spelling]
@@ -42,7 +42,7 @@ def _find(stored: dict[str, Tensor], name: str, prefix: str) -> Tensor | None:
 
 
 def _equal(ours: Tensor, theirs: Tensor) -> bool:
-    """True if both hold the same numbers as float32."""
+    """Whether both hold the same values as float32."""
     if ours.shape != theirs.shape:
         return False
     with safe_open(ours.file, "pt") as one, safe_open(theirs.file, "pt") as other:

@@ -1,8 +1,8 @@
-"""A folder's tokenizer, held against its `tokenizer.json`.
+"""Load a folder's tokenizer and check it against its `tokenizer.json`.
 
-transformers builds a tokenizer anew from the class that `tokenizer_config.json` names (`tokenizer_class`), with that
-class's own normaliser and pre-tokenizer. Where the class is of another kind than the file, text becomes other tokens
-than those the model was trained on, without a sign.
+transformers rebuilds a tokenizer from the class that `tokenizer_config.json` names (`tokenizer_class`), with that
+class's own normaliser and pre-tokenizer. Where the class doesn't match the file, text silently becomes other tokens
+than those that the model was trained on.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ SAMPLE = (
     "double  spaces, a\ttab and\na new line",
     "snake_case, CamelCase, HTTPServer and e-mail@example.org",
 )
-"""Kinds of text on which normalisers and pre-tokenizers differ: spaces, case, digits, accents, scripts, punctuation.
+"""Texts on which normalisers and pre-tokenizers differ: spaces, case, digits, accents, scripts, punctuation.
 
-None begins with a space: there transformers' LlamaTokenizer differs from the file of every Llama 2, and contexts don't.
+None begins with a space (as no context does), where transformers' LlamaTokenizer differs from every Llama 2's file.
 """
 
 WORDS = 100
-"""Tokens of the vocabulary, evenly spread, that make one text more."""
+"""Number of tokens, evenly spread over the vocabulary, that make up one more text."""
 
 
 def load_tokenizer(folder: ModelFolder, permissions: Permissions) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder as transformers loads it.
 
     Raises:
-        InputError: it can't be loaded, or splits text in another way than the folder's tokenizer.json.
+        InputError: it can't be loaded, or splits text differently than the folder's tokenizer.json.
     """
     try:
         loaded = AutoTokenizer.from_pretrained(
             folder.path, local_files_only=True, trust_remote_code=permissions.remote_code
         )
-    except Exception as error:  # a Rust panic's wrapper derives from Exception directly
+    except Exception as error:  # the wrapper of a Rust panic derives directly from Exception
         named = _class_named_in(folder.path / CONFIG)
-        way_out = f" as the {named} that {CONFIG} names" if named else ""
+        as_class = f" as the {named} that {CONFIG} names" if named else ""
         raise InputError(
-            f"model {folder.reference!r}: its tokenizer ({folder.path}) can't be loaded{way_out}: {first_line(error)}"
+            f"model {folder.reference!r}: its tokenizer ({folder.path}) can't be loaded{as_class}: {first_line(error)}"
         ) from None
     file = folder.path / FILE
-    if file.is_file() and type(loaded) is not TokenizersBackend:  # which reads the file as it is
+    if file.is_file() and type(loaded) is not TokenizersBackend:  # that class uses the file unchanged
         _check_against(file, loaded, folder.reference)
     return loaded
 
@@ -64,28 +64,28 @@ def load_tokenizer(folder: ModelFolder, permissions: Permissions) -> PreTrainedT
 def _check_against(file: Path, loaded: Any, reference: str) -> None:
     own = Tokenizer.from_file(str(file))
     if getattr(own.model, "dropout", None) or getattr(own.model, "alpha", None):
-        return  # it draws lots; whoever reads contexts refuses it
+        return  # it splits at random; `contexts.check_tokenizer` refuses it
     own.no_truncation()
     own.no_padding()
     size = own.get_vocab_size()
     words = own.decode(list(range(0, size, max(1, size // WORDS))), skip_special_tokens=True)
     for text in (*SAMPLE, words):
-        here, there = _loaded_ids(loaded, text), _own_ids(own, text)
-        if here == there:
+        actual, expected = _loaded_ids(loaded, text), _own_ids(own, text)
+        if actual == expected:
             continue
-        at = next(i for i in range(len(here) + len(there)) if here[i : i + 1] != there[i : i + 1])
-        is_, should = ([own.id_to_token(t) or t for t in ids[at : at + 3]] for ids in (here, there))
+        at = next(i for i in range(len(actual) + len(expected)) if actual[i : i + 1] != expected[i : i + 1])
+        is_, should = ([own.id_to_token(t) or t for t in ids[at : at + 3]] for ids in (actual, expected))
         raise InputError(
             f"model {reference!r}: {_class_named_in(file.parent / CONFIG) or type(loaded).__name__} ({CONFIG}) doesn't "
             f"split text as {file} does, as in {text[:20]!r}: {is_} instead of {should}; set "
-            f"`tokenizer_class` to {AS_IT_IS}, which takes the file as it is, or bring the class's own {FILE}"
+            f"`tokenizer_class` to {AS_IT_IS}, which uses the file unchanged, or use the class's own {FILE}"
         )
 
 
 def _loaded_ids(loaded: Any, text: str) -> list[int]:
     try:
         return list(loaded.encode(text, add_special_tokens=False))
-    except Exception:  # a text that can't be read: nothing to be compared
+    except Exception:  # the tokenizer fails on this text, so there is nothing to compare
         return []
 
 

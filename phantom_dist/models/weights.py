@@ -1,4 +1,4 @@
-"""The weights of a model folder become a model, with nothing taken from beside them and nothing made up."""
+"""Load a model from exactly the given weight files: no neighbouring file is used and no missing tensor is filled."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from phantom_dist.models.folder import first_line
 from phantom_dist.models.staging import staged
 
 ATTENTION = "eager"
-"""Attention written as plain matrix products and a softmax. torch's fused kernels are chosen by shape and device, and
-some of their backward passes are not deterministic on CUDA; prompts are so short that they would save nothing."""
+"""Attention as plain matrix products and a softmax. torch chooses its fused kernels by shape and device, and some of
+their backward passes are not deterministic on CUDA. Prompts are too short to benefit from them."""
 
 
 UNREADABLE = (
@@ -28,33 +28,34 @@ UNREADABLE = (
     TypeError,
     AttributeError,
 )
-"""What transformers raises where files and configuration don't make a model."""
+"""What transformers raises where files and configuration don't fit together."""
 
 
 def read_model(folder: ModelFolder, files: list[Path], permissions: Permissions) -> PreTrainedModel:
-    """The model from exactly these files, as float32: what else lies in the folder is no part of its identity.
+    """Load the model from exactly these files, as float32; other files in the folder are not part of its identity.
 
     Raises:
-        InputError: they can't be read, or lack a tensor.
+        InputError: they can't be read, or a tensor is missing.
     """
-    with staged(files, folder.path.resolve().name) as alone:
+    with staged(files, folder.path.resolve().name) as staging_folder:
         try:
-            model, found = AutoModelForCausalLM.from_pretrained(
-                alone,
+            model, loading_info = AutoModelForCausalLM.from_pretrained(
+                staging_folder,
                 dtype=torch.float32,
                 attn_implementation=ATTENTION,
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=permissions.remote_code,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # named below, by us
+                ignore_mismatched_sizes=True,  # reported below
             )
         except UNREADABLE as error:
-            why = first_line(error).replace(str(alone), str(folder.path))
+            why = first_line(error).replace(str(staging_folder), str(folder.path))
             raise InputError(f"model {folder.reference!r} ({folder.path}) can't be loaded: {why}") from None
     model.name_or_path = model.config.name_or_path = str(folder.path)
-    # transformers would fill these with random numbers
-    unfilled = sorted({*found["missing_keys"], *(str(key[0]) for key in found["mismatched_keys"])})
+    # transformers fills these with random numbers
+    mismatched = (str(key[0]) for key in loading_info["mismatched_keys"])
+    unfilled = sorted({*loading_info["missing_keys"], *mismatched})
     if unfilled:
         raise InputError(
             f"model {folder.reference!r} ({folder.path}): the weights don't fit config.json: nothing for "

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from phantom_dist.contexts import rival_test, synonym_floor, token_text, tokenise
+from phantom_dist.contexts import competitor_filter, synonym_floor, token_text, tokenise
 from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import Context
@@ -40,7 +40,7 @@ Text = str | Mapping[str, Any]
 class _Place:
     prompt: tuple[int, ...]
     target: int
-    rival: int
+    competitor: int
     gap: float
 
 
@@ -66,12 +66,12 @@ def find_contexts(
         places = [
             place
             for text in islice(texts, sample)
-            for place in _rivalled(asked, _ids(tokenizer, text)[: _longest(model)])
+            for place in _competing_places(asked, _ids(tokenizer, text)[: _longest(model)])
         ]
         near = _near_synonyms(model, places, thresholds)
     pairs: dict[tuple[int, int], list[_Place]] = {}
     for place in near:
-        pairs.setdefault((place.target, place.rival), []).append(place)
+        pairs.setdefault((place.target, place.competitor), []).append(place)
     found: list[Context] = []
     for group in sorted(pairs.values(), key=lambda g: (-len(g), -max(p.gap for p in g))):
         context = next(filter(None, (_context(tokenizer, place) for place in group)), None)
@@ -82,7 +82,7 @@ def find_contexts(
     return found
 
 
-def _rivalled(model: Any, ids: list[int]) -> list[_Place]:
+def _competing_places(model: Any, ids: list[int]) -> list[_Place]:
     """The places of one text where another word is ahead of the next one."""
     if len(ids) < 2:
         return []
@@ -90,10 +90,12 @@ def _rivalled(model: Any, ids: list[int]) -> list[_Place]:
     logits_LV = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, :-1].float()
     targets_L = torch.tensor(ids[1:], device=device)
     own_L = logits_LV.gather(1, targets_L[:, None])[:, 0]
-    best_L, rivals_L = logits_LV.scatter(1, targets_L[:, None], -torch.inf).max(dim=1)
+    best_L, competitors_L = logits_LV.scatter(1, targets_L[:, None], -torch.inf).max(dim=1)
     return [
-        _Place(prompt=tuple(ids[: i + 1]), target=ids[i + 1], rival=rival, gap=gap)
-        for i, (rival, gap) in enumerate(zip(rivals_L.tolist(), (own_L - best_L).tolist(), strict=True))
+        _Place(prompt=tuple(ids[: i + 1]), target=ids[i + 1], competitor=competitor, gap=gap)
+        for i, (competitor, gap) in enumerate(
+            zip(competitors_L.tolist(), (own_L - best_L).tolist(), strict=True)
+        )
         if gap < 0
     ]
 
@@ -105,31 +107,37 @@ def _near_synonyms(model: Any, places: list[_Place], thresholds: Thresholds) -> 
         some = words[start : start + ROWS]
         rows_wV = dict(zip(some, centred_overlap_rows(model, some), strict=True))
         floors = {w: synonym_floor(row_rms(row_V, w), thresholds) for w, row_V in rows_wV.items()}
-        kept += [p for p in places if p.target in rows_wV and rows_wV[p.target][p.rival] >= floors[p.target]]
+        kept += [
+            p for p in places if p.target in rows_wV and rows_wV[p.target][p.competitor] >= floors[p.target]
+        ]
     return kept
 
 
 def _context(tokenizer: Any, place: _Place) -> Context | None:
     """The place as a context in words, if the tokenizer reads those words as the same tokens."""
     text = tokenizer.decode(list(place.prompt), skip_special_tokens=True)
-    target, rival = (token_text(tokenizer, place.prompt, token) for token in (place.target, place.rival))
-    if not (text and target.strip() and rival.strip()):
+    target, competitor = (
+        token_text(tokenizer, place.prompt, token) for token in (place.target, place.competitor)
+    )
+    if not (text and target.strip() and competitor.strip()):
         return None
-    context = Context(id=pair_id(target, rival), text=text, target=target, competitor=rival)
+    context = Context(id=pair_id(target, competitor), text=text, target=target, competitor=competitor)
     try:
         pair = tokenise(tokenizer, context)
     except Refusal:
         return None
-    admitted = rival_test(tokenizer, context)(place.rival)
-    return context if admitted and (pair.target, pair.competitor) == (place.target, place.rival) else None
+    admitted = competitor_filter(tokenizer, context)(place.competitor)
+    return (
+        context if admitted and (pair.target, pair.competitor) == (place.target, place.competitor) else None
+    )
 
 
-def pair_id(target: str, rival: str) -> str:
+def pair_id(target: str, competitor: str) -> str:
     """A pair's id in ASCII, for trackers turn other letters into `_`; a hash stands for what ASCII can't say.
 
     `He-She`; accents are left out (`fiance-epoux`); words of another script are `pair-` and eight hex digits.
     """
-    words = f"{target.strip()}-{rival.strip()}"
+    words = f"{target.strip()}-{competitor.strip()}"
     bare = "".join(c for c in unicodedata.normalize("NFKD", words) if not unicodedata.combining(c))
     name = re.sub(r"[^A-Za-z0-9]+", "-", bare).strip("-")
     if bare.isascii() and name:

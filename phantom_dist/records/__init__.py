@@ -1,14 +1,14 @@
-"""Records as rows of the stored tables, and back; the one place that knows which field is which column.
+"""Encode records as rows of the stored tables, and decode them; only this package knows which field is which column.
 
 | file | columns |
 |---|---|
-| `problems` | which problem; in every table |
-| `probes` | `probes/`: what a probe measured or refused |
-| `trials` | `trials/`: what a trace amounts to |
-| `traces` | `traces/`: a trial's steps |
-| `execution` | where, when and with what a batch was made |
-| `store` | batches and probes into a run directory |
-| `row` | what a row is |
+| `problems` | the columns that identify a problem; in every table |
+| `probes` | `probes/`: the result of a probe, measured or refused |
+| `trials` | `trials/`: one row per trial, with the summary of its trace |
+| `traces` | `traces/`: one row per step of a trial |
+| `execution` | metadata of a batch's execution: host, time, versions |
+| `store` | write batches and probes to a run directory |
+| `row` | the type of a row |
 """
 
 from phantom_dist.records.execution import ExecutionMetadata, execution_metadata

@@ -1,4 +1,4 @@
-"""Where, when and with what a batch was made: the columns of `trials/` that are no result."""
+"""Metadata of a batch's execution: the columns of `trials/` that are not results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 PACKAGES = ("phantom-dist", "torch", "transformers", "peft")
-"""Whose versions every trial row has."""
+"""Packages whose versions every trial row records."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutionMetadata:
-    """Fields as in `core.quantities`; `device` and `threads` are None where nothing was computed."""
+    """The fields are columns of `core.quantities`; `device` and `threads` are None where nothing was computed."""
 
     batch: str
     attempt: int
@@ -37,14 +37,14 @@ def execution_metadata(
     threads: int | None = None,
     more_packages: Sequence[str] = (),
 ) -> ExecutionMetadata:
-    """The metadata of a batch that ends now, in this process.
+    """The metadata of a batch that ends now in this process.
 
     Args:
-        batch: its name.
-        attempt: how often it was tried, this time included.
-        device: the device's kind.
-        threads: torch's.
-        more_packages: further packages that computed, as `NAME VERSION`.
+        batch: name of the batch.
+        attempt: number of attempts, including this one.
+        device: kind of the device.
+        threads: torch's number of threads.
+        more_packages: further packages that affect results, as `NAME VERSION`.
     """
     return ExecutionMetadata(
         batch=batch,
@@ -60,6 +60,6 @@ def execution_metadata(
 
 @functools.cache
 def _versions() -> str:
-    """Read once, for it takes as long as storing a batch."""
+    """Cached, because reading the versions takes as long as storing a batch."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return f"{packages}, python {platform.python_version()}"

@@ -1,4 +1,4 @@
-"""The table `probes/`: what a probe measured or refused, as a row and back."""
+"""Rows of the table `probes/`: encode and decode the result of a probe, measured or refused."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from phantom_dist.instruments import kernel_rate
 from phantom_dist.records.problems import problem_row
 from phantom_dist.records.row import Row
 
-_OF_A_PAIR = tuple(field.name for field in dataclasses.fields(PairReading) if field.name != "tokens")
-"""Fields that are columns under the same name."""
+_PAIR_COLUMNS = tuple(field.name for field in dataclasses.fields(PairReading) if field.name != "tokens")
+"""Fields of `PairReading` that are columns of the same name."""
 
 
-def probed_row(probed: ProbeResult) -> Row:
+def shared_columns(probed: ProbeResult) -> Row:
     """The columns that `probes/` and `trials/` share."""
     problem, model, pair = probed.problem, probed.model, probed.pair
     row = problem_row(problem)
@@ -30,10 +30,10 @@ def probed_row(probed: ProbeResult) -> Row:
         row |= {f: getattr(model.identity, f) for f in ("architecture", "parameters", "weights")}
         if model.lora_targets is not None:
             row["lora_targets"] = ",".join(model.lora_targets)
-    row |= dict.fromkeys(("kappa", *_OF_A_PAIR))
+    row |= dict.fromkeys(("kappa", *_PAIR_COLUMNS))
     if pair is not None:
         row |= {"target": pair.tokens.target_text, "competitor": pair.tokens.competitor_text}
-        row |= {name: getattr(pair, name) for name in _OF_A_PAIR}
+        row |= {name: getattr(pair, name) for name in _PAIR_COLUMNS}
     if isinstance(probed, Measured):
         row["kappa"] = probed.kappa
     row["effective_steps"] = kernel_rate.effective_steps(problem.steps, problem.schedule, problem.optimizer)
@@ -41,10 +41,10 @@ def probed_row(probed: ProbeResult) -> Row:
 
 
 def probe_row(probed: ProbeResult) -> Row:
-    """The row of `probes/` for what a probe measured or refused."""
+    """Encode the result of a probe as a row of `probes/`."""
     tokens = None if probed.pair is None else probed.pair.tokens
     refused = probed if isinstance(probed, Refused) else None
-    row = probed_row(probed) | {
+    row = shared_columns(probed) | {
         "prompt_tokens": None if tokens is None else list(tokens.prompt),
         "target_token": None if tokens is None else tokens.target,
         "competitor_token": None if tokens is None else tokens.competitor,
@@ -64,7 +64,7 @@ def probe_row(probed: ProbeResult) -> Row:
 
 
 def probe_result_from_row(row: Row, problem: Problem) -> ProbeResult:
-    """What `probe_row` stored for this problem."""
+    """Decode a row that `probe_row` made for this problem."""
     model = None if row["weights"] is None else _model_from_row(row, problem)
     pair = None if row["prompt_tokens"] is None else _pair_from_row(row)
     if row["refusal"] is not None:
@@ -97,7 +97,7 @@ def _pair_from_row(row: Row) -> PairReading:
         target_text=row["target"],
         competitor_text=row["competitor"],
     )
-    return PairReading(tokens=tokens, **{name: row[name] for name in _OF_A_PAIR})
+    return PairReading(tokens=tokens, **{name: row[name] for name in _PAIR_COLUMNS})
 
 
 def _path_from_row(row: Row) -> PathProbe | None:

@@ -1,4 +1,4 @@
-"""The columns that say which problem a row belongs to; every table has them."""
+"""The columns that identify the problem of a row; every table has them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from phantom_dist.records.row import Row
 
 
 def problem_row(problem: Problem) -> Row:
-    """The columns that say which problem, as written in the sweep."""
+    """The columns that identify a problem, with values as in the sweep."""
     optimizer, lora = problem.optimizer, problem.lora
     own = OPTIMIZER_SETTINGS[optimizer.name]
     targets = None if lora is None else lora.targets

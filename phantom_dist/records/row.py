@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Any
 
 Row = dict[str, Any]
-"""Values by column; `core.quantities` declares the columns. A column that is left out is stored as null."""
+"""Values by column name; `core.quantities` declares the columns. A missing column is stored as null."""

@@ -1,4 +1,4 @@
-"""Results into a run directory: whole batches, and what was probed."""
+"""Write results to a run directory: whole batches, and probes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from phantom_dist.traces import RunDirectory
 
 
 def store_probes(directory: RunDirectory, batch: str, probed: Sequence[ProbeResult]) -> None:
-    """Store what one task probed.
+    """Store the probes of one task.
 
     Raises:
-        StoreError: it can't be stored.
+        StoreError: they can't be stored.
     """
     directory.write_probes(batch, [probe_row(result) for result in probed])
 
@@ -32,20 +32,20 @@ def store_batch(
     metadata: ExecutionMetadata,
     columns: Sequence[Quantity] = (),
 ) -> tuple[TrialSummary, ...]:
-    """Store a batch whole: traces, then trials; what decisions read of each trial.
+    """Store a batch atomically (traces, then trials) and return the summaries of its trials.
 
     Args:
-        directory: the run's, under a lease where a worker stores.
-        model: the one model of the batch.
-        results: of all its trials.
-        metadata: names the batch.
-        columns: what other packages' instruments add to the traces.
+        directory: the run directory; workers pass one that is bound to a lease.
+        model: the model of the batch.
+        results: the results of all its trials.
+        metadata: the execution metadata, including the batch's name.
+        columns: columns that plug-in instruments add to the traces.
 
     Raises:
-        StoreError: nothing of the batch is visible then.
+        StoreError: the batch can't be stored; then no part of it is visible.
     """
-    made = dataclasses.asdict(metadata)
-    trials = tuple(trial_row(result) | made | training_columns(result) for result in results)
+    execution = dataclasses.asdict(metadata)
+    trials = tuple(trial_row(result) | execution | training_columns(result) for result in results)
     traces = [row for r in results if isinstance(r, TrialResult) for row in trace_rows(r)]
     directory.write_batch(metadata.batch, trials, {model: traces} if traces else {}, columns)
     return tuple(map(TrialSummary.from_row, trials))

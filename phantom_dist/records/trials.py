@@ -1,4 +1,4 @@
-"""The table `trials/`: a row for each trial, trained or not."""
+"""Rows of the table `trials/`: one for each trial, trained or not."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from phantom_dist.core.probe_result import Measured, ProbeResult
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.jumps import largest_jump
 from phantom_dist.instruments.outcome import commit_step, outcome, silent
-from phantom_dist.records.probes import probed_row
+from phantom_dist.records.probes import shared_columns
 from phantom_dist.records.row import Row
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TraceSummary:
-    """What a trace amounts to under the problem's thresholds; fields as in `core.quantities.TRIAL_COLUMNS`."""
+    """Summary of a trace under the problem's thresholds; fields as in `core.quantities.TRIAL_COLUMNS`."""
 
     outcome: Outcome
     silent: bool
@@ -31,11 +31,11 @@ class TraceSummary:
 
 
 def trace_summary(result: TrialResult) -> TraceSummary:
-    """The outcome, the largest jump and the last numbers of a trial that was trained."""
+    """The outcome, the largest jump and the final values of a trained trial."""
     thresholds, trace = result.trial.problem.thresholds, result.trace
     loss = [m.loss for m in trace]
     gap = [m.logit_gap for m in trace]
-    ended = outcome(
+    result_outcome = outcome(
         loss=loss,
         logit_gap=gap,
         drag=[m.drag for m in trace],
@@ -44,8 +44,8 @@ def trace_summary(result: TrialResult) -> TraceSummary:
     )
     jump = largest_jump([m.order_parameter for m in trace], [m.readout_change for m in trace], thresholds)
     return TraceSummary(
-        outcome=ended,
-        silent=silent(loss, ended),
+        outcome=result_outcome,
+        silent=silent(loss, result_outcome),
         commit_step=commit_step(gap),
         jump_step=None if jump is None else jump.step,
         jump_size=None if jump is None else jump.size,
@@ -58,7 +58,7 @@ def trace_summary(result: TrialResult) -> TraceSummary:
 
 
 def trial_row(result: TrialResult | Untrained) -> Row:
-    """The row of `trials/` for a result, without the columns that say where and how it was made."""
+    """Encode a result as a row of `trials/`, without the columns about its execution."""
     if isinstance(result, Untrained):
         row = _settings_row(result.id, result.probed, result.learning_rate)
         return row | {"outcome": result.outcome.value, "error": result.message}
@@ -68,16 +68,16 @@ def trial_row(result: TrialResult | Untrained) -> Row:
 
 
 def training_columns(result: TrialResult | Untrained) -> Row:
-    """The columns that say how a trial was trained; no part of its result."""
+    """The columns about how a trial was trained, which are not part of its result."""
     if isinstance(result, Untrained):
         return {"wall_time": 0.0, "engine": None, "note": None}
     return {"wall_time": result.wall_time, "engine": result.engine, "note": result.note}
 
 
 def _settings_row(trial_id: str, probed: ProbeResult, learning_rate: float | None) -> Row:
-    """The columns of `trials/` that are known before a trial is trained."""
+    """The columns of `trials/` that are known before training."""
     thresholds = probed.problem.thresholds
-    row = probed_row(probed) | {
+    row = shared_columns(probed) | {
         "trial_id": trial_id,
         "learning_rate": learning_rate,
         "structural_drag": thresholds.structural_drag,

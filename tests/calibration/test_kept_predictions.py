@@ -1,4 +1,4 @@
-"""`predict --out FILE`: what is predicted is kept, whatever ends it, and the same command goes on from there."""
+"""`predict --out FILE`: an interrupted command keeps its predictions, and the same command resumes from them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_interrupted_prediction_goes_on_to_the_same_end(every, whole, probed,
     stored = whole.to_json()
     file, probed.stop_at = tmp_path / "rates.json", 2
     with pytest.raises(
-        Interrupted, match=rf"2 predictions are kept in {file}: the same command goes on from there"
+        Interrupted, match=rf"2 predictions are stored in {file}: the same command resumes there"
     ):
         phantom_dist.predict(MODEL, CONTEXTS, steps=2, out=file)
     content = json.loads(file.read_text())
@@ -75,7 +75,7 @@ def test_an_interrupted_prediction_goes_on_to_the_same_end(every, whole, probed,
 
 def test_without_a_file_it_says_so(probed):
     probed.stop_at = 1
-    with pytest.raises(Interrupted, match=r"no prediction was kept: with `--out FILE`"):
+    with pytest.raises(Interrupted, match=r"no prediction was stored: with `--out FILE`"):
         phantom_dist.predict(MODEL, CONTEXTS, steps=2)
 
 
@@ -108,7 +108,7 @@ def test_a_file_of_other_questions_is_refused_and_stays_as_it_is(tmp_path, monke
             phantom_dist.predict(**asked | change)
     shutil.rmtree("m")
     shutil.copytree(folder("gpt2-b"), "m")
-    with pytest.raises(InputError, match=r"it holds predictions for weights [0-9a-f]{64}, which is not"):
+    with pytest.raises(InputError, match=r"it holds predictions for weights [0-9a-f]{64}, which differs"):
         phantom_dist.predict(**asked)
     assert Path("rates.json").read_bytes() == before
 
@@ -120,7 +120,7 @@ def test_somebody_elses_file_is_not_overwritten(content, tmp_path):
     file = tmp_path / "thesis.json"
     file.write_text(content)
     with pytest.raises(
-        InputError, match=r"thesis\.json: the file is there and holds no predictions of phantom-dist"
+        InputError, match=r"thesis\.json: the file exists and holds no predictions of phantom-dist"
     ):
         phantom_dist.predict(MODEL, CONTEXTS[:1], out=file)
     assert file.read_text() == content
@@ -157,7 +157,7 @@ def test_a_signal_leaves_a_file_that_the_same_command_finishes(send, tmp_path):
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "resume" not in errors
-    assert json.loads(said)["error"].endswith(f"kept in {file}: the same command goes on from there")
+    assert json.loads(said)["error"].endswith(f"stored in {file}: the same command resumes there")
     before = json.loads(file.read_text())["predictions"]
     assert 0 < len(before) < len(many)
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""From runs to a law and from a law to critical rates, on real models; by the Python API and the command line."""
+"""Fit a law to runs and predict critical rates with it, on real models, by the Python API and the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 import phantom_dist
 from phantom_dist.calibration.calibrate import MeasurementKey
-from phantom_dist.calibration.lora_sufficiency import finished_lora_searches, merged, sufficiency_counts
+from phantom_dist.calibration.lora_sufficiency import finished_lora_searches, merge_counts, sufficiency_counts
 from phantom_dist.campaign.preview import plan
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.problem_columns import PROBLEM_COLUMNS
@@ -174,12 +174,12 @@ def test_a_smaller_count_does_not_replace_a_larger_one():
     count = read_law().lora[0]
     ten, four = (dataclasses.replace(count, contexts=n, sufficient=n) for n in (10, 4))
     other = dataclasses.replace(four, lora_targets="q_proj,v_proj")
-    assert merged([ten], [four, other]) == [ten, other]
-    assert merged([four], [ten]) == [ten]
+    assert merge_counts([ten], [four, other]) == [ten, other]
+    assert merge_counts([four], [ten]) == [ten]
 
 
 def test_the_shipped_law_holds_what_a_run_measures(directory):
-    """Six critical rates, none of which went into choosing anything here: the 90 % intervals hold five at least."""
+    """Six critical rates that influenced no choice here: at least five lie in their 90 % intervals."""
     measured = {
         (rate.model, rate.context): rate.eta_c for rate in phantom_dist.status(directory).critical_rates
     }
@@ -211,7 +211,7 @@ def test_an_entry_has_the_contracts_keys_and_a_refused_pair_its_reason():
 
 
 def test_a_probe_with_a_path_is_predicted_to_take_as_long_as_both():
-    """A path takes several times as long as κ; a task that was thought shorter would be copied as late."""
+    """A path takes several times as long as κ; a task predicted too short would be duplicated as a straggler."""
     sweep = {
         "name": "s",
         "models": ["zoo:gpt2-a"],
@@ -228,22 +228,22 @@ def test_a_probe_with_a_path_is_predicted_to_take_as_long_as_both():
     assert whole > 2 * without
 
 
-def test_predict_says_whether_lora_suffices_and_on_what_evidence():
+def test_predict_reports_lora_sufficiency_with_its_evidence():
     result = phantom_dist.predict("zoo:gpt2-a", [CONTEXTS["guilt"]])
     (said,) = result.to_json()["lora"].values()
     assert set(result.lora) == {"zoo:gpt2-a"}
     evidence = said["evidence"]
     assert said["sufficient"] is True
     assert said["class"] is None
-    assert said["reason"].startswith("The data show no two classes")
+    assert said["reason"].startswith("The data don't show two classes")
     assert evidence["contexts"] == evidence["sufficient_contexts"] + sum(evidence["reasons"].values())
-    assert evidence["steps"] == 8, "searches with the T that is asked about alone count"
+    assert evidence["steps"] == 8, "only searches with the requested T count"
     assert sum(evidence["confusion"].values()) > evidence["contexts"]
     assert evidence["outside_calibration"] == []
 
 
-def test_where_lora_suffices_is_counted_from_a_run(tmp_path):
-    """One step of rank 1: it commits in some contexts and diverges before it does in others."""
+def test_lora_sufficiency_is_counted_from_a_run(tmp_path):
+    """One step with rank 1: LoRA commits in some contexts and diverges before committing in others."""
     sweep = {
         "name": "hard",
         "models": ["zoo:opt-a"],

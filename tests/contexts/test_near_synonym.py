@@ -21,19 +21,19 @@ def test_the_strongest_by_logit_over_the_floor_is_chosen() -> None:
     assert choose_competitor(LOGITS, OVERLAPS, 0.0, target=0) == 4
 
 
-def test_the_target_is_no_rival_of_its_own() -> None:
+def test_the_target_is_no_competitor_of_its_own() -> None:
     assert choose_competitor(LOGITS, OVERLAPS, 0.0, target=4) == 1
 
 
 def test_a_token_that_is_not_admitted_is_passed_over() -> None:
-    assert choose_competitor(LOGITS, OVERLAPS, 0.4, target=0, admits=lambda token: token != 3) == 2
+    assert choose_competitor(LOGITS, OVERLAPS, 0.4, target=0, is_competitor=lambda token: token != 3) == 2
 
 
 def test_ties_go_to_the_smaller_id() -> None:
     assert choose_competitor(torch.zeros(5), OVERLAPS, 0.3, target=0) == 2
 
 
-def test_no_rival_over_the_floor_is_refused() -> None:
+def test_no_competitor_over_the_floor_is_refused() -> None:
     with pytest.raises(
         Refusal, match=r"no word has a centred overlap of at least 0\.600 with the target"
     ) as refused:
@@ -44,14 +44,14 @@ def test_no_rival_over_the_floor_is_refused() -> None:
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-1, 1)), min_size=2, max_size=12), st.floats(-1, 1))
 def test_nothing_stronger_lies_over_the_floor(rows: list[tuple[float, float]], floor: float) -> None:
     logits, overlaps = (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
-    rivals = [i for i in range(1, len(rows)) if overlaps[i] >= floor]
+    competitors = [i for i in range(1, len(rows)) if overlaps[i] >= floor]
     try:
         chosen = choose_competitor(logits, overlaps, floor, target=0)
     except Refusal:
-        assert not rivals
+        assert not competitors
         return
-    assert chosen in rivals
-    assert logits[chosen] == max(logits[i] for i in rivals)
+    assert chosen in competitors
+    assert logits[chosen] == max(logits[i] for i in competitors)
 
 
 def test_the_floor_is_a_multiple_of_the_rms() -> None:

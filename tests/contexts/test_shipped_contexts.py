@@ -1,4 +1,4 @@
-"""The contexts that ship for real models, and what SmolLM2-135M says about them."""
+"""The contexts that ship for real models, measured on SmolLM2-135M."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from phantom_dist.contexts import (
     check_pair,
     choose_competitor,
+    competitor_filter,
     load_contexts,
     prompt_and_target,
-    rival_test,
     synonym_floor,
     tokenise,
 )
@@ -86,7 +86,7 @@ def test_the_floor_rejects_random_pairs(smollm2: LoadedModel) -> None:
 
 
 def _measure(smollm2: LoadedModel, context: Context) -> dict[str, object]:
-    """What an engine does before it trains; raises where the context is refused."""
+    """The measurements that an engine makes before training; raises where the context is refused."""
     tokenizer, readout_Vd = smollm2.tokenizer, smollm2.model.get_output_embeddings().weight
     prompt, target = prompt_and_target(tokenizer, context)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def _measure(smollm2: LoadedModel, context: Context) -> dict[str, object]:
     floor = synonym_floor(row_rms(centred_V, target), Thresholds())
     auto = None
     if context.competitor == "auto":
-        auto = choose_competitor(logits_V, centred_V, floor, target, rival_test(tokenizer, context))
+        auto = choose_competitor(logits_V, centred_V, floor, target, competitor_filter(tokenizer, context))
     tokens = tokenise(tokenizer, context, auto)
     gap_0 = float(logits_V[target] - logits_V[tokens.competitor])
     check_pair(gap_0=gap_0, centred_overlap=float(centred_V[tokens.competitor]), floor=floor)

@@ -1,7 +1,7 @@
-"""Every kind of tokenizer: the right tokens, or one sentence.
+"""Every kind of tokenizer gives the right tokens, or one error message.
 
-What is right is written by hand (the names of words in each vocabulary, `tokenizer_kinds`) or asked of the `tokenizers`
-library itself, apart from transformers and from the package.
+The expected tokens are written by hand (the names of words in each vocabulary, `tokenizer_kinds`) or come from the
+`tokenizers` library itself, without transformers and this package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 from transformers import ByT5Tokenizer, EsmTokenizer
 
-from phantom_dist.contexts import check_tokenizer, prompt_and_target, rival_test, tokenise
+from phantom_dist.contexts import check_tokenizer, competitor_filter, prompt_and_target, tokenise
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context
@@ -63,7 +63,7 @@ def by_hand(kind: Kind, vocabulary: dict[str, int], template: str) -> tuple[int,
 
 
 def extension(tokenizer: Tokenizer, text: str, word: str) -> int | None:
-    """The one token by which a word extends a text, as the tokenizers library sees it, no special tokens around."""
+    """The one token by which a word extends a text according to the tokenizers library, without special tokens."""
     try:
         before, after = (tokenizer.encode(t, add_special_tokens=False) for t in (text, text + word))
     except Exception:
@@ -105,7 +105,7 @@ def test_the_tokens_are_those_written_by_hand(kind: Kind, template: str) -> None
 
 @every_template
 @every_kind
-def test_rivals_are_words_behind_a_space(kind: Kind, template: str) -> None:
+def test_competitors_are_words_behind_a_space(kind: Kind, template: str) -> None:
     library, tokenizer = raw(kind), wrapped(raw(kind), template)
     names = {i: name for name, i in library.get_vocab().items() if name not in SPECIAL}
     marker = kind.later("x")[:-1]
@@ -116,8 +116,8 @@ def test_rivals_are_words_behind_a_space(kind: Kind, template: str) -> None:
         if len(word) > 1 and word.isalpha() and word != "glad" and extension(library, TEXT, f" {word}") == i
     }
     assert right >= {library.token_to_id(kind.later(word)) for word in WORDS if word != "glad"}
-    admits = rival_test(tokenizer, context(competitor="auto"))
-    assert {token for token in range(len(tokenizer) + 16) if admits(token)} == right
+    is_competitor = competitor_filter(tokenizer, context(competitor="auto"))
+    assert {token for token in range(len(tokenizer) + 16) if is_competitor(token)} == right
     assert tokenise(tokenizer, context(competitor="auto"), min(right)).competitor_text[0] == " "
 
 
@@ -135,7 +135,7 @@ def test_a_word_that_is_not_in_the_vocabulary(kind: Kind) -> None:
     assert f"the target ' {RARE}' is not in the tokenizer's vocabulary; choose a word that is" in target
     assert f"the competitor ' {RARE}' is not in the" in refusal(tokenizer, context(competitor=f" {RARE}"))
     assert f"the text holds the word '{RARE}' that is not in the" in refusal(tokenizer, in_text)
-    assert not rival_test(tokenizer, context())(tokenizer.convert_tokens_to_ids(UNKNOWN) or 0)
+    assert not competitor_filter(tokenizer, context())(tokenizer.convert_tokens_to_ids(UNKNOWN) or 0)
 
 
 @every_kind
@@ -159,8 +159,12 @@ def test_more_tokens_than_rows(kind: Kind) -> None:
     message = refusal(tokenizer, context(), rows=last)
     assert f"token {last} ('" in message
     assert f"for which the model has no row: it has {last};" in message
-    admits = rival_test(tokenizer, context(competitor="auto"), rows=max(*tokens.prompt, tokens.target) + 1)
-    assert not any(admits(token) for token in range(max(*tokens.prompt, tokens.target) + 1, len(tokenizer)))
+    is_competitor = competitor_filter(
+        tokenizer, context(competitor="auto"), rows=max(*tokens.prompt, tokens.target) + 1
+    )
+    assert not any(
+        is_competitor(token) for token in range(max(*tokens.prompt, tokens.target) + 1, len(tokenizer))
+    )
 
 
 @pytest.mark.parametrize("rstrip", [False, True])
@@ -211,8 +215,8 @@ def test_bytes_read_in_python() -> None:
     assert (tokens.target, tokens.competitor) == (ord("s") + 3, ord("d") + 3)
     assert (tokens.target_text, tokens.competitor_text) == ("s", "d")
     assert "is 5 tokens, not one" in refusal(tokenizer, context())
-    admits = rival_test(tokenizer, context("s", "auto", "the dog wa"))
-    assert not any(admits(token) for token in range(400)), "no byte is a word of two letters"
+    is_competitor = competitor_filter(tokenizer, context("s", "auto", "the dog wa"))
+    assert not any(is_competitor(token) for token in range(400)), "no byte is a word of two letters"
 
 
 def test_words_read_in_python(tmp_path: Path) -> None:

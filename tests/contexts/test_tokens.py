@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phantom_dist.contexts import prompt_and_target, rival_test, tokenise
+from phantom_dist.contexts import competitor_filter, prompt_and_target, tokenise
 from phantom_dist.contexts.tokens import is_word
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.outcome import Outcome
@@ -84,7 +84,7 @@ def test_refusals_name_context_and_word(bad: dict[str, str], message: str) -> No
 def test_an_empty_prompt_is_refused() -> None:
     nothing = LongestMatch(WORDS, start=False)
     nothing.encode = lambda text, add_special_tokens=True: []  # type: ignore[method-assign]
-    with pytest.raises(Refusal, match="the tokenizer makes no token of the text 'the dog was'"):
+    with pytest.raises(Refusal, match="the tokenizer gives no tokens for the text 'the dog was'"):
         tokenise(nothing, context())
 
 
@@ -99,19 +99,19 @@ def test_an_id_belongs_to_auto_and_to_it_alone(competitor: str, token: int | Non
         tokenise(TOKENIZER, context(competitor=competitor), token)
 
 
-def test_rivals_are_other_words_with_the_same_space() -> None:
-    admits = rival_test(TOKENIZER, context(competitor="auto"))
-    admitted = {word for word in WORDS if admits(id_of(word))}
+def test_competitors_are_other_words_with_the_same_space() -> None:
+    is_competitor = competitor_filter(TOKENIZER, context(competitor="auto"))
+    admitted = {word for word in WORDS if is_competitor(id_of(word))}
     assert admitted == {" dog", " was", " happy", " hap"}
-    assert not admits(0), "a special token is no word"
-    assert not admits(len(WORDS) + 5), "nor is a row that pads the readout matrix"
+    assert not is_competitor(0), "a special token is no word"
+    assert not is_competitor(len(WORDS) + 5), "nor is a row that pads the readout matrix"
 
 
-def test_a_rival_must_extend_the_prompt() -> None:
+def test_a_competitor_must_extend_the_prompt() -> None:
     # after " hap" the piece "py" is swallowed by " happy"
     text = "the dog was hap"
-    assert not rival_test(TOKENIZER, context(target="s", text=text))(id_of("py"))
-    assert rival_test(TOKENIZER, context(target="s", text=text))(id_of("glad"))
+    assert not competitor_filter(TOKENIZER, context(target="s", text=text))(id_of("py"))
+    assert competitor_filter(TOKENIZER, context(target="s", text=text))(id_of("glad"))
 
 
 @given(

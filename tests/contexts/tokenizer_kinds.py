@@ -1,4 +1,4 @@
-"""Tokenizers of every kind, built from nothing, each with a long-hand account of how it names a word.
+"""Tokenizers of every kind, built from scratch, each with explicit rules for how its vocabulary names a word.
 
 The language has a handful of words. Each is one token of every vocabulary, so what a text should become can be written
 down by hand: the names of its words, in order.
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 WORDS = ("the", "dog", "was", "very", "glad", "happy", "sad", "fine", "cafe")
 RARE = "ярость"
-"""A word of which no vocabulary holds a piece larger than a byte."""
+"""A word of which no vocabulary has a piece longer than a byte."""
 
 UNKNOWN, FRONT, BEHIND = "<unk>", "<s>", "</s>"
 SPECIAL = [UNKNOWN, FRONT, BEHIND]
@@ -28,8 +28,8 @@ SPACE = "▁"
 class Kind:
     """A kind of tokenizer.
 
-    `first` and `later` name a word at the start of a text and behind a space; `rare` is what becomes of `RARE`:
-    `unknown`, or `pieces` (bytes).
+    `first` and `later` give the vocabulary entry of a word at the start of a text and after a space; `rare` says how
+    `RARE` is encoded: `unknown`, or `pieces` (bytes).
     """
 
     name: str
@@ -128,7 +128,7 @@ def metaspace(
 
 
 def stripping() -> list[decoders.Decoder]:
-    """A decoder that takes the space off whatever it is given."""
+    """A decoder that strips the leading space of any text."""
     return [decoders.Replace(SPACE, " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
 
 
@@ -143,7 +143,7 @@ def prepended(model: str) -> Tokenizer:
 
 
 def piece_model(model: str, fallback: bool, unknown: bool = True) -> models.Model:
-    """Every word with and without its space as one piece, every letter, and bytes where they stand for the rest."""
+    """A model with every word as one piece (with and without its space), every letter, and bytes for byte fallback."""
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)] if fallback else []
     if model == "Unigram":
         words = [piece for word in WORDS for piece in (SPACE + word, word)]
@@ -208,7 +208,7 @@ def zoo_like() -> Tokenizer:
 
 
 def zoo_as_sentencepiece(tokenizer: Tokenizer) -> Tokenizer:
-    """A zoo model's tokenizer with ▁ for a space, and a decoder that takes the space off a lone word."""
+    """A zoo model's tokenizer with ▁ for a space, and a decoder that strips the space of a lone word."""
     vocabulary = {name.replace("Ġ", SPACE): i for name, i in tokenizer.get_vocab().items()}
     other = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     other.add_special_tokens([UNKNOWN, FRONT])
@@ -243,7 +243,7 @@ NORMALISERS = {
     "accents taken off": lambda: normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]),
 }
 WRITTEN = {"lower case": "GLAD", "NFKC": "ｇｌａｄ", "accents taken off": "glåd"}
-"""How each normaliser also lets one write `glad`."""
+"""Another spelling that each normaliser maps to `glad`."""
 
 
 def _normalised() -> Iterator[Kind]:

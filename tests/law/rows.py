@@ -1,4 +1,4 @@
-"""Calibration rows that are made up by a rule, so that what a fit should find is known."""
+"""Synthetic calibration rows from a known rule, which a fit should recover."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ def rows(
 
 
 def changed(row: CalibrationRow, **columns: Any) -> CalibrationRow:
-    """The row with other values in some columns of its law file."""
+    """The row with changed values in some columns of its law file."""
     return row_from_json(row_to_json(row) | columns)

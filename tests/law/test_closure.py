@@ -1,4 +1,4 @@
-"""The fitted part finds what is there, and stands back where nothing is."""
+"""The fitted correction recovers a real effect, and stays away where there is none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_search_uses_what_helps_and_little_else():
 
 
 def test_noise_leaves_the_core_alone():
-    """Refused for no gain out of sample. Of ten draws of pure noise a search may be lucky now and then, not often."""
+    """A closure without held-out gain is rejected. In ten draws of noise a search may rarely find one by chance."""
     fitted = [search(rows(noise=0.01, seed=seed)).constants for seed in range(10)]
     assert fitted.count(0) >= 5
     assert max(fitted) <= MOST_GROUPS + 1

@@ -1,4 +1,4 @@
-"""Rows of law files as records and back: key by key, whatever version wrote them."""
+"""Rows of law files survive decoding and encoding, key by key, whatever version wrote them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORED = {
 
 
 def test_a_row_has_the_keys_that_its_file_has():
-    """Those of older files lack settings; written back they still lack them."""
+    """Rows of older files lack settings, and still lack them when written back."""
     (old,) = rows(models=1, contexts=1)
     new = changed(old, **STORED)
     assert "beta1" not in row_to_json(old)

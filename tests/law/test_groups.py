@@ -1,4 +1,4 @@
-"""Groups are dimensionless: no unit of the loss enters."""
+"""Groups are dimensionless: they don't depend on the unit of the loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.law.rows import rows
 
 @given(unit=st.floats(1e-3, 1e3), seed=st.integers(0, 50))
 def test_another_unit_of_the_loss_changes_no_group(unit, seed):
-    """Loss times c: SGD's κ is c times as large, and every η 1/c: the same trajectories."""
+    """With the loss multiplied by c, SGD's κ is multiplied by c and every η divided by c, for the same trajectories."""
     row = rows(models=1, contexts=1, seed=seed)[0].law_input
     other = replace(row, kappa=row.kappa * unit, path_rates=tuple(rate / unit for rate in row.path_rates))
     for group in GROUPS:

@@ -1,4 +1,4 @@
-"""Hierarchical conformal intervals: the quantile by its definition, and coverage where the guarantee holds."""
+"""Hierarchical conformal intervals: the quantile equals its definition, and coverage holds where guaranteed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_too_few_architectures_promise_nothing():
 
 
 def test_new_architectures_are_covered():
-    """200 draws of 15 exchangeable architectures, the last one new: at least 90 % less three standard errors."""
+    """200 draws of 15 exchangeable architectures, the last one new: coverage is at least 90 % − 3 standard errors."""
     covered = total = 0
     for seed in range(200):
         made = rows(models=15, contexts=4, seed=seed, noise=0.01, model_noise=0.01)

@@ -1,4 +1,4 @@
-"""A law predicts within its domain, says when it is outside, and comes back from its file as it was."""
+"""A law predicts within its domain, reports problems outside it, and survives its file unchanged."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_in_settings_where_no_width_was_measured_there_is_no_interval(law, chang
 
 
 def test_a_size_between_those_that_were_calibrated_is_outside_too():
-    """Models of a thousand parameters and of ten million say nothing of one of a hundred thousand."""
+    """Models of a thousand and of ten million parameters are no evidence for one of a hundred thousand."""
     made = [
         changed(row, parameters=10**7) if row.model == "m0" else row for row in rows(models=12, contexts=6)
     ]
@@ -89,7 +89,7 @@ def test_a_size_between_those_that_were_calibrated_is_outside_too():
 
 @pytest.mark.parametrize(("sign", "side"), [(1, "above"), (-1, "below")])
 def test_a_path_that_did_not_close_is_outside_and_has_no_interval(sign, side):
-    """Its last correction is cut: how large it would have been isn't known, and no interval allows for that."""
+    """Its last correction is clipped: the true size is unknown, and no interval accounts for that."""
     made = rows(models=12, contexts=6)
     wide = [changed(row, path_rates=[1.0, 1.0, math.exp(sign * 0.2)]) for row in made[:2]]
     known = fit_law([*wide, *made[2:]])
@@ -107,7 +107,7 @@ def test_a_path_that_did_not_close_is_outside_and_has_no_interval(sign, side):
 def test_a_walk_that_leaves_much_of_the_gap_has_no_interval_however_small_its_correction(
     method, optimizer, most
 ):
-    """Gemma-3-270M, " weary" / " tired": 0.18 of the gap was left, the correction was 2 %, and the rate off by 38 %."""
+    """As on Gemma-3-270M, " weary" / " tired": 0.18 of the gap was left, the correction was 2 %, the error 38 %."""
     known = fit_law(rows(models=12, contexts=6, method=method, optimizer=optimizer))
     row = rows(models=1, contexts=1, seed=77, method=method, optimizer=optimizer)[0].law_input
     for share, interval in ((most - 0.01, True), (most + 0.01, False), (-most - 0.01, False)):
@@ -118,7 +118,7 @@ def test_a_walk_that_leaves_much_of_the_gap_has_no_interval_however_small_its_co
 
 
 def test_validation_counts_what_becomes_of_rows_out_of_domain():
-    """Of each architecture left out: one open path, whose interval is withheld, and one gap beyond all others."""
+    """Each architecture has one open path, whose interval is withheld; one row has a gap beyond all others."""
     made = rows(models=12, contexts=6, noise=0.02)
     opened = [changed(row, path_rates=[1.0, 1.0, math.exp(0.2)]) for row in made if row.context == "c0"]
     far = changed(next(row for row in made if (row.model, row.context) == ("m3", "c1")), gap_0=-30.0)
@@ -217,7 +217,7 @@ def test_a_law_without_intervals_is_plain_json_and_its_validation_says_so(tmp_pa
 
 
 def test_a_file_of_format_1_is_read_as_it_was_meant(law, tmp_path):
-    """Settings and sizes stood beside the domain, and no interval was an infinite one."""
+    """Format 1 stored settings and sizes outside the domain, and a missing interval as an infinite one."""
     now = to_json(law)
     old = now | {"format": 1, "classes": {}}
     for name, item in now["classes"].items():
@@ -254,7 +254,7 @@ def test_a_law_that_only_fits_what_it_saw_does_not_beat_the_core():
 
 @pytest.fixture(scope="module")
 def one_apart():
-    """Every row of twelve architectures predicted without its own; m3 has a shift of its own."""
+    """Held-out predictions for all rows of twelve architectures; the rates of m3 are shifted."""
     return leave_one_out(
         [
             changed(row, eta_c=row.eta_c * math.exp(0.2)) if row.model == "m3" else row
@@ -264,7 +264,7 @@ def one_apart():
 
 
 def test_validation_leaves_the_architecture_out_of_everything(one_apart):
-    """An architecture with a shift of its own is missed by about that shift: nothing of it has leaked into the fit."""
+    """The error for a shifted architecture is about the shift, so none of its rows has leaked into the fit."""
     held = [h for h in one_apart if h.row.model == "m3"]
     assert len(held) == 6
     assert all(h.error == pytest.approx(0.2, abs=0.02) for h in held)

@@ -1,4 +1,4 @@
-"""The shipped law: what it was fitted to, and a seeded sample of that measured again."""
+"""The shipped law: its calibration, and a seeded sample of it measured again."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_it_stands_on_what_it_says(law, problems):
 
 
 def test_it_is_written_back_as_it_was_read(law):
-    """Predictions kept in a file know their law by the digest of its text."""
+    """Prediction files identify their law by the digest of its text."""
     shipped = resources.files("phantom_dist.law").joinpath("shipped.json").read_text("utf-8")
     assert dumps(law) == shipped
 
 
 def test_intervals_given_outside_the_domain_hold_the_measured_rate(law):
-    """At least 85 % of them, over every architecture left out; where a path is open there is none."""
+    """At least 85 % of them, over all architectures left out; a path that did not close gets no interval."""
     given = [
         held
         for name, rows in by_training_class(law.rows).items()
@@ -68,7 +68,7 @@ def test_intervals_given_outside_the_domain_hold_the_measured_rate(law):
 
 
 def test_fitting_it_again_gives_it_again(law):
-    """Up to rounding: sums are added up in another order on another processor."""
+    """Up to rounding, because another processor sums in another order."""
     again = fit_law(law.rows)
     assert again.classes.keys() == law.classes.keys()
     for name, known in law.classes.items():
@@ -83,7 +83,7 @@ def test_fitting_it_again_gives_it_again(law):
 
 
 def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):
-    """Same weights, same critical rates within the brackets' width, same paths up to rounding on another machine."""
+    """Equal weights, critical rates within the brackets' width, and paths up to rounding, also on another machine."""
     draw = random.Random(20)
     rows = [row for row in law.rows if row.problem in problems and row.steps <= 32]
     sample = [draw.choice([r for r in rows if r.training_class == name]) for name in sorted(CLASSES)]
@@ -116,12 +116,12 @@ def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):
 
 
 def test_the_real_model_left_out_is_predicted(law):
-    """Full SGD on SmolLM2-135M by a law that knows the zoo alone, models of 0.06 to 0.5 M parameters."""
+    """Full SGD on SmolLM2-135M, predicted by a law fitted to the zoo alone, models of 0.06 to 0.5 M parameters."""
     zoo, real = [], []
     for row in law.rows:
         if row.training_class == "full sgd":
             (zoo if row.model.startswith("zoo:") else real).append(row)
-    without = fit_training_class(zoo)  # what `leave_one_out` does, for the one model that matters here
+    without = fit_training_class(zoo)  # as `leave_one_out`, but only for the model tested here
     found = summary(real, np.array([predict_held_out(without, row).error for row in real]))
     assert found.contexts == 20
     # Ten contexts at two T. The paper's claim for its one held-out architecture is 2.1 %.

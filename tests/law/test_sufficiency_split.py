@@ -1,4 +1,4 @@
-"""Two classes are found where there are two, and not where chance or one architecture makes them."""
+"""The split finds two classes where there are two, and not where chance or a single architecture suggests them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_no_two_classes_where_the_bulk_says_nothing():
     found = fit_split(made)
     assert found.threshold.statistic is None
     assert found.margin is None
-    assert found.verdict.startswith("The data show no two classes")
+    assert found.verdict.startswith("The data don't show two classes")
     assert sum(found.confusion.values()) == found.contexts == 120
 
 
@@ -78,6 +78,6 @@ def test_a_model_beyond_the_calibration_is_named():
     assert said.architecture_class is None
     assert said.sufficient
     assert said.evidence.outside_calibration == [
-        f"mean is 0.99, calibrated from {min(r.bulk['mean'] for r in made):.3g} to "
+        f"mean is 0.99; calibrated: {min(r.bulk['mean'] for r in made):.3g} to "
         f"{max(r.bulk['mean'] for r in made):.3g}"
     ]

@@ -1,7 +1,7 @@
-"""Ways in which somebody's model folder differs from another: each changes one thing in a copy of `zoo:llama-b`.
+"""Changes to a model folder; each changes one thing in a copy of `zoo:llama-b`.
 
-Beside each stands what must come of it: `counts` (another trial id), `nothing` (equal ids, equal results), `refused: …`
-(one sentence), or `any` of these, where only the rule itself must hold: equal ids mean equal results.
+Each change has an expected effect: `counts` (another trial id), `nothing` (equal ids, equal results), `refused: …`
+(an error message), or `any` of these, where only the general rule must hold that equal ids mean equal results.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def shards(names: list[str], twice: bool = False) -> Change:
 
 
 def beside_an_index(m: Path) -> None:
-    """model.safetensors wins over an index whose shards hold something else."""
+    """Add an index whose shards hold other weights; model.safetensors takes precedence."""
     shutil.copy(m / "model.safetensors", m / "kept")
     shards(["model-00001-of-00001.safetensors"])(m)
     content = {k: v * 2 for k, v in load_file(m / "model-00001-of-00001.safetensors").items()}
@@ -117,7 +117,7 @@ def beside_an_index(m: Path) -> None:
 
 
 def other_weights(name: str) -> Change:
-    """The same tensors doubled, under another name beside the weights."""
+    """Add a second weights file under another name, with all values doubled."""
 
     def write(m: Path) -> None:
         content = {k: v * 2 for k, v in load_file(m / "model.safetensors").items()}
@@ -136,14 +136,14 @@ def one_byte(m: Path) -> None:
 
 
 def one_byte_unseen(m: Path) -> None:
-    """In place, and the file's size and modification time are put back."""
+    """Change one byte in place; the file keeps its size and modification time."""
     before = (m / "model.safetensors").stat()
     one_byte(m)
     os.utime(m / "model.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def replaced_unseen(m: Path) -> None:
-    """Another file of the same size and time takes the place, as `cp -p` and `rsync` do."""
+    """Replace the file by another one of equal size and modification time, as `cp -p` and `rsync` do."""
     before = (m / "model.safetensors").stat()
     shutil.copy(m / "model.safetensors", m / "new")
     (m / "model.safetensors").rename(m / "old")

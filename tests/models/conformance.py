@@ -1,4 +1,4 @@
-"""What every model adapter promises. A test class inherits it and gives a fixture `reference`."""
+"""The conformance suite of model adapters. A test class inherits it and defines a fixture `reference`."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class ModelAdapterConformance:
         assert resolve(reference) == resolve(reference)
 
     def test_description_agrees_with_the_loaded_model(self, reference: str, loaded: LoadedModel) -> None:
-        facts, model = describe(reference), loaded.model
+        metadata, model = describe(reference), loaded.model
         readout = model.get_output_embeddings().weight
-        assert facts.verified
-        assert facts.reason is None
-        assert facts.reference == reference
-        assert facts.title == loaded.folder.title
-        assert facts.architecture == loaded.identity.architecture == type(model).__name__
-        assert facts.parameters == loaded.identity.parameters == sum(p.numel() for p in model.parameters())
-        assert (facts.vocabulary_size, facts.width) == tuple(readout.shape)
-        assert facts.tied == (readout is model.get_input_embeddings().weight)
+        assert metadata.verified
+        assert metadata.reason is None
+        assert metadata.reference == reference
+        assert metadata.title == loaded.folder.title
+        assert metadata.architecture == loaded.identity.architecture == type(model).__name__
+        assert metadata.parameters == loaded.identity.parameters == sum(p.numel() for p in model.parameters())
+        assert (metadata.vocabulary_size, metadata.width) == tuple(readout.shape)
+        assert metadata.tied == (readout is model.get_input_embeddings().weight)
 
     def test_description_is_the_same_before_and_after_conversion(self, reference: str) -> None:
         before = describe(reference)

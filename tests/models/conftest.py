@@ -13,7 +13,7 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of converted models."""
+    """An empty cache for converted models."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("PHANTOM_DIST_CACHE", str(folder))
     return folder

@@ -1,10 +1,10 @@
-"""The tables of phantom_dist/models/README.md that say what is refused: {what: part of the sentence}."""
+"""The tables of refused models in phantom_dist/models/README.md: {what: part of the message}."""
 
 from __future__ import annotations
 
 from importlib import resources
 
-_HEAD = "| what | sentence |\n|---|---|\n"
+_HEAD = "| what | message |\n|---|---|\n"
 _TEXT = resources.files("phantom_dist.models").joinpath("README.md").read_text(encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.models import cache as cache_module
-from phantom_dist.models.cache import building, cache_folder, content_key, file_sha256, remembered
+from phantom_dist.models.cache import building, cache_folder, cached_digest, content_key, file_sha256
 
 
 def test_the_folder_is_a_setting_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_a_full_disk_is_named_with_the_way_out(tmp_path: Path, number: int) -> None:
-    message = rf"{os.strerror(number)}\); set PHANTOM_DIST_CACHE to a folder that can be written and has room"
+    message = rf"{os.strerror(number)}\); set PHANTOM_DIST_CACHE to a writable folder with enough free space"
     with pytest.raises(InputError, match=message), building(tmp_path / "final"):
         raise OSError(number, os.strerror(number))
     assert list(tmp_path.iterdir()) == []
@@ -50,7 +50,7 @@ def test_a_full_disk_is_named_with_the_way_out(tmp_path: Path, number: int) -> N
 def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(InputError, match="file/gguf: converted models can't be kept here"),
+        pytest.raises(InputError, match="file/gguf: converted models can't be stored here"),
         building(tmp_path / "file" / "gguf" / "final"),
     ):
         pytest.fail("there is nothing to build in")
@@ -74,7 +74,7 @@ def test_slow_digests_are_remembered_until_the_file_changes(
     file.write_text("content")
     first = file_sha256(file)
     assert first == "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
-    assert remembered([file], lambda: pytest.fail("asked again")) == first
+    assert cached_digest([file], lambda: pytest.fail("computed again")) == first
     file.write_text("another content")
     assert file_sha256(file) != first
 

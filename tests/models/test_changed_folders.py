@@ -32,7 +32,7 @@ RAGE = Context(
 
 @dataclass(frozen=True)
 class Measured:
-    """What a trial of two steps is called, and everything that it measured, bit for bit."""
+    """The id of a trial of two steps, and all its measurements, bit for bit."""
 
     id: str
     results: str
@@ -40,7 +40,7 @@ class Measured:
 
 
 def measure(reference: str) -> Measured:
-    """From the reference to the trace, the way a worker goes."""
+    """Measure a trial from the reference to the trace, as a worker does."""
     loaded = load(reference)
     problem = Problem(model=reference, context=RAGE, method="full", optimizer=Optimizer(name="sgd"), steps=2)
     probed = probe(loaded, problem)
@@ -62,7 +62,7 @@ def unchanged() -> Measured:
 
 @pytest.fixture
 def m(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the model that was loaded before, so whatever is remembered of a folder is remembered."""
+    """A copy of the model that was loaded once, so the caches have entries for its folder."""
     monkeypatch.setattr(cache_module, "WORTH_CACHING_S", 0.0)
     folder = tmp_path / "m"
     shutil.copytree(zoo.folder("llama-b"), folder)

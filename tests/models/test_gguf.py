@@ -95,7 +95,7 @@ def test_what_lies_beside_the_file_does_not_count(what: str, tiny_gguf: Path, tm
 
 
 def test_what_older_versions_kept_is_not_used(tiny_gguf: Path, cache: Path) -> None:
-    """They kept under the file's hash alone what a neighbour's tokenizer had made of it."""
+    """Their cache key was the file's hash alone, although a neighbouring tokenizer affected the conversion."""
     poisoned = cache / "gguf" / file_sha256(tiny_gguf)
     tiny.write_folder(poisoned, tiny.llama())
     _another_tokenizer(poisoned)

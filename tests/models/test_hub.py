@@ -1,4 +1,4 @@
-"""The hub adapter against a server on this machine that speaks the part of the hub's protocol that is needed."""
+"""The hub adapter against a local server that implements the necessary part of the hub's protocol."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def test_a_model_is_fetched_with_its_tokenizer_and_without_other_frameworks(hub:
 
 
 def test_a_description_fetches_the_configuration_alone(hub: Hub, tmp_path: Path) -> None:
-    facts = hub.describe("tiny/gpt2", NOTHING_ALLOWED)
-    assert (facts.verified, facts.architecture, facts.width) == (True, "GPT2LMHeadModel", 32)
+    metadata = hub.describe("tiny/gpt2", NOTHING_ALLOWED)
+    assert (metadata.verified, metadata.architecture, metadata.width) == (True, "GPT2LMHeadModel", 32)
     assert {f.name for f in (tmp_path / "hub").rglob("snapshots/*/*")} == {"config.json"}
 
 
@@ -153,11 +153,11 @@ def test_a_model_with_an_adapter_beside_it_is_refused(hub: Hub) -> None:
 
 
 def test_what_was_fetched_says_which_matrices_are_one(hub: Hub) -> None:
-    """Without the weights the configuration is believed; with them plan and run agree."""
-    believed = hub.describe("tiny/apart", NOTHING_ALLOWED)
+    """Before fetching the weights `describe` trusts the configuration; afterwards it agrees with the loaded model."""
+    assumed = hub.describe("tiny/apart", NOTHING_ALLOWED)
     folder = hub.resolve("tiny/apart", NOTHING_ALLOWED)
     known = hub.describe("tiny/apart", NOTHING_ALLOWED)
-    assert (believed.tied, known.tied) == (True, False)
+    assert (assumed.tied, known.tied) == (True, False)
     assert known.parameters == load(str(folder.path)).identity.parameters
 
 
@@ -174,17 +174,17 @@ def test_a_gated_model_says_what_to_do(hub: Hub) -> None:
 
 @pytest.mark.parametrize("name", sorted(recorded()))
 def test_a_known_model_is_described_unverified_without_the_hub(name: str, tmp_path: Path) -> None:
-    facts = Hub(endpoint=NOBODY, cache_dir=str(tmp_path)).describe(name, NOTHING_ALLOWED)
-    assert not facts.verified
-    assert "the Hugging Face hub can't be reached" in (facts.reason or "")
-    assert facts.parameters == recorded()[name]["parameters"]
-    assert facts.reference == name
+    metadata = Hub(endpoint=NOBODY, cache_dir=str(tmp_path)).describe(name, NOTHING_ALLOWED)
+    assert not metadata.verified
+    assert "the Hugging Face hub can't be reached" in (metadata.reason or "")
+    assert metadata.parameters == recorded()[name]["parameters"]
+    assert metadata.reference == name
 
 
 def test_an_unknown_model_is_an_error_without_the_hub(tmp_path: Path) -> None:
     hub = Hub(endpoint=NOBODY, cache_dir=str(tmp_path))
     with pytest.raises(
-        InputError, match=r"nothing is recorded about it\. Did you mean 'EleutherAI/pythia-160m'"
+        InputError, match=r"no recorded metadata for it\. Did you mean 'EleutherAI/pythia-160m'"
     ):
         hub.describe("EleutherAI/pythia-161m", NOTHING_ALLOWED)
     with pytest.raises(
@@ -194,7 +194,7 @@ def test_an_unknown_model_is_an_error_without_the_hub(tmp_path: Path) -> None:
 
 
 def test_the_prefix_says_that_a_name_is_the_hubs(hub: Hub, tmp_path: Path) -> None:
-    """Names that readers of tables would take for a number are spelled so (`spec.reference`)."""
+    """The prefix is used for names that readers of tables would parse as numbers (`spec.reference`)."""
     assert isinstance(adapter_for("hub:007"), Hub)
     folder = hub.resolve("hub:tiny/gpt2", NOTHING_ALLOWED)
     assert (folder.reference, folder.title) == ("hub:tiny/gpt2", "gpt2")

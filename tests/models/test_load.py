@@ -36,7 +36,7 @@ def test_weights_stored_in_bfloat16_are_trained_in_float32(tmp_path: Path) -> No
 def test_what_is_written_into_the_file_later_does_not_reach_the_model(
     precision: str, stored: torch.dtype, tmp_path: Path
 ) -> None:
-    """A training that saves into its own folder, while a worker keeps the model warm."""
+    """A training run may save into its own folder while a worker still holds the model."""
     folder = tiny.write_folder(tmp_path / "llama", tiny.llama().to(stored))
     loaded = load(str(folder), precision=precision)
     file = folder / "model.safetensors"

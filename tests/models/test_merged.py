@@ -1,4 +1,4 @@
-"""`peft:PATH`: an adapter merged into its base is the model that peft itself computes with both."""
+"""`peft:PATH`: the merged model computes what peft computes with base and adapter unmerged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def base(tmp_path: Path, cache: Path) -> Path:
 
 
 def adapt(base: Path, to: Path, config: peft.PeftConfig, noise: float = 0.3) -> Path:
-    """Save an adapter of this kind with random values: a fresh one often changes nothing."""
+    """Save an adapter of this kind with random values, because a freshly initialised one often changes nothing."""
     torch.manual_seed(1)
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     for parameter in model.parameters():
@@ -119,7 +119,7 @@ def test_merged_computes_what_peft_computes_with_both(kind: str, base: Path, tmp
 
 
 def test_a_fresh_adapter_is_its_base(base: Path, tmp_path: Path) -> None:
-    """B = 0: the merged model is the base bit for bit."""
+    """B = 0: the merged model equals the base bit for bit."""
     adapter = adapt(base, tmp_path / "adapter", lora(), noise=0)
     assert torch.equal(logits(load(f"peft:{adapter}").model), logits(load(str(base)).model))
 
@@ -172,7 +172,7 @@ def test_one_of_two_tied_matrices_is_refused(target: str, tmp_path: Path, cache:
     tied = tiny.write_folder(tmp_path / "tied", tiny.gpt2())
     adapter = adapt(tied, tmp_path / "adapter", lora(target_modules=[target]))
     with pytest.raises(
-        InputError, match=r"computes something else than beside them .* one of two tied matrices"
+        InputError, match=r"logits differ from those of the unmerged adapter .* one of two tied matrices"
     ):
         load(f"peft:{adapter}")
 
@@ -194,11 +194,11 @@ def test_tied_matrices_trained_as_one_stay_one(
 
 
 def test_matrices_that_come_apart_unforeseen_are_refused(tmp_path: Path, cache: Path) -> None:
-    """peft ties copies of these modules by their names in Llama, and does not know GPT-2's."""
+    """peft ties the saved copies of these modules by Llama's module names, and doesn't know GPT-2's."""
     tied = tiny.write_folder(tmp_path / "tied", tiny.gpt2())
     settings = lora(target_modules=["c_attn"], modules_to_save=["wte"], ensure_weight_tying=True)
     adapter = adapt(tied, tmp_path / "adapter", settings)
-    with pytest.raises(InputError, match="takes readout and embedding apart"):
+    with pytest.raises(InputError, match="unties readout and embedding"):
         load(f"peft:{adapter}")
 
 
@@ -253,14 +253,14 @@ class TestWhereTheBaseIs:
         )
 
     def test_round_in_a_circle(self, adapter: Path) -> None:
-        with pytest.raises(InputError, match="goes round in a circle"):
+        with pytest.raises(InputError, match="refers back to this adapter"):
             load(self.name(adapter, f"peft:{adapter}"))
 
     @pytest.mark.parametrize("ask", [describe, load])
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            (None, "names no model that the adapter belongs to"),
+            (None, "names no base model; write the model that the adapter belongs to"),
             ("/nowhere", r"base_model_name_or_path: model '/nowhere': no such folder"),
             ("zoo:llama-z", "base_model_name_or_path: the zoo has no model 'llama-z'"),
         ],
@@ -270,7 +270,7 @@ class TestWhereTheBaseIs:
             ask(self.name(adapter, name))
 
     def test_a_revision_is_refused(self, adapter: Path) -> None:
-        with pytest.raises(InputError, match=r"revision: 'v2' of 'org/model' can't be asked for"):
+        with pytest.raises(InputError, match=r"revision: 'v2' of 'org/model' can't be selected"):
             load(self.name(adapter, "org/model", revision="v2"))
 
 
@@ -310,7 +310,9 @@ class TestWhatTheFolderHolds:
         model = AutoModelForCausalLM.from_pretrained(base)
         model.resize_token_embeddings(tiny.VOCABULARY_SIZE + 2)
         get_peft_model(model, lora(**more)).save_pretrained(tmp_path / "adapter")
-        with pytest.raises(InputError, match=r"has 322 rows and the base's has 320, for tokens were added"):
+        with pytest.raises(
+            InputError, match=r"has 322 rows and the base's has 320, because tokens were added"
+        ):
             load(f"peft:{tmp_path / 'adapter'}")
 
     def test_a_base_of_another_size_is_refused(self, adapter: Path, base: Path) -> None:
@@ -373,7 +375,7 @@ CHANGES: dict[str, Callable[[Path, Path], object]] = {
 
 
 class TestTheCache:
-    """Whatever makes the merged model is in the key: no stale entry after a change."""
+    """The cache key covers everything that the merged model depends on, so no change leaves a stale entry."""
 
     @pytest.mark.parametrize("what", sorted(CHANGES))
     def test_a_change_counts(self, what: str, base: Path, tmp_path: Path) -> None:

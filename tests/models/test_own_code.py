@@ -1,4 +1,4 @@
-"""Python that comes with a model, once allowed, is part of what the model is."""
+"""A model's own Python code, once allowed, is part of the model's identity."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Own(LlamaForCausalLM):
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where transformers keeps what it imports; a process can have one such place."""
+    """transformers' folder for imported model code; a process can have only one."""
     return str(tmp_path_factory.mktemp("modules"))
 
 

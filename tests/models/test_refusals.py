@@ -26,7 +26,7 @@ class TestEveryWayIn:
 
     def test_a_file(self, ask: object, tmp_path: Path) -> None:
         (tmp_path / "x.gguf").touch()
-        with pytest.raises(InputError, match=r"a file, not a folder \(a GGUF file is written gguf:PATH\)"):
+        with pytest.raises(InputError, match=r"a file, not a folder \(for a GGUF file, write gguf:PATH\)"):
             ask(str(tmp_path / "x.gguf"))
 
     def test_an_unknown_kind(self, ask: object) -> None:
@@ -75,7 +75,7 @@ class TestEveryWayIn:
     def test_code_of_its_own(self, ask: object, folder: Path) -> None:
         tiny.edit_config(folder, model_type="own", auto_map={"AutoModelForCausalLM": "modeling.Own"})
         with pytest.raises(
-            InputError, match=r"needs Python code of its own .*trust_remote_code is never on by itself"
+            InputError, match=r"needs Python code of its own .*trust_remote_code is off by default"
         ):
             ask(str(folder))
 
@@ -107,7 +107,7 @@ class TestEveryWayIn:
 
 def test_a_folder_of_gguf_says_how_it_is_written(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "x.gguf")
-    with pytest.raises(InputError, match=r"its GGUF file is written gguf:.*x\.gguf"):
+    with pytest.raises(InputError, match=r"for its GGUF file, write gguf:.*x\.gguf"):
         resolve(str(folder))
 
 

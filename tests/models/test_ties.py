@@ -1,4 +1,4 @@
-"""Plan and run count the same parameters, whatever configuration and file say about tied matrices."""
+"""Plan and run count the same parameters, whatever configuration and files say about tied matrices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one_value_off(tensors: Tensors) -> None:
 
 
 def beyond_float32(tensors: Tensors) -> None:
-    """Different as stored, and the same number as float32."""
+    """Values that differ as stored but are equal as float32."""
     tensors[READOUT] = tensors[EMBEDDING].double()
     tensors[READOUT][0, 0] *= 1 + 2**-40
 
@@ -57,28 +57,28 @@ FILES: dict[str, Callable[[Tensors], object]] = {
 @pytest.mark.parametrize("file", FILES)
 def test_plan_and_run_agree(file: str, says_tied: bool, tmp_path: Path) -> None:
     reference = write(tmp_path / "m", says_tied=says_tied, edit=FILES[file])
-    facts = describe(reference)
+    metadata = describe(reference)
     if file.startswith("no ") and not says_tied:
         with pytest.raises(InputError, match=r"nothing for (lm_head|model\.embed_tokens)\.weight"):
             load(reference)
         return
     loaded = load(reference)
     one = loaded.model.get_output_embeddings().weight is loaded.model.get_input_embeddings().weight
-    assert (facts.parameters, facts.tied) == (loaded.identity.parameters, one)
+    assert (metadata.parameters, metadata.tied) == (loaded.identity.parameters, one)
     assert one == (says_tied and file not in ("different", "one value off"))
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", ""])
 @pytest.mark.parametrize("equal", [True, False])
 def test_names_without_the_models_prefix_are_found(prefix: str, equal: bool, tmp_path: Path) -> None:
-    """As GPT-2 itself is stored on the hub."""
+    """GPT-2 itself is stored like this on the hub."""
     folder = tiny.write_folder(tmp_path / "m")
     content = {k.removeprefix("transformer."): v for k, v in load_file(folder / "model.safetensors").items()}
     stored = {prefix + name: value for name, value in content.items()}
     stored["lm_head.weight"] = content["wte.weight"] * (1 if equal else 2)
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
-    facts, loaded = describe(str(folder)), load(str(folder))
-    assert (facts.parameters, facts.tied) == (loaded.identity.parameters, equal)
+    metadata, loaded = describe(str(folder)), load(str(folder))
+    assert (metadata.parameters, metadata.tied) == (loaded.identity.parameters, equal)
 
 
 @pytest.mark.parametrize("equal", [True, False])
@@ -92,20 +92,20 @@ def test_matrices_in_two_shards_are_compared(equal: bool, tmp_path: Path) -> Non
     save_file(readout, folder / "b.safetensors", metadata={"format": "pt"})
     where = {**dict.fromkeys(content, "a.safetensors"), READOUT: "b.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
-    facts, loaded = describe(reference), load(reference)
-    assert (facts.parameters, facts.tied) == (loaded.identity.parameters, equal)
+    metadata, loaded = describe(reference), load(reference)
+    assert (metadata.parameters, metadata.tied) == (loaded.identity.parameters, equal)
 
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_a_conversion_keeps_what_is_apart_apart(equal: bool, tmp_path: Path, cache: Path) -> None:
-    """Pickled weights that hold both: once converted, plan and run know, and no matrix was lost to the other."""
+    """Pickled weights with both matrices: after the conversion plan and run agree, and both matrices are preserved."""
     reference = write(tmp_path / "m", says_tied=True, edit=FILES["equal" if equal else "different"])
     plain = load(reference)
     folder = Path(reference)
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     loaded = load(reference, allow_pickle=True)
-    facts = describe(reference, allow_pickle=True)
-    assert (facts.parameters, facts.tied) == (loaded.identity.parameters, equal)
+    metadata = describe(reference, allow_pickle=True)
+    assert (metadata.parameters, metadata.tied) == (loaded.identity.parameters, equal)
     for (name, ours), theirs in zip(loaded.model.named_parameters(), plain.model.parameters(), strict=True):
         assert torch.equal(ours, theirs), name

@@ -1,4 +1,4 @@
-"""`tokenizer_class` over a `tokenizer.json`: what is loaded splits text as the file does, or the class is named."""
+"""`tokenizer_class` with a `tokenizer.json`: loading splits text as the file does, or an error names the class."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_message_names_class_file_and_way_out(tmp_path: Path) -> None:
     assert str(refused.value) == (
         f"model 'm': GemmaTokenizer (tokenizer_config.json) doesn't split text as {tmp_path / 'tokenizer.json'} does, "
         "as in 'After betraying his ': ['<unk>', 'b', 'e'] instead of ['Ġ', 'b', 'e']; set `tokenizer_class` to "
-        "PreTrainedTokenizerFast, which takes the file as it is, or bring the class's own tokenizer.json"
+        "PreTrainedTokenizerFast, which uses the file unchanged, or use the class's own tokenizer.json"
     )
     config = tmp_path / "tokenizer_config.json"
     config.write_text(

@@ -1,4 +1,4 @@
-"""The zoo as it ships: complete, small, varied, really trained, and no easy ground for a law."""
+"""The zoo as it ships: complete, small, varied, really trained, and not easy for a law."""
 
 from __future__ import annotations
 
@@ -149,10 +149,10 @@ def test_the_gaps_span_half_a_logit_to_seven() -> None:
 
 @pytest.mark.slow
 def test_the_smallest_is_remade_by_its_script() -> None:
-    """The same stored weights: none off by more than one step of float16, and at most one in a thousand off at all.
+    """Equal stored weights: no difference above one step of float16, and at most one in a thousand different at all.
 
-    Training in float64 leaves differences of 2e-10 between processors (see `pretrain`), so an entry is rounded to the
-    other side only where it lies that close to a border between two halves: expect none of the 62160.
+    Training in float64 leaves differences of 2e-10 between processors (see `pretrain`), so an entry is rounded
+    differently only where it is that close to the midpoint of two float16 numbers: expect none of the 62160.
     """
     remade, shipped = pretrain(ZOO[SMALLEST]).half().float(), model(SMALLEST)
     off = 0

@@ -1,4 +1,4 @@
-"""The zoo's language: seeded, closed over its vocabulary, and honest about its probabilities."""
+"""The zoo's language: seeded, closed over its vocabulary, and with correct probabilities."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_prompt_ends_before_its_word() -> None:
 
 
 def test_log_odds_are_the_frequencies() -> None:
-    """In every band of odds the first word comes as often as they say, within four standard deviations."""
+    """In every range of log-odds the first word is as frequent as predicted, within four standard deviations."""
     for low, high in pairwise((-math.inf, -4, -2, -1, 0, 1, 2, 4, math.inf)):
         within = [s for s in spoken() if low <= s.log_odds < high]
         chances = [1 / (1 + math.exp(-s.log_odds)) for s in within]
@@ -61,7 +61,7 @@ def test_log_odds_are_the_frequencies() -> None:
 
 
 def test_log_probabilities_are_those_of_the_sentences() -> None:
-    """What is likely comes often: the commonest sentences' counts against their probability."""
+    """Compare the counts of the most frequent sentences with their probabilities."""
     chance = {s.text: math.exp(s.log_probability) for s in spoken()}
     for text, seen in Counter(s.text for s in spoken()).most_common(20):
         expected = len(spoken()) * chance[text]

@@ -1,4 +1,4 @@
-"""The script that makes the zoo: repeatable, and its folders hold what it trained."""
+"""The script that pretrains the zoo is reproducible, and its folders hold the trained models."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_a_few_steps_lower_the_loss() -> None:
 
 
 def test_all_of_training_is_in_the_stated_precision() -> None:
-    model = script.fresh(ZOO["gpt2-a"])
+    model = script.untrained(ZOO["gpt2-a"])
     loss = script.next_token_loss(model, *script.encode(script.zoo_tokenizer(), ["After the fire"]))
     assert loss.dtype == torch.float64
 
 
 def test_a_published_folder_holds_the_model_in_halves(tmp_path: Path) -> None:
-    model = script.fresh(ZOO["llama-a"]).float()
+    model = script.untrained(ZOO["llama-a"]).float()
     publish(model, script.zoo_tokenizer(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "config.json",

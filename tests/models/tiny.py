@@ -1,4 +1,4 @@
-"""Tiny models that the tests build from nothing: a byte-level tokenizer, random weights, folders and GGUF files."""
+"""Tiny models that the tests build from scratch: a byte-level tokenizer, random weights, folders and GGUF files."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def edit_config(folder: Path, **changes: object) -> None:
 
 
 def write_gguf(file: Path, width: int = 64, layers: int = 2) -> dict[str, np.ndarray]:
-    """A tied Llama with Q8_0 matrices; returns the float32 values that the file stands for."""
+    """Write a tied Llama with Q8_0 matrices; returns their dequantised float32 values."""
     rng = np.random.default_rng(0)
     writer = gguf.GGUFWriter(str(file), "llama")
     writer.add_name("tiny")

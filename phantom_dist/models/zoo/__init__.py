@@ -1,6 +1,6 @@
 """The built-in zoo: tiny language models of many families, pretrained on a language with near-synonyms.
 
-They ship with the package as ordinary Hugging Face folders. `pretrain` remakes them.
+They ship with the package as ordinary Hugging Face folders. `pretrain` trains them again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def names() -> tuple[str, ...]:
-    """The models' names, sorted; a sweep writes `zoo:NAME`."""
+    """The models' names, sorted; a sweep refers to one as `zoo:NAME`."""
     return tuple(sorted(path.parent.name for path in WEIGHTS.glob("*/config.json")))
 
 

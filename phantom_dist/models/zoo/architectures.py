@@ -14,15 +14,15 @@ from typing import Any, Literal
 from transformers import AutoConfig, PretrainedConfig
 
 POSITIONS = 64
-"""Longest text, tokens."""
+"""Longest text in tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """One zoo model: a family, its sizes and its pretraining.
+    """One zoo model: its family, sizes and pretraining.
 
-    `settings` go to the family's configuration as they are; `steps` is the number of pretraining steps. The smallest
-    model, which the tests retrain, is pretrained in float64 (why: see `pretrain`).
+    `settings` are passed to the family's configuration unchanged; `steps` is the number of pretraining steps. The
+    smallest model, which the tests retrain, is pretrained in float64 (see `pretrain` for the reason).
     """
 
     family: str
@@ -37,7 +37,7 @@ class Architecture:
 
     @property
     def learning_rate(self) -> float:
-        """Peak learning rate of pretraining; wider layers take smaller steps."""
+        """Peak learning rate of pretraining; smaller for wider models."""
         return 8e-3 * math.sqrt(80 / self.width)
 
     def config(self, vocabulary_size: int, boundary: int) -> PretrainedConfig:
@@ -58,7 +58,7 @@ class Architecture:
 
 
 def _gated(heads: int, inner: int, **more: Any) -> dict[str, Any]:
-    """Settings of the families that follow llama."""
+    """Settings of the families that are built like llama."""
     return {"num_attention_heads": heads, "num_key_value_heads": heads, "intermediate_size": inner, **more}
 
 

@@ -1,16 +1,16 @@
 """A seeded generator of a small English-like language with near-synonyms.
 
-A sentence is a cause, a carrier with one word of a near-synonym pair, and an ending. The cause hints at the pair
-and the ending names it, never the word, so both words of a pair occur in the same contexts and their readout rows
-come to overlap. Which of the two is said depends on the *register* of what was said before: every phrase w that
-can be chosen has a register r_w ~ N(0, 1), and
+A sentence is a cause, a carrier with one word of a near-synonym pair, and an ending. The cause hints at the pair and
+the ending identifies it, but neither identifies the word. So both words of a pair occur in the same contexts, and their
+readout rows come to overlap. Which of the two occurs depends on the *register* of the preceding phrases: every phrase w
+that can be chosen has a register r_w ~ N(0, 1), and
 
     ln P(first) / P(second) = bias + sensitivity * (sum of r_w over the phrases chosen so far),
 
-with one bias and one sensitivity per pair. Sums of preferences make the strong ones: a context may prefer one word
-by e^7 although neither word is rare. Causes differ in how surely they tell the pair, so that the two words share
-between a fifth and nearly all of the probability. The generator knows the probability of each sentence that it
-draws, hence the entropy of its language.
+with one bias and one sensitivity per pair. Small preferences add up to strong ones: a context may prefer one word by
+e^7 although neither word is rare. Causes differ in how reliably they determine the pair, so the two words share between
+a fifth and nearly all of the probability. The generator computes the probability of each sentence that it draws, and
+hence the entropy of its language.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WORD = re.compile(r"[A-Za-z]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sentence:
-    """One sentence, with what the generator knows about it.
+    """One sentence with its probabilities.
 
     `prompt` ends before the near-synonym; `log_odds` (nat) is that of `words[0]` against `words[1]` there;
     `log_probability` (nat) is the sentence's.
@@ -54,14 +54,14 @@ class Sentence:
 
 
 class Corpus:
-    """The language of one seed: the registers of its phrases, the leanings of its pairs, its sentences."""
+    """The language of one seed: registers of phrases, bias and sensitivity of pairs, and sentences."""
 
     def __init__(self, seed: int = CORPUS_SEED) -> None:
         self.seed = seed
         self._registers: dict[str, float] = {}
 
     def sentences(self, stream: str) -> Iterator[Sentence]:
-        """Sentences without end: the same for the same seed and stream name on every machine."""
+        """An endless stream of sentences; equal seeds and stream names give equal sentences on every machine."""
         source = random.Random(f"{self.seed}/stream/{stream}")
         while True:
             yield self._sentence(source)
@@ -104,7 +104,7 @@ class Corpus:
 
 
 class _Speaker:
-    """Says one sentence: makes its choices and keeps count of their probability and register."""
+    """Generates one sentence, and tracks the probability and register of its choices."""
 
     def __init__(self, source: random.Random, corpus: Corpus) -> None:
         self.source = source
@@ -138,7 +138,7 @@ class _Speaker:
             phrase: str = self.one_of(slot[1].split("|"))
             self.register += self.corpus.register(phrase)
             return phrase
-        # A sentence gets its gender where it first shows; a hidden choice would spoil its probability.
+        # The gender is drawn only where it first shows; an invisible choice would make the probability wrong.
         self.gender = self.gender or self.one_of(tuple(SUBJECTS))
         if slot[2] == "SUBJECT":
             return self.one_of(SUBJECTS[self.gender])
@@ -148,8 +148,8 @@ class _Speaker:
 def vocabulary() -> list[str]:
     """The words of the language, each with the leading space that it has inside a sentence.
 
-    Words that open a sentence stand here capitalised too, without a space, and are said in that form alone. The order
-    is alphabetical, so that token ids carry no meaning.
+    Words that open a sentence are also listed capitalised, without a space; at the start they occur only in that form.
+    The order is alphabetical, so token ids carry no meaning.
     """
     inner: set[str] = set()
     opening: set[str] = set()

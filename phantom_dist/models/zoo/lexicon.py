@@ -1,8 +1,8 @@
-"""The language of the zoo's corpus: what its sentences may say. Data only; `corpus` draws from it.
+"""The sentence templates of the zoo's corpus. Data only; `corpus` draws from it.
 
-`{a|b|c}` is a uniform choice. `HE`, `HIS` and `HIM` follow the sentence's gender, `SUBJECT` is somebody of that
-gender, `*` is the place of the near-synonym. A class shares its carriers; a pair of near-synonyms shares its
-causes and endings: both words live in nearly the same contexts, and other pairs of the class in others.
+`{a|b|c}` is a uniform choice. `HE`, `HIS` and `HIM` follow the sentence's gender, `SUBJECT` is a person of that gender,
+`*` marks the place of the near-synonym. All pairs of a class share their carriers; the two words of a pair share causes
+and endings. So both words of a pair occur in nearly the same contexts, and other pairs of the class in different ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORMS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """A near-synonym pair: its words, what comes before the carrier, and what follows the word."""
+    """A near-synonym pair: its words, the causes before the carrier, and the endings after the word."""
 
     words: tuple[str, str]
     causes: tuple[str, ...]
@@ -32,7 +32,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WordClass:
-    """Pairs that fit into the same carriers."""
+    """Pairs that share the same carriers."""
 
     name: str
     carriers: tuple[str, ...]

@@ -1,11 +1,12 @@
-"""Remakes the zoo's weights: `python -m phantom_dist.models.zoo.pretrain [NAME ...] [--out DIR]`.
+"""Pretrains the zoo's models: `python -m phantom_dist.models.zoo.pretrain [NAME ...] [--out DIR]`.
 
-Every batch is fresh text, so nothing is seen twice and no regularisation but a little weight decay is needed.
-One thread, fixed seeds and deterministic kernels make it repeatable, bit for bit, on one kind of processor. Another
-kind sums in another order, and training blows up such differences. Measured on gpt2-a with the last bit of one initial
-weight changed: in float32 weights end up to 0.06 and gaps up to 0.09 logits apart, in float64 weights 2e-10 apart, and
-so they do between AVX-512 and AVX2. Stored in float16 that is nothing. So the smallest model, which the tests retrain,
-is pretrained in float64. The others are in float32, twice as fast; remade elsewhere, they are as good but not the same.
+Every batch is new text, so no sentence is seen twice, and a little weight decay is the only regularisation needed.
+One thread, fixed seeds and deterministic kernels make a run reproducible bit for bit on one kind of processor. Another
+kind sums in another order, and training amplifies the differences. Measured on gpt2-a with the last bit of one initial
+weight changed: in float32, weights end up to 0.06 apart and gaps up to 0.09 logits; in float64, weights end up to 2e-10
+apart. AVX-512 and AVX2 differ by as much. The float64 difference vanishes when weights are stored in float16, so the
+smallest model, which the tests retrain, is pretrained in float64. The others use float32, which is twice as fast; on
+another processor they become equally good but not identical.
 """
 
 from __future__ import annotations
@@ -40,24 +41,24 @@ SEED = 0
 BATCH = 32
 """Sentences per step."""
 WARMUP = 0.05
-"""Share of the steps with a rising learning rate; a half cosine follows."""
+"""Share of the steps with a rising learning rate; then a half cosine."""
 IGNORED = -100
-"""The label that cross-entropy leaves out."""
+"""The label that cross-entropy ignores."""
 
 OnStep = Callable[[int, float], None]
 
 
 def pretrain(architecture: Architecture, on_step: OnStep = lambda step, loss: None) -> PreTrainedModel:
-    """The trained model, float32: a function of the architecture, the seeds and this file alone.
+    """Pretrain a model; returned as float32. The result depends only on the architecture, the seeds and this file.
 
     `on_step` is called with each step and its loss (nat per token).
     """
-    with _repeatable():
-        return train(fresh(architecture), architecture, on_step).to(torch.float32)
+    with _reproducible():
+        return train(untrained(architecture), architecture, on_step).to(torch.float32)
 
 
-def fresh(architecture: Architecture) -> PreTrainedModel:
-    """The untrained model, float64, in evaluation mode: no dropout."""
+def untrained(architecture: Architecture) -> PreTrainedModel:
+    """The untrained model in the precision of its pretraining, in evaluation mode (no dropout)."""
     torch.manual_seed(SEED)
     words = zoo_tokenizer()
     model: PreTrainedModel = AutoModelForCausalLM.from_config(
@@ -67,7 +68,7 @@ def fresh(architecture: Architecture) -> PreTrainedModel:
 
 
 def train(model: PreTrainedModel, architecture: Architecture, on_step: OnStep) -> PreTrainedModel:
-    """Trains in place by AdamW; biases and norms don't decay."""
+    """Train in place with AdamW; without weight decay on biases and norms."""
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(
         [
@@ -97,7 +98,7 @@ def next_token_loss(model: PreTrainedModel, ids_BL: Tensor, labels_BL: Tensor) -
 
 
 def schedule(done: float) -> float:
-    """Learning rate over its peak after a share of the steps: linear warm-up, then a half cosine to 0.02."""
+    """Learning rate over its peak after the share `done` of the steps: linear warm-up, then a half cosine to 0.02."""
     return min(1.0, done / WARMUP) * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done)))
 
 
@@ -107,7 +108,7 @@ def zoo_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def encode(words: PreTrainedTokenizerFast, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Token ids and labels (sentences x longest), each sentence between boundary tokens, padded at its end."""
+    """Token ids and labels (sentences x longest); each sentence has boundary tokens and is padded at its end."""
     rows = [[*ids, words.eos_token_id] for ids in words(list(texts))["input_ids"]]
     longest = max(map(len, rows))
     ids_BL = torch.full((len(rows), longest), words.eos_token_id)
@@ -118,8 +119,8 @@ def encode(words: PreTrainedTokenizerFast, texts: Sequence[str]) -> tuple[Tensor
 
 
 @contextmanager
-def _repeatable() -> Iterator[None]:
-    """One thread and deterministic kernels; the process's settings come back after."""
+def _reproducible() -> Iterator[None]:
+    """Use one thread and deterministic kernels; restore the process's settings at the end."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -138,7 +139,7 @@ def _batches() -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def held_out_loss(model: PreTrainedModel, sentences: int = 1000) -> tuple[float, float]:
-    """Loss on text that was never seen, and the language's entropy there, nat per token."""
+    """Loss on held-out text, and the language's entropy on the same text, nat per token."""
     drawn = corpus.take(corpus.Corpus(), "held-out", sentences)
     ids_BL, labels_BL = encode(zoo_tokenizer(), [s.text for s in drawn])
     with torch.no_grad():
@@ -148,21 +149,23 @@ def held_out_loss(model: PreTrainedModel, sentences: int = 1000) -> tuple[float,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: remake the named models (all of them by default) and record the hashes."""
+    """The command: pretrain the named models (default: all) and record the hashes."""
     parser = argparse.ArgumentParser(prog="python -m phantom_dist.models.zoo.pretrain", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ZOO)}; all by default")
     parser.add_argument(
-        "--out", type=Path, default=WEIGHTS, help="folder of the zoo (default: the package's)"
+        "names", nargs="*", metavar="NAME", help=f"models to pretrain (default: all): {', '.join(ZOO)}"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=WEIGHTS, help="output folder (default: the package's own)"
     )
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in ZOO:
             parser.error(f"the zoo has no architecture {name!r}.{did_you_mean(name, ZOO)}")
-    remake(options.names or list(ZOO), options.out)
+    pretrain_all(options.names or list(ZOO), options.out)
 
 
-def remake(names: Sequence[str], out: Path) -> None:
-    """Train and write the models one after the other; shows steps and time left of all together."""
+def pretrain_all(names: Sequence[str], out: Path) -> None:
+    """Pretrain and write the models one after another, with one progress bar for all."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

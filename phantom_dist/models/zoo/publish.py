@@ -1,6 +1,6 @@
-"""A trained model becomes a folder of the zoo; `hashes.json` holds the sha256 of every file that ships.
+"""Write a trained model as a folder of the zoo; `hashes.json` holds the sha256 of every file that ships.
 
-Weights are stored in float16, which moves a logit by about 0.002, and loaded as float32, as config.json says.
+Weights are stored in float16, which changes a logit by about 0.002, and loaded as float32 (the dtype in config.json).
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ HASHES = "hashes.json"
 
 
 def publish(model: PreTrainedModel, words: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write config.json, model.safetensors and the tokenizer's files, and nothing else."""
+    """Write config.json, model.safetensors and the tokenizer's files, without generation_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     weights = folder / "model.safetensors"
     halves = {name: tensor.to(torch.float16) for name, tensor in load_file(weights).items()}
     save_file(halves, weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # safetensors writes it for its owner alone
+    weights.chmod(0o644)  # safetensors makes it readable for its owner only
     words.save_pretrained(folder)
 
 
 def write_hashes(root: Path) -> None:
-    """Record the sha256 of every file under `root`, by its path from there."""
+    """Record the sha256 of every file under `root`, by relative path."""
     (root / HASHES).write_text(json.dumps(digests(root), indent=1) + "\n", encoding="utf-8")
 
 
 def digests(root: Path) -> dict[str, str]:
-    """sha256 of every file under `root` except the record itself."""
+    """sha256 of every file under `root` except hashes.json itself."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != HASHES)
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
@@ -42,6 +42,6 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def recorded(root: Path) -> dict[str, str]:
-    """What `write_hashes` recorded."""
-    found: dict[str, str] = json.loads((root / HASHES).read_text(encoding="utf-8"))
-    return found
+    """The hashes that `write_hashes` recorded."""
+    hashes: dict[str, str] = json.loads((root / HASHES).read_text(encoding="utf-8"))
+    return hashes

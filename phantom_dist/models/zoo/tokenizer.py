@@ -1,6 +1,6 @@
 """The zoo's tokenizer: one token per word, leading space included, as in byte-level vocabularies.
 
-A text begins with the special token that also ends every sentence of the corpus.
+One special token both begins every text and ends every sentence of the corpus.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerFast
 
 UNKNOWN, BOUNDARY = "<unk>", "<s>"
 _SPACE = "Ġ"
-"""How the byte-level pre-tokenizer writes a space."""
+"""A space, as the byte-level pre-tokenizer writes it."""
 
 
 def build(words: Iterable[str]) -> PreTrainedTokenizerFast:
-    """The tokenizer for `words` (each with its leading space, if it has one); ids follow their order."""
+    """The tokenizer for `words` (each with its leading space, if any); token ids follow their order."""
     entries = [UNKNOWN, BOUNDARY, *(word.replace(" ", _SPACE) for word in words)]
     tokenizer = Tokenizer(models.WordLevel({entry: i for i, entry in enumerate(entries)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
