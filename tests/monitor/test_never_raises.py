@@ -95,7 +95,7 @@ def mixing(model):
         (offloaded, "offloaded"),
         (quantised, "quantised"),
         (failing, "TypeError"),
-        (mixing, "answers a prompt differently among others than alone"),
+        (mixing, "gives a prompt other logits in a batch than alone"),
     ],
 )
 def test_models(ready, caplog, change, sentence):
