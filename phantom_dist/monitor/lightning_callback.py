@@ -109,8 +109,8 @@ class PhantomLightningCallback(Callback):  # type: ignore[misc]
         models = [child for _, child in module.named_children() if hasattr(child, "get_output_embeddings")]
         if len(models) != 1:
             raise InputError(
-                f"PhantomLightningCallback: {len(models)} attributes of {type(module).__name__} are language models "
-                "(have `get_output_embeddings`); name one as `model=`"
+                f"PhantomLightningCallback: {len(models)} attributes of {type(module).__name__} are language models; "
+                "name one as `model=`"
             )
         return models[0]
 
