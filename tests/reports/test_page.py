@@ -208,7 +208,7 @@ def test_first_order_errors_are_those_of_pi_c(tiny_run: RunTables) -> None:
 def test_the_law_section_holds_each_prediction_and_counts_its_intervals(
     page: str, tiny_run: RunTables
 ) -> None:
-    """The zoo's contexts with rank 4 are in the calibration: the page shows predictions of the law without the model."""
+    """The zoo's contexts with rank 4 are in the calibration: the page shows the law fitted without the model."""
     said = list(tiny_run.predictions)
     assert len(said) == 6
     assert {p.source for p in said} == {"architecture left out"}
