@@ -1,12 +1,12 @@
-"""A run or an archive to look at: its tables in the form one works with, its critical rates, its figures.
+"""Opens a run or an archive in Python: its tables as Arrow, Polars or pandas, its critical rates, its figures.
 
     run = phantom_dist.open_run("runs/quickstart")
-    run                                             # in a notebook: where it stands, and its critical rates
+    run                                             # in a notebook: its status and critical rates
     run.trials(as_="pandas")
-    run.traces(as_="polars").filter(...).collect()  # reads no more than that needs
+    run.traces(as_="polars").filter(...).collect()  # reads only the row groups it needs
     run.figure("phase_map")
 
-Nothing is kept here: every call reads the files as they are then, so a live run can be watched.
+Nothing is cached: every call reads the current files, so a live run can be followed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from phantom_dist.traces.formats import Format, critical_rates_dataset, read_as
 
 
 def open_run(location: str | os.PathLike[str]) -> Run:
-    """A run directory, live or finished, or an archive of runs; a local path or an object-store URI.
+    """Open a run directory, live or finished, or an archive of runs, by a local path or an object-store URI.
 
     Raises:
-        InputError: there is neither.
+        InputError: the location holds neither.
     """
     directory = RunDirectory(Store(location))
     if directory.read_sweep() is None:
@@ -37,10 +37,10 @@ def open_run(location: str | os.PathLike[str]) -> Run:
 
 
 class Run:
-    """One run, or an archive of some; made by `open_run`.
+    """One run, or an archive of several; made by `open_run`.
 
     `as_` chooses the form of a table: `arrow` (a `pyarrow.Table`), `polars` (a `LazyFrame`, which reads nothing until
-    it is collected) or `pandas`. Units and meanings of the columns are in the Arrow fields' metadata.
+    it is collected) or `pandas`. The Arrow fields' metadata has units and meanings of the columns.
     """
 
     def __init__(self, directory: RunDirectory) -> None:
@@ -50,7 +50,7 @@ class Run:
     # -- tables -----------------------------------------------------------------------------------------------------
 
     def dataset(self, table: str) -> Any:
-        """The table `trials`, `probes` or `traces` as a `pyarrow.dataset.Dataset`: read in parts, as needed.
+        """The table `trials`, `probes` or `traces` as a `pyarrow.dataset.Dataset`, which reads only what is needed.
 
         Raises:
             InputError: there is no such table.
@@ -63,7 +63,7 @@ class Run:
         return read_as(as_, self.dataset("trials"))
 
     def probes(self, *, as_: Format = "arrow") -> Any:
-        """One row per problem: what was measured before any training."""
+        """One row per problem, measured on the untouched model."""
         return read_as(as_, self.dataset("probes"))
 
     def traces(
@@ -73,17 +73,17 @@ class Run:
         trial_ids: str | Sequence[str] | None = None,
         as_: Format = "arrow",
     ) -> Any:
-        """One row per trial and step, of these models and trials; None for all. Other models' files are not read."""
+        """One row per trial and step, of these models and trials; None: of all. Skips the files of other models."""
         return read_as(as_, self.dataset("traces"), model=model, trial_id=trial_ids)
 
     def critical_rates(self, *, as_: Format = "arrow") -> Any:
-        """One row per problem that was probed; where it has no critical rate, `reason` says why."""
+        """One row per probed problem; where it has no critical rate, `reason` says why."""
         return read_as(as_, critical_rates_dataset(rate.to_json() for rate in self.status().critical_rates))
 
-    # -- where it stands --------------------------------------------------------------------------------------------
+    # -- status ----------------------------------------------------------------------------------------------------
 
     def status(self) -> RunStatus | ArchiveStatus:
-        """Where it stands: `phantom_dist.status` of a run, or what an archive contains."""
+        """The status: `phantom_dist.status` of a run, or the contents of an archive."""
         if not self._directory.sweeps_of_archive:
             return status(self.location)
         _, specs = directory_and_sweeps(self.location)
@@ -104,16 +104,16 @@ class Run:
         trials = trial_summaries(self._directory.trials())
         return studies(specs, probe_summaries(self._directory.probes()), trials, storage)
 
-    # -- to look at -------------------------------------------------------------------------------------------------
+    # -- figures ---------------------------------------------------------------------------------------------------
 
     def figure(self, name: str) -> Any:
-        """A figure of the report as an Altair chart: it shows itself in a notebook, and `save` writes it.
+        """A figure of the report as an Altair chart, which a notebook displays and `save` writes to a file.
 
         Args:
             name: of a function in `phantom_dist.reports.figures`, such as `phase_map` or `silent_failure`.
 
         Raises:
-            InputError: there is no such figure, or the run holds nothing that it could draw.
+            InputError: there is no such figure, or the run has no data for it.
         """
         from phantom_dist.reports import figures, read_run
 
@@ -123,7 +123,7 @@ class Run:
             raise InputError(f"figure {name!r}: there is no such figure.{hint}")
         chart = drawing(read_run(self.location))
         if chart is None:
-            raise InputError(f"figure {name!r}: {self.location} holds nothing that it could draw")
+            raise InputError(f"figure {name!r}: {self.location} has no data for it")
         return chart
 
     def __repr__(self) -> str:

@@ -123,7 +123,7 @@ def test_every_figure_is_a_chart_that_can_be_drawn(run):
     of_events = {"timeline"}  # the stored run is of before there were any
     for name in figures.DRAWINGS.keys() - of_two_runs - of_events:
         assert run.figure(name).to_dict()["datasets"]
-    with pytest.raises(InputError, match="holds nothing that it could draw"):
+    with pytest.raises(InputError, match="has no data for it"):
         run.figure("rates_compared")
     drawn = vl_convert.vegalite_to_svg(run.figure("phase_map").to_dict())
     assert "kinematic" in drawn

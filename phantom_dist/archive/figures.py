@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from phantom_dist.refinement.critical_rate import critical_rates_of
-from phantom_dist.reports import Rows, RunTables, figures, picture
+from phantom_dist.reports import Rows, RunTables, export_figure, figures
 from phantom_dist.spec import SweepSpec
 from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
@@ -37,7 +37,7 @@ def draw(
     for file, (figure, _) in FIGURES.items():
         if figure(rows) is not None:
             (archive / "figures").mkdir(exist_ok=True)
-            picture(figure, rows, archive / "figures" / f"{file}.png", scale=1.5)
+            export_figure(figure, rows, archive / "figures" / f"{file}.png", scale=1.5)
             drawn.append(file)
     return drawn, said
 

@@ -1,30 +1,30 @@
-"""A monitor for other people's fine-tuning: signal, drag, order parameter and gap of watched near-synonym contexts, and
-one clear warning where a word that is being taught fails silently.
+"""A monitor for fine-tuning in a trainer of the user's: it logs signal, drag, order parameter and gap of watched
+near-synonym contexts, and warns once where a word that is being taught fails silently.
 
 | name | for |
 |---|---|
 | `PhantomCallback` | transformers' `Trainer` |
 | `PhantomLightningCallback` | Lightning's `Trainer` |
-| `Monitor` | a loop of one's own |
-| `find_contexts` | contexts worth watching, from the training data |
-| `MonitorSettings` | interval, budget and thresholds, with the argument for each |
+| `Monitor` | a training loop of your own |
+| `find_contexts` | finds contexts worth watching in the training data |
+| `MonitorSettings` | interval, budget and thresholds, with the reason for each |
 
 | file | what it does |
 |---|---|
-| `monitor` | the monitor: when to look, what follows from a look; read it first |
-| `transformers_callback`, `lightning_callback` | the shells for two trainers |
-| `watch`, `candidates` | what is watched, and candidates from the training data |
-| `look` | one look: all contexts in one forward pass, and the instruments on it |
-| `readout_geometry` | what the instruments read of the readout matrix |
-| `own_value`, `peft_method`, `whole_model` | whether a look reads what the model itself says, or can't be taken |
-| `undisturbed`, `wrappers` | a look leaves no trace; what frameworks put around a model |
-| `verdict`, `forecast`, `warning` | from the looks to a warning |
-| `learning_rate`, `schedule_ahead`, `rate` | the rate in use, the rate still to come, and what the law says of it |
+| `monitor` | the monitor: when it looks at the model and what it does with the result; read it first |
+| `transformers_callback`, `lightning_callback` | thin adapters for two trainers |
+| `watch`, `candidates` | the watch list; candidates for it from the training data |
+| `look` | one look: all contexts in one forward pass, measured by the instruments |
+| `readout_geometry` | overlaps and levers of the readout matrix |
+| `batch_independence`, `peft_method`, `whole_model` | checks that a look is possible and shows the model's own values |
+| `undisturbed`, `wrappers` | restores everything after a look; unwraps what frameworks put around a model |
+| `verdict`, `forecast`, `warning` | the decision whether to warn, from all looks; the warning's text |
+| `learning_rate`, `schedule_ahead`, `rate` | current and remaining learning rates; the comparison with the law |
 | `pacing`, `settings` | when to look; budget and thresholds |
-| `trainer_log` | what the monitor sees, to the trainer's reporters |
+| `trainer_log` | sends the measured values to the reporters of transformers' Trainer |
 
-It stands beside `campaign` and `reports`, at the top: it puts together what the layers below offer, for a user, and
-nothing below may know of it. It needs no engine, for others train.
+The package stands at the top, beside `campaign` and `reports`: it combines lower layers for a user, and none of them
+may import it. It uses no engine, since somebody else trains.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ __all__ = [
     "find_contexts",
 ]
 
-_SHELLS = {"PhantomCallback": "transformers_callback", "PhantomLightningCallback": "lightning_callback"}
+_LAZY = {"PhantomCallback": "transformers_callback", "PhantomLightningCallback": "lightning_callback"}
 
 
 def __getattr__(name: str) -> Any:
-    """The callbacks, whose frameworks are imported when they are asked for."""
-    if name not in _SHELLS:
+    """Import the callbacks, and with them their frameworks, on first access."""
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_SHELLS[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,7 +1,7 @@
-"""Candidates for the watch list in the training data itself.
+"""Finds candidates for the watch list in the training data itself.
 
-They are the places where the strongest rival of the next word is a near-synonym of it: their centred overlap reaches
-the floor of `contexts.near_synonym`, and the model prefers the rival. There a silent failure can happen.
+A candidate is a place where the next word's strongest competitor is a near-synonym of it (their centred overlap reaches
+the floor of `contexts.near_synonym`) and the model prefers the competitor. There a silent failure can happen.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from phantom_dist.monitor.watch import centred_overlap_rows
 from phantom_dist.monitor.wrappers import unwrapped
 
 LONGEST = 128
-"""Tokens of a text that are searched."""
+"""How many tokens of a text are searched at most."""
 
 ROWS = 64
-"""Words whose overlap rows are held at a time."""
+"""How many words' overlap rows are in memory at a time."""
 
 Text = str | Mapping[str, Any]
 """A text, or a row of a data set with `input_ids` or `text`."""
@@ -53,20 +53,20 @@ def find_contexts(
     sample: int = 64,
     thresholds: Thresholds = Thresholds(),  # noqa: B008 - frozen
 ) -> list[Context]:
-    """Contexts worth watching in the first `sample` texts, at most `limit` of them, one for each pair of words.
+    """Find contexts worth watching in the first `sample` texts: at most `limit`, one for each pair of words.
 
-    Pairs that occur most often come first, then those whose rival is least ahead. Nothing of the model changes.
+    The most frequent pairs come first, among equals those whose competitor is least ahead. The model stays unchanged.
 
     Raises:
-        InputError: a row that is neither a text nor has `input_ids` or `text`.
+        InputError: a row is neither a text nor has `input_ids` or `text`.
     """
     model = unwrapped(model)
-    asked = text_positions(model)
+    readable = text_positions(model)
     with undisturbed(model):
         places = [
             place
             for text in islice(texts, sample)
-            for place in _competing_places(asked, _ids(tokenizer, text)[: _longest(model)])
+            for place in _competing_places(readable, _ids(tokenizer, text)[: _longest(model)])
         ]
         near = _near_synonyms(model, places, thresholds)
     pairs: dict[tuple[int, int], list[_Place]] = {}
@@ -83,7 +83,7 @@ def find_contexts(
 
 
 def _competing_places(model: Any, ids: list[int]) -> list[_Place]:
-    """The places of one text where another word is ahead of the next one."""
+    """The places of one text where the model prefers another word to the one that follows."""
     if len(ids) < 2:
         return []
     device = next(model.parameters()).device
@@ -114,7 +114,7 @@ def _near_synonyms(model: Any, places: list[_Place], thresholds: Thresholds) -> 
 
 
 def _context(tokenizer: Any, place: _Place) -> Context | None:
-    """The place as a context in words, if the tokenizer reads those words as the same tokens."""
+    """The place as a context in words; None where the tokenizer doesn't turn the words into the same tokens again."""
     text = tokenizer.decode(list(place.prompt), skip_special_tokens=True)
     target, competitor = (
         token_text(tokenizer, place.prompt, token) for token in (place.target, place.competitor)
@@ -133,9 +133,10 @@ def _context(tokenizer: Any, place: _Place) -> Context | None:
 
 
 def pair_id(target: str, competitor: str) -> str:
-    """A pair's id in ASCII, for trackers turn other letters into `_`; a hash stands for what ASCII can't say.
+    """A pair's id in ASCII, since trackers turn other letters into `_`; a hash replaces what ASCII can't express.
 
-    `He-She`; accents are left out (`fiance-epoux`); words of another script are `pair-` and eight hex digits.
+    For example `He-She`. Accents are dropped (`fiance-epoux`); words of another script become `pair-` and eight hex
+    digits.
     """
     words = f"{target.strip()}-{competitor.strip()}"
     bare = "".join(c for c in unicodedata.normalize("NFKD", words) if not unicodedata.combining(c))
@@ -152,24 +153,26 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def first_rows(data: Any) -> Iterable[Text]:
-    """The rows of a data set that can be read without changing what a training reads after us.
+    """The rows of a data set, where reading them doesn't change what the training reads afterwards.
 
     Raises:
-        InputError: a stream, whose rows would be taken from the training.
+        InputError: the data set is a stream, whose rows the training would then miss.
     """
     if isinstance(data, Sequence) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         return (data[i] for i in range(len(data)))
-    if type(data).__module__.startswith("datasets."):  # its streams begin anew for everyone who asks
+    if type(data).__module__.startswith(
+        "datasets."
+    ):  # each iterator over such a stream starts at its beginning
         stream: Iterable[Text] = data
         return stream
     raise InputError(
-        f"watch: the training data is a {type(data).__name__}, a stream whose rows would be missing in the training; "
-        "give contexts, or texts to `find_contexts`"
+        f"watch: the training data is a {type(data).__name__}, a stream; the training would miss the rows that the "
+        "monitor reads. Pass contexts as `watch`, or texts to `find_contexts`"
     )
 
 
 def _longest(model: Any) -> int:
-    """Tokens of a text that are searched, no more than the model has positions for."""
+    """How many tokens of a text are searched: `LONGEST`, or fewer where the model has fewer positions."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LONGEST
     return max(1, min(LONGEST, limit - virtual_tokens(model)))
 

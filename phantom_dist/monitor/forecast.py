@@ -1,7 +1,7 @@
-"""Where a gap ends if training goes on: a line through the latest looks over the sum of learning rates.
+"""Extrapolates a gap to the end of training: a line through the latest looks, over the sum of learning rates.
 
-First order (README.md of `instruments`): g moves by κ η per step, so over τ_s = Σ_{r<=s} η_r it is straight while κ
-keeps its value.
+To first order (README.md of `instruments`) g changes by κ η per step, so over τ_s = Σ_{r<=s} η_r it is a straight line
+as long as κ is constant.
 """
 
 from __future__ import annotations
@@ -10,20 +10,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LATELY = 0.5
-"""The line goes through the looks of the last half of τ: enough to average over batches, little enough to follow."""
+RECENT = 0.5
+"""The line is fitted to the last half of τ: enough looks to average over batches, few enough to follow changes."""
 
-FEWEST = 4
+MIN_LOOKS = 4
 
-MOST_GROWTH = 4.0
-"""The largest factor by which a pace is taken to grow again: of two small slopes even noise makes a large one."""
+MAX_GROWTH = 4.0
+"""Upper limit of `Line.growth`: the ratio of two small slopes can be large by noise alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A straight line through the latest gaps: its value now (logits), slope (logits per unit of τ) and scatter.
+    """A straight line through the latest gaps.
 
-    `growth`: by which factor the slope is steeper than that of the first half of τ, from 1 to `MOST_GROWTH`.
+    Attributes:
+        value: of the line at the last look, in logits.
+        slope: in logits per unit of τ.
+        scatter: standard deviation of the gaps about the line, in logits.
+        growth: this slope over that of the first half of τ, limited to 1 to `MAX_GROWTH`.
+        looks: how many looks the line was fitted to.
     """
 
     value: float
@@ -33,23 +38,23 @@ class Line:
     looks: int
 
     def ahead(self, left: float) -> float:
-        """The gap after `left` more of τ."""
+        """The extrapolated gap (logits) after `left` more of τ."""
         return self.value + self.slope * left
 
     def at_best(self, left: float, speed_up: float, noise: float) -> float:
-        """The same where every doubt is settled for the run.
+        """The most optimistic gap (logits) after `left` more of τ.
 
-        Closing goes on `speed_up` times as fast, and as much faster again as it got already; widening stops; `noise`
-        times the scatter is progress.
+        It assumes that a closing gap closes `speed_up` times as fast, and faster once more by `growth`; that a widening
+        gap stops; and that `noise` times the scatter counts as progress.
         """
         pace = speed_up * self.growth * max(self.slope, 0.0)
         return self.value + pace * left + noise * self.scatter
 
 
 def line(taus: Sequence[float], gaps: Sequence[float]) -> Line:
-    """The least-squares line through the looks of the last half of τ, at least the last four; all finite."""
-    half = taus[0] + (taus[-1] - taus[0]) * (1 - LATELY)
-    first = min(next(i for i, tau in enumerate(taus) if tau >= half), max(len(taus) - FEWEST, 0))
+    """Fit the least-squares line to the looks of the last half of τ, at least the last four; all must be finite."""
+    half = taus[0] + (taus[-1] - taus[0]) * (1 - RECENT)
+    first = min(next(i for i, tau in enumerate(taus) if tau >= half), max(len(taus) - MIN_LOOKS, 0))
     x, y = taus[first:], gaps[first:]
     slope = _slope(x, y)
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
@@ -74,4 +79,4 @@ def _slope(x: Sequence[float], y: Sequence[float]) -> float:
 def _growth(early: float, late: float) -> float:
     if late <= 0:
         return 1.0
-    return min(max(late / early, 1.0), MOST_GROWTH) if early > 0 else MOST_GROWTH
+    return min(max(late / early, 1.0), MAX_GROWTH) if early > 0 else MAX_GROWTH

@@ -1,7 +1,7 @@
-"""The learning rate in use, read from somebody's optimizer, whatever it is; None where nobody can say it.
+"""Reads the current learning rate from any optimizer; None where it has none.
 
-Adafactor with a relative step keeps None, some optimizers have no `lr` at all, some wrappers have no groups before the
-first step, and a rate may be a tensor. The monitor then counts steps instead (`Pace`).
+Adafactor with a relative step stores None, some optimizers have no `lr` at all, and some wrappers have no groups before
+the first step: there the monitor counts steps instead (`Pace`). A rate may also be a tensor.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ def rate_of(optimizer: Any) -> float | None:
     try:
         groups = list(optimizer.param_groups)
         rates = [as_rate(group["lr"]) for group in groups if isinstance(group, Mapping) and "lr" in group]
-    except Exception:  # a wrapper that isn't ready, or a property that fails: somebody else's code
+    except Exception:  # foreign code: a wrapper that isn't ready, a property that raises
         return None
     return max((rate for rate in rates if rate is not None), default=None)
 
 
 def as_rate(value: Any) -> float | None:
-    """A finite rate of zero or more, from a number, a tensor of one element or whatever turns into one; else None."""
+    """The value as a finite rate of at least 0, from anything that `float` accepts, such as a tensor; else None."""
     try:
         rate = float(value)
     except Exception:
@@ -31,12 +31,13 @@ def as_rate(value: Any) -> float | None:
 
 
 class Pace:
-    """τ's unit, and how much of it a step takes: the learning rate, or 1 where no rate is known.
+    """How much each step adds to τ: its learning rate, or 1 where no rate is known.
 
-    One training has one unit: a rate that becomes known later changes nothing, and one that gets lost stays as it was.
+    The unit of τ is fixed at the first step: a rate that becomes known later is ignored, and where a known rate can no
+    longer be read, its last value is used.
 
     Args:
-        optimizer: where the rate is read; None: each step's is told, or left out.
+        optimizer: source of the rate; None: the caller passes each step's rate to `advance`, or none.
     """
 
     def __init__(self, optimizer: Any) -> None:
@@ -51,18 +52,18 @@ class Pace:
 
     @property
     def ahead(self) -> float:
-        """What a step takes from here on; 0 before anybody said."""
+        """How much a step adds to τ from now on; 0 while no rate is known."""
         return 1.0 if self._steps else self.rate or 0.0
 
     def resume(self, rate: float | None) -> float:
-        """The last rate of the training that goes on, None where it counted steps; returns what a step takes."""
+        """Continue a training, with its last rate or None where it counted steps; returns `ahead`."""
         self.rate, self._steps = rate, rate is None
         return self.ahead
 
-    def advance(self, told: Any) -> tuple[float, float]:
-        """A step was taken: its share of τ, and that of a step from here on; `told`: its rate where there was one."""
+    def advance(self, given: Any) -> tuple[float, float]:
+        """After a step, with its rate where the caller gave one: what it added to τ, and what the next one will."""
         before = self.rate
-        known = as_rate(told) if told is not None else rate_of(self._optimizer)
+        known = as_rate(given) if given is not None else rate_of(self._optimizer)
         if self._steps is None:
             self._steps = known is None
         if self._steps:
@@ -70,6 +71,6 @@ class Pace:
             return 1.0, 1.0
         ahead = known if known is not None else before or 0.0
         self.rate = ahead
-        # An optimizer is read after the step, when its scheduler may have moved on: that step's rate was read before.
-        reads_ahead = told is None and self._optimizer is not None
+        # An optimizer is read after the step, when its scheduler may have advanced: the step used the rate read before.
+        reads_ahead = given is None and self._optimizer is not None
         return (before if reads_ahead and before is not None else ahead), ahead

@@ -1,9 +1,9 @@
-"""One look: all watched contexts in one forward pass, and the instruments on what comes out.
+"""One look: all watched contexts in one forward pass, and the instruments on its logits.
 
-Prompts are padded on the right and read at their own last position, whatever the tokenizer pads with or where: under a
-causal mask no position sees what follows it, so the padding's token doesn't matter either. Whether that holds for a
-model is tried at its first look, against prompts of equal length, which need no padding; where it doesn't (rotary
-frequencies that follow the longest prompt, attention in both directions), prompts of equal length are read together.
+Prompts are padded on the right and read at their own last position, whatever token and side the tokenizer pads with:
+under a causal mask no position sees the padding. The first look at a model tests this against batches of equal length,
+which need no padding. Where padding changes the logits (rotary frequencies that depend on the longest prompt, attention
+in both directions), each look runs one pass per prompt length.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from phantom_dist.monitor.peft_method import text_positions
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry
 
 ENTRIES = 1 << 26
-"""Logits that one pass may return (256 MiB of float32); a longer watch list is looked at in several passes."""
+"""Logits that one pass may return (256 MiB of float32); a longer watch list takes several passes."""
 
 TF32 = 2.0**-10
-"""The last bit of the numbers that torch may multiply float32 matrices in, where a user allows it."""
+"""Relative rounding of TF32, in which torch multiplies float32 matrices where the user allows it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What a look says of one context; names, units and ranges as in `core.quantities`."""
+    """The measured values of one context at one look; names, units and ranges as in `core.quantities`."""
 
     loss: float
     logit_gap: float
@@ -48,9 +48,9 @@ class Reading:
 def read(
     model: Any, pairs: Sequence[Tokens], geometry: ReadoutGeometry, logits_kV: Tensor | None = None
 ) -> list[Reading]:
-    """The readings of all pairs, in order; the model is in evaluation mode and takes no gradients.
+    """The readings of all pairs, in order; the model must be in evaluation mode, without gradients.
 
-    `logits_kV` where the model was asked already.
+    Pass `logits_kV` where the forward pass was already made.
     """
     if logits_kV is None:
         logits_kV = logits_of(text_positions(model), [pair.prompt for pair in pairs])
@@ -75,13 +75,13 @@ def read(
 
 
 _may_be_padded: weakref.WeakKeyDictionary[Any, dict[frozenset[int], bool]] = weakref.WeakKeyDictionary()
-"""Whether prompts of these lengths may be padded to the longest, by model."""
+"""By model: whether prompts of these lengths may be padded to the longest without a change of their logits."""
 
 
 def logits_of(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
     """Logits after each whole prompt; shape (k, V), float32, differentiable where gradients are on.
 
-    Each is what the model makes of that prompt alone, without what it read before.
+    Each row equals the model's logits for that prompt alone, independent of earlier inputs.
     """
     lengths = frozenset(map(len, prompts))
     if len(lengths) == 1:
@@ -89,43 +89,43 @@ def logits_of(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
     known = _may_be_padded.setdefault(next(iter(model.modules())), {})
     if known.get(lengths, False):
         return _padded(model, prompts)[0]
-    logits_kV, left = _by_length(model, prompts)
+    logits_kV, changes = _by_length(model, prompts)
     if lengths not in known:
         with torch.no_grad():
-            padded_kV, left_padded = _padded(model, prompts)
-        left.add(left_padded)
-        known[lengths] = len(left) == 1 and _near(model, padded_kV, logits_kV.detach())
+            padded_kV, changes_padded = _padded(model, prompts)
+        changes.add(changes_padded)
+        known[lengths] = len(changes) == 1 and _near(model, padded_kV, logits_kV.detach())
     return logits_kV
 
 
 def _by_length(model: Any, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, set[str]]:
-    """Logits (k, V) from passes without padding, and what these leave in the model; see `ForwardState.changes`."""
+    """Logits (k, V) from passes without padding, and the state changes of the model (`ForwardState.changes`)."""
     rows: dict[int, Tensor] = {}
-    left = set()
+    changes = set()
     for length in sorted(set(map(len, prompts))):
         places = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
         logits_mV, state = _padded(model, [prompts[place] for place in places])
-        left.add(state)
+        changes.add(state)
         rows |= dict(zip(places, logits_mV, strict=True))
-    return torch.stack([rows[place] for place in range(len(prompts))]), left
+    return torch.stack([rows[place] for place in range(len(prompts))]), changes
 
 
 def _padded(model: Any, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, str]:
-    """Logits (k, V) from prompts padded to the longest, and what that leaves in the model."""
+    """Logits (k, V) from prompts padded to the longest, and the state changes of the model."""
     vocabulary, longest = model.config.get_text_config().vocab_size, max(map(len, prompts))
-    some = max(1, ENTRIES // (vocabulary * longest))
-    parts = [prompts[start : start + some] for start in range(0, len(prompts), some)]
+    size = max(1, ENTRIES // (vocabulary * longest))
+    parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
     with memoryless(model) as state:
         return torch.cat([_one_pass(model, part) for part in parts]), state.changes()
 
 
 def _near(model: Any, a_kV: Tensor, b_kV: Tensor) -> bool:
-    """Whether two passes differ by rounding alone: 1e-4 of the logits' size in float32, 16 ulp in coarser numbers."""
+    """Whether two passes differ by rounding alone: 1e-4 of the largest logit in float32, 16 ulp in coarser formats."""
     parameter = next(model.parameters())
-    kinds = [parameter.dtype]
+    dtypes = [parameter.dtype]
     if torch.is_autocast_enabled(parameter.device.type):
-        kinds.append(torch.get_autocast_dtype(parameter.device.type))
-    coarsest = max(torch.finfo(kind).eps for kind in kinds)
+        dtypes.append(torch.get_autocast_dtype(parameter.device.type))
+    coarsest = max(torch.finfo(dtype).eps for dtype in dtypes)
     if torch.get_float32_matmul_precision() != "highest":
         coarsest = max(coarsest, TF32)
     tolerance = 1e-4 if coarsest < 1e-6 else 16 * coarsest

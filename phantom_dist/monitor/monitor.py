@@ -1,6 +1,6 @@
-"""The monitor: watched contexts are looked at while somebody trains it, and a silent failure is told once.
+"""The monitor: measures watched contexts while somebody trains the model, and warns once of each silent failure.
 
-The callbacks for transformers and Lightning are shells around it; in a loop of one's own it is used as it is:
+The callbacks for transformers and Lightning are thin adapters around it. A training loop of your own calls it directly:
 
     monitor = Monitor(model, tokenizer, watch="contexts.yaml", optimizer=optimizer, total_steps=1000)
     for n, batch in enumerate(batches, start=1):
@@ -22,17 +22,17 @@ from torch import Tensor
 
 from phantom_dist.core.errors import InputError, PhantomDistError, StoreError
 from phantom_dist.core.trial import Context, Tokens
+from phantom_dist.monitor.batch_independence import check_batch_independence, is_due
 from phantom_dist.monitor.learning_rate import Pace
 from phantom_dist.monitor.look import Reading, logits_of, read
-from phantom_dist.monitor.own_value import check_own_value, is_due
 from phantom_dist.monitor.pacing import Clock, Pacing
 from phantom_dist.monitor.peft_method import text_positions
-from phantom_dist.monitor.rate import LawSays, carries_hooks, law_says
+from phantom_dist.monitor.rate import LawComparison, carries_hooks, compare_with_law
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry, readout_module
 from phantom_dist.monitor.schedule_ahead import ScheduleAhead
 from phantom_dist.monitor.settings import MonitorSettings
 from phantom_dist.monitor.undisturbed import undisturbed
-from phantom_dist.monitor.verdict import Course, Finding, Progress
+from phantom_dist.monitor.verdict import Finding, LookHistory, TrainingProgress
 from phantom_dist.monitor.warning import SilentFailure
 from phantom_dist.monitor.watch import Watch, Watched, choose, contexts_of
 from phantom_dist.monitor.whole_model import check_whole
@@ -44,41 +44,42 @@ logger = logging.getLogger("phantom_dist.monitor")
 Log = Callable[[dict[str, float], int], None]
 
 LOGGED = ("loss", "logit_gap", "signal", "drag", "order_parameter")
-"""Logged of each context as `phantom/<context>/<quantity>`; names, symbols and units in `core.quantities`."""
+"""Quantities logged as `phantom/<context>/<quantity>`; `core.quantities` has their names, symbols and units."""
 
 STATE = 1
-"""Version of the state that a checkpoint keeps."""
+"""Version of the state that a checkpoint stores."""
 
-PROBE = 4.0
-"""A measurement of κ is expected to take as long as so many looks: two backward passes, but one context."""
+KAPPA_COST = 4.0
+"""Expected time of measuring κ, in looks: it takes two backward passes, but of one context only."""
 
 
 class Monitor:
-    """Looks at a model's watched contexts during its training and changes nothing in it.
+    """Measures a model's watched contexts during its training and changes nothing in the model.
 
-    The first look is taken here, so the model must be untouched, or `state` must come from a checkpoint of the same
-    training. In distributed training the first process looks and the others' monitors do nothing.
+    The constructor takes the first look, so the model must be untouched, or `state` must come from a checkpoint of the
+    same training. In distributed training only the first process looks; the monitors of the others do nothing.
 
-    It raises nothing, here or later: what it can't watch it says once, as a warning of `phantom_dist.monitor`, keeps in
-    `stopped`, and leaves.
+    Neither the constructor nor any method raises. Where the monitor can't watch a model it logs one warning of
+    `phantom_dist.monitor`, stores the reason in `stopped`, and does nothing from then on.
 
     Args:
         model: a causal language model of transformers, also wrapped by peft, DDP or torch.compile.
         tokenizer: its tokenizer.
         watch: a contexts file, contexts, or None for the near-synonyms that ship with the package; or a function that
             returns one of these, whose time counts as the monitor's.
-        optimizer: where the learning rate is read from; without it give each step's to `step`, or leave it out. Where
-            it has none that can be read, steps are counted.
-        scheduler: the learning rate's; where it is a `LambdaLR`, as transformers' are, its rest is known, else the rate
-            is taken to stay.
-        total_steps: optimizer steps of the whole training; without it the monitor reckons with as many again.
+        optimizer: source of the learning rate. Without an optimizer, pass each step's rate to `step`, or none. Where
+            no rate can be read, the monitor counts steps instead.
+        scheduler: the learning rate's scheduler. Of a `LambdaLR`, as transformers' schedules are, the monitor computes
+            the remaining rates; with any other it assumes that the rate stays as it is.
+        total_steps: optimizer steps of the whole training; without it the monitor assumes that as many steps follow as
+            were taken.
         log: called with (values, step) at each look.
-        record: a JSON-lines file that looks and warnings are appended to (`open_monitor_log` reads it).
+        record: a JSON-lines file to which the monitor appends looks and warnings (`open_monitor_log` reads it).
         on_warning: called with each `SilentFailure`, after it was logged as a warning of `phantom_dist.monitor`.
         settings: interval, budget and thresholds.
-        state: `state_dict()` of the training that is resumed; None or empty: there is none.
-        active: whether this process looks; None: the first process of the default group.
-        clock: seconds, by which the budget is kept.
+        state: `state_dict()` of the training that is resumed; None or empty where nothing is resumed.
+        active: whether this process looks; None: only the first process of the default group does.
+        clock: returns seconds, from which the budget is computed.
     """
 
     def __init__(
@@ -105,11 +106,11 @@ class Monitor:
         self.warnings: list[SilentFailure] = []
         self.stopped: str | None = None
         self.total_steps = total_steps
-        self.pacing = Pacing(1, 1.0, time.perf_counter)  # until it is known how often to look
+        self.pacing = Pacing(1, 1.0, time.perf_counter)  # a placeholder until `_begin`
         self._clock = clock
         self._active = active is not False
         self._optimizer, self._log, self._record, self._on_warning = optimizer, log, record, on_warning
-        self._courses: dict[str, Course] = {}
+        self._histories: dict[str, LookHistory] = {}
         self._over = False
         self._step, self._tau, self._ahead_rate, self._rising = 0, 0.0, 0.0, False
         if self._active:
@@ -148,25 +149,25 @@ class Monitor:
 
     @property
     def cost_share(self) -> float:
-        """The monitor's time so far as a share of the time since it began."""
+        """The monitor's own time so far, as a share of the time since it started."""
         return self.pacing.share if self._active else 0.0
 
     def step(self, n: int, learning_rate: float | None = None) -> None:
-        """Told after each optimizer step: `n` steps are taken; `learning_rate` where no optimizer was given.
+        """Call after each optimizer step: `n` steps were taken so far; `learning_rate` where no optimizer was given.
 
-        Steps may be left out; a step that was told before is ignored.
+        Steps may be skipped; a step that was already reported is ignored.
         """
         if self._active:
             self._guarded(lambda: self._advance(n, learning_rate))
 
     def finish(self) -> None:
-        """The training is over: a last look if the last step had none and the budget has room, and the record's end."""
+        """Call when training is over: takes a last look if it is missing and the budget allows, and ends the record."""
         if self._active:
             self._guarded(self._last_look)
             self._guarded(self._end, even_if_stopped=True)
 
     def stop(self, reason: str | Exception) -> None:
-        """Leave this training alone from here on; said once."""
+        """Stop watching; the first call logs the reason as a warning, later ones do nothing."""
         if self.stopped is not None:
             return
         unexpected = None if isinstance(reason, str | PhantomDistError) else reason
@@ -179,7 +180,7 @@ class Monitor:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep, as JSON can hold it: contexts, all looks, and what was said of them.
+        """What a checkpoint must store, as JSON values: contexts, all looks, and the warnings already given.
 
         Empty where nothing is watched.
         """
@@ -194,11 +195,11 @@ class Monitor:
                 {
                     "context": w.context.model_dump(),
                     "tokens": w.tokens.model_dump(mode="json"),
-                    "steps": (course := self._courses[w.context.id]).steps,
-                    "taus": course.taus,
-                    "readings": [asdict(reading) for reading in course.readings],
-                    "agreeing": course.agreeing,
-                    "said": sorted(course.said),
+                    "steps": (history := self._histories[w.context.id]).steps,
+                    "taus": history.taus,
+                    "readings": [asdict(reading) for reading in history.readings],
+                    "agreeing": history.agreeing,
+                    "said": sorted(history.warned),
                 }
                 for w in self.watched
             ],
@@ -209,8 +210,8 @@ class Monitor:
             self.watched, self.refused, logits_kV = choose(
                 self.model, tokenizer, contexts, self.settings.thresholds
             )
-        self._courses = {w.context.id: Course() for w in self.watched}
-        self._say_refused()
+        self._histories = {w.context.id: LookHistory() for w in self.watched}
+        self._log_refused()
         return logits_kV
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -219,38 +220,38 @@ class Monitor:
                 f"monitor: state of version {state.get('version')!r}; this version reads {STATE}"
             )
         try:
-            self._take_up(state)
+            self._read_state(state)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"monitor: the checkpoint's state can't be read ({type(error).__name__}: {error})"
             ) from None
-        if self._looked_at is not None:
-            self.pacing.resume(self._looked_at)
+        if self._last_look_step is not None:
+            self.pacing.resume(self._last_look_step)
 
-    def _take_up(self, state: Mapping[str, Any]) -> None:
+    def _read_state(self, state: Mapping[str, Any]) -> None:
         self._step, self._tau = state["step"], state["tau"]
         self._ahead_rate = self._pace.resume(state["learning_rate"])
         for entry in state["contexts"]:
             context = Context(**entry["context"])
             self.watched.append(Watched(context=context, tokens=Tokens(**entry["tokens"])))
-            self._courses[context.id] = Course(
+            self._histories[context.id] = LookHistory(
                 steps=list(entry["steps"]),
                 taus=list(entry["taus"]),
                 readings=[Reading(**reading) for reading in entry["readings"]],
                 agreeing=entry["agreeing"],
-                said=set(entry["said"]),
+                warned=set(entry["said"]),
             )
 
     @property
-    def _looked_at(self) -> int | None:
-        courses = list(self._courses.values())
-        return courses[0].steps[-1] if courses and courses[0].steps else None
+    def _last_look_step(self) -> int | None:
+        histories = list(self._histories.values())
+        return histories[0].steps[-1] if histories and histories[0].steps else None
 
-    def _looks_on(self) -> bool:
+    def _is_watching(self) -> bool:
         return self.stopped is None and bool(self.watched)
 
     def _guarded(self, action: Callable[[], None], *, even_if_stopped: bool = False) -> None:
-        """A failure in here must not end somebody's training: it ends the monitor."""
+        """Run an action of the monitor; an exception stops the monitor instead of ending the user's training."""
         if self.stopped is not None and not even_if_stopped:
             return
         try:
@@ -276,28 +277,28 @@ class Monitor:
                 if logits_kV is None:
                     logits_kV = logits_of(text_positions(self.model), [pair.prompt for pair in pairs])
                 if is_due(self.pacing.looks):
-                    check_own_value(self.model, [pair.prompt for pair in pairs], logits_kV)
+                    check_batch_independence(self.model, [pair.prompt for pair in pairs], logits_kV)
                 readings = read(self.model, pairs, self._geometry, logits_kV)
             self._publish(readings)
-            found = self._judge(readings)
-        self._tell(found)
+            findings = self._judge(readings)
+        self._warn_of(findings)
 
     def _last_look(self) -> None:
         self._over = True
         if not self.watched:
             return
-        if self._looked_at == self._step:
-            self._tell(self._judge())
+        if self._last_look_step == self._step:
+            self._warn_of(self._judge())
         elif self.pacing.affords(1):
             self._look()
 
     def _end(self) -> None:
         end = {"row": "end", "step": self._step, "looks": self.pacing.looks, "cost_share": self.cost_share}
         self._write([end])
-        if self._looks_on() and self.pacing.looks < self.settings.fewest_looks:
+        if self._is_watching() and self.pacing.looks < self.settings.fewest_looks:
             logger.warning(
-                "phantom_dist: only %d looks fitted into %.3g of the time of this training, too few to judge it; "
-                "allow more by MonitorSettings(budget=...)",
+                "phantom_dist: only %d looks fitted into the monitor's budget, %.3g of the training time, too few to "
+                "judge it; allow more by MonitorSettings(budget=...)",
                 self.pacing.looks,
                 self.settings.budget,
             )
@@ -317,8 +318,8 @@ class Monitor:
             self._log(values | {"phantom/cost_share": self.cost_share}, self._step)
 
     def _judge(self, readings: list[Reading] | None = None) -> list[tuple[Watched, Finding]]:
-        """What is to be said of the latest readings, or again of the last ones now that training is over."""
-        now = Progress(
+        """The findings of these readings; without readings, judge the last ones again now that training is over."""
+        now = TrainingProgress(
             step=self._step,
             total=self.total_steps,
             tau=self._tau,
@@ -326,23 +327,25 @@ class Monitor:
             rising=self._rising,
             over=self._over or self._step == self.total_steps,
         )
-        found = []
+        findings = []
         for place, w in enumerate(self.watched):
-            course = self._courses[w.context.id]
-            found.append(
-                course.judge(now, self.settings)
+            history = self._histories[w.context.id]
+            findings.append(
+                history.judge(now, self.settings)
                 if readings is None
-                else course.add(readings[place], now, self.settings)
+                else history.add(readings[place], now, self.settings)
             )
-        return [(w, finding) for w, finding in zip(self.watched, found, strict=True) if finding is not None]
+        return [
+            (w, finding) for w, finding in zip(self.watched, findings, strict=True) if finding is not None
+        ]
 
-    def _tell(self, found: list[tuple[Watched, Finding]]) -> None:
+    def _warn_of(self, findings: list[tuple[Watched, Finding]]) -> None:
         with self.pacing.working():
-            for watched, finding in found:
+            for watched, finding in findings:
                 self._warn(watched, finding)
 
     def _warn(self, watched: Watched, finding: Finding) -> None:
-        law = None if finding.kind == "diverged" else self._ask_law(watched)
+        law = None if finding.kind == "diverged" else self._compare_with_law(watched)
         failure = SilentFailure(watched=watched, finding=finding, learning_rate=self._pace.rate, law=law)
         self.warnings.append(failure)
         logger.warning("%s", failure.message)
@@ -350,23 +353,24 @@ class Monitor:
         if self._on_warning is not None:
             self._on_warning(failure)
 
-    def _ask_law(self, watched: Watched) -> LawSays | None:
-        """The law's word where the budget has room for it; a warning must not fail for want of it.
+    def _compare_with_law(self, watched: Watched) -> LawComparison | None:
+        """The comparison with the law, or None: a warning is given without it as well.
 
-        It has none where steps were counted, and isn't asked where its backward passes would call somebody's hooks.
+        None where the budget has no room, where the monitor counts steps instead of learning rates, and where the
+        backward passes would call hooks of the user.
         """
-        if self.total_steps is None or self._pace.rate is None or not self.pacing.affords(PROBE):
+        if self.total_steps is None or self._pace.rate is None or not self.pacing.affords(KAPPA_COST):
             return None
         left = self._schedule.left(self._step, self._pace.rate)
         try:
             if carries_hooks(self.model):
                 return None
-            return law_says(self.model, self._optimizer, watched.tokens, left)
-        except Exception as error:  # gradients that don't fit beside the training's, or can't be taken
-            logger.info("phantom_dist: the law was not asked: %s", error)
+            return compare_with_law(self.model, self._optimizer, watched.tokens, left)
+        except Exception as error:  # the gradients don't fit in memory, or the model has none
+            logger.info("phantom_dist: no comparison with the law: %s", error)
             return None
 
-    def _say_refused(self) -> None:
+    def _log_refused(self) -> None:
         if self.refused:
             reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.refused.items())
             logger.warning(
@@ -376,14 +380,14 @@ class Monitor:
                 reasons,
             )
         if not self.watched:
-            logger.warning("phantom_dist: nothing is left to watch")
+            logger.warning("phantom_dist: nothing is left to watch: no context can be watched on this model")
 
     def _start_row(self) -> dict[str, Any]:
         return {
             "row": "start",
             "format": monitor_log.FORMAT,
             "step": self._step,
-            "resumed": self._looked_at is not None,
+            "resumed": self._last_look_step is not None,
             "total_steps": self.total_steps,
             "model": type(self.model).__name__,
             "contexts": [
@@ -402,11 +406,14 @@ class Monitor:
             monitor_log.append(self._record, rows)
         except StoreError as error:
             self._record = None
-            logger.warning("phantom_dist: the monitor goes on without its record: %s", error)
+            logger.warning(
+                "phantom_dist: the monitor goes on without its record, which can't be written: %s", error
+            )
 
 
 def _check_tokenizer(tokenizer: Any) -> None:
     if not (hasattr(tokenizer, "encode") and hasattr(tokenizer, "decode")):
         raise InputError(
-            f"monitor: {type(tokenizer).__name__} is no tokenizer (`encode`, `decode`); give one as `tokenizer=`"
+            f"monitor: {type(tokenizer).__name__} is no tokenizer (it lacks `encode` or `decode`); pass one as "
+            "`tokenizer=`"
         )

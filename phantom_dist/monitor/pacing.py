@@ -1,4 +1,4 @@
-"""When to look: often enough to see, rarely enough to cost no more than the budget."""
+"""Decides when to look: as often as the interval says, but no more often than the time budget allows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Clock = Callable[[], float]
 
 
 class Pacing:
-    """Decides which steps are looked at from what looking has cost so far.
+    """Decides at which steps to look, from the cost of the looks so far.
 
-    A look is due `every` steps after the last, if its cost and that of one more, kept back for the end of training,
-    fit into `budget` times all the time that has gone by. Where they don't, the interval grows by itself; a look that
-    took longer than expected is paid off before the next.
+    A look is due `every` steps after the last if two looks fit into the budget, `budget` times the elapsed time: this
+    one, and one in reserve for the end of training. Where they don't fit, the interval grows: a look that took longer
+    than expected delays the next.
 
     Args:
         every: steps between looks.
         budget: share of the elapsed time, 0 to 1.
-        clock: seconds; monotonic.
+        clock: returns seconds; monotonic.
     """
 
     def __init__(self, every: int, budget: float, clock: Clock) -> None:
@@ -35,33 +35,33 @@ class Pacing:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the monitor began, its own among them."""
+        """Seconds since the monitor started, its own time included."""
         return self._clock() - self._started
 
     @property
     def share(self) -> float:
-        """What looking has cost so far as a share of the elapsed time."""
+        """The monitor's time so far, as a share of the elapsed time."""
         elapsed = self.elapsed
         return self.spent / elapsed if elapsed > 0 else 0.0
 
     def due(self, step: int) -> bool:
-        """Whether this step is looked at."""
+        """Whether to look at this step."""
         if self._last_step is not None and step < self._last_step + self.every:
             return False
         return self.affords(2)
 
     def affords(self, looks: float) -> bool:
-        """Whether the budget has room for so many looks, as dear as the last five's median; one of 1 has always."""
+        """Whether the budget allows this many looks at the median cost of the last five; a budget of 1 allows any."""
         cost = statistics.median(self._costs) if self._costs else 0.0
         return self.budget >= 1 or self.spent + looks * cost <= self.budget * self.elapsed
 
     def resume(self, last_step: int) -> None:
-        """The last look was at this step, before the training was resumed."""
+        """Continue a resumed training, whose last look was at this step."""
         self._last_step = last_step
 
     @contextmanager
     def looking(self, step: int) -> Iterator[None]:
-        """Around a look: its time is the monitor's."""
+        """Context of a look: counts it, and its time as the monitor's."""
         with self.working():
             before = self._clock()
             yield
@@ -70,7 +70,7 @@ class Pacing:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Around any other work of the monitor."""
+        """Context of any other work of the monitor: counts its time as the monitor's."""
         before = self._clock()
         try:
             yield

@@ -1,11 +1,11 @@
-"""What peft's method of fine-tuning does to a look: where the text's logits stand, and whether they are its alone.
+"""How peft's fine-tuning methods affect a look: the positions of the text's logits, and the refused methods.
 
-| peft's method | virtual tokens stand | here |
+| peft's method | virtual tokens | what happens here |
 |---|---|---|
-| prompt tuning, p-tuning, CPT | before the text, so logits come that much later | taken out |
-| prefix tuning, cartridge | in the cache | nothing to do |
-| multitask prompt tuning, Poly | depend on a row's `task_ids`, and a watched context has none | refused by name |
-| Lily | none, but its experts are weighed by a mean over all tokens of a batch | refused by name |
+| prompt tuning, p-tuning, CPT | precede the text, which shifts its logits | their logits are dropped |
+| prefix tuning, cartridge | are in the key-value cache | nothing |
+| multitask prompt tuning, Poly | depend on a row's `task_ids`, which a watched context doesn't have | refused by name |
+| Lily | none, but it weights its experts by a mean over all tokens of a batch | refused by name |
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from phantom_dist.core.errors import InputError
 
 IN_THE_CACHE = ("PREFIX_TUNING", "CARTRIDGE")
 REFUSED = {
-    "MULTITASK_PROMPT_TUNING": "answers by the `task_ids` of each row, and a watched context has none",
-    "POLY": "answers by the `task_ids` of each row, and a watched context has none",
-    "LILY": "weighs its experts by a mean over all tokens of a batch, so no prompt has a value of its own",
+    "MULTITASK_PROMPT_TUNING": "depends on the `task_ids` of each row, which a watched context doesn't have",
+    "POLY": "depends on the `task_ids` of each row, which a watched context doesn't have",
+    "LILY": "weights its experts by a mean over all tokens of a batch, so a prompt's logits depend on the others",
 }
 
 
 def text_positions(model: Any) -> Any:
-    """The model, or where virtual tokens stand before the text a stand-in whose logits are the text's alone.
+    """The model; where virtual tokens precede the text, a stand-in that returns the logits of the text only.
 
     Raises:
-        InputError: the method gives a prompt no value of its own.
+        InputError: under this method a prompt's logits depend on more than the prompt.
     """
-    before = _before_the_text(model)
-    return _WithoutThem(model, before) if before else model
+    count = _preceding_tokens(model)
+    return _TextOnly(model, count) if count else model
 
 
 def virtual_tokens(model: Any) -> int:
-    """Positions that peft's method takes away from the prompt's room."""
+    """How many of the model's positions peft's method uses for virtual tokens."""
     config = _active(model)
     return int(config.num_virtual_tokens or 0) if config is not None and config.is_prompt_learning else 0
 
 
 def method_of(model: Any) -> str:
-    """The name of peft's method, or the model's class where there is none."""
+    """The name of peft's method; without peft, that of the model's class."""
     config = _active(model)
     return type(model).__name__ if config is None else f"peft's {config.peft_type.value}"
 
@@ -51,7 +51,7 @@ def _active(model: Any) -> Any:
     return getattr(model, "active_peft_config", None) if hasattr(model, "peft_config") else None
 
 
-def _before_the_text(model: Any) -> int:
+def _preceding_tokens(model: Any) -> int:
     config = _active(model)
     if config is None:
         return 0
@@ -61,19 +61,19 @@ def _before_the_text(model: Any) -> int:
     return 0 if name in IN_THE_CACHE else virtual_tokens(model)
 
 
-class _WithoutThem:
-    """Stands in for a model in a forward pass; everything else is the model's own."""
+class _TextOnly:
+    """A model whose forward pass returns the logits of the text only; every other attribute is the model's own."""
 
-    def __init__(self, model: Any, before: int) -> None:
-        self._model, self._before = model, before
+    def __init__(self, model: Any, preceding: int) -> None:
+        self._model, self._preceding = model, preceding
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def __call__(self, **inputs: Any) -> Any:
-        """Positions to keep are the text's: logits (B, L, V), or of the kept ones alone."""
+        """Logits (B, L, V) of the text's positions, or of those in `logits_to_keep`, counted within the text."""
         keep = inputs.get("logits_to_keep")
         if isinstance(keep, torch.Tensor):
-            return self._model(**inputs | {"logits_to_keep": keep + self._before})
+            return self._model(**inputs | {"logits_to_keep": keep + self._preceding})
         logits = self._model(**inputs).logits
-        return SimpleNamespace(logits=logits if keep else logits[:, self._before :])
+        return SimpleNamespace(logits=logits if keep else logits[:, self._preceding :])

@@ -1,4 +1,4 @@
-"""What the instruments need of the readout matrix E (V x d) of a model that somebody else trains."""
+"""Overlaps and levers of the readout matrix E (V x d) of a model that is being trained, for the instruments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from phantom_dist.instruments import order_parameter, overlap
 
 
 class ReadoutGeometry:
-    """Overlaps S_tc (k,) and levers M (k, V), float64, of the watched pairs; measured once where E is frozen.
+    """Overlaps S_tc (k,) and levers M (k, V), float64, of the watched pairs; computed only once where E is frozen.
 
     Raises:
         InputError: the model has no readout matrix that can be read here.
@@ -27,12 +27,12 @@ class ReadoutGeometry:
 
     @property
     def frozen(self) -> bool:
-        """True where nothing trains that E is made of."""
+        """True where no parameter of E is trained."""
         return not any(parameter.requires_grad for parameter in self._readout.parameters())
 
     @torch.no_grad()
     def now(self) -> tuple[Tensor, Tensor]:
-        """S_tc (k,) and M (k, V) of the matrix as it is now."""
+        """S_tc (k,) and M (k, V) of the current matrix."""
         if self._kept is not None and self.frozen:
             return self._kept
         words = sorted({token for pair in self._pairs for token in (pair.target, pair.competitor)})
@@ -50,7 +50,7 @@ def readout_module(model: Any) -> Any:
     """The module that turns hidden states into logits.
 
     Raises:
-        InputError: there is none, or its weights are sharded, quantised, offloaded or adapted in an unknown way.
+        InputError: there is none, or its weights are sharded, quantised, offloaded, or have an unknown kind of adapter.
     """
     module = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if module is None:
@@ -61,8 +61,8 @@ def readout_module(model: Any) -> Any:
     weight = effective_matrix(module)
     if weight.is_meta:
         raise InputError(
-            "monitor: the readout matrix has no values here (`meta`: its weights are offloaded); allowed: weights in "
-            "memory"
+            "monitor: the readout matrix has no values in this process (device `meta`: its weights are offloaded); "
+            "allowed: weights in memory"
         )
     if weight.ndim != 2 or not weight.numel() or type(weight).__name__ == "DTensor":
         raise InputError(
@@ -78,10 +78,10 @@ def readout_module(model: Any) -> Any:
 
 @torch.no_grad()
 def effective_matrix(module: Any) -> Tensor:
-    """E (V x d) as the logits see it: a copy that peft trains, or the base's plus its adapters' share.
+    """E (V x d) as the forward pass uses it: the copy that peft trains, or the base matrix plus its adapters' update.
 
     Raises:
-        InputError: an adapter of another kind than LoRA's sum or trainable tokens.
+        InputError: an adapter that is neither plain LoRA nor trainable tokens.
     """
     copies = getattr(module, "modules_to_save", None)
     if copies is not None:

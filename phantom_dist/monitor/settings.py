@@ -1,10 +1,10 @@
-"""The monitor's settings and thresholds, with the argument for each; none was fitted to a run.
+"""The monitor's settings and thresholds, with the reason for each; none was fitted to a run.
 
-A silent failure is a forecast: the loss on the watched word has fallen, yet at its pace the gap will not be closed when
-training ends. The pace is the gap's slope over the sum of learning rates, so warm-up and decay don't look like a change
-of it. Every doubt is settled for the run: the future may be faster than the past, an unknown schedule stays as high as
-it is now, and noise counts as progress. A warning says that even so the right word does not overtake. When training is
-over there is nothing to forecast: a gap that is open then is told at once.
+A warning is a forecast: the loss on the watched word has fallen, yet at the present pace the gap will not have closed
+when training ends. The pace is the gap's slope over the sum of learning rates, so that warm-up and decay don't look
+like a change of pace. Each assumption favours the run: the pace may still rise, an unknown schedule keeps its present
+rate, and noise counts as progress. A warning means that even under these assumptions the right word does not overtake.
+Once training is over there is nothing to forecast, and an open gap is reported at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from phantom_dist.core.outcome import Thresholds
 
 
 class MonitorSettings(BaseModel):
-    """Settings of a monitor; frozen, by keyword."""
+    """Settings of a monitor; frozen, passed by keyword."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,32 +28,32 @@ class MonitorSettings(BaseModel):
         default=0.02,
         gt=0,
         le=1,
-        description="largest share of the time of training that looking may take; looks get rarer to keep it",
+        description="largest share of the training time that the monitor may take; looks get rarer to stay within it",
     )
-    # Five looks carry a line, its noise and a streak; before a quarter of the steps warm-up and, under LoRA, the
-    # growth of the factor that starts at zero make the pace of the start no measure of the rest.
+    # Five looks suffice for a line, its noise and a streak. In the first quarter of the steps, warm-up and, under LoRA,
+    # the growth of the factor that starts at zero make the pace unrepresentative of the rest.
     fewest_looks: int = Field(default=5, ge=3, description="looks before the first judgement")
     judged_from: float = Field(
         default=0.25, ge=0, lt=1, description="share of the training before the first judgement"
     )
-    # The loss on the word must have fallen as one that looks healthy does: a twentieth is above its noise from one
-    # batch to the next and far below what learning the context at all brings.
+    # The failure is silent only where the loss looks healthy. A fall by a twentieth is more than the noise from batch
+    # to batch, and far less than what learning the context brings.
     loss_fall: float = Field(
         default=0.05, ge=0, lt=1, description="share of its first value by which the loss must have fallen"
     )
-    # Half-way to the crossing the gap's rate was 0.77 to 2.7 times that of the start in the pilot under AdamW (0.68
-    # to 1.24 under SGD). What is left of a training is compared with the half before, so twice the pace is ample where
-    # the pace is steady. Under LoRA it is not: one factor grows from zero. So the growth from the first half of τ to
-    # the second is granted once more on top (`forecast.Line.growth`).
+    # In the pilot, half-way to the crossing the gap's rate was 0.77 to 2.7 times the initial one under AdamW (0.68 to
+    # 1.24 under SGD). The forecast uses the pace of the last half of τ, so a factor of two is ample where the pace is
+    # steady. Under LoRA it is not, since one factor grows from zero. So the forecast multiplies by the growth from the
+    # first half of τ to the second as well (`forecast.Line.growth`).
     speed_up: float = Field(
-        default=2.0, ge=1, description="how many times as fast as lately the gap may yet close"
+        default=2.0, ge=1, description="how many times as fast as recently the gap may still close"
     )
     noise: float = Field(
-        default=2.0, ge=0, description="standard deviations about the line that count as progress"
+        default=2.0, ge=0, description="how many standard deviations about the line count as progress"
     )
-    # One look may follow an unlucky batch; three in a row are at least three intervals of steps.
-    streak: int = Field(default=3, ge=1, description="looks in a row that must agree before a warning")
+    # A single look may follow an unlucky batch; three in a row span at least two intervals.
+    streak: int = Field(default=3, ge=1, description="how many consecutive looks must agree before a warning")
     thresholds: Thresholds = Field(
         default=Thresholds(),
-        description="what counts as structural and as near-synonyms, as elsewhere in phantom_dist",
+        description="what counts as a structural failure and as near-synonyms, as in a sweep",
     )

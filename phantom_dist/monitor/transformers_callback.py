@@ -18,7 +18,7 @@ from phantom_dist.monitor.warning import SilentFailure
 from phantom_dist.monitor.watch import Watch
 
 STATE = "phantom_dist.monitor"
-"""Where the trainer's state, and with it each checkpoint, keeps the monitor's."""
+"""Key of the monitor's state in the trainer's state, and so in each checkpoint."""
 
 TRAINING_DATA = "training data"
 RECORD = "phantom_monitor.jsonl"
@@ -27,19 +27,20 @@ RECORD = "phantom_monitor.jsonl"
 class PhantomCallback(TrainerCallback):  # type: ignore[misc]
     """Watches contexts during `trainer.train()`, logs to the trainer's reporters and warns of silent failures.
 
-    What it logs reaches everything that the trainer reports to, in rows of its own; the trainer's rows, its flags and
-    its console are as without it (`TrainerLog`). A resumed training goes on with the looks that its checkpoint kept.
-    It raises nothing: what it can't watch it says once and leaves (`monitor.stopped`).
+    Its values reach everything that the trainer reports to, in rows of their own; the trainer's own rows, flags and
+    console output stay as they are without it (`TrainerLog`). A resumed training continues with the looks of its
+    checkpoint. It never raises. Where it can't watch a model it logs one warning and stops (`monitor.stopped` has the
+    reason).
 
     Args:
-        trainer: the trainer that it is added to.
-        watch: a contexts file, contexts, None for those that ship with the package, or `"training data"`: candidates
-            are looked for in the trainer's data set (`find_contexts`).
-        tokenizer: where the trainer has no `processing_class` that is one.
-        record: the record's file; None: `phantom_monitor.jsonl` in the output directory.
+        trainer: the trainer to which the callback is added.
+        watch: a contexts file, contexts, None for those that ship with the package, or `"training data"`: the monitor
+            searches the trainer's data set for candidates (`find_contexts`).
+        tokenizer: needed where the trainer's `processing_class` is not a tokenizer.
+        record: file of the record; None: `phantom_monitor.jsonl` in the output directory.
         on_warning: called with each `SilentFailure`.
         settings: interval, budget and thresholds.
-        clock: seconds, by which the budget is kept.
+        clock: returns seconds, from which the budget is computed.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
         self.monitor: Monitor | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take the first look, or go on from the checkpoint."""
+        """Take the first look, or continue from the checkpoint."""
         self.monitor = Monitor(
             kwargs.get("model"),
             self._tokenizer(),
@@ -81,36 +82,36 @@ class PhantomCallback(TrainerCallback):  # type: ignore[misc]
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look if it is time."""
+        """Take a look if one is due."""
         if self.monitor is not None:
             self.monitor.step(state.global_step)
-            self._keep(state, control.should_save)
+            self._store_state(state, control.should_save)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A checkpoint may follow."""
-        self._keep(state, control.should_save)
+        """Store the state if a checkpoint follows."""
+        self._store_state(state, control.should_save)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The best checkpoint so far may follow."""
-        self._keep(state, True)
+        """Store the state: this evaluation may be the best so far, and then a checkpoint follows."""
+        self._store_state(state, True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A last look."""
+        """Take the last look."""
         if self.monitor is not None:
             self.monitor.finish()
 
-    def _keep(self, state: Any, asked: bool) -> None:
-        """The monitor's state goes with the trainer's into the next checkpoint."""
-        kept = self.monitor.state_dict() if asked and self.monitor is not None else None
-        if kept:
-            state.stateful_callbacks[STATE] = kept
+    def _store_state(self, state: Any, needed: bool) -> None:
+        """Put the monitor's state into the trainer's, which the next checkpoint stores."""
+        own = self.monitor.state_dict() if needed and self.monitor is not None else None
+        if own:
+            state.stateful_callbacks[STATE] = own
 
     @property
     def _searches(self) -> bool:
         return isinstance(self.watch, str) and self.watch == TRAINING_DATA
 
     def _from_training_data(self, model: Any) -> Callable[[], Watch]:
-        """A search that the monitor begins itself, so that its time and its failures are the monitor's."""
+        """A search that the monitor itself starts, so that its time and its errors count as the monitor's."""
         return lambda: find_contexts(
             model,
             self._tokenizer(),

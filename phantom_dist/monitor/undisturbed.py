@@ -1,11 +1,11 @@
-"""Looking at a model in the middle of its training without leaving a trace in it.
+"""Runs a model in the middle of its training and leaves it, and the process, exactly as before.
 
-Restored or kept from changing: what every module holds (`models.module_state`), the random generators of Python, NumPy
-and torch (processor and the model's GPUs), gradients, autocast's cache of cast weights, and what `torch.compile`
-compiled.
-Autocast's cache matters: inside a user's autocast region a pass without gradients would leave casts there that carry
-none, and the next training step would use them. Compiled code does too: a look has other shapes and no gradients, so it
-would be compiled anew, and after a few shapes torch gives up compiling the training as well.
+It restores or protects: the attributes of every module (`models.module_state`), the random generators of Python, NumPy
+and torch (CPU and the model's GPUs), gradients, autocast's cache of cast weights, and code compiled by `torch.compile`.
+
+Autocast's cache matters because inside a user's autocast region a pass without gradients would leave casts in it that
+carry none, and the next training step would use them. Compiled code matters because a look has other shapes and no
+gradients: torch would recompile for it, and after a few shapes stop compiling the training as well.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from phantom_dist.models.module_state import ModuleState
 
 @contextmanager
 def undisturbed(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
-    """The model in evaluation mode (no dropout), without gradients unless asked for; after it everything is as before.
+    """Put the model into evaluation mode (no dropout), with gradients only on request; restore everything on exit.
 
-    The flags are set one by one: `model.eval()` may be overridden to do more, and a user may keep some modules frozen
-    in evaluation mode while the rest trains.
+    The `training` flags are set module by module: `model.eval()` may be overridden to do more, and a user may keep some
+    modules in evaluation mode while the rest trains.
     """
     modules = list(model.modules())
     device = next(model.parameters()).device
@@ -43,7 +43,7 @@ def undisturbed(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
     try:
         for module in modules:
             _evaluate(module)
-        with torch.random.fork_rng(devices=gpus), torch.set_grad_enabled(gradients), cast, _as_written():
+        with torch.random.fork_rng(devices=gpus), torch.set_grad_enabled(gradients), cast, _uncompiled():
             yield
     finally:
         for state in kept:
@@ -53,12 +53,12 @@ def undisturbed(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
 
 
 def _evaluate(module: nn.Module) -> None:
-    """Past `Module.__setattr__`, which looks for parameters and modules first: there may be thousands of modules."""
+    """Bypass `Module.__setattr__`, which is slow on thousands of modules: it first searches parameters and modules."""
     object.__setattr__(module, "training", False)
 
 
-def _as_written() -> AbstractContextManager[object]:
-    """Nothing is compiled, nor taken from what is; where nobody compiles there is nothing to prevent (or to import)."""
+def _uncompiled() -> AbstractContextManager[object]:
+    """Neither compile nor use compiled code. Where `torch.compile` isn't imported, do nothing and import nothing."""
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
     stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")

@@ -1,8 +1,8 @@
-"""From the looks at one context to a warning: the loss falls, and the right word will not overtake in time.
+"""Decides from the looks whether to warn: the loss falls, and the right word will not overtake in time.
 
-Numbers in, a decision out. The two kinds are those of a trial's outcome (`instruments.outcome`): structural where the
-drag has fallen by more than the threshold, kinematic else; the names are arXiv 2606.07559's, the rules our own. Where a
-word had overtaken and fell behind again the same rules hold.
+The functions are pure: numbers in, a decision out. The two kinds are those of a trial's outcome
+(`instruments.outcome`): structural where the drag has fallen by more than the threshold, otherwise kinematic. The names
+are from arXiv 2606.07559, the rules are our own. The same rules apply where a word had overtaken and fell behind again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ Kind = Literal["kinematic", "structural", "diverged"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """Where training is.
+class TrainingProgress:
+    """How far training has come.
 
-    step: optimizer steps taken. total: how many there will be; None if unknown. tau: τ, the sum of learning rates so
-    far. left: the sum of those to come; where nobody knows the end, as much again. rising: still warming up. over:
-    training has ended.
+    Attributes:
+        step: optimizer steps taken.
+        total: steps of the whole training; None if unknown.
+        tau: τ, the sum of learning rates so far.
+        left: the remaining sum of learning rates; `tau` where `total` is unknown.
+        rising: the learning rate is still warming up.
+        over: training has ended.
     """
 
     step: int
@@ -37,11 +41,20 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A silent failure as the numbers show it; gaps in logits, losses in nats.
+    """A silent failure in numbers; gaps in logits, losses in nats.
 
-    `since`: the first step of the looks in a row that agree, or from which the drag stayed down. `gap_end`: where the
-    gap ends at its pace. `share`: the part of the first gap that is closed by then: to first order, this learning
-    rate as a multiple of the critical one; None where the gap widens, or where nobody knows the end.
+    Attributes:
+        kind: `kinematic`, `structural`, or `diverged`.
+        step: the step of this finding.
+        since: the first step of the consecutive looks that agree; for a structural failure, the step since which the
+            drag has been low.
+        first: reading of the first look.
+        last: reading of the latest look.
+        gap_end: the gap at the end of training, at its present pace; None where the training's length is unknown.
+        share: the share of the first gap that is closed by then. To first order it is this learning rate as a multiple
+            of the critical one. None where the gap widens or `gap_end` is None.
+        overtook: the first step at which the right word was ahead; None where it never was.
+        over: training has ended.
     """
 
     kind: Kind
@@ -56,40 +69,48 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Course:
-    """All looks at one context, and what was said of it."""
+class LookHistory:
+    """All looks at one context, and the kinds of warnings already given.
+
+    Attributes:
+        steps: of the looks.
+        taus: τ at each.
+        readings: one for each.
+        agreeing: how many of the latest looks in a row meet the conditions of a warning.
+        warned: kinds that `judge` has already returned.
+    """
 
     steps: list[int] = field(default_factory=list)
     taus: list[float] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     agreeing: int = 0
-    said: set[Kind] = field(default_factory=set)
+    warned: set[Kind] = field(default_factory=set)
 
-    def add(self, reading: Reading, now: Progress, settings: MonitorSettings) -> Finding | None:
-        """Take a look's reading; a finding where a warning is due that was not given yet."""
+    def add(self, reading: Reading, now: TrainingProgress, settings: MonitorSettings) -> Finding | None:
+        """Add a look's reading; returns a finding where a warning is due that was not given yet."""
         self.steps.append(now.step)
         self.taus.append(now.tau)
         self.readings.append(reading)
         return self.judge(now, settings)
 
-    def judge(self, now: Progress, settings: MonitorSettings) -> Finding | None:
-        """What is to be said of the looks so far; asked again when training turns out to be over."""
+    def judge(self, now: TrainingProgress, settings: MonitorSettings) -> Finding | None:
+        """Judge the looks so far; call it again, without a new look, once training is over."""
         if not _finite(self.readings[-1]):
-            return self._say(self._finding("diverged", now, now.step, None))
+            return self._once(self._finding("diverged", now, now.step, None))
         enough = settings.fewest_looks if not now.over else 2
-        if "diverged" in self.said or len(self.steps) < enough:
+        if "diverged" in self.warned or len(self.steps) < enough:
             return None
         gaps = line(self.taus, [r.logit_gap for r in self.readings])
-        self.agreeing = self.agreeing + 1 if self._lost(gaps, now, settings) else 0
+        self.agreeing = self.agreeing + 1 if self._fails(gaps, now, settings) else 0
         if self.agreeing < (1 if now.over else settings.streak):
             return None
-        down = self._down_since(settings.thresholds.structural_drag)
-        if down is not None:
-            return self._say(self._finding("structural", now, down, gaps))
-        return self._say(self._finding("kinematic", now, self.steps[-self.agreeing], gaps))
+        low_since = self._low_drag_since(settings.thresholds.structural_drag)
+        if low_since is not None:
+            return self._once(self._finding("structural", now, low_since, gaps))
+        return self._once(self._finding("kinematic", now, self.steps[-self.agreeing], gaps))
 
-    def _lost(self, gaps: Line, now: Progress, settings: MonitorSettings) -> bool:
-        """Whether the loss fell and the gap stays open even if everything goes well from here."""
+    def _fails(self, gaps: Line, now: TrainingProgress, settings: MonitorSettings) -> bool:
+        """Whether the loss fell and the gap stays open even under the most optimistic forecast."""
         if not self.readings[-1].loss <= (1 - settings.loss_fall) * self.readings[0].loss:
             return False
         if now.over:  # a fact, not a forecast
@@ -99,8 +120,8 @@ class Course:
         best = gaps.at_best(now.left, settings.speed_up, settings.noise)
         return self.readings[-1].logit_gap <= 0 and best < 0
 
-    def _down_since(self, fall: float) -> int | None:
-        """The first look of those at the end whose drag is below δ_0 - fall; None if the last is not."""
+    def _low_drag_since(self, fall: float) -> int | None:
+        """The step since which every look's drag is below δ_0 - fall; None if that of the latest is not."""
         since = None
         for step, reading in zip(reversed(self.steps), reversed(self.readings), strict=True):
             if not reading.drag < self.readings[0].drag - fall:
@@ -108,7 +129,7 @@ class Course:
             since = step
         return since
 
-    def _finding(self, kind: Kind, now: Progress, since: int, gaps: Line | None) -> Finding:
+    def _finding(self, kind: Kind, now: TrainingProgress, since: int, gaps: Line | None) -> Finding:
         first, last = self.readings[0], self.readings[-1]
         end = None if gaps is None else last.logit_gap if now.over else gaps.ahead(now.left)
         end = None if now.total is None and not now.over else end
@@ -126,10 +147,11 @@ class Course:
             over=now.over,
         )
 
-    def _say(self, finding: Finding) -> Finding | None:
-        if finding.kind in self.said:
+    def _once(self, finding: Finding) -> Finding | None:
+        """The finding; None where one of its kind was returned before."""
+        if finding.kind in self.warned:
             return None
-        self.said.add(finding.kind)
+        self.warned.add(finding.kind)
         return finding
 
 

@@ -1,7 +1,7 @@
-"""What is watched: contexts from a file, a list or the package, turned into tokens and checked against the model.
+"""The watch list: contexts from a file, a list or the package, turned into tokens and checked against the model.
 
-The checks are those of a sweep (`contexts`): single tokens, near-synonyms for this model, and a rival that it prefers.
-A pair that fails one is left out with its reason; the others are watched.
+The checks are those of a sweep (`contexts`): single tokens, near-synonyms for this model, and a competitor that it
+prefers. A pair that fails a check is refused with the reason; the others are watched.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from phantom_dist.monitor.peft_method import text_positions, virtual_tokens
 from phantom_dist.monitor.readout_geometry import effective_matrix, readout_module
 
 Watch = str | os.PathLike[str] | Sequence[Context | Mapping[str, str]] | None
-"""A contexts file, contexts (or mappings in the file's form), or None: the near-synonyms that ship with the package."""
+"""A contexts file, contexts (or mappings with a file's keys), or None: the near-synonyms that ship with the package."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
-    """One context that is watched, as this model reads it."""
+    """One watched context with its tokens under the model's tokenizer."""
 
     context: Context
     tokens: Tokens
@@ -51,15 +51,15 @@ def contexts_of(watch: Watch) -> tuple[Context, ...]:
     """The contexts of a watch list.
 
     Raises:
-        InputError: a file that can't be read, an entry of another form, or an id that comes twice.
+        InputError: the file can't be read, an entry is no context, or two entries have the same id.
     """
     if watch is None or isinstance(watch, str | os.PathLike):
         return tuple(load_contexts(SHIPPED if watch is None else Path(watch)))
-    found = tuple(_context(entry, place) for place, entry in enumerate(watch))
-    twice = [name for name, count in Counter(context.id for context in found).items() if count > 1]
-    if twice:
-        raise InputError(f"watch: the id {twice[0]!r} stands for several contexts; ids must be unique")
-    return found
+    contexts = tuple(_context(entry, place) for place, entry in enumerate(watch))
+    duplicates = [name for name, count in Counter(context.id for context in contexts).items() if count > 1]
+    if duplicates:
+        raise InputError(f"watch: the id {duplicates[0]!r} stands for several contexts; ids must be unique")
+    return contexts
 
 
 def _context(entry: Any, place: int) -> Context:
@@ -84,18 +84,18 @@ def _context(entry: Any, place: int) -> Context:
 def choose(
     model: Any, tokenizer: Any, contexts: Sequence[Context], thresholds: Thresholds
 ) -> tuple[list[Watched], dict[str, str], Tensor | None]:
-    """The contexts that can be watched on this model, in order; why the others can't, by id; and the logits (k, V).
+    """The contexts that can be watched on this model, in order; the others' reasons, by id; and the logits (k, V).
 
     Raises:
-        InputError: the tokenizer can read no context at all.
+        InputError: the tokenizer can't be used for contexts at all.
     """
     check_tokenizer(tokenizer, type(model).__name__)
     refused: dict[str, str] = {}
     prompts: dict[str, tuple[tuple[int, ...], int]] = {}
     rows = _rows(model)
     for context in contexts:
-        with _left_out(context, refused):
-            # An id beyond the matrix must not reach the model: on a GPU it would end the whole process.
+        with _refusing(context, refused):
+            # A token id beyond the matrix must not reach the model: on a GPU it would kill the process.
             prompts[context.id] = prompt_and_target(tokenizer, context, rows=rows)
             _check_length(model, prompts[context.id][0])
     readable = [context for context in contexts if context.id not in refused]
@@ -107,7 +107,7 @@ def choose(
     watched: list[Watched] = []
     for context, logits_V in zip(readable, logits_kV, strict=True):
         target = prompts[context.id][1]
-        with _left_out(context, refused):
+        with _refusing(context, refused):
             pair = _pair(tokenizer, context, target, logits_V, rows_wV[targets.index(target)], thresholds)
             watched.append(Watched(context=context, tokens=pair))
     kept = [place for place, context in enumerate(readable) if context.id not in refused]
@@ -143,18 +143,18 @@ def _pair(
 
 
 @contextmanager
-def _left_out(context: Context, refused: dict[str, str]) -> Iterator[None]:
-    """A context that can't be read is left out with its reason, whatever it is; the others are watched."""
+def _refusing(context: Context, refused: dict[str, str]) -> Iterator[None]:
+    """Turn any failure of a context into its entry of `refused`, so that the others are watched."""
     try:
         yield
     except Refusal as refusal:
         refused[context.id] = refusal.message
-    except Exception as error:  # somebody else's tokenizer
+    except Exception as error:  # foreign code: the user's tokenizer
         refused[context.id] = f"context {context.id!r}: {type(error).__name__}: {error}"
 
 
 def _rows(model: Any) -> int:
-    """Token ids below this have a row in both matrices."""
+    """How many token ids have a row both in the input embedding and in the readout matrix."""
     embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     weight = getattr(embedding, "weight", None)
     rows = effective_matrix(readout_module(model)).shape[0]

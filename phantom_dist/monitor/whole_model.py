@@ -1,5 +1,8 @@
-"""Whether one process can look at a model alone. It must be asked before the first pass: a pass through a sharded model
-waits for the other processes, which don't come, and the training stands still."""
+"""Checks that one process alone can run a model.
+
+The check must precede the first forward pass: in a sharded model that pass would wait forever for the other processes,
+and the training would hang.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ SHARDING_WRAPPERS = ("FullyShardedDataParallel", "FSDPModule")
 
 
 def check_whole(model: Any) -> None:
-    """Check that every parameter is here, whole and with values.
+    """Check that this process holds every parameter as a whole.
 
     Raises:
-        InputError: a parameter is sharded over processes, or has no values on this machine.
+        InputError: a parameter is sharded over processes (FSDP, tensor parallel, ZeRO-3).
     """
     for module in model.modules():
         if any(kind.__name__ in SHARDING_WRAPPERS for kind in type(module).__mro__):
@@ -23,7 +26,7 @@ def check_whole(model: Any) -> None:
         if type(parameter).__name__ == "DTensor" or type(parameter.data).__name__ == "DTensor":
             raise _sharded(f"{name} is a DTensor")
         if hasattr(parameter, "ds_id") and not parameter.numel():
-            raise _sharded(f"{name} is ZeRO-3's")
+            raise _sharded(f"{name} is sharded by ZeRO-3")
 
 
 def _sharded(what: str) -> InputError:

@@ -1,4 +1,4 @@
-"""What moved Φ in every trial, summed over its steps: from the whole trace table, whose rows stay out of the page."""
+"""Sums the changes of Φ over the steps of every trial: from the whole trace table, of which the page has a sample."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Row = dict[str, Any]
 
 
 def changes(traces: Table, trials: Mapping[str, Row]) -> None:
-    """Add to every trial, found by its id, the sums over its steps.
+    """Add the sums over its steps to every trial; `trials` maps trial ids to their rows.
 
     `readout_sum`, `geometry_sum`: the two parts of Φ_T − Φ_0. `geometry_part`: Σ|geometry| / Σ(|geometry| + |readout|),
-    None where Φ did not move. `steps_measured`: steps after the first row; `steps_exact`: those of no geometry part.
-    `readout_frozen`: whether the readout's hash is stored and the same at every step.
+    None where Φ did not change. `steps_measured`: steps after step 0; `steps_exact`: those with a geometry part of
+    exactly 0. `readout_frozen`: whether the readout matrix's hash is stored and the same at every step.
     """
     place = {trial: i for i, trial in enumerate(trials)}
     trial_N = np.array([place.get(t, -1) for t in traces.column("trial_id").to_pylist()], dtype=np.int64)
@@ -46,7 +46,7 @@ def changes(traces: Table, trials: Mapping[str, Row]) -> None:
 
 
 def numbers(traces: Table, name: str) -> Any:
-    """A column as float64; NaN where it is null or isn't there."""
+    """A column as float64; NaN where a value is null or the table has no such column."""
     if name not in traces.column_names:
         return np.full(traces.num_rows, np.nan)
     return np.asarray(traces.column(name).to_numpy(), dtype=np.float64)
@@ -58,4 +58,4 @@ def _frozen(traces: Table, trial_N: Any, count: int) -> list[bool]:
         for trial, value in zip(trial_N, traces.column("readout_hash").to_pylist(), strict=True):
             if trial >= 0:
                 hashes[trial].add(value)
-    return [len(found) == 1 and None not in found for found in hashes]
+    return [len(seen) == 1 and None not in seen for seen in hashes]

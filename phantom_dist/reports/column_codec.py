@@ -1,12 +1,12 @@
-"""Tables as the page holds them: column by column, numbers as bytes in base64, words as numbers of a list.
+"""Encodes tables for the page by columns: numbers as base64 bytes, strings as indices into a list of distinct values.
 
-Each kind of column in one line; `store.js` reads it back.
+`script/store.js` decodes them.
 
-| kind | holds |
+| kind | content |
 |---|---|
-| `u8`, `u16` | whole numbers from 0; the largest stands for null |
-| `f32` | other numbers, to seven digits; NaN stands for null and for what is not finite |
-| with `words` | positions in that list |
+| `u8`, `u16` | integers from 0; the largest value of the type encodes null |
+| `f32` | other numbers, to seven digits; NaN encodes null and anything not finite |
+| with `words` | indices into that list |
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 
 def encode(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
-    """The rows' columns of these names, encoded, and how many rows there are."""
+    """Encode these columns of the rows; the result also has the number of rows."""
     return {"length": len(rows), "columns": {name: _column([row[name] for row in rows]) for name in names}}
 
 

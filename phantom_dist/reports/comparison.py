@@ -1,8 +1,8 @@
-"""Several runs beside each other: where they were set up differently, which critical rates differ, which outcomes.
+"""Compares several runs: their settings, critical rates and outcomes.
 
-The first run is the reference. A setting that is one value throughout each run and differs between runs is what the
-runs are about: it is named, and problems are matched by everything else. So a run under momentum is compared context by
-context with one without.
+The first run is the reference. Where a setting has a single value in each run but differs between runs, it is taken for
+the purpose of the comparison: the page names it, and problems are matched by everything else. So a run with momentum is
+compared context by context with one without.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from phantom_dist.reports.labels import SETTINGS, setting
 from phantom_dist.reports.rows import Row, Rows
 
 _KEYS = ("model", "context", "target", "competitor", "method", "optimizer", *SETTINGS)
-_ALSO = (
+_OTHERS = (
     "weights",
     "epsilon",
     "beta1",
@@ -34,14 +34,14 @@ _WITHIN, _APART, _UNKNOWN = "within both brackets", "brackets apart", "found in 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A setting in which runs differ: its values run by run, as text."""
+    """A setting in which runs differ, with the values of each run as text."""
 
     name: str
     values: dict[str, str]
     matched: bool
-    """Whether problems are matched across it."""
+    """Whether problems are matched although they differ in it."""
     defines: bool
-    """Whether it is part of what defines a problem."""
+    """Whether it is part of a problem's definition."""
 
     def get(self, run: str) -> str:
         """The values of one run."""
@@ -49,16 +49,16 @@ class Difference:
 
 
 def differences(rows: Rows) -> list[Difference]:
-    """The settings, thresholds and circumstances in which the runs differ."""
+    """The settings, thresholds and execution metadata in which the runs differ."""
     across = _across(rows)
-    found = []
-    for name in (*_KEYS, *_ALSO):
+    found: list[Difference] = []
+    for name in (*_KEYS, *_OTHERS):
         values = _values(rows, name)
         if name not in ("context", "target", "competitor") and len(set(map(frozenset, values.values()))) > 1:
-            said = {run: _said(some) for run, some in values.items()}
+            by_run = {run: _as_text(some) for run, some in values.items()}
             found.append(
                 Difference(
-                    name=name.replace("_", " "), values=said, matched=name in across, defines=name in _KEYS
+                    name=name.replace("_", " "), values=by_run, matched=name in across, defines=name in _KEYS
                 )
             )
     return found
@@ -67,20 +67,20 @@ def differences(rows: Rows) -> list[Difference]:
 def compared(rows: Rows) -> list[Row]:
     """One row for each problem that a later run shares with the first, in the order of the sweep.
 
-    Added are `reference_rate` (η_c in the first run), `change` = η_c / reference_rate, `low_change` and `high_change`
-    (the widest that both brackets allow) and `agreement`: whether the brackets overlap.
+    Adds `reference_rate` (η_c in the first run), `change` = η_c / reference_rate, `low_change` and `high_change` (the
+    widest range that both brackets allow) and `agreement`: whether the brackets overlap.
     """
     if not rows.several_runs:
         return []
     across = _across(rows)
     reference = _first(rows)
     known = {_key(row, across): row for row in rows.problems if row["run"] == reference}
-    found = []
+    pairs = []
     for row in rows.problems:
         base = known.get(_key(row, across))
         if row["run"] != reference and base is not None:
-            found.append(_pair(row, base))
-    return found
+            pairs.append(_pair(row, base))
+    return pairs
 
 
 def _pair(row: Row, base: Row) -> Row:
@@ -102,16 +102,16 @@ def _pair(row: Row, base: Row) -> Row:
 
 
 def changed_outcomes(rows: Rows) -> list[Row]:
-    """Trials of later runs whose twin in the first, with the same settings and learning rate, ended otherwise."""
+    """Trials of later runs whose twin in the first (same settings and learning rate) has a different outcome."""
     across, reference = _across(rows), _first(rows)
     every = [*rows.trials, *rows.others]
     known = {(*_key(row, across), row["learning_rate"]): row for row in every if row["run"] == reference}
-    found = []
+    changed = []
     for row in every:
         base = known.get((*_key(row, across), row["learning_rate"]))
         if row["run"] != reference and base is not None and base["outcome"] != row["outcome"]:
-            found.append(row | {"reference_outcome": base["outcome"]})
-    return found
+            changed.append(row | {"reference_outcome": base["outcome"]})
+    return changed
 
 
 def twins(rows: Rows) -> int:
@@ -123,13 +123,13 @@ def twins(rows: Rows) -> int:
 
 
 def agreements(pairs: Iterable[Row]) -> dict[str, int]:
-    """How many pairs of problems agree, differ, or can't be compared."""
+    """How many pairs of problems there are of each `agreement`."""
     counts = Counter(row["agreement"] for row in pairs)
     return {name: counts[name] for name in (_WITHIN, _APART, _UNKNOWN, "found in no run") if counts[name]}
 
 
 def outcomes_by_run(rows: Rows) -> dict[str, dict[str, int]]:
-    """Outcome -> run -> how many trials ended so."""
+    """Outcome -> run -> number of trials."""
     counts: dict[str, dict[str, int]] = {}
     runs = _runs(rows)
     for row in (*rows.trials, *rows.others):
@@ -146,7 +146,7 @@ def _first(rows: Rows) -> str:
 
 
 def _values(rows: Rows, name: str) -> dict[str, set[Any]]:
-    """Run -> the values of a setting; all but the models themselves over the models that every run has, if any."""
+    """Run -> the values of a setting; except for `model`, only over the models that all runs share, if any."""
     every = [*rows.trials, *rows.others]
     models = [{row["model"] for row in every if row["run"] == run} for run in _runs(rows)]
     shared = set.intersection(*models) if models and name != "model" else set()
@@ -159,11 +159,11 @@ def _values(rows: Rows, name: str) -> dict[str, set[Any]]:
 
 
 def _across(rows: Rows) -> set[str]:
-    """The keys that hold one value throughout each run and differ between runs."""
+    """The settings that have a single value in each run but differ between runs."""
     names = set()
     for name in ("model", "method", "optimizer", *SETTINGS):
-        values = [found for found in _values(rows, name).values() if found]
-        if all(len(found) == 1 for found in values) and len(set(map(frozenset, values))) > 1:
+        values = [some for some in _values(rows, name).values() if some]
+        if all(len(some) == 1 for some in values) and len(set(map(frozenset, values))) > 1:
             names.add(name)
     return names
 
@@ -172,7 +172,7 @@ def _key(row: Mapping[str, Any], across: set[str]) -> tuple[Any, ...]:
     return tuple(setting(row, name) for name in _KEYS if name not in across)
 
 
-def _said(values: set[Any]) -> str:
+def _as_text(values: set[Any]) -> str:
     words = sorted(
         "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
         for value in values

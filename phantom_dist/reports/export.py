@@ -1,4 +1,4 @@
-"""A single picture of one figure, for a paper, a slide or a README."""
+"""Exports one figure to a file, for a paper, a slide or a README."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from phantom_dist.reports.rows import Rows
 from phantom_dist.traces.monitor_log import MonitorRecord
 
 
-def picture(figure: Callable[[Rows], Any | None], rows: Rows, file: Path, *, scale: float = 2.0) -> None:
-    """Draw a function of `reports.figures` on white, as PNG, SVG or HTML by the file's ending.
+def export_figure(
+    figure: Callable[[Rows], Any | None], rows: Rows, file: Path, *, scale: float = 2.0
+) -> None:
+    """Draw a function of `reports.figures` on white, as PNG, SVG or HTML by the file's suffix.
 
     A figure about one problem shows the first with a silent failure. `scale` multiplies a PNG's 72 pixels per inch.
 
     Raises:
-        InputError: another ending, or the rows hold nothing for this figure.
+        InputError: the suffix is another one, or the rows have no data for this figure.
     """
-    _check_ending(file)
+    _check_suffix(file)
     chart = figure(rows)
     if chart is None:
-        raise InputError(f"{file}: the runs hold nothing that {figure.__name__} could draw")
+        raise InputError(f"{file}: the runs have no data for the figure {figure.__name__}")
     _draw(chart, file, scale)
 
 
-def picture_of_monitored(records: Mapping[str, MonitorRecord], file: Path, *, scale: float = 2.0) -> None:
-    """Draw trainings that the monitor watched (`figures.monitored`) on white, as PNG, SVG or HTML by the file's ending.
+def export_monitored(records: Mapping[str, MonitorRecord], file: Path, *, scale: float = 2.0) -> None:
+    """Draw trainings that the monitor watched (`figures.monitored`) on white, as PNG, SVG or HTML by the file's suffix.
 
     Raises:
-        InputError: another ending, or the records hold no look.
+        InputError: the suffix is another one, or the records have no look.
     """
-    _check_ending(file)
+    _check_suffix(file)
     chart = monitored(records)
     if chart is None:
-        raise InputError(f"{file}: the records hold no look that could be drawn")
+        raise InputError(f"{file}: the records have no look that could be drawn")
     _draw(chart, file, scale)
 
 
@@ -47,13 +49,13 @@ def _draw(chart: Any, file: Path, scale: float) -> None:
     drawn = chart.to_dict() | {"background": "white"}
     if file.suffix == ".png":
         data: bytes = vl_convert.vegalite_to_png(drawn, scale=scale)
-    elif file.suffix == ".html":  # self-contained: the scripts are inlined
+    elif file.suffix == ".html":  # self-contained, with inlined scripts
         data = vl_convert.vegalite_to_html(drawn, bundle=True).encode()
     else:
         data = vl_convert.vegalite_to_svg(drawn).encode()
     write_whole(file, data)
 
 
-def _check_ending(file: Path) -> None:
+def _check_suffix(file: Path) -> None:
     if file.suffix not in (".png", ".svg", ".html"):
-        raise InputError(f"{file}: a picture ends in .png or .svg, or in .html for one to hover over")
+        raise InputError(f"{file}: unknown suffix; allowed: .png, .svg, or .html (with tooltips)")

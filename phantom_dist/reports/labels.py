@@ -1,4 +1,4 @@
-"""Labels of rows on a page: they name only what differs between the rows."""
+"""Labels of rows on a page, which name only what differs between the rows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SETTINGS = (
     "seed",
     "precision",
 )
-"""Settings of a way of training."""
+"""Settings of a way of training, beside method and optimizer."""
 
 
 def setting(row: Mapping[str, Any], name: str) -> Any:
-    """A setting in one form: a list as words with commas, an absent number as 0, a schedule by its name."""
+    """A setting's value, normalised: a list as comma-separated text, an absent number as 0, a schedule as its name."""
     value = row.get(name)
     if isinstance(value, Mapping):
         value = value.get("name")
@@ -36,30 +36,30 @@ def setting(row: Mapping[str, Any], name: str) -> Any:
 def varying(rows: Sequence[Row]) -> list[str]:
     """The settings in which rows of the same method and optimizer differ.
 
-    Adapters' targets have other names in other architectures, so these count only where one model has several.
+    Architectures name their adapters' targets differently, so targets count only where they differ within one model.
     """
 
     def differs(name: str) -> bool:
         values: dict[tuple[Any, ...], set[Any]] = {}
         for row in rows:
             if name in row:
-                way = (row["method"], row["optimizer"], row["model"] if name == "lora_targets" else None)
-                values.setdefault(way, set()).add(setting(row, name))
-        return any(len(found) > 1 for found in values.values())
+                group = (row["method"], row["optimizer"], row["model"] if name == "lora_targets" else None)
+                values.setdefault(group, set()).add(setting(row, name))
+        return any(len(some) > 1 for some in values.values())
 
     return [name for name in SETTINGS if differs(name)]
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What rows are called on this page, by what differs between them."""
+    """Labels the rows of one page."""
 
     varying: Sequence[str]
     several_models: bool
     several_runs: bool
 
     def of(self, row: Row) -> Row:
-        """The row with `pair`, `way`, `line` (pair, model and run) and `label` (way as well)."""
+        """The row with `pair`, `way`, `line` (pair, model and run) and `label` (the same with the way of training)."""
         settings = [
             f"{n.replace('_', ' ')} {setting(row, n)}" for n in self.varying if row.get(n) is not None
         ]

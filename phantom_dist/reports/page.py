@@ -1,8 +1,8 @@
-"""Assembles the page: figures, tables and words into one HTML file that loads nothing from anywhere.
+"""Assembles the page: figures, tables and text in one HTML file that loads nothing from the network.
 
-Text that a user wrote (names, prompts, words) is untrusted: Jinja2 escapes it, JSON inside a script element
-has no `<`, expressions are interpreted instead of compiled, and a content security policy lets the browser
-run the page's own scripts (by their hashes) and fetch nothing.
+User text (names, prompts, words) is untrusted: Jinja2 escapes it, JSON inside a script element contains no `<`, Vega
+interprets expressions instead of compiling them, and a content security policy lets the browser run only the page's own
+scripts (by their hashes) and fetch nothing.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from phantom_dist.reports.sample import MOST_STEPS
 from phantom_dist.reports.theme import styles
 
 SCRIPTS = ("store", "words", "figures", "player", "picks", "start")
-"""The page's own script, part by part."""
+"""The parts of the page's own script, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnFigure:
-    """A figure that has something to show on this page.
+    """A figure that has data on this page.
 
-    `specs`: its bare Vega-Lite specifications, to which the page's script gives their rows.
+    `specs`: its Vega-Lite specifications without data; the page's script adds the rows.
     """
 
     figure: Figure
@@ -50,12 +50,12 @@ class DrawnFigure:
 
     @property
     def many_note(self) -> str | None:
-        """What a reader must know where the page has the drawing for many."""
+        """The note about the drawing for many problems; None where the page doesn't need that drawing."""
         return self.figure.many.note if self.figure.many is not None and "many" in self.specs else None
 
     @property
     def zoomable(self) -> bool:
-        """Whether a reader can zoom into it."""
+        """Whether readers can zoom into it."""
         return '"bind": "scales"' in json.dumps(self.specs)
 
 
@@ -104,8 +104,8 @@ def _drawn(figure: Figure, rows: Rows) -> DrawnFigure | None:
 
 
 def _specification(chart: Any) -> dict[str, Any]:
-    """Without what the page has once for all figures, and without Vega's controls in place of which it has its own."""
-    # Altair's own check of each part takes longer than all the rest; the tests draw every figure.
+    """The chart without what the page has once for all figures, and without Vega's controls: the page has its own."""
+    # Altair's validation of each part takes longer than everything else; the tests draw every figure.
     spec = {key: value for key, value in chart.to_dict(validate=False).items() if key != "$schema"}
     for param in spec.get("params", []):
         if param.get("bind") != "scales":
@@ -114,7 +114,7 @@ def _specification(chart: Any) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    """JSON that may stand inside a script element: without `<`, `>`, `&` and the line ends of JavaScript."""
+    """JSON that is safe inside a script element: without `<`, `>`, `&` and JavaScript's line separators."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -125,7 +125,7 @@ def _sha256(text: str) -> str:
 
 @functools.cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed in the versions that the charts are written for."""
+    """The bundled Vega, Vega-Lite and Vega-Embed, in the versions for which Altair writes the charts."""
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     return bundle.replace("</script", "<\\/script").replace("\r\n", "\n")

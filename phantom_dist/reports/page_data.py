@@ -1,4 +1,4 @@
-"""The page's data: each table once, for all figures and for the player."""
+"""The page's data: each table once, shared by all figures and the player."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "bars": DATASETS["bars"],
     "marks": DATASETS["marks"],
 }  # fmt: skip
-"""The columns of each table; `script/store.js` adds to them what follows from them."""
+"""The columns of each table; `script/store.js` computes the derived ones."""
 
 
 def page_data(rows: Rows) -> dict[str, Any]:
-    """The tables, encoded. `steps` names its trial by its place in `trials`; a trial's steps stand together."""
+    """The encoded tables. `steps` refers to its trial by the index in `trials`; a trial's steps are contiguous."""
     place = {(row["run"], row["trial_id"]): i for i, row in enumerate(rows.trials)}
     steps = [row | {"trial": place[row["run"], row["trial_id"]]} for row in rows.steps]
     tables = {

@@ -1,4 +1,4 @@
-"""What the page says outside of its figures: everything that the template's sentences and tables need."""
+"""The page's text outside of its figures: all variables of the template's sentences and tables."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.timeline_tables import summary_of
 
 MOST_LINES = 3000
-"""Lines of the table of critical rates that a page holds."""
+"""How many lines the table of critical rates has at most."""
 MOST_COMPARED = 200
-"""Lines of each table that compares runs; the figures show all."""
+"""How many lines each table that compares runs has at most; the figures show all."""
 
 
 def page_text(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def page_text(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
 
 
 def _compared(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
-    """What the comparison of several runs says."""
+    """Variables of the section that compares several runs."""
     pairs = comparison.compared(rows)
     changes = sorted(pairs, key=lambda row: -abs(row.get("log_change") or 0))
     return {
@@ -75,9 +75,9 @@ def _distinct(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
 
 
 def _conditions(runs: Sequence[RunTables], trials: Sequence[Row]) -> dict[str, str]:
-    """How it was measured: a name and the values that occur, each once."""
+    """Settings, thresholds and execution metadata of the trials: by name, the distinct values that occur."""
     with_epsilon = [trial for trial in trials if trial.get("epsilon") is not None]
-    found = {
+    conditions = {
         "precision": _distinct(trials, "precision"),
         "optimizer steps T": _distinct(trials, "steps"),
         "schedule": _distinct(trials, "schedule"),
@@ -86,16 +86,16 @@ def _conditions(runs: Sequence[RunTables], trials: Sequence[Row]) -> dict[str, s
         "engine": _distinct(trials, "engine"),
         "device": _distinct(trials, "device"),
         "threads per process": _distinct(trials, "threads"),
-        "tolerance asked of a bracket": list(
+        "tolerance of a bracket": list(
             dict.fromkeys(tables.percent(run.tolerance) for run in runs if run.tolerance is not None)
         ),
-        "structural failure: the drag fell by more than": _distinct(trials, "structural_drag"),
+        "structural failure: the drag falls by more than": _distinct(trials, "structural_drag"),
         "jump: smallest change of the order parameter in one step": _distinct(trials, "jump_threshold"),
         "versions": _distinct(trials, "versions"),
         "finished": _span(trials),
         "report": [f"phantom_dist {_version()}, Vega-Lite {alt.SCHEMA_VERSION.lstrip('v')}"],
     }
-    return {name: "; ".join(values) for name, values in found.items() if values}
+    return {name: "; ".join(values) for name, values in conditions.items() if values}
 
 
 def _span(trials: Sequence[Row]) -> list[str]:

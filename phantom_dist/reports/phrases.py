@@ -11,13 +11,13 @@ from phantom_dist.reports.tables import number
 
 
 def outcomes_of(trials: Iterable[Row]) -> str:
-    """How many trials ended in each outcome, the most frequent first."""
+    """The number of trials of each outcome, the most frequent first."""
     counts = Counter(row["outcome"] for row in trials)
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()) or "no trial"
 
 
 def value_range(values: Sequence[float]) -> str:
-    """The smallest and the largest value, once where they look the same."""
+    """The smallest and the largest value; a single number where both read the same."""
     if not values:
         return "unknown"
     low, high = number(min(values), 3), number(max(values), 3)
@@ -25,7 +25,7 @@ def value_range(values: Sequence[float]) -> str:
 
 
 def count_of(items: Sequence[Row] | Sequence[str], word: str) -> str:
-    """How many items there are, with the word in singular or plural."""
+    """The number of items, with the word in singular or plural."""
     return f"{len(items)} {word}{'' if len(items) == 1 else 's'}"
 
 

@@ -1,4 +1,4 @@
-"""The law's predictions of a run's critical rates, beside what the run measured."""
+"""The law's predictions of a run's critical rates, beside the measured ones."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from phantom_dist.refinement.critical_rate import CriticalRate
 Row = dict[str, Any]
 
 GROUPS = ("gap", "bend", "last", "earlier", "length", "overlap", "odds")
-"""The law's groups that residuals are drawn against; the others are squares and products of these."""
+"""The law's groups over which residuals are drawn; the others are squares and products of these."""
 
 HELD_OUT, CALIBRATED, NEW = "architecture left out", "in the calibration", "not in the calibration"
 OUTSIDE = "outside the law's domain"
 
 
 def law_of(location: str | os.PathLike[str]) -> tuple[Law, str]:
-    """The law that a run is compared with, and its name: `law.json` in its directory, else the shipped one."""
+    """The law for a run's predictions, and its name: `law.json` in the run's directory, else the shipped one."""
     own = Path(location) / "law.json"
     return (read_law(own), "law.json of the run") if own.is_file() else (read_law(), "the shipped law")
 
@@ -35,8 +35,9 @@ class RatePrediction:
     """A measured critical rate beside the law's prediction of it.
 
     Attributes:
-        rate: as the run measured it.
-        predicted: η_c by the law, within its `interval`; None where the law gives none.
+        rate: the measured critical rate.
+        predicted: η_c by the law.
+        interval: the law's interval of η_c; None where the law gives none.
         source: how the prediction was made: `HELD_OUT`, `CALIBRATED`, `NEW` or `OUTSIDE`.
         groups: the law's groups, by name, dimensionless.
     """
@@ -48,7 +49,7 @@ class RatePrediction:
     groups: Mapping[str, float]
 
     def to_row(self) -> Row:
-        """A row for the figures: the rate's columns with `predicted`, `low`, `high`, `known` and the groups."""
+        """The row for figures: the rate's columns, `predicted`, `low`, `high`, `known` (the source) and the groups."""
         low, high = self.interval or (None, None)
         own = {"predicted": self.predicted, "low": low, "high": high, "known": self.source}
         return self.rate.to_json() | own | dict(self.groups)
@@ -57,16 +58,16 @@ class RatePrediction:
 def predictions(
     law: Law, rates: Iterable[CriticalRate], probes: Iterable[Row], problems: Mapping[str, Problem]
 ) -> list[RatePrediction]:
-    """One for each measured critical rate that the law has a prediction for.
+    """One prediction for each measured critical rate that the law can predict.
 
-    A problem that the law was fitted to is predicted by the law without its architecture, as stored with it; any
-    other one from its probed path, where the run has that.
+    For a problem of the law's calibration it is the stored prediction of the law fitted without that architecture. For
+    any other problem it is computed from the probed path, where the run has one.
 
     Args:
         law: the law.
-        rates: of a run.
+        rates: the run's critical rates.
         probes: rows of `probes/`.
-        problems: those of the run's sweeps, by key.
+        problems: the problems of the run's sweeps, by key.
     """
     calibrated = {(row.problem, row.weights): row for row in law.rows}
     by_problem = {row["problem"]: row for row in probes}

@@ -1,4 +1,4 @@
-"""From run directories to a page: the function behind `phantom-dist report`."""
+"""Reads run directories and writes the page: the function behind `phantom-dist report`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportResult(Result):
-    """A page that was written.
+    """Describes the written page.
 
     Attributes:
-        file: its absolute path; `bytes`: its size.
-        runs: their names.
-        verdict: on the jumps.
-        critical_rates: how many the runs have.
+        file: its absolute path.
+        bytes: its size.
+        runs: names of the runs.
+        verdict: the sentence about the jumps.
+        critical_rates: how many critical rates the runs have.
     """
 
     file: str
@@ -41,25 +42,25 @@ class ReportResult(Result):
     critical_rates: int
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `report`."""
+        """The JSON object of `phantom-dist report`."""
         return asdict(self) | {"runs": list(self.runs)}
 
     def parts(self) -> Iterable[str]:
-        """The verdict, and where the page is."""
+        """The verdict, and the path of the page."""
         return self.verdict, f"report: {self.file}"
 
 
 def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> ReportResult:
-    """Write the page of one or several runs, finished or not, or archives; several are compared.
+    """Write the page of one or several runs, finished or not, or of archives; several are compared.
 
     Raises:
-        InputError: no directory is named, there is no run in one of them, or the file can't be written.
+        InputError: no directory is given, one of them holds no run, or the file can't be written.
         StoreError: a run's Parquet file is damaged or foreign.
     """
     if not directories:
         raise InputError("report: name at least one run directory")
     path = Path(out).absolute()
-    runs = _told_apart([read_run(directory) for directory in directories], directories)
+    runs = _with_unique_names([read_run(directory) for directory in directories], directories)
     rows = Rows.of(runs)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
 
 
 def read_run(location: str | os.PathLike[str]) -> RunTables:
-    """What the report needs of one run directory, or of an archive, whose sweeps are taken together."""
+    """The tables of one run directory, or of an archive, whose sweeps are merged into one run."""
     directory, specs = directory_and_sweeps(location)
     trials, stored = directory.trials(), directory.probes()
     probes = stored.to_pylist()
@@ -97,8 +98,10 @@ def read_run(location: str | os.PathLike[str]) -> RunTables:
     )
 
 
-def _told_apart(runs: Sequence[RunTables], directories: Sequence[str | os.PathLike[str]]) -> list[RunTables]:
-    """Runs of the same name get their directory's beside it."""
+def _with_unique_names(
+    runs: Sequence[RunTables], directories: Sequence[str | os.PathLike[str]]
+) -> list[RunTables]:
+    """Append the directory to the names of runs that would otherwise have the same name."""
     count = Counter(run.name for run in runs)
     return [
         run if count[run.name] == 1 else replace(run, name=f"{run.name} ({os.fspath(directory)})")

@@ -1,18 +1,18 @@
 """From stored tables to the rows that the figures draw.
 
-Every row keeps the columns' names. Added are
+Rows keep the names of the stored columns. They also have
 
 | name | meaning |
 |---|---|
 | `run` | name of the run |
-| `number` | of the row's problem within the page |
+| `number` | the problem's number within the page |
 | `pair` | context, target and competitor |
 | `way` | method, optimizer and the settings in which the page's problems differ |
 | `line` | `pair`, with model and run where there are several |
 | `ratio` | η / η_c |
 | `relative_final_gap` | g_T in units of its initial size |
-| `place` | whether it is the last failing trial under η_c or the first committed one over it |
-| `near` | its rank among its problem's trials by distance to η_c (without one: by η), the bracket's two first; from 0 |
+| `place` | `UNDER` for the last failing trial under η_c, `OVER` for the first committed one over it, else `OTHER` |
+| `near` | rank from 0 among the problem's trials: the bracket's two, then by distance to η_c (without η_c: by η) |
 | `readout_sum`, `geometry_sum` | the two parts of Φ_T − Φ_0 (see `changes`) |
 """
 
@@ -42,12 +42,20 @@ _WHICH = tuple(q.name for q in PROBLEM_COLUMNS if q.name not in ("architecture",
 class Rows:
     """Everything that the page shows, as plain rows.
 
-    `problems`: one row per critical rate asked for, found or not. `trials`: all trials that were trained;
-    their `ratio` is None where there is no η_c. `predictions`: one row per critical rate that the law predicts, with
-    measured over predicted (`found_ratio`), the interval in the same unit, and the law's groups. `steps`: the trace
-    rows of the trials that `sample` chose, `sampled` of them. `bars`, `marks`, `restarts`: of the timelines of runs
-    that have one, in `time_unit` (`timeline_rows`). `opening`: number of the problem at which details open,
-    the first with a silent failure just under η_c. `others`: trials without training (refused, failed).
+    Attributes:
+        problems: one row per requested critical rate, whether it was located or not.
+        trials: all trials that were trained; `ratio` is None where there is no η_c.
+        steps: trace rows of the trials that `sample` chose.
+        sampled: how many trials it chose.
+        opening: number of the problem whose details the page shows first: the first with a silent failure just under
+            η_c.
+        others: trials without training (refused, failed).
+        predictions: one row per critical rate that the law predicts, with measured over predicted (`found_ratio`), the
+            interval in the same unit, and the law's groups.
+        several_models: whether the rows are of more than one model.
+        several_runs: whether they are of more than one run.
+        bars, marks, restarts: of the runs' timelines, in `time_unit` (`timeline_rows`).
+        time_unit: symbol of the unit of time.
     """
 
     problems: list[Row]
@@ -66,7 +74,7 @@ class Rows:
 
     @staticmethod
     def of(runs: RunTables | Sequence[RunTables]) -> Rows:
-        """Join the tables of the runs and label them."""
+        """Join the tables of the runs and label their rows."""
         runs = [runs] if isinstance(runs, RunTables) else runs
         critical = [rate.to_json() | {"run": run.name} for run in runs for rate in run.critical_rates]
         trials = [row | {"run": run.name} for run in runs for row in run.trials.to_pylist()]
@@ -113,7 +121,7 @@ class Rows:
         )
 
     @property
-    def found(self) -> list[Row]:
+    def located(self) -> list[Row]:
         """The problems that have a critical rate."""
         return [row for row in self.problems if _finite(row.get("eta_c"))]
 
@@ -125,14 +133,14 @@ def _opening(problems: Sequence[Row], trials: Sequence[Row], drawn: set[int]) ->
 
 
 def plain(value: Any) -> Any:
-    """A value that JSON can hold: six significant digits, null where it is not finite."""
+    """The value for JSON: floats to six significant digits, None for NaN and Inf."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
 
 
 def columns(rows: Iterable[Row], *names: str) -> list[Row]:
-    """The rows with these columns only, ready for JSON."""
+    """The rows with these columns only, as JSON values."""
     return [{name: plain(row.get(name)) for name in names} for row in rows]
 
 
@@ -141,7 +149,7 @@ def _finite(value: Any) -> bool:
 
 
 def _join(problems: Sequence[Row], trials: list[Row], labels: Labels) -> None:
-    """Give every trial its problem's number and the ratio η / η_c; the records' own keys must agree."""
+    """Add to every trial its problem's number and the ratio η / η_c; they match where all keys of the problem agree."""
     keys = tuple(k for k in _WHICH if k not in ("target", "competitor") and all(k in p for p in problems))
     by_key = {(p["run"], *(setting(p, k) for k in keys)): p for p in problems}
     for number, row in enumerate(trials):
@@ -160,9 +168,9 @@ def _join(problems: Sequence[Row], trials: list[Row], labels: Labels) -> None:
 
 
 def _place(trials: Iterable[Row]) -> None:
-    """Find the bracket's two trials of every problem, and rank the others by their distance to η_c.
+    """Mark the bracket's two trials of every problem, and rank the others by their distance to η_c.
 
-    Where there is no η_c they are ranked by their rate, the smallest first.
+    Trials of a problem without η_c are ranked by their learning rate, the smallest first.
     """
     grouped: dict[int, list[Row]] = {}
     unlocated: dict[int, list[Row]] = {}
@@ -177,20 +185,20 @@ def _place(trials: Iterable[Row]) -> None:
         committed = Outcome.COMMITTED.value
         under = next((r for r in rows if r["ratio"] <= 1 and r["outcome"] != committed), None)
         over = next((r for r in rows if r["ratio"] >= 1 and r["outcome"] == committed), None)
-        for found, place in ((under, UNDER), (over, OVER)):
-            if found is not None:
-                found["place"] = place
+        for end, place in ((under, UNDER), (over, OVER)):
+            if end is not None:
+                end["place"] = place
         rows.sort(key=lambda row: (UNDER, OVER, OTHER).index(row["place"]))
         for rank, row in enumerate(rows):
             row["near"] = rank
 
 
 AROUND = 6
-"""How many trials of a problem are drawn together over their steps: the bracket's two and the nearest."""
+"""How many trials of a problem one figure draws over their steps: the bracket's two and the nearest others."""
 
 
 def _predicted(row: Row) -> Row:
-    """Measured rate and interval as multiples of the predicted rate; `inside`: whether the interval holds the rate."""
+    """Add measured rate and interval over the predicted rate; `inside`: whether the interval contains the rate."""
     low, high = (_over(row[end], row["predicted"]) for end in ("low", "high"))
     ratio = row["eta_c"] / row["predicted"]
     inside = None if low is None or high is None else low <= ratio <= high

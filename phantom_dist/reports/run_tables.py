@@ -1,4 +1,4 @@
-"""What the report reads: the two tables of a run and its critical rates."""
+"""The report's input: the tables of a run, its critical rates, and what else the page shows of it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,20 @@ class Table(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RunTables:
-    """One run as stored.
+    """One stored run.
 
-    `trials` has the columns of `core.quantities.TRIAL_COLUMNS`, `traces` those of `TRACE_COLUMNS` and `model`.
-    `predictions`: those of a law for the critical rates, `law`: which law that is; `lora`: the verdict of its
-    calibration on architectures under LoRA; `timeline`: of its events, None where it recorded none. The rest is for the
-    reader's eye: exact model titles by model reference, prompts by context id, the sweep's tolerance.
+    Attributes:
+        name: of the run.
+        trials: a table with the columns of `core.quantities.TRIAL_COLUMNS`.
+        traces: a table with those of `TRACE_COLUMNS` and `model`.
+        critical_rates: one for each problem.
+        predictions: a law's predictions of the critical rates.
+        law: name of that law.
+        lora: the verdict of its calibration on architectures under LoRA; None without one.
+        titles: exact model titles by model reference.
+        prompts: by context id.
+        tolerance: the sweep's tolerance; None where no critical rate was requested.
+        timeline: of the run's events; None where it recorded none.
     """
 
     name: str

@@ -1,7 +1,8 @@
-"""Which trials' steps the page holds: all of a small sweep; of a large one a sample by a rule that the page states.
+"""Chooses the trials whose steps the page contains: all of a small sweep, a sample of a large one.
 
-The bracket's two trials of each critical rate come first, problems of all models and ways of training in turn; then
-the outcomes in turn, in each the trials nearest to their η_c. A trial comes with all its steps or not at all.
+The sample takes first the bracket's two trials of each critical rate, alternating between models and ways of training;
+then other trials, alternating between outcomes, in each the nearest to their η_c first. A trial is taken with all its
+steps or not at all. The page states this rule.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from phantom_dist.reports.run_tables import RunTables
 Row = dict[str, Any]
 
 MOST_STEPS = 24_000
-"""Trace rows in one page; a row takes about 50 bytes."""
+"""How many trace rows one page has at most; a row takes about 50 bytes."""
 
 MEASURED = (
     "loss", "logit_gap", "order_parameter", "signal", "drag", "p_target", "p_competitor", "readout_change",
     "geometry_change",
 )  # fmt: skip
-"""Columns of a step."""
+"""Measured columns of a step."""
 
 _CARRIED = (
     "run", "trial_id", "model", "pair", "line", "way", "method", "number", "ratio", "place", "near", "outcome",
@@ -33,7 +34,7 @@ _CARRIED = (
 
 
 def sample(trials: Sequence[Row], most: int = MOST_STEPS) -> list[Row]:
-    """The trials whose steps are kept, in the order of `trials`; `most` trace rows in all."""
+    """The trials whose steps the page contains, in the order of `trials`; at most `most` trace rows together."""
     bracket = [row for row in trials if row["place"] != "other"]
     others = sorted(
         (row for row in trials if row["place"] == "other"),
@@ -41,25 +42,25 @@ def sample(trials: Sequence[Row], most: int = MOST_STEPS) -> list[Row]:
     )
     by_problem = in_turn(_grouped(bracket, lambda row: row["number"]), lambda pair: _stratum(pair[0]))
     order = [*chain.from_iterable(by_problem), *in_turn(others, lambda row: row["outcome"])]
-    chosen, held = set(), 0
+    chosen, trace_rows = set(), 0
     for row in order:
-        held += _steps(row) + 1
-        if held > most:
+        trace_rows += _steps(row) + 1
+        if trace_rows > most:
             break
         chosen.add((row["run"], row["trial_id"]))
     return [row for row in trials if (row["run"], row["trial_id"]) in chosen]
 
 
 def in_turn(items: Iterable[Any], kind: Callable[[Any], Any]) -> list[Any]:
-    """One item of each kind, then the second of each, and so on; each kind keeps its order."""
+    """The first item of each kind, then the second of each, and so on; within a kind the order stays."""
     rounds = zip_longest(*_grouped(items, kind))
     return [item for round_ in rounds for item in round_ if item is not None]
 
 
 def step_rows(run: RunTables, chosen: Iterable[Row]) -> list[Row]:
-    """The trace rows of the run's chosen trials, trial after trial in order of steps, with what the trial says.
+    """The trace rows of the run's chosen trials, by trial and step, with columns of the trial.
 
-    Loss and gap come as multiples of their start as well; `rest` is the probability of all other tokens.
+    Adds loss and gap as multiples of their initial size, and `rest`, the probability of all other tokens.
     """
     trials = {row["trial_id"]: row for row in chosen if row["run"] == run.name}
     place = {trial: i for i, trial in enumerate(trials)}
@@ -69,11 +70,11 @@ def step_rows(run: RunTables, chosen: Iterable[Row]) -> list[Row]:
     order = order[trial_N[order] >= 0]
     columns = [numbers(run.traces, name)[order].tolist() for name in MEASURED]
     ids = list(trials)
-    found = []
+    rows = []
     for i, step, *values in zip(trial_N[order].tolist(), step_N[order].tolist(), *columns, strict=True):
         measured = dict(zip(MEASURED, values, strict=True))
-        found.append(_step(trials[ids[i]], int(step), measured))
-    return found
+        rows.append(_step(trials[ids[i]], int(step), measured))
+    return rows
 
 
 def _step(trial: Row, step: int, measured: Row) -> Row:

@@ -1,4 +1,4 @@
-"""The numbers in the page's text: the table of critical rates, counts of outcomes, errors of first order."""
+"""Numbers as text for the page: the table of critical rates, counts of outcomes, errors of first order and the law."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phantom_dist.reports.rows import Row, Rows
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A number with that many significant digits; a dash where it is not known."""
+    """A number with this many significant digits; a dash where it is unknown."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return "–"
     if not math.isfinite(value):
@@ -32,7 +32,7 @@ def percent(value: float) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RateLine:
-    """A line of the table, as text; `reason` stands in for the numbers that aren't known."""
+    """A line of the table of critical rates, as text; without η_c, `reason` replaces its numbers."""
 
     run: str
     model: str
@@ -84,7 +84,7 @@ def _line(row: Row, prompts: Mapping[str, str]) -> RateLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedLine:
-    """A problem in a later run beside the same in the first, as text; a `reason` stands in for a rate."""
+    """A problem in a later run beside the same one in the first, as text; a reason replaces a missing rate."""
 
     run: str
     line: str
@@ -96,7 +96,7 @@ class ComparedLine:
 
 
 def compared_line(row: Row) -> ComparedLine:
-    """A line of the comparison's table, from a row of `comparison.compared`."""
+    """A line of the table that compares runs, from a row of `comparison.compared`."""
 
     def rate(value: float | None, reason: Any) -> str:
         return (
@@ -118,14 +118,14 @@ def compared_line(row: Row) -> ComparedLine:
 
 
 def outcome_counts(rows: Rows) -> dict[str, int]:
-    """How many trials ended in each outcome, in the order in which outcomes are tested."""
+    """The number of trials of each outcome, in the order in which outcomes are tested."""
     counts = Counter(row["outcome"] for row in (*rows.trials, *rows.others))
     return {outcome.value: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Several fractions in words: how many, their median, and the largest with its problem's name."""
+    """Several fractions as text: their count, median, and the largest with its problem's name."""
 
     count: int
     median: str
@@ -142,17 +142,17 @@ def _spread(fractions: Sequence[tuple[float, str]]) -> Spread | None:
 
 
 def first_order(rows: Rows) -> dict[str, Spread]:
-    """|Π_c - 1| for each way of training: how far its critical rates lie from |g_0|/(T κ)."""
+    """|Π_c - 1| for each way of training: the relative error of first order, |g_0|/(T κ)."""
     errors: dict[str, list[tuple[float, str]]] = {}
-    for row in rows.found:
+    for row in rows.located:
         if row.get("pi_c") is not None:
             errors.setdefault(row["way"], []).append((abs(row["pi_c"] - 1), row["line"]))
-    return {way: spread for way, found in errors.items() if (spread := _spread(found))}
+    return {way: spread for way, some in errors.items() if (spread := _spread(some))}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """How the law did on the critical rates of one way of training, in words."""
+    """The law's errors on the critical rates of one way of training, as text."""
 
     errors: Spread
     inside: int
@@ -170,27 +170,27 @@ _KNOWN = {
 
 
 def law(rows: Rows) -> dict[str, Predicted]:
-    """|measured / predicted - 1| for each way of training, and how many intervals hold the measured rate."""
-    said: dict[str, list[Row]] = {}
+    """|measured / predicted - 1| for each way of training, and how many intervals contain the measured rate."""
+    by_way: dict[str, list[Row]] = {}
     for row in rows.predictions:
-        said.setdefault(row["way"], []).append(row)
-    found = {}
-    for way, some in said.items():
+        by_way.setdefault(row["way"], []).append(row)
+    predicted = {}
+    for way, some in by_way.items():
         errors = _spread([(abs(row["found_ratio"] - 1), row["line"]) for row in some])
         assert errors is not None
         counts = Counter(row["known"] for row in some)
-        found[way] = Predicted(
+        predicted[way] = Predicted(
             errors=errors,
             inside=sum(row["inside"] == "inside its interval" for row in some),
             intervals=sum(row["low_ratio"] is not None for row in some),
             known=", ".join(f"{count} {_KNOWN[known]}" for known, count in counts.items()),
             law=", ".join(dict.fromkeys(row["law"] for row in some)),
         )
-    return found
+    return predicted
 
 
 def geometry(rows: Rows) -> Spread | None:
-    """Σ_s |geometry| / Σ_s (|geometry| + |readout|) of every trial under full fine-tuning."""
+    """The spread of Σ_s |geometry| / Σ_s (|geometry| + |readout|) over the trials under full fine-tuning."""
     return _spread(
         [
             (row["geometry_part"], row["label"])

@@ -1,12 +1,13 @@
-"""How page and figures look: a palette for light and for dark, shapes and dashes by outcome, a Vega-Lite configuration.
+"""The look of page and figures: a light and a dark palette, shapes and dashes by outcome, the Vega-Lite configuration.
 
-Five colours in two versions carry all meaning. In each version any two of them lie at least 15 apart in CIEDE2000, for
-eyes with all cones and under simulated protanopia, deuteranopia and tritanopia, and each has a contrast of at least
-3 : 1 against the figure's ground (WCAG 2.2, 1.4.11); text has 4.5 : 1 (1.4.3): `tests/reports/test_colours.py`.
-Colour never stands alone: outcomes differ in shape and dash as well, and legends, axes and tooltips name them.
+Five colours, in a light and a dark version, carry all meaning. Within a version any two of them are at least 15 apart
+in CIEDE2000, for normal colour vision and under simulated protanopia, deuteranopia and tritanopia. Each has a contrast
+of at least 3 : 1 against the figure's background (WCAG 2.2, 1.4.11), text of 4.5 : 1 (1.4.3);
+`tests/reports/test_colours.py` checks this. No meaning depends on colour alone: outcomes differ in shape and dash as
+well, and legends, axes and tooltips name them.
 
-Figures are drawn in the light version; on the page each of its colours is replaced where the theme is dark. Ink is
-`currentColor`, so the page's text colour reaches into the SVG.
+Figures are drawn in the light version; in the dark theme the page's CSS replaces each colour. Ink is `currentColor`, so
+that the SVG takes the page's text colour.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from phantom_dist.core.quantities import BY_NAME
 
 BLUE, ORANGE, MAROON, LILAC, SAGE = "#1c4fa8", "#e8590c", "#73061a", "#ad76f2", "#6f9488"
 DARK = {BLUE: "#5cb8f5", ORANGE: "#f0b429", MAROON: "#cc3f55", LILAC: "#f3e3ff", SAGE: "#6f7787"}
-"""Every colour of the palette, with what stands for it on dark ground."""
+"""Every colour of the light palette, with its replacement in the dark theme."""
 
 PAGE = {
     "ink": ("#1b1f24", "#e4e8ec"),
@@ -33,7 +34,7 @@ PAGE = {
     "accent": ("#1c4fa8", "#5cb8f5"),
     "edge": ("#7d8792", "#76818d"),
 }
-"""The page's own colours, light and dark: text, quiet text, ground, figures' ground, rules, fields, accent, edges."""
+"""The page's own colours, light and dark: text, secondary text, page, figures, rules, fields, accent, edges."""
 
 INK = "currentColor"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
@@ -45,12 +46,12 @@ OUTCOMES: dict[Outcome, tuple[str, str, list[int]]] = {
     Outcome.RELAPSED: (LILAC, "diamond", [8, 2, 2, 2]),
     Outcome.DIVERGED: (SAGE, "cross", [12, 4]),
 }
-"""Colour, shape and dash of every outcome that comes from training."""
+"""Colour, shape and dash of every outcome of a trained trial."""
 
 WAYS = (BLUE, ORANGE, SAGE, MAROON, LILAC)
 """Colours of ways of training (or models), in order of appearance."""
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-right")
-"""Shapes beside them; five and seven have no common divisor, so a pair comes again after 35."""
+"""Their shapes; five and seven have no common divisor, so a pair of colour and shape repeats only after 35."""
 
 PARTS = {"readout": BLUE, "geometry": ORANGE}
 """Colours of the two parts of a change of the order parameter."""
@@ -60,7 +61,7 @@ WORDS = {"target": BLUE, "competitor": ORANGE, "all other tokens": SAGE}
 
 
 def styles() -> str:
-    """The colours as CSS: the page's as variables, the figures' as rules for what Vega draws."""
+    """The colours as CSS: variables for the page, and rules that recolour the SVG that Vega draws."""
     variables = "".join(f" --{name}: light-dark({light}, {dark});" for name, (light, dark) in PAGE.items())
     rules = [
         f'.plot svg [{what}="{light}" i] {{ {what}: light-dark({light}, {dark}); }}'
@@ -84,7 +85,7 @@ def part_scale() -> alt.Scale:
 
 
 def axis_title(name: str) -> str:
-    """A column's words, symbol and unit: `logit gap g (logit)`."""
+    """A column's name, symbol and unit: `logit gap g (logit)`."""
     quantity = BY_NAME[name]
     unit = "" if quantity.unit in ("", "1") else f" ({quantity.unit})"
     return f"{name.replace('_', ' ')} {quantity.symbol}".rstrip() + unit
@@ -97,7 +98,7 @@ def outcome_scale(present: set[str], channel: int) -> alt.Scale:
 
 
 def outcome_dash() -> alt.StrokeDashValue:
-    """The dash of a line by its trial's outcome; conditions, for a scale of its own would spoil the legend's marks."""
+    """The dash of a line by its trial's outcome; as conditions, since a scale would change the legend's symbols."""
     tests = [{"test": f"datum.outcome === '{o.value}'", "value": dash} for o, (*_, dash) in OUTCOMES.items()]
     return alt.StrokeDashValue([1, 0], condition=tests)
 

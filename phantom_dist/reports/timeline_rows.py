@@ -1,12 +1,12 @@
-"""From a run's timeline to what the page draws of it: bars of tasks on lines of workers, and marks of what went wrong.
+"""From a run's timeline to the rows of its figure: a line for each worker, a bar for each task, marks for failures.
 
 | name | meaning |
 |---|---|
 | `line` | the worker, with the run where there are several |
-| `begun`, `ended`, `at` | time of the run in its `Unit`: that between two starts of its driver is left out |
-| `did` | `probing`, `training`, or `came to nothing` |
-| `tasks` | how many tasks the bar stands for: where they are many, neighbours of one kind are drawn as one |
-| `happened` | of a mark: how an attempt ended, that a task was copied, or that the driver was started again |
+| `begun`, `ended`, `at` | time of the run in its `Unit`, without the time between two starts of its driver |
+| `did` | `probing`, `training`, or `no result` |
+| `tasks` | how many tasks the bar stands for: where there are many, neighbours of one kind are merged |
+| `happened` | of a mark: how an attempt ended, that a task was copied, or that the driver was restarted |
 | `why` | of a mark: the reason |
 """
 
@@ -23,27 +23,27 @@ from phantom_dist.scheduling.timeline import ENDINGS, Attempt, End, Timeline
 
 Row = dict[str, Any]
 
-PROBING, TRAINING, NOTHING = "probing", "training", "came to nothing"
+PROBING, TRAINING, NOTHING = "probing", "training", "no result"
 
 MOST_BARS = 3000
-"""Where there are more, those with the smallest gaps are joined until there are not, or none is left to join."""
+"""Above this number, neighbouring bars with the smallest gaps are merged, as far as any can be merged."""
 
 HAPPENED = {end: words for end, words in ENDINGS.items() if end not in (End.DONE, End.RUNNING)}
-"""Of attempts that came to nothing."""
+"""Labels of the ways in which an attempt ends without a result."""
 
-COPIED, RESTARTED = "copied", "driver started again"
+COPIED, RESTARTED = "copied", "driver restarted"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of time: its symbol, and how many seconds (s) it has."""
+    """A unit of time: its symbol, and its length in seconds."""
 
     symbol: str
     seconds: float
 
 
 def unit_for(timelines: Iterable[Timeline]) -> Unit:
-    """The unit in which the longest of the runs reads well."""
+    """The unit that suits the longest of the runs."""
     longest = max((sum(start.seconds for start in one.starts) for one in timelines), default=0.0)
     if longest < 180:
         return Unit("s", 1)
@@ -51,7 +51,7 @@ def unit_for(timelines: Iterable[Timeline]) -> Unit:
 
 
 def bars(run: str, timeline: Timeline, unit: Unit, *, several_runs: bool = False) -> list[Row]:
-    """The bars of a run, by worker and time."""
+    """The bars of a run, sorted by worker and time."""
     clock = _clock(timeline, unit)
     rows = [_bar(run, attempt, clock, several_runs) for attempt in timeline.attempts]
     rows.sort(key=lambda row: (_natural(row["line"]), row["begun"]))
@@ -63,7 +63,7 @@ def bars(run: str, timeline: Timeline, unit: Unit, *, several_runs: bool = False
 
 
 def marks(run: str, timeline: Timeline, unit: Unit, *, several_runs: bool = False) -> list[Row]:
-    """What went wrong, and was mended: at the ends of attempts that came to nothing, and at the begins of copies."""
+    """The marks of a run: at the end of each attempt without a result, and at the start of each copy."""
     clock = _clock(timeline, unit)
     rows = []
     for attempt in timeline.attempts:
@@ -83,7 +83,7 @@ def marks(run: str, timeline: Timeline, unit: Unit, *, several_runs: bool = Fals
 
 
 def restarts(timeline: Timeline, unit: Unit) -> list[float]:
-    """When the driver was started again."""
+    """Times at which the driver was restarted."""
     clock = _clock(timeline, unit)
     return [clock(start.number, start.began) for start in timeline.starts[1:]]
 
@@ -94,7 +94,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
 
 
 def _clock(timeline: Timeline, unit: Unit) -> Callable[[int, float], float]:
-    """From a start's number and a time (s since 1970) to the time of the run."""
+    """Returns the function from a start's number and a time (s since 1970) to the time of the run."""
     offsets, before = {}, 0.0
     for start in timeline.starts:
         offsets[start.number] = before - start.began
@@ -124,7 +124,7 @@ def _line(run: str, worker: str, several_runs: bool) -> str:
 
 
 def _joined(rows: Sequence[Row], gap: float) -> Iterator[Row]:
-    """Bars of one line, in order, those of one kind joined where no more than `gap` lies between them."""
+    """Merge successive bars of one line and kind where no more than `gap` lies between them."""
     current: Row | None = None
     alike = ("line", "model", "start", "did")
     for row in rows:
@@ -150,7 +150,7 @@ def _natural(line: str) -> list[tuple[int, str]]:
 
 
 def counted(rows: Sequence[Row]) -> dict[str, int]:
-    """How often each thing happened, in the order of `HAPPENED`."""
+    """The number of marks of each kind, in the order of `HAPPENED`."""
     count: dict[str, int] = defaultdict(int)
     for row in rows:
         count[row["happened"]] += 1

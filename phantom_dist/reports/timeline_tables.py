@@ -1,4 +1,4 @@
-"""A run's timeline in words and tables, as the page shows them beside the figure."""
+"""A run's timeline as text, which the page shows beside the figure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from phantom_dist.reports.tables import percent
 from phantom_dist.scheduling.timeline import ENDINGS, Attempt, Story, Timeline
 
 MOST_STORIES = 100
-"""Lines of the table of eventful tasks; `phantom-dist status DIR --why TASK` tells of any."""
+"""How many eventful tasks the page lists; `phantom-dist status DIR --why TASK` shows any of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """A part of the workers' time, in words."""
+    """A part of the workers' time, as text."""
 
     name: str
     time: str
@@ -24,7 +24,7 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class EventfulTask:
-    """A task that took more than one attempt or came to nothing: which, and its attempts in order, a line each."""
+    """A task that took more than one attempt or has no result: its name, and a line for each attempt in order."""
 
     task: str
     attempts: tuple[str, ...]
@@ -32,15 +32,17 @@ class EventfulTask:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """How a run went.
+    """A run's timeline in numbers.
 
     Attributes:
-        run: its name.
+        run: name of the run.
         starts: a line for each start of its driver.
-        workers: how many there were at most, by name; `time`: of all of them together.
-        utilisation: the share of it in which they did what was kept.
-        shares: where it went.
-        stories: the first `MOST_STORIES` of `eventful` tasks.
+        workers: how many distinct workers there were.
+        time: the time of all workers together.
+        utilisation: the share of that time spent on attempts whose results were kept.
+        shares: how that time was spent.
+        eventful: how many tasks took more than one attempt or have no result.
+        stories: the first `MOST_STORIES` of them.
     """
 
     run: str
@@ -54,7 +56,7 @@ class RunSummary:
 
 
 def summary_of(run: str, timeline: Timeline) -> RunSummary:
-    """A run's timeline in words."""
+    """Summarise a run's timeline."""
     total, shares, stories = timeline.worker_seconds, timeline.shares(), timeline.stories()
     useful = timeline.utilisation
     return RunSummary(

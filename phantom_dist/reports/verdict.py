@@ -1,8 +1,8 @@
-"""The phantom verdict: are a run's jumps made by the softmax readout? One sentence, and the numbers behind it.
+"""The phantom verdict: does the softmax readout make a run's jumps? One sentence, and the numbers behind it.
 
-The paper's claim is that jumps persist under LoRA, whose readout matrix doesn't change, so that they live in the
-softmax readout. Our measure of it is the readout's share of each jump (midpoint rule): 1 under LoRA by construction, a
-measured number under full fine-tuning. The boundary of one half is ours: the larger part of the jump.
+The paper claims that jumps persist under LoRA, whose readout matrix doesn't change, so that they arise in the softmax
+readout. Our measure is the readout's share of each jump (midpoint rule): 1 under LoRA by construction, a measured
+number under full fine-tuning. The threshold of one half, the larger part of the jump, is ours.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from phantom_dist.reports.rows import Row, Rows
 
-MOST = 0.5
-"""A readout's share above this is the larger part of a jump."""
+LARGER_PART = 0.5
+"""Above this share the readout makes the larger part of a jump."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jumps:
-    """The trials with a jump under one method, of how many, and the readout's share of their jumps (NaN: none)."""
+    """Under one method: how many of its trials have a jump, and the readout's share of the jumps (NaN where none)."""
 
     count: int
     trials: int
@@ -31,7 +31,7 @@ class Jumps:
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """What the LoRA trials say about their readout matrix."""
+    """Whether the readout matrix stays unchanged in the LoRA trials."""
 
     trials: int
     identical: int
@@ -40,7 +40,7 @@ class Frozen:
 
 
 def jumps(rows: Rows) -> dict[str, Jumps]:
-    """What the trials' largest jumps say, by method."""
+    """The trials' largest jumps, by method."""
     return {
         method: _jumps([row for row in rows.trials if row["method"] == method])
         for method in sorted({row["method"] for row in rows.trials})
@@ -56,12 +56,12 @@ def _jumps(trials: list[Row]) -> Jumps:
         lowest=min(shares, default=math.nan),
         median=statistics.median(shares) if shares else math.nan,
         highest=max(shares, default=math.nan),
-        mostly_readout=sum(share > MOST for share in shares),
+        mostly_readout=sum(share > LARGER_PART for share in shares),
     )
 
 
 def frozen(rows: Rows) -> Frozen:
-    """LoRA trials whose readout hash is the same at every step, and their steps of no geometry change."""
+    """Count LoRA trials whose readout hash is the same at every step, and their steps without a geometry change."""
     trials = [row for row in rows.trials if row["method"] == "lora" and row["steps_measured"]]
     return Frozen(
         trials=len(trials),
@@ -71,9 +71,9 @@ def frozen(rows: Rows) -> Frozen:
     )
 
 
-def verdict(found: dict[str, Jumps], readout: Frozen) -> str:
-    """One sentence, with its numbers."""
-    full, lora = found.get("full"), found.get("lora")
+def verdict(by_method: dict[str, Jumps], readout: Frozen) -> str:
+    """The verdict as one sentence, with its numbers."""
+    full, lora = by_method.get("full"), by_method.get("lora")
     jumped, beside = full is not None and full.count > 0, lora is not None and lora.count > 0
     same = (
         f"in {lora.count} of {lora.trials} LoRA trials, with a readout matrix that stays bit-identical in "
@@ -85,9 +85,7 @@ def verdict(found: dict[str, Jumps], readout: Frozen) -> str:
         if beside:
             need = ": they need no moving readout" if readout.identical == readout.trials else ""
             return f"No jump under full fine-tuning; under LoRA jumps occur {same}{need}."
-        return (
-            "No jump was seen, so there is nothing to judge; larger learning rates reach the region of jumps."
-        )
+        return "No trial has a jump, so there is nothing to judge; larger learning rates reach the region of jumps."
     measured = (
         f"the readout made the larger part of {full.mostly_readout} of {full.count} jumps under full fine-tuning "
         f"(share {full.lowest:.3g} to {full.highest:.3g}, median {full.median:.3g})"

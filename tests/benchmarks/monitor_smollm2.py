@@ -29,7 +29,7 @@ from phantom_dist.models import load
 from phantom_dist.models.quiet import quiet
 from phantom_dist.monitor import PhantomCallback
 from phantom_dist.monitor.watch import contexts_of
-from phantom_dist.reports import picture_of_monitored
+from phantom_dist.reports import export_monitored
 from phantom_dist.traces.monitor_log import open_monitor_log
 
 MODEL = "gguf:smollm2-135m-instruct"
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     records = {
         f"{name}: LoRA, η = {rate:g}": open_monitor_log(out / f"{name}.jsonl") for name, rate in RATES.items()
     }
-    picture_of_monitored(records, out / "monitored.png")
+    export_monitored(records, out / "monitored.png")
     print(json.dumps(results))
 
 

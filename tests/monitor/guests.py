@@ -1,4 +1,4 @@
-"""Ways in which others train in a loop of their own: optimizers, schedules, compiled and checkpointed models."""
+"""Trainings in loops of users: optimizers, schedules, compiled and checkpointed models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Guest:
 
 
 class WithoutRate(torch.optim.SGD):
-    """As some 8-bit and fused optimizers: the groups hold no `lr`."""
+    """Like some 8-bit and fused optimizers: its groups have no `lr`."""
 
     def __init__(self, parameters: Any) -> None:
         super().__init__(parameters, lr=1e-2)
@@ -47,7 +47,7 @@ class WithoutRate(torch.optim.SGD):
 
 
 class NotReady:
-    """As a wrapper whose groups can't be asked before the first step."""
+    """Like a wrapper whose groups can't be read before the first step."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.ready = inner, False
@@ -84,7 +84,7 @@ class Bare:
 
 
 class Remembers:
-    """A schedule that counts how often it was asked, so that asking it ahead changes it."""
+    """A schedule that counts its calls, so that evaluating it ahead changes it."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -176,7 +176,7 @@ def _frozen() -> Guest:
 
 
 def _growing_rotary() -> Guest:
-    """A rotary embedding that follows the longest text so far: a look at a longer one must not move it."""
+    """A rotary embedding that depends on the longest text so far: a look at a longer one must not change it."""
     guest = _plain("llama-a")
     config = copy.deepcopy(guest.model.config)
     config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
@@ -186,7 +186,7 @@ def _growing_rotary() -> Guest:
 
 
 def _counting() -> Guest:
-    """A module that counts its calls in an attribute, a list and a buffer, and trains by the count."""
+    """A module that counts its calls in an attribute, a list and a buffer, and whose output depends on the count."""
     guest = _plain()
     block = guest.model.transformer.h[0]
     forward, block.calls, block.history = block.forward, 0, []

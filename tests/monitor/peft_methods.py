@@ -56,7 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 NEEDS = {"ADAMSS": "sklearn"}
-"""Packages beside peft that a method can't do without."""
+"""Packages that a method needs beside peft."""
 
 TASKS = ("MULTITASK_PROMPT_TUNING", "POLY")
 """Methods whose batches carry `task_ids`."""

@@ -144,7 +144,7 @@ class _Backwards(torch.nn.Module):
 
 @pytest.mark.parametrize("rope", [*LONG, "backwards"])
 def test_a_look_is_what_each_prompt_is_alone(rope):
-    """Whatever the training read before, and without a trace: for its next batch nothing has changed."""
+    """A look doesn't depend on what the training read before, and changes nothing for its next batch."""
 
     def fresh():
         model = _tiny("default" if rope == "backwards" else rope)

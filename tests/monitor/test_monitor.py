@@ -217,7 +217,7 @@ def test_few_looks_are_said_at_the_end(caplog):
         monitor.step(n)
     monitor.finish()
     assert monitor.pacing.looks == 1
-    assert "only 1 looks fitted into 0.02" in caplog.text
+    assert "only 1 looks fitted into the monitor's budget, 0.02" in caplog.text
 
 
 def test_a_rate_can_be_told_or_left_out():

@@ -1,4 +1,4 @@
-"""Whatever a training hands to the monitor, it says what it can't watch and leaves; the healthy rest is watched."""
+"""Whatever a training passes to the monitor, it never raises: it reports what it can't watch, and watches the rest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ready():
 
 
 class Sharded(torch.nn.Module):
-    """Stands for FSDP's wrapper, which is known by its name: a pass through it would wait for other processes."""
+    """Stands in for FSDP's wrapper, recognised by its name: a forward pass would wait for other processes."""
 
     def __init__(self, module):
         super().__init__()
@@ -68,7 +68,7 @@ def failing(model):
 
 
 class LooksBehind(torch.nn.Module):
-    """A block that mixes a batch: no prompt has a value of its own."""
+    """A block that averages over the batch, so that a prompt's logits depend on the other prompts."""
 
     def __init__(self, block):
         super().__init__()
@@ -95,7 +95,7 @@ def mixing(model):
         (offloaded, "offloaded"),
         (quantised, "quantised"),
         (failing, "TypeError"),
-        (mixing, "answers a prompt differently among others than alone"),
+        (mixing, "gives a prompt other logits in a batch than alone"),
     ],
 )
 def test_models(ready, caplog, change, sentence):
@@ -139,7 +139,7 @@ def test_other_arguments(ready, caplog, settings):
 
 
 def said_once(caplog, sentence, model, tokenizer, watch, **settings):
-    """One warning at the beginning, and nothing after it, whatever is told."""
+    """Check that the monitor logs one warning at the start, and nothing afterwards, whatever steps it is given."""
     with caplog.at_level(logging.WARNING, "phantom_dist.monitor"):
         monitor = Monitor(model, tokenizer, watch, **settings)
         monitor.step(1)
@@ -195,7 +195,7 @@ def test_a_tokenizer_that_fails_at_one_text_leaves_out_that_one(ready):
 
 
 def test_no_rate_counts_steps_and_asks_no_law(ready, caplog):
-    """A forecast over steps is right; Π over steps would be a number without a meaning."""
+    """A forecast over steps is valid; Π over steps would have no meaning."""
     model, tokenizer = loop.fresh("gpt2-a")
     kept = torch.optim.AdamW(model.parameters(), lr=1e-4)
 

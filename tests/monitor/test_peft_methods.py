@@ -1,5 +1,7 @@
-"""Every method of fine-tuning that peft has: a look is the model's own value or one sentence, and the training is the
-same bit for bit. The table of `phantom_dist/monitor/README.md` says which."""
+"""Every fine-tuning method of peft: a look equals the model's own values, or the monitor stops with one message.
+
+Either way the training is the same bit for bit. The table of `phantom_dist/monitor/README.md` says which it is.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,11 @@ TABLE = dict(
         re.M,
     )
 )
-"""What the README says of each method: `exact`, or the sentence with which it is left."""
+"""The README's entry for each method: `exact`, or the message with which the monitor stops."""
 
 
 def alone(model, pair):
-    """The gap that the model itself gives, asked as anybody would; what CPT's pass does to its parameters is undone."""
+    """The model's own gap for the prompt alone; undoes what CPT's forward pass does to its parameters."""
     before = [(parameter, parameter.data) for parameter in model.parameters()]
     model.eval()
     with torch.no_grad():
@@ -44,7 +46,7 @@ def alone(model, pair):
 
 
 def trained(name, folder, monitored):
-    """Two steps of AdamW under a method; the weights, the random generator, and what the monitor read and said."""
+    """Two steps of AdamW under a method; returns weights, random generator, monitor, and the model's own gaps."""
     model, tokenizer = peft_methods.adapted(name, folder)
     optimizer = loop.adamw(model, 1e-2)
     gaps = []

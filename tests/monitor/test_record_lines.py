@@ -1,4 +1,4 @@
-"""A record is split at line feeds alone, and what a killed training left behind harms nothing."""
+"""A record is split at line feeds alone, and stays readable after a training was killed while writing it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ SETTINGS = {
 
 
 class Averages(Trainer):
-    """As TRL's trainers: averages since the last row are put into a row by `log`, which then forgets them."""
+    """Like TRL's trainers: `log` adds the averages since the last row to its row and resets them."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -62,7 +62,7 @@ class Reporter(TrainerCallback):
 
 
 class Hasty(TrainerCallback):
-    """Stops at a row without a loss, which no trainer has."""
+    """Raises at a row without a loss; the trainer itself logs none such."""
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not any("loss" in key for key in logs if not key.startswith("phantom/")):
@@ -130,12 +130,12 @@ def trained(name, folder, monitored, resume=None, **more):
 
 
 def looked(monitor, context):
-    """What a checkpoint would keep of a monitor's looks at one context."""
+    """The entry of one context in the state that a checkpoint would store."""
     return next(kept for kept in monitor.state_dict()["contexts"] if kept["context"]["id"] == context)
 
 
 def own_rows(history):
-    """The trainer's rows, without what is measured in time."""
+    """The trainer's rows, without measured times."""
     return [
         {key: value for key, value in row.items() if not any(part in key for part in MEASURED_IN_TIME)}
         for row in history

@@ -1,4 +1,4 @@
-"""A small share of the trial (`python -m tests.benchmarks.monitor`), with a look every few steps whatever they cost."""
+"""A small part of `python -m tests.benchmarks.monitor`, with a look every few steps regardless of its cost."""
 
 from __future__ import annotations
 

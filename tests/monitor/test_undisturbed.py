@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from phantom_dist.monitor import Monitor, MonitorSettings
-from phantom_dist.monitor.rate import law_says
+from phantom_dist.monitor.rate import compare_with_law
 from phantom_dist.monitor.undisturbed import undisturbed
 
 from . import loop
@@ -53,7 +53,7 @@ def test_weights_are_bit_identical(name, settings, training):
         def after(n, monitor=monitor, model=model, optimizer=optimizer):
             if monitor:
                 monitor.step(n)
-                law_says(monitor.model, optimizer, monitor.watched[0].tokens, 0.01)
+                compare_with_law(monitor.model, optimizer, monitor.watched[0].tokens, 0.01)
 
         loop.train(
             model,
@@ -74,7 +74,7 @@ def test_weights_are_bit_identical(name, settings, training):
 
 @pytest.mark.parametrize("name", GUESTS)
 def test_any_training_ends_as_without_the_monitor(name):
-    """With warnings, whose law takes gradients; the state is kept and taken up again, as a checkpoint does."""
+    """Includes warnings, whose comparison with the law takes gradients, and a state that is saved and restored."""
     ends = []
     for monitored in (False, True):
         guest = GUESTS[name]()
@@ -146,7 +146,7 @@ def test_modes_gradients_and_generators_are_as_before():
     optimizer = loop.adamw(model, 1e-3)
     monitor = Monitor(model, tokenizer, WATCHED, optimizer=optimizer, total_steps=9, settings=EVERY_STEP)
     monitor.step(1)
-    assert law_says(model, optimizer, monitor.watched[0].tokens, 0.01) is not None
+    assert compare_with_law(model, optimizer, monitor.watched[0].tokens, 0.01) is not None
     assert [m.training for m in model.modules()] == flags
     assert [p.requires_grad for p in model.parameters()] == wanted
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
@@ -166,7 +166,7 @@ def test_everything_comes_back_after_an_error_too():
 
 
 def test_a_look_inside_an_autocast_region_leaves_no_casts_without_gradient():
-    """torch keeps cast weights until the outermost region ends; those of a pass without gradients carry none."""
+    """torch caches cast weights until the outermost region ends; those of a pass without gradients carry none."""
     model, tokenizer = loop.fresh("llama-a")
     monitor = Monitor(model, tokenizer, WATCHED, settings=EVERY_STEP)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""The rules for a warning, on courses written by hand."""
+"""The rules for a warning, on hand-written histories of looks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from phantom_dist.monitor import MonitorSettings
 from phantom_dist.monitor.forecast import line
 from phantom_dist.monitor.look import Reading
-from phantom_dist.monitor.verdict import Course, Progress
+from phantom_dist.monitor.verdict import LookHistory, TrainingProgress
 
 SETTINGS = MonitorSettings()
 
@@ -29,13 +29,13 @@ def reading(gap: float, loss: float, drag: float = 0.0) -> Reading:
 
 
 def run(gap, loss, drag=lambda x: 0.0, *, looks=20, total=200, rate=lambda x: 1.0):
-    """Findings of a training of `total` steps; gap, loss, drag and rate are functions of its share that is done."""
-    course, found, tau, before = Course(), [], 0.0, 0.0
+    """Findings of a training of `total` steps; gap, loss, drag and rate are functions of the share of steps taken."""
+    history, found, tau, before = LookHistory(), [], 0.0, 0.0
     for i in range(looks + 1):
         x = i / looks
         tau += rate(x) * total / looks if i else 0.0
         left = sum(rate((j + 0.5) / looks) for j in range(i, looks)) * total / looks
-        now = Progress(
+        now = TrainingProgress(
             step=round(x * total),
             total=total,
             tau=tau,
@@ -44,7 +44,7 @@ def run(gap, loss, drag=lambda x: 0.0, *, looks=20, total=200, rate=lambda x: 1.
             over=i == looks,
         )
         before = rate(x)
-        finding = course.add(reading(gap(x), loss(x), drag(x)), now, SETTINGS)
+        finding = history.add(reading(gap(x), loss(x), drag(x)), now, SETTINGS)
         if finding:
             found.append(finding)
     return found
@@ -132,10 +132,10 @@ def test_a_word_that_fell_back_is_said_to_have_overtaken():
 
 
 def test_without_an_end_as_much_again_is_reckoned_with():
-    course = Course()
+    history = LookHistory()
     for i in range(12):
-        now = Progress(step=10 * i, total=None, tau=10.0 * i, left=10.0 * i, rising=False)
-        finding = course.add(reading(-4 + 0.05 * i, 5 - 0.2 * i), now, SETTINGS)
+        now = TrainingProgress(step=10 * i, total=None, tau=10.0 * i, left=10.0 * i, rising=False)
+        finding = history.add(reading(-4 + 0.05 * i, 5 - 0.2 * i), now, SETTINGS)
         if finding:
             break
     assert finding is not None
@@ -152,12 +152,12 @@ def test_a_gap_that_is_open_at_the_end_is_told_however_near():
 
 
 def test_a_training_may_turn_out_to_be_over():
-    course, now = Course(), Progress(step=0, total=None, tau=0.0, left=0.0, rising=False)
-    assert course.add(reading(-4, 5), now, SETTINGS) is None
-    now = Progress(step=50, total=None, tau=50.0, left=50.0, rising=False)
-    assert course.add(reading(-1, 2), now, SETTINGS) is None
-    over = Progress(step=50, total=None, tau=50.0, left=0.0, rising=False, over=True)
-    finding = course.judge(over, SETTINGS)
+    history, now = LookHistory(), TrainingProgress(step=0, total=None, tau=0.0, left=0.0, rising=False)
+    assert history.add(reading(-4, 5), now, SETTINGS) is None
+    now = TrainingProgress(step=50, total=None, tau=50.0, left=50.0, rising=False)
+    assert history.add(reading(-1, 2), now, SETTINGS) is None
+    over = TrainingProgress(step=50, total=None, tau=50.0, left=0.0, rising=False, over=True)
+    finding = history.judge(over, SETTINGS)
     assert finding.kind == "kinematic"
     assert finding.share == pytest.approx(0.75)
-    assert course.judge(over, SETTINGS) is None
+    assert history.judge(over, SETTINGS) is None

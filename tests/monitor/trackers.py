@@ -44,7 +44,7 @@ def wandb_kept(folder: Path) -> list[list[float]]:
 
     wandb.finish()
     (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    # The file is written by W&B's own process, which on a busy machine is behind `finish`; its last word is `exit`.
+    # W&B's own process writes the file and may lag behind `finish`; its last record is `exit`.
     for _ in range(300):
         records = [wandb_internal_pb2.Record.FromString(data) for data in leveldb_records(file.read_bytes())]
         if any(record.HasField("exit") for record in records):

@@ -1,4 +1,4 @@
-"""The browser that the tests drive: the system's Chromium through Playwright, which brings none of its own here."""
+"""The tests' browser: the system's Chromium, driven by Playwright, whose own browsers aren't installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Opened:
-    """A page in a tab of its own, with everything that it said or asked for."""
+    """A page in its own tab, with its console messages, errors and requests."""
 
     def __init__(self, browser: Browser, file: Path, **settings: Any) -> None:
         self.said: list[str] = []
@@ -40,7 +40,7 @@ class Opened:
         self.settled()
 
     def settled(self) -> None:
-        """Wait until all figures are drawn for what is picked."""
+        """Wait until all figures are drawn for the current choice."""
         self.tab.wait_for_selector(READY, state="attached", timeout=120_000)
 
     def pick(self, control: str, label: str) -> None:
@@ -57,7 +57,7 @@ class Opened:
         return found
 
     def focused(self) -> str:
-        """What has the keyboard: its id, or what it does, and in which figure."""
+        """The focused element: its id or action, and its figure."""
         name: str = self.tab.evaluate(
             "(() => { const e = document.activeElement;"
             " return e.id || [e.closest('figure')?.querySelector('[data-figure]')?.dataset.figure, e.dataset.do"

@@ -37,7 +37,7 @@ def tiny_run(stored_run: Path, tmp_path_factory: pytest.TempPathFactory) -> RunT
 
 @pytest.fixture(scope="session")
 def refused_run(tmp_path_factory: pytest.TempPathFactory) -> RunTables:
-    """A run whose only context the model completes rightly already, under both ways of training."""
+    """A run whose only context the untouched model already completes rightly, under both ways of training."""
     out = tmp_path_factory.mktemp("runs") / "refused"
     context = CONTEXTS[0]
     swapped = context.model_dump() | {"target": context.competitor, "competitor": context.target}

@@ -1,4 +1,4 @@
-"""Several runs beside each other: matched, told apart, and honest where nothing can be said."""
+"""Comparing several runs: matched problems, differing settings, and a clear statement where nothing matches."""
 
 from __future__ import annotations
 

@@ -42,14 +42,14 @@ def test_every_training_has_its_column_and_warnings_their_rule():
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "html"])
-def test_it_becomes_a_picture(tmp_path: Path, ending: str):
+def test_it_is_exported(tmp_path: Path, ending: str):
     file = tmp_path / f"figure.{ending}"
-    reports.picture_of_monitored({"failing": record(True)}, file)
+    reports.export_monitored({"failing": record(True)}, file)
     assert file.stat().st_size > 5000
 
 
 def test_what_cannot_be_drawn_is_said(tmp_path: Path):
-    with pytest.raises(InputError, match="hold no look"):
-        reports.picture_of_monitored({"empty": record(False, looks=0)}, tmp_path / "figure.png")
-    with pytest.raises(InputError, match=r"ends in \.png or \.svg"):
-        reports.picture_of_monitored({"one": record(False)}, tmp_path / "figure.gif")
+    with pytest.raises(InputError, match="have no look"):
+        reports.export_monitored({"empty": record(False, looks=0)}, tmp_path / "figure.png")
+    with pytest.raises(InputError, match=r"unknown suffix; allowed: \.png, \.svg"):
+        reports.export_monitored({"one": record(False)}, tmp_path / "figure.gif")

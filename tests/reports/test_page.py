@@ -101,7 +101,7 @@ def test_every_figure_has_a_caption_a_name_and_its_numbers_in_words(page: str, t
             assert attributes["role"] == "img"
             assert {attributes["aria-labelledby"], attributes["aria-describedby"]} <= ids
     rows = reports.Rows.of([tiny_run])
-    values = sorted(row["pi_c"] for row in rows.found)
+    values = sorted(row["pi_c"] for row in rows.located)
     low, high = (reports.tables.number(value, 3) for value in (values[0], values[-1]))
     assert f"Π_c: {low} to {high}" in elements.text
 
@@ -109,7 +109,7 @@ def test_every_figure_has_a_caption_a_name_and_its_numbers_in_words(page: str, t
 def test_a_figure_needs_nothing_but_its_declaration_to_stand_in_a_section(
     tiny_run: RunTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the template nor the page names the figures that are added here, one to each section."""
+    """Figures that neither the template nor the page names, one added to each section."""
     added = [replace(PHASE_MAP, name=f"new-{section}", section=section) for section in Section]
     monkeypatch.setattr(page_module, "FIGURES", (*reports.figures.FIGURES, *added))
     page = reports.render([tiny_run, replace(tiny_run, name="second")])
@@ -208,7 +208,7 @@ def test_first_order_errors_are_those_of_pi_c(tiny_run: RunTables) -> None:
 def test_the_law_section_holds_each_prediction_and_counts_its_intervals(
     page: str, tiny_run: RunTables
 ) -> None:
-    """The zoo's contexts with rank 4 are in the calibration: what is shown comes from the law without the model."""
+    """The zoo's contexts with rank 4 are in the calibration: the page shows the law fitted without the model."""
     said = list(tiny_run.predictions)
     assert len(said) == 6
     assert {p.source for p in said} == {"architecture left out"}
@@ -243,7 +243,7 @@ def test_jumps_are_judged_in_one_sentence() -> None:
     assert "look like phantoms" in verdict({"full": found(0.9), "lora": found(1.0)}, changed)
     assert "No jump under full" in verdict({"full": none, "lora": found(1.0)}, same)
     assert "nothing to judge" in verdict({"full": none, "lora": none}, same)
-    # What isn't so for every LoRA trial is not concluded from, but counted.
+    # What doesn't hold in every LoRA trial is counted, but nothing is concluded from it.
     assert "need no moving readout" in verdict({"full": none, "lora": found(1.0)}, same)
     assert "need no moving readout" not in verdict({"full": none, "lora": found(1.0)}, changed)
     some = verdict({"full": found(0.9), "lora": found(1.0)}, changed)
@@ -286,7 +286,7 @@ HOSTILE = "</script><img src=x onerror=\"document.documentElement.dataset.pwned=
 
 
 def hostile(run: RunTables) -> RunTables:
-    """The run with markup wherever a user's text can stand."""
+    """The run with markup wherever user text can appear."""
 
     spoilt = {"target": HOSTILE, "competitor": f" {HOSTILE}", "model": HOSTILE}
 
@@ -346,7 +346,7 @@ def test_a_run_without_anything_has_a_page() -> None:
     )
     text = Elements(reports.render([empty])).text
     assert "no trial is stored" in text
-    assert "No critical rate was asked for" in text
+    assert "No critical rate was requested" in text
 
 
 def test_a_grid_without_critical_rates_shows_its_phase_map_over_the_rate(tiny_run: RunTables) -> None:
@@ -397,20 +397,20 @@ def test_pages_of_the_same_run_are_the_same(tiny_run: RunTables, page: str) -> N
     assert reports.render([tiny_run]) == page
 
 
-def test_a_single_picture(tmp_path: Path, tiny_run: RunTables) -> None:
+def test_one_figure_is_exported(tmp_path: Path, tiny_run: RunTables) -> None:
     file = tmp_path / "figure.png"
-    reports.picture(reports.figures.silent_failure, reports.Rows.of([tiny_run]), file)
+    reports.export_figure(reports.figures.silent_failure, reports.Rows.of([tiny_run]), file)
     assert file.read_bytes().startswith(b"\x89PNG")
     assert file.stat().st_size > 20_000
 
 
-def test_a_picture_says_what_it_cannot_draw(tmp_path: Path, tiny_run: RunTables) -> None:
+def test_what_cannot_be_exported_is_a_clear_message(tmp_path: Path, tiny_run: RunTables) -> None:
     rows = reports.Rows.of([tiny_run])
-    with pytest.raises(InputError, match=r"figure\.gif: a picture ends in \.png or \.svg"):
-        reports.picture(reports.figures.phase_map, rows, tmp_path / "figure.gif")
+    with pytest.raises(InputError, match=r"figure\.gif: unknown suffix; allowed: \.png, \.svg"):
+        reports.export_figure(reports.figures.phase_map, rows, tmp_path / "figure.gif")
     nothing = reports.Rows.of([replace(tiny_run, critical_rates=[])])
-    with pytest.raises(InputError, match="the runs hold nothing that first_order could draw"):
-        reports.picture(reports.figures.first_order, nothing, tmp_path / "figure.png")
+    with pytest.raises(InputError, match="the runs have no data for the figure first_order"):
+        reports.export_figure(reports.figures.first_order, nothing, tmp_path / "figure.png")
 
 
 def test_tables_with_more_columns_are_welcome(tiny_run: RunTables) -> None:
@@ -449,7 +449,7 @@ def test_a_figure_called_from_outside_holds_its_own_data(tiny_run: RunTables) ->
 
 
 def test_binned_residuals_are_those_of_their_own_group(tiny_run: RunTables) -> None:
-    """Vega-Lite bins for all panels of a figure at once: of one name, all panels would show the last group."""
+    """Vega-Lite bins for all panels at once: with a shared field name all panels would show the last group."""
     svg = vl_convert.vegalite_to_svg(reports.figures.residuals_many(tiny_run).to_dict())
     points = re.findall(
         r'aria-label="(\w+): ([-−.\d]+)[^"]*" role="graphics-symbol" aria-roledescription="point"', svg

@@ -1,4 +1,4 @@
-"""The law's predictions beside a run's rates: which of them the scope guard stands behind."""
+"""The law's predictions beside a run's rates, and which of them are inside the law's domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timeline on the page: bars and marks of a run through a storm; nothing where a run recorded no events."""
+"""The timeline on the page: bars and marks of a run with many faults; no timeline where a run recorded no events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from phantom_dist import reports
 from phantom_dist.reports import RunTables, figures
 from phantom_dist.reports.figures.timeline import TIMELINE
-from phantom_dist.reports.timeline_rows import MOST_BARS, bars, lines, marks, restarts, unit_for
+from phantom_dist.reports.timeline_rows import MOST_BARS, NOTHING, bars, lines, marks, restarts, unit_for
 from phantom_dist.scheduling.timeline import End
 from phantom_dist.scheduling.timeline_reader import timeline
 from tests.scheduling.test_timeline import RUNS, Run
@@ -54,20 +54,20 @@ def test_so_many_bars_that_none_could_be_seen_are_joined(storm, monkeypatch):
     joined = bars("r", storm.went, unit_for([storm.went]))
     assert sum(row["tasks"] for row in joined) == len(storm.went.attempts)
     assert len(joined) < len(storm.went.attempts) < MOST_BARS
-    nothing = [row for row in joined if row["did"] == "came to nothing"]
+    nothing = [row for row in joined if row["did"] == NOTHING]
     assert all(row["tasks"] == 1 for row in nothing), "what went wrong stays apart"
 
 
 @given(RUNS, st.integers(1, 40))
 @settings(max_examples=40, deadline=None)
 def test_joining_ends_and_keeps_every_task_on_its_line(run, most):
-    """Also where more came to nothing than may be drawn: those bars are never joined."""
+    """Also where more bars have no result than `MOST_BARS` allows: those are never merged."""
     unit = unit_for([run.went])
     apart = bars("r", run.went, unit)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("phantom_dist.reports.timeline_rows.MOST_BARS", most)
         joined = bars("r", run.went, unit)
-    nothing = sum(row["did"] == "came to nothing" for row in apart)
+    nothing = sum(row["did"] == NOTHING for row in apart)
     assert nothing <= len(joined) <= len(apart)
     for name in ("tasks", "size"):
         assert sums(joined, name) == sums(apart, name)
@@ -75,7 +75,7 @@ def test_joining_ends_and_keeps_every_task_on_its_line(run, most):
 
 
 def sums(rows: list[dict], name: str) -> dict:
-    """Of each line and kind of bar."""
+    """The sum of a column for each line and kind of bar."""
     total = Counter()
     for row in rows:
         total[row["line"], row["did"]] += row[name]

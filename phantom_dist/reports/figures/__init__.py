@@ -1,8 +1,8 @@
-"""One figure a file: its drawings, its place on the page, its caption and its alternative text.
+"""One figure a file: its drawings, section, caption and alternative text.
 
-`FIGURES` lists them in the order of the page. A drawing takes a run (`RunTables`, several of them, or `Rows`) and
-returns an Altair chart that holds its data, or None without data; one that ends in `_many` is the same figure for
-sweeps of many problems. `monitored` is beside them: it takes the records of the monitor.
+`FIGURES` lists them in the order of the page. A drawing takes runs (`RunTables`, several of them, or `Rows`) and
+returns an Altair chart with its data, or None where there is no data. A name that ends in `_many` is the same figure
+for sweeps of many problems. `monitored` is not on the page: it draws records of the monitor.
 """
 
 from phantom_dist.reports.figures.collapse import COLLAPSE, collapse, collapse_many

@@ -1,4 +1,4 @@
-"""What charts share: configuration, axes, tooltips, zoom, and the order and height of lines."""
+"""Shared parts of charts: configuration, axes, tooltips, zoom, and the order and height of lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def finished(chart: Any) -> Any:
 
 
 def tooltip(*fields: str) -> list[Any]:
-    """A tooltip of these columns, by their own names; numbers with four significant digits."""
+    """A tooltip of these columns under their own names; numbers with four significant digits."""
     words = {
         "run", "model", "pair", "line", "way", "outcome", "place", "part", "inside", "known", "word", "agreement",
         "did", "happened", "why", "task",
@@ -29,7 +29,7 @@ def tooltip(*fields: str) -> list[Any]:
 
 
 def zoom(*channels: str) -> Any:
-    """Zoom by the wheel with Ctrl held (without it the wheel scrolls the page) and move by dragging; twice: reset."""
+    """Zoom by the wheel with Ctrl (the wheel alone scrolls the page), move by dragging, reset by a double click."""
     return alt.selection_interval(
         name="zoom", bind="scales", encodings=list(channels), zoom="wheel![event.ctrlKey]"
     )
@@ -45,29 +45,29 @@ def zero_line() -> Any:
 
 
 def step_axis() -> Any:
-    """The horizontal axis of optimizer steps: whole numbers, thinned out where they are many."""
+    """The horizontal axis of optimizer steps: integers, with fewer labels where there are many."""
     axis = alt.Axis(tickMinStep=1, format="d", grid=False, labelOverlap=True)
     return alt.X("step:Q", title=axis_title("step"), axis=axis, scale=alt.Scale(nice=False))
 
 
 def in_order() -> Any:
-    """The order of lines of marks: that of the table of critical rates."""
+    """The order of lines: that of the table of critical rates."""
     return alt.EncodingSortField(field="number", op="min", order="ascending")
 
 
 MANY_LINES = 60
-"""From this many lines on a figure with a line for each problem gives way to one over all."""
+"""Above this number of lines, a figure over all problems replaces the one with a line for each."""
 MANY_PROBLEMS = 400
-"""From this many problems on clouds of marks give way to boxes and quartiles."""
+"""Above this number of problems, boxes and quartiles replace single marks."""
 
 
 def lines_of(rows: Rows) -> list[str]:
-    """The horizontal lines of marks."""
+    """The labels of the horizontal lines."""
     return list(dict.fromkeys(row["line"] for row in (*rows.problems, *rows.trials)))
 
 
 def line_height(rows: Rows) -> Any:
-    """The height of a line: closer together where there are many."""
+    """The height of a line: smaller where there are many."""
     return alt.Step(24 if len(lines_of(rows)) <= 40 else 16)
 
 
@@ -83,7 +83,7 @@ def predicted_ways(rows: Rows) -> list[str]:
 
 
 def decades(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between two rates; the powers alone where they are many."""
+    """1, 2 and 5 times the powers of ten between two rates; only the powers over more than three decades."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1, 2, 5) if last - first <= 3 else (1,)
     return [m * 10.0**e for e in range(first, last + 1) for m in steps if low <= m * 10.0**e <= high]

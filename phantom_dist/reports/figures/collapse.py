@@ -1,4 +1,4 @@
-"""The data collapse: in dimensionless units the trials of all models lie on one curve, as far as they do."""
+"""The data collapse: how far the trials of all models lie on one curve in dimensionless units."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.theme import BLUE, way_scales
 
 NEAR = (0.25, 4.0)
-"""Multiples of the crossing that are drawn: beyond them lies the catapult region."""
+"""The drawn range of multiples of the crossing; the catapult region lies beyond."""
 
 HIGHEST = 1.05
-"""Final gap in units of the initial one that is drawn."""
+"""The largest drawn final gap, in units of the initial one."""
 
 
 _PANELS = {"pi": "Π = η T κ / |g_0|", "ratio": "learning rate η / η_c"}
@@ -26,13 +26,13 @@ _PANELS = {"pi": "Π = η T κ / |g_0|", "ratio": "learning rate η / η_c"}
 
 @Drawing
 def collapse(rows: Rows) -> Any | None:
-    """g_T / |g_0| of every trial over Π (first order's unit) and over η / η_c (the measured one)."""
+    """g_T / |g_0| of every trial over Π (the rate in first order's unit) and over η / η_c (in the measured unit)."""
     return _panels(rows, _marks)
 
 
 @Drawing
 def collapse_many(rows: Rows) -> Any | None:
-    """The same for many trials: how many lie in each box, by its depth of colour."""
+    """The same for many trials: boxes whose opacity shows the number of trials."""
     return _panels(rows, _boxes)
 
 
@@ -118,10 +118,10 @@ def _alt_text(rows: Rows) -> str:
     drawn = [row for row in rows.trials if row["ratio"] and is_finite(row["relative_final_gap"])]
     right = sum((row["relative_final_gap"] > 0) == (row["ratio"] > 1) for row in drawn)
     return (
-        f"Of {count_of(drawn, 'trial')}, {right} end with a gap over zero exactly where their rate is over η_c; the "
-        "others lie beyond the region in which the gap still closes with the rate."
+        f"For {right} of {count_of(drawn, 'trial')} the final gap is positive exactly if the learning rate is above "
+        "η_c; the others lie beyond the region in which a larger rate closes the gap further."
         if right < len(drawn)
-        else f"All {count_of(drawn, 'trial')} end with a gap over zero exactly where their rate is over η_c."
+        else f"For all {count_of(drawn, 'trial')} the final gap is positive exactly if the learning rate is above η_c."
     )
 
 
@@ -129,10 +129,10 @@ COLLAPSE = Figure(
     name="collapse",
     section=Section.FIRST_ORDER,
     title="Data collapse",
-    caption="Every trial near its crossing, its final gap in units of the initial one. Left: over Π all models and "
-    "contexts would lie on one curve through (1, 0) if first order were exact; their scatter is what a law "
-    "has to explain. Right: over the measured η<sub>c</sub> they do cross at 1, and how far they stay "
-    "together beyond is the curve that they share.",
+    caption="Each mark is a trial near its crossing, with its final gap in units of the initial one. Left: over Π, all "
+    "models and contexts would lie on one curve through (1, 0) if first order were exact; a law has to explain "
+    "the scatter. Right: over η / η<sub>c</sub> all cross zero at 1 by definition; as far as they coincide "
+    "elsewhere, they share one curve.",
     draw=collapse,
     alt_text=_alt_text,
     many=Many(
@@ -140,6 +140,6 @@ COLLAPSE = Figure(
         dataset="trials",
         by="number",
         limit=MANY_PROBLEMS,
-        note="These are many trials: the deeper a box, the more of them lie in it.",
+        note="With this many trials each box counts them: the stronger its colour, the more trials lie in it.",
     ),
 )

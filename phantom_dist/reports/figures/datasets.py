@@ -1,4 +1,4 @@
-"""The named datasets that figures draw: their columns, and their rows."""
+"""The named datasets of the figures: their columns and rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DATASETS: dict[str, tuple[str, ...]] = {
     "detail": _STEP,
     "played": _STEP,
 }  # fmt: skip
-"""The columns of every dataset that a figure may name.
+"""The columns of every dataset that a figure may use.
 
 `failures`: steps of the last failing trial under each η_c; `detail`: steps of one problem's trials around η_c;
 `played`: steps of one trial.
@@ -46,7 +46,7 @@ DATASETS: dict[str, tuple[str, ...]] = {
 
 
 def dataset(rows: Rows, name: str, *, number: int | None = None, trial_id: str | None = None) -> list[Row]:
-    """The rows of a named dataset as JSON can hold them; arguments as those of `source`."""
+    """The rows of a named dataset as JSON values; the arguments are those of `source`."""
     return columns(source(rows, name, number=number, trial_id=trial_id), *DATASETS[name])
 
 
@@ -54,8 +54,8 @@ def source(rows: Rows, name: str, *, number: int | None = None, trial_id: str | 
     """The rows behind a named dataset.
 
     Args:
-        rows: the page's.
-        name: one of `DATASETS`.
+        rows: the rows of the page.
+        name: a key of `DATASETS`.
         number: the problem of `detail`; by default `rows.opening`.
         trial_id: the trial of `played`; by default the last failure under that problem's η_c.
     """
@@ -72,7 +72,7 @@ def source(rows: Rows, name: str, *, number: int | None = None, trial_id: str | 
         return [row for row in steps if first is not None and row["trial_id"] == first["trial_id"]]
     if name == "compared":
         return compared(rows)
-    tables = {"problems": rows.found, "trials": rows.trials, "predictions": rows.predictions}
+    tables = {"problems": rows.located, "trials": rows.trials, "predictions": rows.predictions}
     return (tables | {"bars": rows.bars, "marks": rows.marks})[name]
 
 

@@ -1,4 +1,4 @@
-"""The last failure under η_c of every problem at once, as multiples of where it started."""
+"""The last failing trial under η_c of every problem in one figure, in multiples of its initial loss and gap."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from phantom_dist.reports.theme import INK, outcome_dash, outcome_scale
 
 @Drawing
 def every_failure(rows: Rows) -> Any | None:
-    """The last failure under η_c of every problem at once: loss and gap as multiples of their start."""
+    """Loss and gap of the last failing trial under η_c of every problem, as multiples of their initial size."""
     return _overview(rows, _lines)
 
 
 @Drawing
 def every_failure_many(rows: Rows) -> Any | None:
-    """The same as bands: the middle half and the middle nine tenths of all failures, and their median."""
+    """The same as bands: median, middle half and middle nine tenths of all failures."""
     return _overview(rows, _bands)
 
 
@@ -111,19 +111,19 @@ def _alt_text(rows: Rows) -> str:
     losses = [r["relative_loss"] for r in last.values() if is_finite(r["relative_loss"])]
     gaps = [r["relative_gap"] for r in last.values() if is_finite(r["relative_gap"])]
     every = sum(row["place"] == UNDER for row in rows.trials)
-    sampled = "" if len(last) == every else f" of {every}, those whose steps the page holds,"
+    sampled = "" if len(last) == every else f" of {every}, those whose steps the page contains,"
     return (
-        f"In {count_of(list(last), 'failing trial')}{sampled} the loss ends at {value_range(losses)} of its start, "
-        f"the gap at {value_range(gaps)} of its initial size, where 0 would be the crossing."
+        f"In {count_of(list(last), 'failing trial')}{sampled} the loss ends at {value_range(losses)} of its initial "
+        f"value and the gap at {value_range(gaps)} of its initial size; the crossing would be at 0."
     )
 
 
 EVERY_FAILURE = Figure(
     name="every-failure",
     section=Section.SILENT_FAILURE,
-    title="The last failure under η_c, every context at once",
+    title="The last failure under η_c, for all contexts",
     caption="Left: the loss as a multiple of the untouched model’s; it falls. Right: the gap as a multiple of its "
-    "initial size; it closes and yet does not end above the dashed line.",
+    "initial size; it narrows but does not end above the dashed line.",
     draw=every_failure,
     alt_text=_alt_text,
     many=Many(
@@ -131,6 +131,6 @@ EVERY_FAILURE = Figure(
         dataset="failures",
         by="trial_id",
         limit=150,
-        note="These are many failures: the line is their median, the bands their middle half and nine tenths.",
+        note="With this many failures the line is their median, the bands are their middle half and nine tenths.",
     ),
 )

@@ -1,7 +1,7 @@
-"""A figure of the report: one declaration with everything that belongs to it.
+"""The declaration of a figure of the report, with everything that belongs to it.
 
-A drawing builds a chart over named datasets. Called from outside it gets them as its data, so that a notebook shows it;
-the page takes the bare chart and holds each dataset once for all figures.
+A drawing builds a chart over named datasets. Calling it adds the datasets to the chart, so that a notebook can show it.
+The page uses the bare chart instead, and contains each dataset once for all figures.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Section(StrEnum):
 
 
 class Drawing:
-    """A function of `reports.figures`: from a run to an Altair chart that holds its data, or None without data."""
+    """A function of `reports.figures`: from runs to an Altair chart with its data, or None where there is no data."""
 
     __name__: str
 
@@ -47,8 +47,8 @@ class Drawing:
         number: int | None = None,
         trial_id: str | None = None,
     ) -> Any | None:
-        """The chart; `number` picks the problem of a figure about one (its row in the table of critical rates, from
-        0), `trial_id` the trial that `player` plays.
+        """The chart. `number` selects the problem of a figure about a single one: its row in the table of critical
+        rates, from 0. `trial_id` selects the trial that `player` plays.
         """
         rows = runs if isinstance(runs, Rows) else Rows.of(runs)
         chart = self.bare(rows)
@@ -62,9 +62,9 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Many:
-    """How a figure is drawn where `dataset` has more than `limit` different values of `by`.
+    """How a figure is drawn where `dataset` has more than `limit` distinct values of `by`.
 
-    `note` tells readers what is drawn then; the page adds how to see each one.
+    `note` explains this drawing to readers; the page adds how to see single ones.
     """
 
     draw: Drawing
@@ -79,14 +79,14 @@ class Figure:
     """One figure of the page.
 
     Attributes:
-        name: on the page, and of the files that readers save; lower case with hyphens.
-        section: whose figures it stands among; within a section they follow in the order of `figures.FIGURES`.
+        name: identifies it on the page and names the files that readers save; lower case with hyphens.
+        section: its section of the page; within a section figures follow the order of `figures.FIGURES`.
         title: plain text; the page sets `_c` as a subscript.
-        caption: HTML that the page takes as it stands, so it never holds text of a user.
-        draw: the chart, None where the page has nothing for it.
-        alt_text: what the chart shows in words and numbers, about everything that the page holds; for screen readers,
-            for paper, and for whoever would rather read.
-        many: how it is drawn where there is too much for `draw`.
+        caption: HTML that the page inserts unescaped, so it must never contain user text.
+        draw: builds the chart; None where there is no data for it.
+        alt_text: returns what the chart shows of all data of the page, in words and numbers: for screen readers, for
+            print, and for readers who prefer text.
+        many: the drawing for more data than `draw` can show.
     """
 
     name: str
@@ -99,5 +99,5 @@ class Figure:
 
     @property
     def drawings(self) -> list[Drawing]:
-        """All ways in which it is drawn."""
+        """All its drawings."""
         return [self.draw] if self.many is None else [self.draw, self.many.draw]

@@ -24,25 +24,25 @@ from phantom_dist.reports.theme import INK, way_scales
 
 @Drawing
 def first_order(rows: Rows) -> Any | None:
-    """η_c over |g_0|/(T κ) with the line of identity, and Π_c = η_c T κ/|g_0| for each context."""
+    """η_c over |g_0|/(T κ) with the identity line, and Π_c = η_c T κ/|g_0| for each context."""
     line = alt.Y("line:N", title=None, sort=in_order(), axis=alt.Axis(grid=True))
     return _both(rows, line, line_height(rows))
 
 
 @Drawing
 def first_order_many(rows: Rows) -> Any | None:
-    """The same with one line for each way of training: for sweeps of many problems."""
+    """The same with one line for each way of training, for sweeps of many problems."""
     return _both(rows, alt.Y("way:N", title=None, axis=alt.Axis(grid=True)), alt.Step(34))
 
 
 def _both(rows: Rows, line: Any, height: Any) -> Any | None:
-    found = [row for row in rows.found if row.get("first_order_rate")]
-    if not found:
+    predicted = [row for row in rows.located if row.get("first_order_rate")]
+    if not predicted:
         return None
-    rates = [row[name] for row in found for name in ("eta_c", "first_order_rate")]
+    rates = [row[name] for row in predicted for name in ("eta_c", "first_order_rate")]
     low, high = min(rates) / 1.5, max(rates) * 1.5
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
-    ways = list(dict.fromkeys(row["way"] for row in found))
+    ways = list(dict.fromkeys(row["way"] for row in predicted))
     colours, shapes = way_scales(ways)
     colour = alt.Color(
         "way:N",
@@ -93,7 +93,7 @@ def _both(rows: Rows, line: Any, height: Any) -> Any | None:
 
 
 def _alt_text(rows: Rows) -> str:
-    values = [row["pi_c"] for row in rows.found if row.get("pi_c") is not None]
+    values = [row["pi_c"] for row in rows.located if row.get("pi_c") is not None]
     near = sum(abs(value - 1) <= 0.1 for value in values)
     return f"Π_c: {value_range(values)}; {near} of {len(values)} lie within 10 % of 1, where first order is exact."
 
@@ -102,9 +102,9 @@ FIRST_ORDER = Figure(
     name="first-order",
     section=Section.FIRST_ORDER,
     title="η_c and Π_c",
-    caption="Left: on the dashed line the first-order prediction, made from gradients of the untouched model alone, "
-    "is exact. Right: the same deviation as Π<sub>c</sub>; above 1 the gap closed more slowly than at the "
-    "start, below 1 faster.",
+    caption="Left: on the dashed line the first-order prediction, computed from gradients of the untouched model "
+    "alone, is exact. Right: the same deviation as Π<sub>c</sub>; above 1 the gap closed more slowly than at its "
+    "initial rate, below 1 faster.",
     draw=first_order,
     alt_text=_alt_text,
     many=Many(
@@ -112,6 +112,6 @@ FIRST_ORDER = Figure(
         dataset="problems",
         by="line",
         limit=MANY_LINES,
-        note="These are many problems: on the right, each line holds all of a way of training.",
+        note="With this many problems each line on the right contains all problems of a way of training.",
     ),
 )

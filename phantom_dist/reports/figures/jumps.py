@@ -1,4 +1,4 @@
-"""Jumps of the order parameter: their size, and how much of them the softmax readout made."""
+"""Jumps of the order parameter: their size, and the softmax readout's share of each."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def jumps(rows: Rows) -> Any | None:
 
 
 def _around_one(jumped: Sequence[Row]) -> list[float]:
-    """A range that holds every share and 1 in its midst, so that shares of exactly 1 look like that."""
+    """A range around 1 that contains every share, so that shares of exactly 1 lie in the middle."""
     shares = [row["jump_readout_share"] for row in jumped if plain(row["jump_readout_share"]) is not None]
     reach = 1.1 * max([0.05, *(abs(share - 1) for share in shares)])
     return [1 - reach, 1 + reach]
@@ -68,11 +68,11 @@ def _around_one(jumped: Sequence[Row]) -> list[float]:
 def _alt_text(rows: Rows) -> str:
     parts = []
     for method in sorted({row["method"] for row in rows.trials}):
-        found = [r for r in rows.trials if r["method"] == method and r.get("jump_step") is not None]
-        shares = [r["jump_readout_share"] for r in found if is_finite(r["jump_readout_share"])]
-        sizes = [r["jump_size"] for r in found if is_finite(r["jump_size"])]
+        jumped = [r for r in rows.trials if r["method"] == method and r.get("jump_step") is not None]
+        shares = [r["jump_readout_share"] for r in jumped if is_finite(r["jump_readout_share"])]
+        sizes = [r["jump_size"] for r in jumped if is_finite(r["jump_size"])]
         parts.append(
-            f"{method}: {count_of(found, 'jump')} of size {value_range(sizes)}, "
+            f"{method}: {count_of(jumped, 'jump')} of size {value_range(sizes)}, "
             f"the readout's share {value_range(shares)}"
             if sizes
             else f"{method}: no jump"
@@ -84,8 +84,8 @@ JUMPS = Figure(
     name="jumps",
     section=Section.JUMPS,
     title="The jumps",
-    caption="Each mark is a trial’s largest jump of Φ between two steps. At the dashed line the softmax readout made "
-    "all of it; to the left the geometry helped, to the right it worked against the jump.",
+    caption="Each mark is a trial’s largest jump of Φ between two steps. On the dashed line the softmax readout made "
+    "the whole jump; to the left of it the geometry contributed, to the right it worked against the jump.",
     draw=jumps,
     alt_text=_alt_text,
 )

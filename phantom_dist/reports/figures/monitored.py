@@ -1,4 +1,4 @@
-"""Trainings that the monitor watched: the loss falls in all of them; gap, signal and drag tell them apart."""
+"""Trainings that the monitor watched: the loss may fall in all of them; gap, signal and drag distinguish them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def monitored(records: Mapping[str, MonitorRecord]) -> Any | None:
     """Loss, gap, signal and drag over steps, a column for each training, a line for each context.
 
     Args:
-        records: monitor's records by the title of their column (`phantom_dist.open_monitor_log` reads them).
+        records: the monitor's records by the title of their column (`phantom_dist.open_monitor_log` reads them).
 
-    A rule stands where the monitor warned. None where no record holds a look.
+    A vertical rule marks each step at which the monitor warned. None where no record has a look.
     """
     shown = {title: record for title, record in records.items() if record.looks}
     if not shown:
@@ -69,17 +69,17 @@ def _panel(title: str, record: MonitorRecord, name: str, contexts: list[str]) ->
 
 
 def _warned(record: MonitorRecord, *, label: bool) -> Any:
-    told: dict[int, list[str]] = {}
+    by_step: dict[int, list[str]] = {}
     for row in record.warnings:
-        told.setdefault(row["step"], []).append(f"{row['context']}: {row['kind']}")
+        by_step.setdefault(row["step"], []).append(f"{row['context']}: {row['kind']}")
     last = max(row["step"] for row in record.looks)
     layers = []
-    for step, words in told.items():
+    for step, words in by_step.items():
         values = alt.InlineData(values=[{"step": step, "words": ["warned", *words]}])
         base = alt.Chart(values).encode(x="step:Q")
         layers.append(base.mark_rule(color=MAROON, strokeWidth=1.6).encode(tooltip="words:N"))
         if label:
-            late = step > last / 2  # the words stand where there is room
+            late = step > last / 2  # the label stands on the side with more room
             text = base.mark_text(
                 align="right" if late else "left", dx=-5 if late else 5, y=8, color=INK, fontSize=11
             )

@@ -1,4 +1,4 @@
-"""How trials ended, over a learning rate: a mark for each, or how many of each outcome within ranges."""
+"""Outcomes over a learning rate: a mark for each trial, or counts of each outcome within ranges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EDGES = (-7, -2.3, -0.7, -0.36, -0.1, -0.03, -0.01, 0, 0.01, 0.03, 0.1, 0.4, 1.
 
 
 def outcome_marks(rows: Rows, x: Any, y: Any) -> Any:
-    """A mark for each trial, its outcome by colour and shape."""
+    """A mark for each trial; colour and shape show its outcome."""
     present = {row["outcome"] for row in rows.trials}
     return (
         alt.Chart()
@@ -33,7 +33,7 @@ def outcome_marks(rows: Rows, x: Any, y: Any) -> Any:
 
 
 def outcome_shares(rows: Rows, field: str, title: str, *, by: list[str]) -> Any:
-    """Boxes: of the trials in a range of `field`, how many ended in each outcome; the number stands in the box."""
+    """Boxes with the number of trials of each outcome within a range of `field`."""
     present = {row["outcome"] for row in rows.trials}
     order = [outcome.value for outcome in OUTCOMES if outcome.value in present]
     edges = list(_EDGES) if field == "log_ratio" else _decade_edges(rows)

@@ -1,4 +1,4 @@
-"""The phase map: how every trial ended, over η/η_c and context."""
+"""The phase map: the outcome of every trial, over η/η_c and context."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _TICKS = (0.001, 0.01, 0.1, 0.5, 0.7, 0.9, 0.97, 0.99, 1.0, 1.01, 1.03, 1.1, 1.5
 
 @Drawing
 def phase_map(rows: Rows) -> Any | None:
-    """Outcome by colour and shape over η/η_c and context, a column for each way of training.
+    """Outcome by colour and shape over η/η_c and context, with a panel for each way of training.
 
-    The axis is ln(η/η_c), stretched around 0 (symlog with 1 % as its linear range) so that the closing of the
-    bracket shows. Without any η_c the axis is η itself, logarithmic.
+    The axis is ln(η/η_c), stretched around 0 (symlog with a linear range of 1 %) so that the closing bracket is
+    visible. Without any η_c the axis is η itself, logarithmic.
     """
     if not rows.trials:
         return None
@@ -50,7 +50,7 @@ def phase_map(rows: Rows) -> Any | None:
 
 @Drawing
 def phase_shares(rows: Rows) -> Any | None:
-    """The same for many problems: a line for each outcome, how many trials ended so within a range of η/η_c."""
+    """The same for many problems: the number of trials of each outcome within ranges of η/η_c."""
     if not rows.trials:
         return None
     located = _located(rows)
@@ -96,9 +96,9 @@ PHASE_MAP = Figure(
     name="phase-map",
     section=Section.PHASE_MAP,
     title="How each trial ended",
-    caption="Each mark is a trial, by its learning rate in units of its own η<sub>c</sub> (logarithmic, stretched "
-    "around 1 so that the closing of the bracket shows). A clean boundary at the dashed line means that one "
-    "number, η<sub>c</sub>, separates failure from commitment.",
+    caption="Each mark is a trial; the axis is its learning rate in units of its own η<sub>c</sub> (logarithmic, "
+    "stretched around 1 so that the closing bracket is visible). A clean boundary at the dashed line means that a "
+    "single number, η<sub>c</sub>, separates failure from commitment.",
     draw=phase_map,
     alt_text=_alt_text,
     many=Many(
@@ -106,6 +106,6 @@ PHASE_MAP = Figure(
         dataset="trials",
         by="line",
         limit=MANY_LINES,
-        note="These are many problems: each box counts the trials of a range of η/η_c that ended so.",
+        note="With this many problems each box counts the trials of one outcome in a range of η/η_c.",
     ),
 )

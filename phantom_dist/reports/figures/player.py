@@ -1,4 +1,4 @@
-"""One trial, step by step: how the predicted distribution moves between target, competitor and everything else."""
+"""One trial, step by step: how the predicted distribution moves between target, competitor and all other tokens."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def player(rows: Rows) -> Any | None:
 
 
 def _triangle() -> Any:
-    """Corners: all probability on the target, the competitor, all other tokens. Left of the middle the target leads."""
+    """Corners: all probability on the target, the competitor, or other tokens. In the left half the target leads."""
     corners = [
         {"x": 0.0, "y": 0.0, "i": 0, "word": "target", "align": "left"},
         {"x": 1.0, "y": 0.0, "i": 1, "word": "competitor", "align": "right"},
@@ -100,7 +100,7 @@ def _bars() -> Any:
 
 
 def _parts() -> Any:
-    """Φ = signal + drag over all steps, and where we are; each line has its name in the legend by dash as well."""
+    """Φ, signal and drag over all steps, with the current step; the legend distinguishes the lines by dash as well."""
     names = list(_PARTS)
     base = (
         alt.Chart(named("played"))
@@ -150,9 +150,9 @@ def _tip() -> list[Any]:
 
 def _alt_text(rows: Rows) -> str:
     return (
-        "A triangle with a corner each for the target, the competitor and all other tokens, in which a point moves "
-        "from step to step; bars of the three probabilities; lines of the order parameter, signal, drag and logit gap. "
-        "The sentence above it says the same numbers for the step that is shown."
+        "A triangle whose corners are the target, the competitor and all other tokens, in which a point moves from "
+        "step to step; bars of the three probabilities; lines of the order parameter, signal, drag and logit gap. The "
+        "sentence above the figure gives the same numbers for the current step."
     )
 
 
@@ -160,9 +160,10 @@ PLAYER = Figure(
     name="player",
     section=Section.SILENT_FAILURE,
     title="How the predicted distribution moves",
-    caption="The point starts where the untouched model stands and moves with each optimizer step. It commits by "
-    "crossing the dashed line from the competitor’s half into the target’s. A fall of the loss alone only "
-    "means that it leaves the top or the right. Φ is the sum of signal and drag at every step.",
+    caption="The point starts at the untouched model’s distribution and moves with each optimizer step. The trial "
+    "commits when the point crosses the dashed line from the competitor’s half into the target’s. A falling loss "
+    "alone only means that the point moves away from the top or the right. Φ is the sum of signal and drag at "
+    "every step.",
     draw=player,
     alt_text=_alt_text,
 )

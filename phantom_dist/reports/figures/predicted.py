@@ -1,4 +1,4 @@
-"""Measured critical rates against the law's predictions, with their intervals."""
+"""Measured critical rates over the law's predictions, with intervals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TIP = (
 
 @Drawing
 def predicted(rows: Rows) -> Any | None:
-    """η_c over the prediction, each with its interval, for every way of training."""
+    """Measured over predicted η_c with its interval, a panel for each way of training."""
     if not rows.predictions:
         return None
     rates = [row["eta_c"] for row in rows.predictions]
@@ -72,8 +72,8 @@ def _alt_text(rows: Rows) -> str:
     errors = [abs(row["found_ratio"] - 1) for row in rows.predictions]
     inside = sum(row["inside"] == "inside its interval" for row in rows.predictions)
     return (
-        f"{count_of(rows.predictions, 'prediction')}: off by {percent(statistics.median(errors))} in the median and "
-        f"{percent(max(errors))} at most; {inside} measured rates lie inside their interval."
+        f"{count_of(rows.predictions, 'prediction')}: the error is {percent(statistics.median(errors))} in the median "
+        f"and {percent(max(errors))} at most; {inside} measured rates lie inside their interval."
     )
 
 
@@ -81,8 +81,8 @@ PREDICTED = Figure(
     name="predicted",
     section=Section.LAW,
     title="Measured and predicted",
-    caption="Each point is a critical rate as a multiple of its prediction, its bar the predicted interval. A point "
-    "on the dashed line was predicted exactly.",
+    caption="Each point is a measured critical rate as a multiple of its prediction; the bar is the predicted "
+    "interval. On the dashed line the prediction is exact.",
     draw=predicted,
     alt_text=_alt_text,
 )

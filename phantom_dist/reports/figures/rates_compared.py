@@ -1,4 +1,4 @@
-"""Several runs: critical rates against those of the first."""
+"""Several runs: critical rates relative to those of the first."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from phantom_dist.reports.theme import INK, way_scales
 
 @Drawing
 def rates_compared(rows: Rows) -> Any | None:
-    """η_c over that of the first run for every problem both have, with the range that the brackets allow."""
+    """η_c over that of the first run for every shared problem, with the range that both brackets allow."""
     chart = _ratios(rows, alt.Y("line:N", title=None, sort=in_order(), axis=alt.Axis(grid=True)), 80)
     return None if chart is None else finished(chart.facet(facet=alt.Facet("way:N", title=None), columns=2))
 
 
 @Drawing
 def rates_compared_many(rows: Rows) -> Any | None:
-    """The same with one line for each way of training: for sweeps of many problems."""
+    """The same with one line for each way of training, for sweeps of many problems."""
     chart = _ratios(rows, alt.Y("way:N", title=None, axis=alt.Axis(grid=True)), 30)
     return None if chart is None else finished(chart)
 
@@ -77,9 +77,9 @@ def _alt_text(rows: Rows) -> str:
 RATES_COMPARED = Figure(
     name="rates-compared",
     section=Section.COMPARED,
-    title="Critical rates against those of the first run",
+    title="Critical rates relative to the first run",
     caption="Each mark is η<sub>c</sub> of a later run over that of the first; the bar is the range that both "
-    "brackets allow. At the dashed line nothing changed.",
+    "brackets allow. On the dashed line both are equal.",
     draw=rates_compared,
     alt_text=_alt_text,
     many=Many(
@@ -87,6 +87,6 @@ RATES_COMPARED = Figure(
         dataset="compared",
         by="line",
         limit=MANY_LINES,
-        note="These are many problems: a mark is one of them, and each line holds all of a way of training.",
+        note="With this many problems each mark is a problem, and each line contains all of a way of training.",
     ),
 )

@@ -1,4 +1,4 @@
-"""What the law leaves unexplained, against each of its groups."""
+"""The law's residuals over each of its groups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def residuals(rows: Rows) -> Any | None:
 
 @Drawing
 def residuals_many(rows: Rows) -> Any | None:
-    """The same for many rates: the median and the middle half within each range of the group."""
+    """The same for many rates: median and middle half within each range of the group."""
     return _against_groups(rows, _quartiles)
 
 
@@ -62,7 +62,7 @@ def _marks(rows: Rows, name: str) -> list[Any]:
 
 
 def _quartiles(rows: Rows, name: str) -> list[Any]:
-    # Vega-Lite bins for all panels at once, so each needs names of its own.
+    # Vega-Lite bins for all panels at once, so each panel needs unique field names.
     low, high, middle = (f"{end}_of_{name}" for end in ("low", "high", "middle"))
     base = (
         alt.Chart()
@@ -91,10 +91,10 @@ def _alt_text(rows: Rows) -> str:
 RESIDUALS = Figure(
     name="residuals",
     section=Section.LAW,
-    title="What is left, against each group of the law",
-    caption="ln(measured / predicted) over what the law reads: gap = |g<sub>0</sub>| / 5, bend = ln Π of the path’s "
-    "answer, last and earlier = the path’s corrections of ln η, length = ln(T / 8), overlap = "
-    "S<sub>tc</sub>², odds = the target’s log-odds / 10. A trend would be something that the law misses.",
+    title="Residuals over each group of the law",
+    caption="ln(measured / predicted) over the law’s input: gap = |g<sub>0</sub>| / 5, bend = ln Π of the path’s "
+    "estimate, last and earlier = the path’s corrections of ln η, length = ln(T / 8), overlap = "
+    "S<sub>tc</sub>², odds = the target’s log-odds / 10. A trend would be an effect that the law misses.",
     draw=residuals,
     alt_text=_alt_text,
     many=Many(
@@ -102,6 +102,6 @@ RESIDUALS = Figure(
         dataset="predictions",
         by="number",
         limit=MANY_PROBLEMS,
-        note="These are many rates: in each range of a group, the mark is their median, the bar their middle half.",
+        note="With this many rates the mark is the median in each range of a group, the bar the middle half.",
     ),
 )

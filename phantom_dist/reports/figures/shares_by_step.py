@@ -1,4 +1,4 @@
-"""What moved the order parameter at each step: the readout (the probabilities) or the geometry (the overlaps)."""
+"""The parts of each step's change of the order parameter: readout (probabilities) and geometry (overlaps)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from phantom_dist.reports.theme import axis_title, part_scale
 def shares_by_step(rows: Rows) -> Any | None:
     """Both parts of the change of Φ at each step, for the two trials of one bracket.
 
-    Steps are a quantity, not names: at T = 128 ticks thin out and bars get narrow, nothing overlaps.
+    The step axis is quantitative rather than nominal: with many steps its labels thin out and bars get narrow, without
+    overlaps.
     """
     if not any(row["place"] != "other" for row in rows.steps):
         return None
     panels = []
     for place in (UNDER, OVER):
-        # Each part has its own half of the step, so that its place tells it apart without its colour.
+        # Each part has its own half of the step, so that its position identifies it without its colour.
         half = "datum.part === 'readout' ? -1 : 1"
         bars = (
             alt.Chart()
@@ -59,18 +60,18 @@ def shares_by_step(rows: Rows) -> Any | None:
 def _alt_text(rows: Rows) -> str:
     bracket = [r for r in rows.trials if r["number"] == rows.opening and r["place"] in (UNDER, OVER)]
     parts = [
-        f"{row['place']}, readout {number(row['readout_sum'], 3)} and geometry {number(row['geometry_sum'], 3)} in sum"
+        f"{row['place']}, in sum readout {number(row['readout_sum'], 3)} and geometry {number(row['geometry_sum'], 3)}"
         for row in bracket
     ]
-    return f"For {bracket[0]['label']}: {'; '.join(parts)}." if bracket else "No bracket is drawn."
+    return f"For {bracket[0]['label']}: {'; '.join(parts)}." if bracket else "The page shows no bracket."
 
 
 SHARES_BY_STEP = Figure(
     name="shares-by-step",
     section=Section.JUMPS,
-    title="The same, step by step",
-    caption="The two trials that bracket η<sub>c</sub>, one just under, one just over it. Bars above 0 move Φ towards "
-    "the target.",
+    title="Readout and geometry, step by step",
+    caption="The two trials that bracket η<sub>c</sub>, one just under and one just over it. Bars above 0 move Φ "
+    "towards the target.",
     draw=shares_by_step,
     alt_text=_alt_text,
 )

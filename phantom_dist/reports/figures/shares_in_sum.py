@@ -1,4 +1,4 @@
-"""What moved the order parameter over a whole trial: the readout (the probabilities) or the geometry (the overlaps)."""
+"""The parts of the order parameter's change over a whole trial: readout (probabilities) and geometry (overlaps)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from phantom_dist.reports.theme import INK, part_scale, way_scales
 
 @Drawing
 def shares_in_sum(rows: Rows) -> Any | None:
-    """Φ_T - Φ_0 of the last failure under η_c as the sum of both parts, bars for each context.
+    """Φ_T - Φ_0 of the last failure under η_c as the sum of both parts, with two bars for each context.
 
-    The parts stand above each other within a line, so that their place tells them apart without their colour.
+    Within a line one part's bar lies above the other's, so that its position identifies it without its colour.
     """
     if not any(row["place"] == UNDER for row in rows.trials):
         return None
@@ -66,7 +66,7 @@ def shares_in_sum(rows: Rows) -> Any | None:
 
 @Drawing
 def shares_in_sum_many(rows: Rows) -> Any | None:
-    """The geometry's part over the readout's, a mark for each last failure under η_c: for sweeps of many problems."""
+    """The geometry's part over the readout's, a mark for each last failure under η_c, for sweeps of many problems."""
     if not any(row["place"] == UNDER for row in rows.trials):
         return None
     colours, shapes = way_scales(ways_of(rows))
@@ -104,9 +104,9 @@ SHARES_IN_SUM = Figure(
     section=Section.JUMPS,
     title="Readout and geometry, summed over the trial",
     caption="The last failure under η<sub>c</sub> of every context. The bars are the two parts of Φ<sub>T</sub> − "
-    "Φ<sub>0</sub>, the tick is their sum. Under LoRA there is no geometry part by construction; where full "
-    "fine-tuning looks the same, the moving overlaps add nothing there either (what the embedding does to the "
-    "logits stays inside the readout part).",
+    "Φ<sub>0</sub>, the tick is their sum. Under LoRA there is no geometry part by construction. Where full "
+    "fine-tuning looks the same, the changing overlaps contribute nothing there either (the embedding’s effect on the "
+    "logits is inside the readout part).",
     draw=shares_in_sum,
     alt_text=_alt_text,
     many=Many(
@@ -114,6 +114,6 @@ SHARES_IN_SUM = Figure(
         dataset="trials",
         by="line",
         limit=MANY_LINES,
-        note="These are many problems: each mark is a last failure, geometry’s part over readout’s.",
+        note="With this many problems each mark is a last failure: the geometry’s part over the readout’s.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Several runs: how trials ended over the same learning rates, run beside run."""
+"""Several runs: outcomes over the learning rate, run beside run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from phantom_dist.reports.rows import Rows
 
 @Drawing
 def side_by_side(rows: Rows) -> Any | None:
-    """How trials ended over the learning rate itself, a panel for each run, with the same axes."""
+    """Outcomes over the learning rate itself, a panel for each run with the same axes."""
     if not rows.several_runs or not rows.trials:
         return None
     marks = outcome_marks(
@@ -28,7 +28,7 @@ def side_by_side(rows: Rows) -> Any | None:
 
 @Drawing
 def side_by_side_many(rows: Rows) -> Any | None:
-    """The same with a line for each outcome and the number of trials by colour depth and in words."""
+    """The same with a line for each outcome; boxes show the number of trials as text and by opacity."""
     if not rows.several_runs or not rows.trials:
         return None
     return _panels(rows, outcome_shares(rows, "learning_rate", "learning rate η", by=["run", "method"]))
@@ -53,14 +53,14 @@ def _alt_text(rows: Rows) -> str:
     runs = dict.fromkeys(row["run"] for row in rows.trials)
     counts = [f"{run}: {outcomes_of([r for r in rows.trials if r['run'] == run])}" for run in runs]
     changed = f"{len(changed_outcomes(rows))} of {twins(rows)}"
-    return f"{'; '.join(counts)}. {changed} trials with a twin in the first run ended otherwise."
+    return f"{'; '.join(counts)}. {changed} trials with a twin in the first run have a different outcome."
 
 
 SIDE_BY_SIDE = Figure(
     name="side-by-side",
     section=Section.COMPARED,
     title="How trials ended, run beside run",
-    caption="The same axes in each panel: the learning rate itself, not in units of η<sub>c</sub>, and one line for "
+    caption="All panels have the same axes: the learning rate itself, not in units of η<sub>c</sub>, and a line for "
     "each context.",
     draw=side_by_side,
     alt_text=_alt_text,
@@ -69,6 +69,6 @@ SIDE_BY_SIDE = Figure(
         dataset="trials",
         by="pair",
         limit=MANY_LINES,
-        note="These are many problems: each box counts the trials of a range of learning rates that ended so.",
+        note="With this many problems each box counts the trials of one outcome in a range of learning rates.",
     ),
 )

@@ -23,7 +23,7 @@ def silent_failure(rows: Rows) -> Any | None:
     if rows.opening is None:
         return None
     loss, gap, signal, drag = (_panel(rows, name) for name in _PANELS)
-    # signal and drag add up to Φ, so they share a scale
+    # Signal and drag add up to Φ, so they share a scale.
     parts = alt.hconcat(signal, drag, spacing=65).resolve_scale(y="shared")
     return finished(alt.vconcat(alt.hconcat(loss, gap), parts))
 
@@ -63,7 +63,7 @@ def _panel(rows: Rows, name: str) -> Any:
 
 
 def _ends(name: str) -> Any:
-    """The ratio η/η_c at the end of a line: of the last failure, and of others where there is room."""
+    """Labels with η/η_c at the ends of lines: of the last failure, and of others where there is room."""
     apart = "0.06 * (datum.highest - datum.lowest)"
     return (
         alt.Chart(named("detail"))
@@ -91,13 +91,13 @@ def _alt_text(rows: Rows) -> str:
     own = [row for row in rows.trials if row["number"] == rows.opening]
     near = [row for row in own if row["near"] is not None and row["near"] < AROUND]
     under = next((r for r in near if r["place"] == UNDER), None)
-    shown = f"For {near[0]['label']}: lines of {count_of(near, 'trial')} over the steps."
+    shown = f"For {near[0]['label']}: {count_of(near, 'trial')} over the steps."
     if under is None:
         return shown
     return (
-        f"{shown} At {number(under['ratio'], 3)} of η_c the loss goes from {number(under['loss_0'], 3)} to "
+        f"{shown} At {number(under['ratio'], 3)} η_c the loss goes from {number(under['loss_0'], 3)} to "
         f"{number(under['loss_final'], 3)} nat while the gap ends at {number(under['gap_final'], 3)} logits, "
-        f"{'still under' if under['gap_final'] <= 0 else 'over'} zero: {under['outcome']}."
+        f"{'still below' if under['gap_final'] <= 0 else 'above'} zero: {under['outcome']}."
     )
 
 
@@ -105,10 +105,10 @@ SILENT_FAILURE = Figure(
     name="silent-failure",
     section=Section.SILENT_FAILURE,
     title="Loss, gap, signal and drag around η_c",
-    caption="Each line is a trial; the number at its end is its learning rate in units of η<sub>c</sub>. The broad "
-    "band marks the last failure under η<sub>c</sub>: its loss falls like the others’ while its logit gap "
+    caption="Each line is a trial; the number at its end is its learning rate in units of η<sub>c</sub>. The wide "
+    "band marks the last failure under η<sub>c</sub>: its loss falls like that of the others, but its logit gap "
     "stays below the dashed line at 0. Signal and drag share a scale because they add up to the order "
-    "parameter Φ: a drag that sinks makes a failure structural, a signal that stays small makes it kinematic.",
+    "parameter Φ: a falling drag makes a failure structural, a signal that stays small makes it kinematic.",
     draw=silent_failure,
     alt_text=_alt_text,
 )

@@ -1,4 +1,4 @@
-"""Who ran what when: a line for each worker, a bar for each task, a mark where something went wrong or was mended."""
+"""The run's schedule: a line for each worker, a bar for each task, a mark for each failure, copy and restart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from phantom_dist.reports.timeline_rows import (
 from phantom_dist.scheduling.timeline import End
 
 DID = {TRAINING: BLUE, PROBING: SAGE, NOTHING: ORANGE}
-"""Colours of bars. Where one came to nothing a mark stands as well, and tooltips name them all."""
+"""Colours of bars. A bar without a result has a mark as well, and tooltips name the colours' meaning."""
 
 MARKS = {
     HAPPENED[End.LOST]: "cross",
@@ -44,7 +44,7 @@ MARKS = {
 
 @Drawing
 def timeline(rows: Rows) -> Any | None:
-    """Tasks over the time of the run, by worker; None where no run recorded events."""
+    """Tasks over the time of the run, a line for each worker; None where no run recorded events."""
     if not rows.bars:
         return None
     workers = lines(rows.bars)
@@ -60,7 +60,7 @@ def timeline(rows: Rows) -> Any | None:
 
 
 def _bars(rows: Rows, y: Any, height: int) -> Any:
-    """In the upper part of each line; marks stand below them, on plain ground, where every colour can be seen."""
+    """Bars in the upper part of each line; marks lie below them, on the background, where every colour is visible."""
     present = [did for did in DID if any(row["did"] == did for row in rows.bars)]
     title = f"time of the run ({rows.time_unit})"
     x = alt.X("begun:Q", title=title, axis=alt.Axis(grid=True), scale=alt.Scale(nice=False))
@@ -108,23 +108,23 @@ def _alt_text(rows: Rows) -> str:
     for row in rows.bars:
         tasks[row["did"]] += row["tasks"]
     did = ", ".join(f"{count} {name}" for name, count in tasks.most_common())
-    happened = ", ".join(f"{count} {name}" for name, count in counted(rows.marks).items()) or "nothing"
+    happened = ", ".join(f"{count} {name}" for name, count in counted(rows.marks).items()) or "none"
     length = max(row["ended"] for row in rows.bars)
-    again = f" The driver was started again {len(rows.restarts)} times." if rows.restarts else ""
+    restarted = f" The driver was restarted {len(rows.restarts)} times." if rows.restarts else ""
     workers = count_of(lines(rows.bars), "worker")
     return (
-        f"Lines of {workers} over {number(length, 3)} {rows.time_unit}; what tasks did: {did}. "
-        f"What went wrong or was mended: {happened}.{again}"
+        f"Lines of {workers} over {number(length, 3)} {rows.time_unit}; tasks: {did}. "
+        f"Failures and copies: {happened}.{restarted}"
     )
 
 
 TIMELINE = Figure(
     name="timeline",
     section=Section.TIMELINE,
-    title="Who ran what when",
-    caption="Each line is a worker, each bar a task: a probe, or a batch of trials. A mark under a bar’s end says why "
-    "it came to nothing; what it held was run again. Empty stretches are waiting, or a process that was being "
-    "replaced. Time between two starts of the driver is left out.",
+    title="Tasks by worker and time",
+    caption="Each line is a worker, each bar a task: a probe, or a batch of trials. A mark under the end of a bar "
+    "shows why the attempt has no result; its task was run again. In empty stretches the worker waited, or its "
+    "process was being replaced. The time between two starts of the driver is left out.",
     draw=timeline,
     alt_text=_alt_text,
 )

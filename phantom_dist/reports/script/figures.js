@@ -1,10 +1,10 @@
-// Each figure draws its specification over the tables, and again where the reader picks something else.
+// A figure draws its specification with the tables' rows, and redraws when the reader picks something else.
 class PlottedFigure {
   constructor(element) {
     this.element = element;
     this.name = element.dataset.figure;
     this.specs = page.figures[this.name];
-    // Vega puts names of its own on what it draws into; the figure has better ones, and its numbers in words.
+    // Vega adds its own accessible names; the figure has better ones, and its numbers as text, so they are hidden.
     this.mount = element.appendChild(document.createElement("div"));
     this.mount.setAttribute("aria-hidden", "true");
     this.view = null;
@@ -30,7 +30,7 @@ class PlottedFigure {
       return vega;
     };
     const result = await vegaEmbed(this.mount, this.specs[variant], {
-      logLevel: 1, // errors: that a choice leaves an axis without values is none
+      logLevel: 1, // errors only: an axis without values, after a choice, is not one
       mode: "vega-lite", renderer: "svg", ast: true, actions: false, tooltip: { theme: "page" }, patch: fill,
     });
     this.view = result.view;
@@ -49,7 +49,7 @@ class PlottedFigure {
 
   mark() {
     const empty = [...this.reads].every((name) => this.view.data(name).length === 0);
-    sayInWords(this.name);
+    updateWords(this.name);
     this.element.dataset.empty = empty;
     this.element.dataset.drawn = "true";
     this.element.dataset.variant = this.drawn;
@@ -64,7 +64,7 @@ class PlottedFigure {
     }
   }
 
-  // The keyboard does what the mouse would: it turns the wheel over the middle of the first panel, or drags it.
+  // The keyboard sends the mouse's events: the wheel over the centre of the first panel, or a drag of it.
   move(event) {
     const along = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
     if (!along || !this.element.closest("figure").querySelector('[data-do="zoom-in"]')) return;
@@ -92,13 +92,13 @@ class PlottedFigure {
 
 const plotted = [...document.querySelectorAll("[data-figure]")].map((element) => new PlottedFigure(element));
 
-// One at a time, those in sight first, with a pause in which the page answers; a newer wish replaces an older one.
-let wish = 0;
+// Draws one figure at a time, visible ones first, and yields to the browser after each; a newer request replaces an older one.
+let request = 0;
 let stale = new Set();
 async function drawAll(which = () => true) {
-  const mine = ++wish;
+  const mine = ++request;
   stale = new Set([...stale, ...plotted.filter(which)]);
-  for (let figure = next(); figure && mine === wish; figure = next()) {
+  for (let figure = next(); figure && mine === request; figure = next()) {
     stale.delete(figure);
     try {
       await figure.draw();
@@ -109,7 +109,7 @@ async function drawAll(which = () => true) {
     if (!performance.getEntriesByName("first-figure").length) performance.mark("first-figure");
     await new Promise((done) => setTimeout(done, 0));
   }
-  if (mine === wish && !stale.size) {
+  if (mine === request && !stale.size) {
     document.documentElement.dataset.ready = "true";
     if (!performance.getEntriesByName("all-figures").length) performance.mark("all-figures");
   }

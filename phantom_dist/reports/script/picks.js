@@ -1,4 +1,4 @@
-// The reader's choices: which run, model, context and way of training everything shows, which problem and trial the details.
+// The reader's choices: run, model, context and way of training for the whole page; problem and trial for the details.
 const select = (id) => document.getElementById(id);
 const rate = (value) => (value === null ? "unknown" : value < 1e-2 ? value.toExponential(3).replace("e-", "e−") : Number(value.toPrecision(4)).toString());
 

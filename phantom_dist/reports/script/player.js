@@ -1,4 +1,4 @@
-// Plays one trial: the shown step is a parameter of the figure; a sentence says the same.
+// Plays one trial: the current step is a parameter of the figure; a sentence gives the same numbers.
 const player = (() => {
   const box = document.getElementById("player");
   if (!box) return { show() {} };
@@ -42,7 +42,7 @@ const player = (() => {
     const last = steps().length - 1;
     if (+slider.value >= last) go(0);
     play.textContent = "Pause";
-    now.setAttribute("aria-live", "off"); // read out when it stops, not at every step
+    now.setAttribute("aria-live", "off"); // screen readers read it when it stops, not at every step
     timer = setInterval(() => {
       if (+slider.value >= last) return stop();
       go(+slider.value + 1);
@@ -55,13 +55,13 @@ const player = (() => {
     go(0);
   }
 
-  const heed = () => {
+  const respectMotion = () => {
     play.hidden = still.matches;
     box.querySelector(".less-motion").hidden = !still.matches;
     if (still.matches) stop();
   };
-  still.addEventListener("change", heed);
-  heed();
+  still.addEventListener("change", respectMotion);
+  respectMotion();
   play.addEventListener("click", () => (timer ? stop() : start()));
   slider.addEventListener("input", () => (stop(), go(+slider.value)));
   box.addEventListener("click", (event) => {

@@ -1,4 +1,4 @@
-// Light and dark, then the first drawing.
+// Sets up the theme button, then draws the page.
 const theme = document.getElementById("theme");
 const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 const nameTheme = () => (theme.textContent = dark() ? "Light theme" : "Dark theme");

@@ -1,5 +1,5 @@
 "use strict";
-// What goes wrong is kept where a test can see it.
+// Errors are recorded in an attribute, where tests can read them.
 const root = document.documentElement;
 const record = (what) => {
   root.dataset.errors = (root.dataset.errors ? root.dataset.errors + "\n" : "") + what;
@@ -7,7 +7,7 @@ const record = (what) => {
 window.addEventListener("error", (event) => record(event.message));
 window.addEventListener("unhandledrejection", (event) => record(String(event.reason)));
 
-// The page's tables: unpacked once (the form is described in column_codec.py), filtered by what the reader picked.
+// The page's tables: decoded once (column_codec.py describes the format), then filtered by the reader's choices.
 const page = JSON.parse(document.getElementById("page-data").textContent);
 
 const KINDS = { u8: [Uint8Array, 0xff], u16: [Uint16Array, 0xffff], f32: [Float32Array, NaN] };
@@ -46,18 +46,18 @@ const store = (() => {
     row.relative_final_gap = over(row.gap_final, Math.abs(row.gap_0));
   });
 
-  // A trial's steps stand together, so where they begin and end says it all; rows are made when they are asked for.
+  // A trial's steps are contiguous, so their first and last index suffice; rows are built on demand.
   const columns = unpackColumns(page.tables.steps);
-  const found = new Map();
+  const ranges = new Map();
   columns.trial.forEach((trial, i) => {
-    if (found.has(trial)) found.get(trial)[1] = i + 1;
-    else found.set(trial, [i, i + 1]);
+    if (ranges.has(trial)) ranges.get(trial)[1] = i + 1;
+    else ranges.set(trial, [i, i + 1]);
   });
   const carried = ["run", "model", "pair", "line", "way", "method", "number", "trial_id", "learning_rate", "ratio", "place", "near", "outcome"];
   const measured = Object.keys(columns).filter((name) => name !== "trial");
 
   function stepsOf(trial) {
-    if (!found.has(trial)) return [];
+    if (!ranges.has(trial)) return [];
     const of = trials[trial];
     const row = (i) => {
       const step = {};
@@ -70,21 +70,21 @@ const store = (() => {
       step.relative_gap = over(step.logit_gap, Math.abs(of.gap_0));
       return step;
     };
-    const [start, end] = found.get(trial);
+    const [start, end] = ranges.get(trial);
     return Array.from({ length: end - start }, (_, i) => row(start + i));
   }
-  return { problems, trials, predictions, compared, bars, marks, stepsOf, hasSteps: (trial) => found.has(trial) };
+  return { problems, trials, predictions, compared, bars, marks, stepsOf, hasSteps: (trial) => ranges.has(trial) };
 })();
 
 const AXES = ["run", "model", "pair", "way"];
 
-// What is shown: null is everything. `problem` is the one shown in detail, `trial` the one that is played.
+// The reader's choices; null means all. `problem` is the one shown in detail, `trial` the one that the player plays.
 const state = { run: null, model: null, pair: null, way: null, problem: page.opening, trial: null };
 
 const picked = (row, but = "") =>
   AXES.every((name) => name === but || state[name] === null || row[name] === state[name]);
 
-// Workers do tasks of one model and of many contexts and ways of training.
+// A task is of one model, but may be of many contexts and ways of training.
 const ofRunAndModel = (row) => ["run", "model"].every((name) => state[name] === null || row[name] === state[name]);
 
 const DATASETS = {
@@ -105,5 +105,5 @@ const DATASETS = {
   played: () => store.stepsOf(state.trial),
 };
 
-// Vega marks the rows that it is given, so each view gets its own.
+// Vega modifies the rows that it is given, so each view gets copies.
 const rowsOf = (name) => DATASETS[name]().map((row) => ({ ...row }));
