@@ -112,7 +112,7 @@ class DualReadout(DualMatrix):
 
     # -- geometry, see `recorder.Geometry` ---------------------------------------------------------------------------
 
-    def look(self, pairs_L2: Tensor) -> None:
+    def prepare(self, pairs_L2: Tensor) -> None:
         """The products with E_0, for all lanes at once: reading E_0 is what they cost."""
         self._pair_L2d = self._rows(pairs_L2, ALL)
         self._products_L2V = nn.functional.linear(self._pair_L2d, self.weight_oi)

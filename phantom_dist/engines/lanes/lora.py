@@ -43,7 +43,7 @@ class FrozenGeometry:
         self._readout_Vd = readout_Vd
         self._hash = drift.ReadoutHash(readout_Vd)
 
-    def look(self, pairs_L2: Tensor) -> None:
+    def prepare(self, pairs_L2: Tensor) -> None:
         """Nothing changes."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:

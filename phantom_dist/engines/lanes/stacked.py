@@ -63,7 +63,7 @@ class StackedGeometry:
         self._weight = weight
         self._initial_Vd = initial_Vd.detach()
 
-    def look(self, pairs_L2: Tensor) -> None:
+    def prepare(self, pairs_L2: Tensor) -> None:
         """Nothing is shared."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
