@@ -76,7 +76,7 @@ def descent(size: int, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("schedule", [Schedule(), Schedule(name="linear", warmup_steps=2)])
 def test_sgd_with_a_constant_log_odds_gradient_is_torchs_sgd(momentum, schedule):
-    """∇ℓ constant: then ℓ is linear in θ and ∇L = −(1 − p) ∇ℓ can be given to torch step by step."""
+    """With a constant ∇ℓ, ℓ is linear in θ, and the test gives ∇L = −(1 − p) ∇ℓ to torch step by step."""
     steps, rate, odds, d = 7, 0.03, -1.5, descent(20, 1)
     walk = SgdWalk(made(Optimizer(name="sgd", momentum=momentum), steps, schedule), torch.zeros_like(d))
     walk.add(PathPoint(0.0, odds, -1.0), d, torch.zeros_like(d))
@@ -97,7 +97,7 @@ def test_sgd_with_a_constant_log_odds_gradient_is_torchs_sgd(momentum, schedule)
 
 @pytest.mark.parametrize("steps", [1, 2, 8, 32, 128])
 def test_adamw_with_a_constant_gradient_is_torchs_adamw(steps):
-    """Under a constant gradient every direction is the same, so no stride loses anything."""
+    """Under a constant gradient every direction is the same, so strides are exact."""
     d, rate = descent(50, 2), 0.01
     odds = -80.0  # 1 − p is 1: the gradient is constant, too
     walk = AdamWalk(made(Optimizer(name="adamw"), steps), torch.zeros_like(d))
@@ -148,7 +148,7 @@ def test_adamws_strides_follow_a_turning_gradient():
         parameter.grad = start + step / steps * (end - start)
         optimizer.step()
     moved, _ = walk.state(rate, steps)
-    # Only the direction's bend within a stride (at most 4 of 32 steps) is lost.
+    # Only the direction's curvature within a stride (at most 4 of 32 steps) is lost.
     error = torch.linalg.vector_norm(moved + parameter.detach()) / torch.linalg.vector_norm(
         parameter.detach()
     )
@@ -238,7 +238,7 @@ def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, op
 @pytest.mark.parametrize(("method", "optimizer"), CLASSES)
 @pytest.mark.parametrize("steps", [8, 40])
 def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimizer, steps):
-    """A small gap leaves little to interpolate: under 2 % of it is left, where first order leaves 10 to 50 %."""
+    """A small gap leaves little to interpolate: less than 2 % of it remains, where first order leaves 10 to 50 %."""
     asked = problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"])
     measured = probe_path(loaded, asked)
     path = measured.path
@@ -250,7 +250,7 @@ def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimi
 @pytest.mark.parametrize(("method", "optimizer"), CLASSES)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_trainings_of_fewer_steps_than_points_have_a_path_too(loaded, method, optimizer, steps):
-    """Under LoRA two points would be one and the same; the gap that is left says how far off the answer is."""
+    """Under LoRA two points coincide; the remaining gap tells how far off the resulting rate is."""
     measured = probe_path(loaded, problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"]))
     path = measured.path
     assert path is not None
@@ -268,7 +268,7 @@ def test_trainings_of_fewer_steps_than_points_have_a_path_too(loaded, method, op
     ],
 )
 def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, optimizer, steps, monkeypatch):
-    """Alone, each of these ends with a cut correction; a further point closes it, nearer to the measured rate."""
+    """With `MORE = 0` each ends with a cut correction; a further point closes it, nearer to the measured rate."""
     asked = problem(method, optimizer, context=CONTEXTS[context], steps=steps)
     asked = asked.model_copy(update={"model": model})
     row = next(
