@@ -4,16 +4,16 @@
 |---|---|
 | `engine` | the interface |
 | `single` | the reference: one trial after another, in plain torch; read it first |
-| `probe` | what the untouched model says: gap, overlaps, κ, refusals |
-| `path/` | a path probe: gradients at a few points of a training, and the critical rate that follows |
-| `coordinates` | points around the untouched weights, as a probe walks among them |
+| `probe` | measures the untouched model: gap, overlaps, κ; or refuses the pair |
+| `path/` | the path probe: gradients at a few points of a training, and the critical rate that follows |
+| `coordinates` | the vector space around the untouched weights in which a probe moves |
 | `lanes/` | many trials as one batch; exact within a stated tolerance |
 | `deepspeed_group/` | one trial on several processes, for models that don't fit one |
 | `optimizers` | the torch optimizer of a trial's settings |
-| `trainable` | full fine-tuning or LoRA: which parameters train, and the way back to the untouched model |
+| `trainable` | full fine-tuning or LoRA: which parameters train, and how the untouched model is restored |
 | `objective` | the loss that is trained on, and the gap that it should close |
 | `recorder` | all instruments at one step |
-| `memory` | one name for exhausted memory |
+| `memory` | one exception for exhausted memory |
 """
 
 from collections.abc import Callable, Sequence
@@ -25,17 +25,17 @@ from phantom_dist.engines.single import SingleEngine
 from phantom_dist.instruments.plugin_instruments import Named
 
 ENGINES: dict[str, Callable[[Sequence[Named]], Engine]] = {"single": SingleEngine, "lanes": LanesEngine}
-"""Engines of one process by name; `auto` is the fastest that is exact for the trial at hand."""
+"""Single-process engines by name; `auto` is the fastest that is exact for the trial at hand."""
 
 DEEPSPEED = "deepspeed"
-"""The engine of a group of processes."""
+"""The engine that trains one model on a group of processes."""
 
 DEEPSPEED_OPTIMIZERS = ("sgd", "adamw")
-"""Optimizers that it can begin anew for the next trial: their state is zero before the first step (NAdam's isn't)."""
+"""Optimizers that it can reset between trials: their state is zero before the first step (NAdam's isn't)."""
 
 
 def engine_named(name: str, outside: Sequence[Named] = ()) -> Engine:
-    """The engine of that name, with other packages' instruments; `auto` chooses.
+    """The engine with this name, measuring with these plug-in instruments too; `auto` selects `lanes`.
 
     Raises:
         InputError: there is no such engine.

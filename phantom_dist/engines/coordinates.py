@@ -1,7 +1,8 @@
-"""Points around the untouched weights θ_0, and gradients there, as vectors: what a probe walks in.
+"""The vector space in which a probe moves: displacements from the untouched weights θ_0, and gradients.
 
-`Entries` has a number for every trained parameter. Full fine-tuning under SGD stays in the span of a few gradients, so
-it has coordinates along these as well (`lanes.dual_coordinates`), which are far cheaper; the walks can't tell.
+A vector of `ParameterCoordinates` has one number for every trained parameter. Full fine-tuning under SGD stays in the
+span of a few gradients, so there a vector can hold the coefficients of these gradients instead
+(`lanes.dual_coordinates`), which is far cheaper. The walks work with either.
 """
 
 from __future__ import annotations
@@ -22,19 +23,22 @@ from phantom_dist.models.last_logits import last_logits
 
 
 class FirstOrder(Protocol):
-    """The untouched model in one context, and how its gap begins to move."""
+    """The untouched model in one context, and the rate at which its gap begins to change."""
 
     def untouched_logits(self) -> Tensor:
         """The logits (V,), float32, at θ_0; differentiable."""
         ...
 
     def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
-        """κ = -⟨∇g, u⟩ at θ_0 from the logits there, u the optimizer's first direction; and ∇L (n,), if asked for."""
+        """κ = -⟨∇g, u⟩ at θ_0 from the logits there, u the optimizer's first direction; and ∇L (n,), if `keep`."""
         ...
 
 
 class Coordinates(FirstOrder, Protocol):
-    """A model's surroundings. Logits are looked at once: for one gradient, for first order, or for none."""
+    """Displacements from θ_0 and gradients as vectors (n,).
+
+    Each call's logits serve once: for one `gradient`, for `first_order`, or for none.
+    """
 
     @property
     def origin(self) -> Tensor:
@@ -54,13 +58,13 @@ class Coordinates(FirstOrder, Protocol):
         ...
 
 
-class Entries:
-    """A number for every trained parameter, in a row.
+class ParameterCoordinates:
+    """`Coordinates` with one number for every trained parameter: the parameters flattened and concatenated.
 
     Args:
         ready: the model as a method trains it.
-        prompt: what it reads.
-        optimizer: gives u, the first direction.
+        prompt: the context's tokens.
+        optimizer: determines u, the first direction.
     """
 
     def __init__(self, ready: Trainable, prompt: tuple[int, ...], optimizer: Optimizer) -> None:
@@ -69,7 +73,7 @@ class Entries:
     @functools.cached_property
     def origin(self) -> Tensor:
         """See `Coordinates`."""
-        return _in_a_row(parameter.detach() for parameter in self._ready.parameters)
+        return _concatenated(parameter.detach() for parameter in self._ready.parameters)
 
     def untouched_logits(self) -> Tensor:
         """See `Coordinates`."""
@@ -87,8 +91,8 @@ class Entries:
             first_direction(gradient, parameter.detach(), self._optimizer)
             for gradient, parameter in zip(gradients, parameters, strict=True)
         ]
-        kept = _in_a_row(gradients) if keep else None
-        del gradients  # N numbers that the second backward pass has better use for
+        kept = _concatenated(gradients) if keep else None
+        del gradients  # frees N numbers before the second backward pass
         return -_slope_along(gap_of(logits_V, pair), parameters, directions), kept
 
     def logits(self, moved: Tensor) -> Tensor:
@@ -103,7 +107,7 @@ class Entries:
 
     def gradient(self, value: Tensor) -> Tensor:
         """See `Coordinates`; 0 where the value doesn't depend on a parameter."""
-        return _in_a_row(torch.autograd.grad(value, self._ready.parameters, materialize_grads=True))
+        return _concatenated(torch.autograd.grad(value, self._ready.parameters, materialize_grads=True))
 
     def inner(self, a: Tensor, b: Tensor) -> float:
         """See `Coordinates`."""
@@ -111,7 +115,7 @@ class Entries:
 
 
 def _slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:
-    """⟨∇value, u⟩ in float64. Each gradient is dropped as soon as it is used, so they never all exist at once."""
+    """⟨∇value, u⟩ in float64. A hook uses and drops each gradient as it arrives, so they never all exist at once."""
     terms: list[float] = []
 
     def take(parameter: Tensor, direction: Tensor) -> None:
@@ -131,5 +135,5 @@ def _slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions
     return sum(terms)
 
 
-def _in_a_row(tensors: Iterable[Tensor]) -> Tensor:
+def _concatenated(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([tensor.reshape(-1) for tensor in tensors])

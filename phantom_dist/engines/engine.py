@@ -10,7 +10,7 @@ from phantom_dist.models import LoadedModel
 
 
 class Engine(Protocol):
-    """Trains the trials of a batch on one loaded model and leaves that model as it found it."""
+    """Trains the trials of a batch on one loaded model, and restores the model afterwards."""
 
     @property
     def name(self) -> str:
@@ -20,7 +20,7 @@ class Engine(Protocol):
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Yield one result per trial, in any order.
 
-        A trial that diverges or becomes non-finite is a result. What kills the batch is an exception:
-        `core.errors.OutOfMemory` if the device's memory is exhausted, anything else as it was raised.
+        A trial that diverges, or becomes NaN or Inf, is a result. A failure of the whole batch is an exception:
+        `core.errors.OutOfMemory` if memory is exhausted; any other one is passed on unchanged.
         """
         ...

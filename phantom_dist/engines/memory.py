@@ -1,4 +1,4 @@
-"""One name for the ways in which torch and Python say that memory is exhausted."""
+"""One exception in place of the several that torch and Python raise when memory is exhausted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from phantom_dist.core.errors import OutOfMemory
 
 _CPU_ALLOCATOR = "can't allocate memory"
-"""torch's CPU allocator raises a plain RuntimeError; its text is all there is to know it by."""
+"""torch's CPU allocator raises a plain RuntimeError, which only its text identifies."""
 
 
 @contextmanager
 def out_of_memory_named() -> Iterator[None]:
-    """Raise `OutOfMemory` in place of whatever an allocation within raised; other errors pass.
+    """Raise `OutOfMemory` in place of any allocation error raised within; other errors pass unchanged.
 
     Raises:
         OutOfMemory: the device's or the host's memory is exhausted.

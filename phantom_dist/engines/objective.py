@@ -1,4 +1,4 @@
-"""The two numbers that gradients are taken of: the loss that is trained on, and the gap that it should close."""
+"""The two scalars that are differentiated: the loss that is trained on, and the gap that it should close."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The torch optimizer of a trial's settings."""
+"""From a trial's optimizer settings to the torch optimizer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from phantom_dist.core.trial import Optimizer
 
 
 def torch_optimizer(parameters: Sequence[nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:
-    """The torch optimizer of the settings; its learning rate is set at every step.
+    """The torch optimizer with these settings; the training loop sets its learning rate at every step.
 
-    SGD and AdamW are fused in float32: one pass over each tensor instead of several; the formulas are the same. Not in
-    bfloat16, where torch 2.13's fused SGD on the CPU leaves most entries as they were.
+    In float32 SGD and AdamW are fused: one pass over each tensor instead of several, with the same formulas. Not in
+    bfloat16: there torch 2.13's fused SGD on the CPU leaves most entries unchanged.
     """
     fused = all(parameter.dtype is torch.float32 for parameter in parameters)
     settings = torch_settings(optimizer)
@@ -29,7 +29,7 @@ def torch_optimizer(parameters: Sequence[nn.Parameter], optimizer: Optimizer) ->
 
 
 def torch_settings(optimizer: Optimizer) -> dict[str, Any]:
-    """The settings as torch's class takes them, and as they stand in its parameter groups; no learning rate."""
+    """The settings as keyword arguments of torch's class, and as keys of its parameter groups; no learning rate."""
     match optimizer.name:
         case "sgd":
             return {"momentum": optimizer.momentum, "weight_decay": optimizer.weight_decay}

@@ -1,6 +1,6 @@
-"""What the untouched model says about a problem: its tokens, overlaps, gap, the gap's rate κ; or a refusal.
+"""Measures the untouched model on a problem: its tokens, overlaps, gap and the gap's rate κ; or refuses the problem.
 
-Probes take the gradients of a training step, so they belong to the engines; the law sees their numbers only.
+A probe computes the gradients of a training step, so it belongs to the engines; the law gets only the numbers.
 Cost: one forward and two backward passes (`Measured.PROBE_STEPS`).
 """
 
@@ -21,7 +21,7 @@ from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading, ProbeResult, Refused
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.coordinates import Coordinates, Entries, FirstOrder
+from phantom_dist.engines.coordinates import Coordinates, FirstOrder, ParameterCoordinates
 from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates, dual_pays
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.memory import out_of_memory_named
@@ -30,14 +30,14 @@ from phantom_dist.instruments import overlap, readout
 from phantom_dist.models import LoadedModel
 
 _usable: WeakSet[Any] = WeakSet()
-"""Tokenizers that can read contexts; checked once for a model, not for each of its problems."""
+"""Tokenizers that have passed `check_tokenizer`: once for a model, not for each of its problems."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartingPoint:
-    """The untouched model in one problem that can be trained, and where its training starts.
+    """The untouched model on a problem that can be trained: the start of its training.
 
-    `logits` (V,), float32, detached; `gradient` ∇L in the coordinates, where the caller keeps it.
+    `logits` (V,), float32, detached; `gradient` ∇L in the coordinates, None unless the caller keeps it.
     """
 
     coordinates: Coordinates
@@ -47,7 +47,7 @@ class StartingPoint:
 
 
 def probe(loaded: LoadedModel, problem: Problem) -> ProbeResult:
-    """Measure κ and what it rests on, and leave the model as it was.
+    """Measure κ and the quantities it follows from, and restore the model.
 
     A pair that this model can't be trained on is returned as `Refused`, not raised.
 
@@ -56,14 +56,14 @@ def probe(loaded: LoadedModel, problem: Problem) -> ProbeResult:
         OutOfMemory: the gradients don't fit.
     """
     try:
-        with started(loaded, problem, keep_gradient=False) as start:
+        with starting_point(loaded, problem, keep_gradient=False) as start:
             return start.measured
     except ProbeRefused as refused:
         return refused.result
 
 
 @contextmanager
-def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> Iterator[StartingPoint]:
+def starting_point(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> Iterator[StartingPoint]:
     """The model as the problem trains it, measured by one forward and two backward passes.
 
     Raises:
@@ -76,7 +76,7 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> It
     with out_of_memory_named():
         context = read_context(loaded, problem, matrix, targets)
         with _coordinates(loaded, problem, context.prompt) as coordinates:
-            with _weights_stay(loaded.model):
+            with _weights_unchanged(loaded.model):
                 logits_V = coordinates.untouched_logits()
             measured, gradient = measure(context, coordinates, logits_V, keep_gradient=keep_gradient)
             yield StartingPoint(coordinates, measured, logits_V.detach(), gradient)
@@ -84,36 +84,37 @@ def started(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> It
 
 @contextmanager
 def _coordinates(loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...]) -> Iterator[Coordinates]:
-    """The model's surroundings, in the coordinates that are cheapest; afterwards the untouched model is back."""
+    """The cheapest coordinates for this problem; restores the untouched model on exit."""
     with ExitStack() as stack:
-        found: Coordinates | None = None
+        coordinates: Coordinates | None = None
         if dual_pays(problem, loaded.identity.parameters, len(prompt)):
             with suppress(NotFusable):
-                found = stack.enter_context(dual_coordinates(loaded, problem, prompt))
-        if found is None:
-            found = Entries(stack.enter_context(trainable(loaded, problem)), prompt, problem.optimizer)
-        yield found
+                coordinates = stack.enter_context(dual_coordinates(loaded, problem, prompt))
+        if coordinates is None:
+            ready = stack.enter_context(trainable(loaded, problem))
+            coordinates = ParameterCoordinates(ready, prompt, problem.optimizer)
+        yield coordinates
 
 
 @contextmanager
-def _weights_stay(model: Any) -> Iterator[None]:
-    """A forward pass must leave the weights alone; else no two trials would start from the same ones.
+def _weights_unchanged(model: Any) -> Iterator[None]:
+    """Check that a forward pass doesn't change the weights; else no two trials would start from the same ones.
 
     Raises:
-        InputError: it doesn't.
+        InputError: it changes them.
     """
     before = [(name, parameter, parameter._version) for name, parameter in model.named_parameters()]
     yield
     changed = next((name for name, parameter, version in before if parameter._version != version), None)
     if changed is not None:
         raise InputError(
-            f"{type(model).__name__} changes its own weights while it computes ({changed}), so no training would start "
-            f"from those that were loaded: switch that off in its configuration (Rwkv: `rescale_every: 0`)"
+            f"{type(model).__name__} changes its own weights in its forward pass ({changed}), so no training would "
+            f"start from the loaded weights. Switch that off in its configuration (Rwkv: `rescale_every: 0`)."
         )
 
 
 class ReadoutMatrix(Protocol):
-    """What a probe reads of the untouched readout matrix E (V x d), whoever holds it."""
+    """What a probe needs of the untouched readout matrix E (V x d), in one process or sharded over ranks."""
 
     @property
     def width(self) -> int:
@@ -130,7 +131,7 @@ class ReadoutMatrix(Protocol):
 
 
 class WholeReadout:
-    """A readout matrix that this process holds."""
+    """A readout matrix that is whole in this process."""
 
     def __init__(self, readout_Vd: Tensor) -> None:
         self._readout_Vd = readout_Vd
@@ -150,7 +151,7 @@ class WholeReadout:
 
 
 class ProbeRefused(Exception):
-    """Carries a refused problem out of a probe."""
+    """A refused problem on its way out of a probe; `probe` returns its `result`."""
 
     def __init__(self, result: Refused) -> None:
         super().__init__(result.message)
@@ -159,7 +160,7 @@ class ProbeRefused(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadContext:
-    """A problem whose context the model can read: what it reads, and with what."""
+    """A problem whose context the model can read, with the tokens it reads."""
 
     loaded: LoadedModel
     problem: Problem
@@ -172,17 +173,17 @@ class ReadContext:
 def read_context(
     loaded: LoadedModel, problem: Problem, matrix: ReadoutMatrix, targets: tuple[str, ...] | None
 ) -> ReadContext:
-    """Read a problem's context, before anything is computed.
+    """Tokenize a problem's context and check it, before any forward pass.
 
     Args:
         loaded: the model.
-        problem: what is measured.
-        matrix: its readout matrix.
-        targets: LoRA's, as resolved for this model.
+        problem: the problem to measure.
+        matrix: the model's readout matrix.
+        targets: LoRA targets as resolved for this model; None under full fine-tuning.
 
     Raises:
         ProbeRefused: this model can't read the context.
-        InputError: with this tokenizer it can't read any.
+        InputError: the tokenizer can't be used for any context.
     """
     model = ModelReading(identity=loaded.identity, width=matrix.width, lora_targets=targets)
     rows = vocabulary_rows(loaded.model)
@@ -200,13 +201,13 @@ def read_context(
 def measure(
     context: ReadContext, start: FirstOrder, logits_V: Tensor, *, keep_gradient: bool = False
 ) -> tuple[Measured, Tensor | None]:
-    """What a search starts from; and ∇L, if it is kept.
+    """Everything that a search starts from; and ∇L, if `keep_gradient`.
 
     Args:
         context: the problem.
         start: the untouched model.
-        logits_V: its logits, differentiable; used up by this.
-        keep_gradient: whether ∇L is wanted.
+        logits_V: its logits, differentiable; their graph is consumed here.
+        keep_gradient: whether to return ∇L.
 
     Raises:
         ProbeRefused: the pair can't be trained on.
@@ -222,7 +223,7 @@ def measure(
 
 @torch.no_grad()
 def _read_pair(context: ReadContext, logits_V: Tensor) -> PairReading:
-    """What the untouched model's logits (V,) and its readout matrix say of the pair."""
+    """Measure the pair from the untouched model's logits (V,) and readout matrix; refuse it if it can't be trained."""
     problem, model, target = context.problem, context.model, context.target
     with _refusing(problem, model):
         centred_V = context.matrix.centred_overlap_row(target)
@@ -260,7 +261,7 @@ def _read_pair(context: ReadContext, logits_V: Tensor) -> PairReading:
 
 @contextmanager
 def _refusing(problem: Problem, model: ModelReading, pair: PairReading | None = None) -> Iterator[None]:
-    """A refusal takes along what was known of the problem by then."""
+    """Turn a `Refusal` raised within into a `ProbeRefused` with everything known of the problem so far."""
     try:
         yield
     except Refusal as refusal:
@@ -274,5 +275,5 @@ def _check_length(config: Any, prompt: tuple[int, ...], context: str) -> None:
     if limit is not None and len(prompt) > limit:
         raise Refusal(
             Outcome.REFUSED_TOKENS,
-            f"context {context!r}: the prompt is {len(prompt)} tokens long, the model reads at most {limit}",
+            f"context {context!r}: the prompt has {len(prompt)} tokens, the model reads at most {limit}",
         )

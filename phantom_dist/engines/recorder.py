@@ -16,22 +16,22 @@ from phantom_dist.instruments import drag, drift, order_parameter, overlap, read
 from phantom_dist.instruments.plugin_instruments import Named, Readout
 
 CACHED_ENTRIES = 1 << 18
-"""Lanes times words that are measured at a time: dozens of passes over float64 rows that stay in a cache (2 MiB)."""
+"""Lanes × V to measure at a time, on a CPU: dozens of passes over float64 rows that stay in a cache (2 MiB)."""
 
 GPU_ENTRIES = 1 << 24
-"""The same on a GPU, where each pass is a kernel whose launch takes longer than so few entries: 128 MiB a row."""
+"""The same on a GPU, where a kernel's launch would take longer than its work on so few entries; 128 MiB a row."""
 
 
 class Geometry(Protocol):
-    """What the instruments read of every lane's readout matrix E (V x d), as it is now."""
+    """What the instruments need of every lane's readout matrix E (V x d), as it is now."""
 
     @property
     def frozen(self) -> bool:
-        """True where no lane's E may move."""
+        """True where no lane's E may change."""
         ...
 
-    def look(self, pairs_L2: Tensor) -> None:
-        """Take what all lanes' rows have in common, before `overlap_rows` of this step; token ids (L, 2)."""
+    def prepare(self, pairs_L2: Tensor) -> None:
+        """Compute what all lanes share, before this step's first `overlap_rows`; token ids (L, 2)."""
         ...
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
@@ -43,7 +43,7 @@ class Geometry(Protocol):
         ...
 
     def hash(self) -> str:
-        """The hash of E's bytes; asked for where it is frozen."""
+        """The hash of E's bytes; called only where E is frozen."""
         ...
 
 
@@ -55,8 +55,8 @@ class SoloGeometry:
         self.frozen = trainable.readout_frozen
         self._hash = drift.ReadoutHash(trainable.readout_Vd)
 
-    def look(self, pairs_L2: Tensor) -> None:
-        """One lane shares nothing."""
+    def prepare(self, pairs_L2: Tensor) -> None:
+        """A no-op: there is one lane."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `Geometry`."""
@@ -74,11 +74,11 @@ class SoloGeometry:
 class Recorder:
     """Turns the logits of each step into measurements; keeps the last step's p and M for the shares.
 
-    Where the readout matrix is frozen its bytes are hashed at every step, and the overlaps are measured once: equal
-    bytes have equal overlaps.
+    Where the readout matrix is frozen, the recorder hashes its bytes at every step and measures the overlaps once:
+    equal bytes have equal overlaps.
 
     Raises (at `measure`):
-        RuntimeError: a readout matrix that must be frozen has changed its bytes.
+        RuntimeError: the bytes of a frozen readout matrix changed.
         InputError: an instrument of another package failed.
     """
 
@@ -99,10 +99,10 @@ class Recorder:
 
     @torch.no_grad()
     def measure(self, step: int, logits_LV: Tensor) -> list[Measurement]:
-        """Measure every lane after `step` optimizer steps, from its logits; the gradient norms are not known yet."""
+        """Measure every lane from its logits, after `step` optimizer steps and before the gradient norm is known."""
         if self._geometry.frozen:
             self._check_frozen(step)
-        self._geometry.look(self._pairs_L2)
+        self._geometry.prepare(self._pairs_L2)
         logits_LV = logits_LV.detach().float()
         if self._p_LV is None:
             self._overlap_L = logits_LV.new_empty(len(logits_LV), dtype=torch.float64)
@@ -110,8 +110,9 @@ class Recorder:
             before_LV = self._p_LV = torch.full_like(self._lever_LV, torch.nan)
         else:
             before_LV = self._p_LV
-        some = max(1, (GPU_ENTRIES if logits_LV.is_cuda else CACHED_ENTRIES) // logits_LV.shape[1])
-        parts = [slice(start, start + some) for start in range(0, len(logits_LV), some)]
+        # So many lanes at a time that their rows stay in the cache.
+        size = max(1, (GPU_ENTRIES if logits_LV.is_cuda else CACHED_ENTRIES) // logits_LV.shape[1])
+        parts = [slice(start, start + size) for start in range(0, len(logits_LV), size)]
         columns = [self._columns(step, logits_LV[lanes], before_LV[lanes], lanes) for lanes in parts]
         values: dict[str, Sequence[Any]] = {
             name: torch.cat([part[name] for part in columns]).tolist() for name in columns[0]
@@ -123,7 +124,7 @@ class Recorder:
         ]
 
     def select(self, index: Sequence[int]) -> None:
-        """Lane j becomes what lane index[j] was."""
+        """Replace lane j by lane index[j]."""
         rows = torch.tensor(index, device=self._pairs_L2.device)
         self._pairs_L2, self._overlap_L = self._pairs_L2[rows], self._overlap_L[rows]
         self._lever_LV = self._lever_LV[rows]
@@ -131,7 +132,7 @@ class Recorder:
             self._p_LV = self._p_LV[rows]
 
     def _columns(self, step: int, logits_LV: Tensor, p_LV: Tensor, lanes: slice) -> dict[str, Tensor]:
-        """The columns of some lanes; their last p and M, in `p_LV` and `_lever_LV`, are replaced by these."""
+        """The columns of some lanes. Overwrites their last p and M, in `p_LV` and `_lever_LV`, with the new ones."""
         pairs_L2, before_LV = self._pairs_L2[lanes], self._lever_LV[lanes]
         t_L, c_L = pairs_L2.unbind(1)
         lever_LV = before_LV
@@ -184,10 +185,10 @@ class Recorder:
         now = self._geometry.hash()
         if now != self._hash:
             raise RuntimeError(
-                f"the frozen readout matrix changed its bytes before step {step}: {self._hash} -> {now}"
+                f"the bytes of the frozen readout matrix changed before step {step}: hash {self._hash} -> {now}"
             )
 
 
 def with_gradient_norm(measurement: Measurement, gradient_norm: float) -> Measurement:
-    """The same measurement with the norm of the gradient taken at its step."""
+    """The measurement with the norm of the gradient at its step."""
     return dataclasses.replace(measurement, gradient_norm=gradient_norm)

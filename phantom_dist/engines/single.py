@@ -1,7 +1,7 @@
-"""The reference engine: one trial after another, in plain torch. Every faster engine is tested against it.
+"""The reference engine: one trial after another, in plain torch. Every other engine is tested against it.
 
 A trial of T steps: measure the untouched model, then T times: gradient of the last position's loss, optimizer step,
-measure. The model stays in evaluation mode, so nothing is random but the adapters' initialisation.
+measure. The model stays in evaluation mode, so only the adapters' initialisation is random.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SingleEngine:
 
 
 class ModelInTraining(Protocol):
-    """What the loop needs of a model, whoever holds its weights: this process, or a group's ranks a share each."""
+    """What the loop needs of a model, whether this process holds its weights or the ranks of a group a share each."""
 
     def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
         """Logits after the prompt (V,), in the model's precision; differentiable if a `gradient` follows."""
@@ -73,7 +73,7 @@ class ModelInTraining(Protocol):
 
 
 def train(model: ModelInTraining, trial: Trial, recorder: Recorder) -> tuple[Measurement, ...]:
-    """Train one trial; its trace s = 0..T, shorter where a measurement is NaN or Inf: nothing can change after that."""
+    """Train one trial. Returns its trace s = 0..T; it ends earlier at NaN or Inf, after which nothing can change."""
     problem, tokens = trial.problem, trial.measured.tokens
     factors = problem.schedule.factors(problem.steps)
     trace: list[Measurement] = []

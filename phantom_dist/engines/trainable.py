@@ -1,4 +1,4 @@
-"""Full fine-tuning or LoRA: which parameters train, and the way back to the untouched model."""
+"""Full fine-tuning or LoRA: which parameters train, and how the untouched model is restored."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ _untouched: weakref.WeakKeyDictionary[nn.Module, dict[str, Tensor]] = weakref.We
 """A copy of each model's parameters, made before its first full fine-tuning and kept as long as the model lives."""
 
 _drawn: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Lora, int], Adapters]] = weakref.WeakKeyDictionary()
-"""Adapters by settings and seed: a search asks for the same ones in every round."""
+"""Initial adapters by settings and seed: a search needs the same ones in every round."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trainable:
     """A model ready for training: the callable, its trained parameters and its readout matrix (V x d)."""
+
+    # `initial_readout_Vd` is E_0; with a frozen readout it is the same tensor as `readout_Vd`.
 
     model: Any
     parameters: tuple[nn.Parameter, ...]
@@ -44,10 +46,10 @@ class Trainable:
 
 @contextmanager
 def trainable(loaded: LoadedModel, problem: Problem) -> Iterator[Trainable]:
-    """The model as the problem's method trains it; afterwards the untouched model is back, bit for bit.
+    """The model as the problem's method trains it; restores the untouched model on exit, bit for bit.
 
-    It begins as if it had computed nothing before, and what its forward passes leave in it is taken away.
-    Full fine-tuning trains every parameter. LoRA trains its adapters alone, drawn from the problem's seed.
+    No state of earlier forward passes is left in the model on entry, and none of its own on exit.
+    Full fine-tuning trains every parameter. LoRA trains only its adapters, drawn from the problem's seed.
 
     Raises:
         InputError: a LoRA target that the model doesn't have, or that is its embedding or readout.
@@ -100,10 +102,10 @@ def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
 
 
 def with_adapters(base: Any, lora: Lora, seed: int) -> Any:
-    """The model with adapters in place, drawn from the seed; they alone require a gradient.
+    """The model with adapters in place, drawn from the seed; only they require a gradient.
 
     Raises:
-        InputError: as `lora_targets`; or peft knows that the architecture bypasses what is named.
+        InputError: as `lora_targets`; or peft rejects the targets, because the architecture bypasses them.
     """
     config = peft.LoraConfig(
         r=lora.rank,
@@ -123,7 +125,7 @@ def with_adapters(base: Any, lora: Lora, seed: int) -> Any:
 
 
 def adapters(loaded: LoadedModel, lora: Lora, seed: int) -> Adapters:
-    """The adapters that `trainable` draws from a seed, before any training; not to be changed."""
+    """The untrained adapters that `trainable` draws from a seed; don't change them in place."""
     drawn = _drawn.setdefault(loaded.model, {})
     if (lora, seed) not in drawn:
         with _lora(loaded, lora, seed) as ready:
@@ -146,14 +148,14 @@ def readout_matrix(model: Any) -> nn.Parameter:
     weight = getattr(model.get_output_embeddings(), "weight", None)
     if not isinstance(weight, nn.Parameter):
         raise InputError(
-            f"{type(model).__name__} has no output embedding: its logits must be made by one matrix, "
-            f"that `get_output_embeddings()` gives"
+            f"{type(model).__name__} has no output embedding: its logits must come from one matrix, which "
+            f"`get_output_embeddings()` returns"
         )
     return weight
 
 
 def vocabulary_rows(model: Any) -> int:
-    """Tokens that the model can both read and say: the rows of its embedding or its readout, whichever has fewer."""
+    """Number of tokens that the model can both read and predict: rows of its embedding or readout, the fewer."""
     matrices = (model.get_input_embeddings().weight, readout_matrix(model))
     return min(int(getattr(matrix, "ds_shape", matrix.shape)[0]) for matrix in matrices)
 
@@ -161,9 +163,9 @@ def vocabulary_rows(model: Any) -> int:
 def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
     """The names of the linear modules that get adapters, sorted; `attention` is resolved for this architecture.
 
-    `attention` means every linear module (nn.Linear or transformers' Conv1D) inside a module whose name has "attn" or
-    "attention" in it. Such a module is named by its last word, or, where others outside share that, by its last two
-    (GPT-2's `attn.c_proj` beside `mlp.c_proj`).
+    `attention` means every linear module (nn.Linear or transformers' Conv1D) inside a module whose name contains
+    "attn" or "attention". The name is the last part of the module's path; where a module outside an attention has the
+    same, the last two parts (GPT-2's `attn.c_proj` beside `mlp.c_proj`).
 
     Raises:
         InputError: the model has no such module, or it is the embedding or the readout.
@@ -171,24 +173,24 @@ def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
     readout = model.get_output_embeddings()
     linear = [n for n, m in model.named_modules() if isinstance(m, ADAPTABLE) and m is not readout]
     if lora.targets == "attention":
-        outside = {_last_words(name, 1) for name in linear if not _in_attention(name)}
+        outside = {_path_end(name, 1) for name in linear if not _in_attention(name)}
         inside = {name for name in linear if _in_attention(name)}
         if inside:
-            return tuple(sorted({_last_words(n, 2 if _last_words(n, 1) in outside else 1) for n in inside}))
+            return tuple(sorted({_path_end(n, 2 if _path_end(n, 1) in outside else 1) for n in inside}))
         raise InputError(
-            f"LoRA targets `attention`: {type(model).__name__} has no linear module inside an attention. "
-            f"Name the targets. Allowed: {', '.join(sorted({_last_words(n, 1) for n in linear}))}."
+            f"LoRA targets `attention`: {type(model).__name__} has no linear module inside an attention module. "
+            f"Name the targets. Allowed: {', '.join(sorted({_path_end(n, 1) for n in linear}))}."
         )
     for target in lora.targets:
         if not any(name == target or name.endswith(f".{target}") for name in linear):
             raise InputError(
                 f"LoRA target {target!r} is no linear module of {type(model).__name__} (its embedding and readout "
-                f"stay frozen and take no adapter).{did_you_mean(target, {_last_words(n, 1) for n in linear})}"
+                f"stay frozen and take no adapter).{did_you_mean(target, {_path_end(n, 1) for n in linear})}"
             )
     return tuple(sorted(lora.targets))
 
 
-def _last_words(module_name: str, count: int) -> str:
+def _path_end(module_name: str, count: int) -> str:
     return ".".join(module_name.split(".")[-count:])
 
 

@@ -1,8 +1,8 @@
-"""How the readout's rows lie as a whole: statistics of all overlaps S_ij, from the d x d Gram matrix alone.
+"""Statistics of all overlaps S_ij of the readout's rows, computed from the d x d Gram matrix only.
 
 Adding one vector to every row changes no probability (softmax ignores a common shift of the logits), but it changes
-`mean`, `rms` and `rank`; `centred_rms` and `centred_rank` don't change. That the bulk of the overlaps sorts
-architectures is the paper's claim; which statistic, is not known to us: these are candidates.
+`mean`, `rms` and `rank`; `centred_rms` and `centred_rank` don't change. The paper claims that the bulk of the overlaps
+sorts architectures. We don't know by which statistic: these are candidates.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Bulk:
         rms: of S_ij, in [0, 1].
         rank: effective rank over d, in (0, 1]: exp(entropy of the eigenvalues of Σ_i ê_i ê_iᵀ / V) / d (Roy and
             Vetterli, EUSIPCO 2007).
-        centred_rms, centred_rank: the same after the mean row was subtracted.
+        centred_rms, centred_rank: the same after subtracting the mean row.
     """
 
     mean: float
@@ -49,7 +49,7 @@ def bulk(readout_Vd: Tensor) -> Bulk:
 
 
 def _gram(rows_Vd: Tensor, shift_d: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ ê ê^T / V and Σ ê / V of the shifted rows; block by block, so that no second V x d float64 matrix is made."""
+    """Σ ê ê^T / V and Σ ê / V of the shifted rows; block by block, which avoids a V x d matrix in float64."""
     width = rows_Vd.shape[1]
     gram_dd = torch.zeros(width, width, dtype=torch.float64, device=rows_Vd.device)
     sum_d = torch.zeros(width, dtype=torch.float64, device=rows_Vd.device)

@@ -1,6 +1,6 @@
 """The drag δ = Σ_{i not in {t, c}} p_i (S_ti² - S_ci²): the bulk's part of the order parameter, in [-1, 1].
 
-Negative where the words that the model finds likely lean to the competitor's side.
+It is negative where the likely words overlap more with the competitor than with the target.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from phantom_dist.instruments.readout import Token
 def drag(p_V: Tensor, lever_V: Tensor, target: Token, competitor: Token) -> Tensor:
     """δ from probabilities (..., V) and the lever M (V,) or (..., V); shape (...), dimensionless.
 
-    Summed over the bulk alone rather than as Φ - σ, so that Φ = σ + δ stays a test of all three.
+    It sums over the bulk instead of computing Φ - σ, so that Φ = σ + δ is a test of all three.
     """
     bulk_V = lever_V.clone()
     for token in (target, competitor):

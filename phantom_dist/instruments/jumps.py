@@ -1,7 +1,7 @@
 """Jumps of the order parameter: |Φ_s - Φ_{s-1}| >= 0.1 and at least half of the trial's whole range of Φ.
 
 Both thresholds are settings (`core.outcome.Thresholds`). arXiv 2606.07559 calls such jumps phantoms of the softmax
-readout; the readout share of each jump is the number by which a user can check that on any model.
+readout; each jump's readout share lets a user check that claim on any model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def largest_jump(
     """The largest jump of a trace, or None.
 
     Args:
-        order_parameter: Φ_s for s = 0..T; non-finite values are never part of a jump.
+        order_parameter: Φ_s for s = 0..T; NaN and Inf are never part of a jump.
         readout_change: the readout's part of Φ_s - Φ_{s-1}; None at s = 0.
         thresholds: smallest size, and smallest share of the range of Φ.
     """

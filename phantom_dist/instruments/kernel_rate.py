@@ -15,13 +15,13 @@ from torch import Tensor
 from phantom_dist.core.trial import Optimizer, Schedule
 
 _BLOCK = 1 << 20
-"""Entries that are turned into float64 at a time: a copy of a whole embedding would double its memory."""
+"""Entries to convert to float64 at a time: a float64 copy of a whole embedding would take twice its memory."""
 
 
 def first_direction(gradient: Tensor, parameter: Tensor, optimizer: Optimizer) -> Tensor:
     """u for one parameter, in its shape: SGD ∇L, AdamW ∇L / (|∇L| + ε); weight decay λ adds λ θ.
 
-    AdamW's first step is a sign wherever |∇L| is far above ε: bias correction makes m̂ = ∇L and v̂ = ∇L².
+    Where |∇L| is far above ε, AdamW's first step is the sign of ∇L: bias correction makes m̂ = ∇L and v̂ = ∇L².
     """
     match optimizer.name:
         case "sgd":
@@ -34,7 +34,7 @@ def first_direction(gradient: Tensor, parameter: Tensor, optimizer: Optimizer) -
 
 
 def built_up(step: int, optimizer: Optimizer) -> float:
-    """How many times the first direction u step s ≥ 1 goes along, were the gradient constant; without weight decay.
+    """Step s ≥ 1 as a multiple of the first direction u, for a constant gradient and without weight decay.
 
     SGD: (1 - μ^s)/(1 - μ), as momentum μ (dampening 0) builds up. AdamW: 1, as its moments are bias-corrected.
     """
@@ -55,7 +55,7 @@ def inner_product(a: Tensor, b: Tensor) -> float:
 
 
 def effective_steps(steps: int, schedule: Schedule, optimizer: Optimizer) -> float:
-    """T: how many full steps of the first direction the trial takes, were the gradient constant; dimensionless.
+    """T: the number of full steps along u that the trial amounts to, for a constant gradient; dimensionless.
 
     Σ_s (η_s/η) b_s with b_s as in `built_up`.
     """

@@ -1,7 +1,7 @@
 """The order parameter Φ = ê_tᵀ ρ ê_t - ê_cᵀ ρ ê_c, with the density matrix ρ = Σ_i p_i ê_i ê_iᵀ.
 
-ρ has trace 1 and is positive semidefinite, so Φ lies in [-1, 1]. It is never built: with the lever
-M_i = S_ti² - S_ci² the same number is Φ = Σ_i p_i M_i. It splits exactly into signal + drag.
+ρ has trace 1 and is positive semidefinite, so Φ lies in [-1, 1]. ρ itself is never computed: with the lever
+M_i = S_ti² - S_ci², Φ = Σ_i p_i M_i. Φ is exactly signal + drag.
 """
 
 from __future__ import annotations

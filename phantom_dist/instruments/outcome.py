@@ -1,7 +1,7 @@
-"""From a trace to its outcome (README.md of this folder): the first of five conditions that holds.
+"""From a trace to its outcome: the first of five conditions that holds (README.md of this folder).
 
-diverged (a non-finite value, or L_T > max(L_0, ln V)) > committed (g_T > 0) > relapsed (g was > 0 at some step) >
-structural (δ_T < δ_0 - 0.01) > kinematic. The two failure modes' names are arXiv 2606.07559's.
+In this order: diverged (a value is NaN or Inf, or L_T > max(L_0, ln V)), committed (g_T > 0), relapsed (g > 0 at some
+step), structural (δ_T < δ_0 - 0.01), kinematic. The last two, the failure modes, are named as in arXiv 2606.07559.
 """
 
 from __future__ import annotations

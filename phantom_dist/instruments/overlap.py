@@ -1,6 +1,6 @@
 """Overlaps of readout rows: S_ij = ê_i · ê_j with ê_i = E_i / ‖E_i‖, dimensionless, in [-1, 1].
 
-Only the rows of two tokens are ever built: two mat-vecs of V x d and the row norms, never V x V.
+Only the overlap rows of two tokens are ever computed, by two products with E (V x d) and the row norms; never V x V.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def overlaps(products_kV: Tensor, norms_V: Tensor, tokens_k: Tensor) -> Tensor:
     norms_V = norms_V.clamp_min(torch.finfo(norms_V.dtype).tiny)
     norms_k = norms_V.gather(-1, tokens_k)
     rows_kV = (products_kV / norms_k.unsqueeze(-1) / norms_V.unsqueeze(-2)).double().clamp(-1.0, 1.0)
-    # S_tc and S_ct are rounded apart; one value for both keeps Φ = σ + δ exact.
+    # Rounding makes S_tc and S_ct differ; using their mean for both keeps Φ = σ + δ exact.
     columns = tokens_k.unsqueeze(-2).expand(*rows_kV.shape[:-1], tokens_k.shape[-1])
     pairs_kk = rows_kV.gather(-1, columns)
     pairs_kk = (pairs_kk + pairs_kk.mT) / 2
@@ -41,8 +41,8 @@ def overlaps(products_kV: Tensor, norms_V: Tensor, tokens_k: Tensor) -> Tensor:
 def centred_overlap_row(readout_Vd: Tensor, token: int) -> Tensor:
     """Overlaps of one token after the mean row is subtracted from E and rows are renormalised; shape (V,), float64.
 
-    Centring removes the direction that all rows of an anisotropic embedding share: in SmolLM2 random pairs have mean
-    overlap 0.44 before and 0.00 after it.
+    Centring removes the direction that all rows of an anisotropic embedding share: in SmolLM2 the mean overlap of
+    random pairs is 0.44 before it and 0.00 after it.
     """
     centred_Vd = readout_Vd.detach().float()
     return overlap_rows(centred_Vd - centred_Vd.mean(dim=0), (token,))[0]

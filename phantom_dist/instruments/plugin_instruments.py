@@ -1,8 +1,8 @@
-"""Instruments that other packages add: scalar columns of every step, beside the built-in ones.
+"""Instruments of other packages: scalar columns of every step, in addition to the built-in ones.
 
-An instrument reads the readout at the last position, all lanes at once, in every engine. It can't change what is
-trained or measured otherwise. Its columns are stored as `NAME.COLUMN`, NAME being its entry point's (`core.plugins`);
-they are float64, NaN where they have no value.
+In every engine, an instrument gets the readout at the last position, of all lanes at once. It can't influence training
+or other measurements. Its columns are stored as `NAME.COLUMN`, where NAME is its entry point's (`core.plugins`); they
+are float64, NaN where they have no value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from phantom_dist.core.quantities import Quantity
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Readout:
-    """What an instrument may read after `step` optimizer steps, for L lanes; to be left as it is.
+    """The input of an instrument after `step` optimizer steps, for L lanes; it must not change it.
 
     Attributes:
         logits_LV: z, float32.
@@ -43,10 +43,10 @@ class Readout:
 
 
 class Instrument(ABC):
-    """What another package measures at each step."""
+    """The base class of other packages' instruments, which measure their columns at each step."""
 
     columns: ClassVar[tuple[Quantity, ...]]
-    """Name, unit, range and meaning of every column that `measure` gives, of type float64."""
+    """Name, unit, range and meaning of every column that `measure` returns, of type float64."""
 
     @abstractmethod
     def measure(self, readout: Readout) -> Mapping[str, Tensor]:
@@ -55,7 +55,7 @@ class Instrument(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An instrument under the name that its columns begin with."""
+    """An instrument and its name, the prefix of its columns."""
 
     name: str
     instrument: Instrument
@@ -72,12 +72,12 @@ class Named:
         """The columns as they are stored; float64, shape (L,).
 
         Raises:
-            InputError: the instrument fails, or gives other columns or shapes than it should.
+            InputError: the instrument raises, or returns other columns or shapes than it declares.
         """
         lanes = len(readout.target_L)
         try:
             given = self.instrument.measure(readout)
-        except Exception as error:  # a stranger's code
+        except Exception as error:  # another package's code may raise anything
             raise InputError(
                 f"instrument {self.name!r} failed at step {readout.step}: {type(error).__name__}: {error}"
             ) from error
@@ -95,13 +95,13 @@ def load(names: Iterable[str]) -> tuple[Named, ...]:
     """The instruments that a sweep lists.
 
     Raises:
-        InputError: no package adds one of them, two do, or one can't be loaded.
+        InputError: for one of them, no package or several packages provide it, or it can't be loaded.
     """
     return tuple(Named(name, _made(plugins.named(plugins.INSTRUMENTS, name))) for name in names)
 
 
 def columns_of(instruments: Iterable[Named]) -> tuple[Quantity, ...]:
-    """All their columns as they are stored."""
+    """The columns of all instruments as they are stored."""
     return tuple(column for instrument in instruments for column in instrument.columns)
 
 

@@ -13,7 +13,7 @@ Token = int | Tensor
 
 
 def at(values_V: Tensor, token: Token) -> Tensor:
-    """The entry of one token, or of each leading axis's own token; shape (..., V) -> (...), differentiable."""
+    """The entry of one token, or of one token for each leading axis; shape (..., V) -> (...), differentiable."""
     if isinstance(token, int):
         return values_V[..., token]
     return values_V.gather(-1, token.unsqueeze(-1)).squeeze(-1)

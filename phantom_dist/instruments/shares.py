@@ -2,9 +2,9 @@
 
 ΔΦ = Σ_i (p_i^b - p_i^a)(M_i^a + M_i^b)/2  +  Σ_i (p_i^a + p_i^b)/2 (M_i^b - M_i^a)
 
-The first sum is the readout's (the probabilities moved), the second the geometry's (the overlaps moved). They add up
-to ΔΦ exactly. This midpoint rule is one way to split; a share of ΔΦ may leave [0, 1], and the change of p still holds
-E's effect on the logits. With E frozen (LoRA) M does not move and the second sum is exactly 0.
+The first sum is the readout's part (the probabilities changed), the second the geometry's (the overlaps changed). They
+add up to ΔΦ exactly. This midpoint rule is not the only possible split: a share of ΔΦ can lie outside [0, 1], and the
+change of p includes E's effect on the logits. With E frozen (LoRA) M is constant and the second sum is exactly 0.
 """
 
 from __future__ import annotations

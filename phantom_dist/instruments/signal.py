@@ -1,6 +1,6 @@
-"""The signal σ = (p_t - p_c)(1 - S_tc²): the two words' own part of the order parameter, in [-1, 1].
+"""The signal σ = (p_t - p_c)(1 - S_tc²): the part of the order parameter from the two words themselves, in [-1, 1].
 
-It is the sum of the terms i = t and i = c of Φ: M_t = 1 - S_tc² and M_c = -(1 - S_tc²).
+It is the sum of the terms i = t and i = c of Φ, as M_t = 1 - S_tc² and M_c = -(1 - S_tc²).
 """
 
 from __future__ import annotations

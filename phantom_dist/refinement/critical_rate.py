@@ -17,7 +17,7 @@ from phantom_dist.spec import SweepSpec, expand, tolerance_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crossing:
-    """A critical rate: η_c within the bracket of two tried learning rates; Π_c = η_c T κ / |g_0|, dimensionless."""
+    """A critical rate: η_c inside the bracket of two trained learning rates; Π_c = η_c T κ / |g_0|, dimensionless."""
 
     eta_c: float
     bracket: tuple[float, float]
@@ -30,8 +30,8 @@ class CriticalRate(ProblemColumns):
 
     Attributes:
         problem: key of the problem (`Problem.key`).
-        crossing: None where there is none; then `reason` says why.
-        trials_used: trials that were trained for it; `trial_steps_used`: their steps, with those of the probe.
+        crossing: None where there is none; then `reason` gives the code of the reason.
+        trials_used: trials trained for it; `trial_steps_used`: their steps, plus those of the probe.
         gap_0: g_0 in logits; `kappa`: its rate in logits per step per unit learning rate. None where the pair was
             refused before they were measured.
     """
@@ -51,7 +51,7 @@ class CriticalRate(ProblemColumns):
 
     @property
     def bracket(self) -> tuple[float, float] | None:
-        """The two tried learning rates on both sides of it."""
+        """The two trained learning rates on both sides of η_c."""
         return None if self.crossing is None else self.crossing.bracket
 
     @property
@@ -74,7 +74,7 @@ class CriticalRate(ProblemColumns):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Decode an object that `to_json` made."""
+        """Decode an object from `to_json`."""
         crossing = None
         if value["eta_c"] is not None:
             low, high = value["bracket"]
@@ -97,7 +97,7 @@ def points_of(trials: Iterable[TrialSummary]) -> list[Point]:
 
 
 def by_problem(trials: Iterable[TrialSummary]) -> dict[str, list[TrialSummary]]:
-    """Trials by the key of their problem, in their order."""
+    """The trials grouped by their problem's key, in their order."""
     grouped: dict[str, list[TrialSummary]] = {}
     for trial in trials:
         grouped.setdefault(trial.problem, []).append(trial)
@@ -107,12 +107,12 @@ def by_problem(trials: Iterable[TrialSummary]) -> dict[str, list[TrialSummary]]:
 def critical_rates(
     probes: Iterable[ProbeSummary], trials: Iterable[TrialSummary], tolerance: float | None
 ) -> list[CriticalRate]:
-    """One record per problem that was probed, in order of its name.
+    """One record per probed problem, in listing order.
 
     Args:
         probes: of one run.
         trials: of the same run.
-        tolerance: of the search; None for a sweep over given learning rates, where any bracket counts.
+        tolerance: of the search; None for a sweep over given learning rates, where a bracket may have any width.
     """
     trials_of = by_problem(trials)
     rates = [_critical_rate(probe, trials_of.get(probe.problem, []), tolerance) for probe in probes]
@@ -122,9 +122,9 @@ def critical_rates(
 def critical_rates_of(
     specs: Sequence[SweepSpec], probes: Iterable[ProbeSummary], trials: Sequence[TrialSummary]
 ) -> list[CriticalRate]:
-    """Those of one or more sweeps that are stored together, each problem by its own sweep's tolerance.
+    """The critical rates of a run with one or more sweeps, each problem with its own sweep's tolerance.
 
-    A problem of several sweeps, or of none, goes by the first that contains it, or the first of all.
+    A problem in several sweeps takes the tolerance of the first that contains it; one in none, that of the first sweep.
     """
     tolerances: dict[str, float | None] = {}
     for spec in specs:
@@ -182,7 +182,7 @@ def _reason(known: Curve, trials: Sequence[TrialSummary], tolerance: float | Non
 
 
 def _probe_steps(probe: ProbeSummary) -> float:
-    """Trial-steps of the probe; before runs stored this, they probed κ alone."""
+    """Trial-steps of the probe; runs too old to store this probed κ only."""
     if probe.kappa is None:
         return 0
     return Measured.PROBE_STEPS if probe.trial_steps is None else probe.trial_steps

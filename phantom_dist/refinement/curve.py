@@ -1,4 +1,4 @@
-"""What is known of one curve h(η) = g_T(η): its value and slope at η = 0, and the trials so far."""
+"""One curve h(η) = g_T(η): its value and slope at η = 0, and the trials so far."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from phantom_dist.core.outcome import Outcome
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One finished trial: its learning rate, final gap g_T in logits (NaN if non-finite) and outcome."""
+    """One finished trial: its learning rate, final gap g_T in logits (NaN if it was NaN or Inf) and outcome."""
 
     learning_rate: float
     gap: float
@@ -32,13 +32,13 @@ class Curve:
 
     @property
     def above(self) -> Point | None:
-        """The smallest learning rate that committed, if none below it diverged: the positive end of a bracket."""
+        """The trial with the smallest committed learning rate, if none below diverged: the bracket's positive end."""
         first = next((p for p in self.points if not p.on_curve or p.gap > 0), None)
         return first if first is not None and first.on_curve else None
 
     @property
     def below(self) -> Point | None:
-        """The largest learning rate with g_T <= 0 under the first that committed or diverged."""
+        """The trial with the largest learning rate below the first that committed or diverged: its g_T is <= 0."""
         last = None
         for point in self.points:
             if not point.on_curve or point.gap > 0:
@@ -48,7 +48,7 @@ class Curve:
 
     @property
     def diverged(self) -> Point | None:
-        """The smallest learning rate at which training left the curve."""
+        """The trial with the smallest diverged learning rate."""
         return next((p for p in self.points if not p.on_curve), None)
 
 

@@ -1,10 +1,10 @@
 """The next learning rate of a search for g_T(η) = 0, by safeguarded polynomial interpolation.
 
 h(0) = g_0 and h'(0) = T κ are known before any trial, so the first guess is first order, η = |g_0| / (T κ), that is
-Π = 1, or what the law predicts. After each trial the root is taken of the polynomial h(η) through the origin (value and
-slope) and the trials nearest to zero. A trial is placed just short of an estimated root, and the next one just beyond
-it, so that the two close the bracket; where trials are trained together, both at once. Where interpolation leaves what
-is known, steps of factors of two and bisection of log η take over.
+Π = 1, or the law's prediction. After each trial the search estimates the root of h(η) by that of the polynomial through
+the origin (value and slope) and the trials nearest to zero. It places one trial just below the estimate and the next
+just above it, so that the two close the bracket; both in one round if `trials_per_search` allows. Where the polynomial
+has no root between the known bounds, the search multiplies η by two or bisects log η.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ from phantom_dist.core.divided_differences import newton_form
 from phantom_dist.refinement.curve import Curve
 
 MAX_TRIALS = 30
-"""A search gives up after so many trials; smooth curves take three to five."""
+"""A search stops after this many trials; smooth curves take three to five."""
 
 Expected = tuple[float, float, float]
 """A predicted root and its interval: low, rate, high."""
 
 _NODES = 3
+"""Trials that the polynomial passes through, at most."""
+
 _CLOSE = 0.95
-"""Two trials are placed this fraction of the tolerance apart, so that rounding can't push them beyond it."""
+"""Distance of two trials that close a bracket, in tolerances; below 1 so that rounding can't exceed the tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The trials to run next, together; at least one."""
+    """The learning rates to train next, in one round; at least one."""
 
     learning_rates: tuple[float, ...]
 
@@ -57,7 +59,7 @@ class NoRoot:
 
 
 def bracket(curve: Curve) -> Bracket | None:
-    """The narrowest admissible bracket among the points so far, whatever its width."""
+    """The narrowest admissible bracket among the points so far, of any width."""
     low, high = curve.below, curve.above
     if low is None or high is None:
         return None
@@ -71,14 +73,14 @@ def bracket(curve: Curve) -> Bracket | None:
 def next_step(
     curve: Curve, tolerance: float, *, expected: Expected | None = None, trials_per_search: int = 1
 ) -> Ask | Bracket | NoRoot:
-    """What to do next about a curve; a function of its points alone.
+    """The next step of a search: trials, a closed bracket, or no root. It depends on the curve's points only.
 
     Args:
         curve: g_0 < 0 and the trials so far.
         tolerance: largest relative width of the bracket, e.g. 0.01.
         expected: where the search starts; None for first order.
-        trials_per_search: how many trials may be proposed at once. A second one is proposed where the root is known
-            well enough that it is likely to close the bracket; the ends of the expected interval are a third and a
+        trials_per_search: the most trials to propose at once. A second one is proposed if the root is known well
+            enough that the two are likely to close the bracket. The ends of the expected interval are a third and a
             fourth.
     """
     if not curve.slope_0 > 0:
@@ -100,12 +102,12 @@ def next_step(
 
 
 def _apart(tolerance: float) -> float:
-    """Ratio of two rates that close a bracket."""
+    """The ratio of two rates that close a bracket."""
     return 1 + _CLOSE * tolerance
 
 
 def _place(curve: Curve, low: float, tolerance: float) -> tuple[float, ...]:
-    """The next rate, strictly between what is known to be too small and too large; and perhaps one that joins it."""
+    """The next rate, strictly between the known bounds; and perhaps a second one that would close the bracket."""
     ends = [p.learning_rate for p in (curve.above, curve.diverged) if p is not None]
     high = min(ends) if ends else math.inf
     root = interpolated_root(curve, low, high)
@@ -118,11 +120,11 @@ def _place(curve: Curve, low: float, tolerance: float) -> tuple[float, ...]:
         return (low * close if low * close < high else _bisect(low, high),)
     if curve.above is not None and root >= high / close:
         return (high / close if high / close > low else _bisect(low, high),)
-    # Aim half a tolerance short of the root: if the estimate is right, the next trial closes the bracket.
+    # Aim half a tolerance below the root: if the estimate is right, the next trial closes the bracket.
     aim = root / close**0.5
     if not low < aim < high:
         return (root,)
-    # One trial beside the origin determines the root too poorly for a second one to be placed by it.
+    # The origin and a single trial determine the root too poorly to place a second trial.
     return (aim, aim * close) if len(curve.points) > 1 and aim * close < high else (aim,)
 
 
@@ -133,7 +135,7 @@ def _bisect(low: float, high: float) -> float:
 
 
 def _stalling(curve: Curve, ratio: float, tolerance: float) -> bool:
-    """Every third trial of a long search bisects, so the bracket shrinks whatever the curve looks like."""
+    """Whether to bisect: every third trial of a long search does, so that the bracket shrinks for any curve."""
     return len(curve.points) >= 6 and len(curve.points) % 3 == 0 and ratio > 1 + 4 * tolerance
 
 

@@ -1,16 +1,16 @@
-"""The critical rate as an Optuna study: a sampler for which g_T(η) = 0 is a root to be found, not a loss to be lowered.
+"""The critical rate as an Optuna study: a sampler that finds the root of g_T(η) instead of minimising a loss.
 
     study = optuna.create_study(sampler=CriticalRateSampler(gap_0=…, slope_0=…, tolerance=0.01, expected=…))
     while (trial := ask(study)) is not None:
         tell(study, trial, gap=train(trial.params["learning_rate"]))
 
-The state is the study's trials and nothing else, so any Optuna storage keeps a search and continues it; what was
-running when a process died is given up by `abandon_running`. The value of a trial is |g_T|; g_T itself and the outcome
-are user attributes, which `record` sets, so that Optuna's own loop does as well and ends when the bracket is closed:
+The study's trials are the only state, so a search can be stored in any Optuna storage and continued from it.
+`abandon_running` fails the trials that were running when a process died. A trial's value is |g_T|; g_T itself and the
+outcome are user attributes, which `record` sets. So Optuna's own loop works too, and ends when the bracket is closed:
 
     study.optimize(lambda trial: record(trial, gap=train(suggest(trial))))
 
-`root_search` places the trials; what is proposed while others run is trained together with them.
+`root_search` places the trials. A trial that is asked for while others run belongs to the same round.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ from phantom_dist.refinement.curve import Curve, Point, curve
 from phantom_dist.refinement.root_search import Ask, Bracket, Expected, NoRoot, next_step
 
 MOST_REPLICAS = 4
-"""Times the requested replicas, where the sign of a mean stays within two standard errors of 0."""
+"""The most replicas, as a multiple of the requested ones, while a mean lies within two standard errors of 0."""
 
 LEARNING_RATE = "learning_rate"
 GAP, OUTCOME = "gap", "outcome"
-Seen = dict[float, list[tuple[float, Outcome]]]
+Finished = dict[float, list[tuple[float, Outcome]]]
+"""Gap and outcome of each finished trial, by learning rate."""
+
 RANGE = FloatDistribution(1e-12, 1e6, log=True)
-"""Of the learning rate: what a float can sensibly be. The search doesn't use its ends."""
+"""The learning rate's distribution, which Optuna requires; the search doesn't depend on its bounds."""
 
 
 class CriticalRateSampler(BaseSampler):
@@ -49,10 +51,9 @@ class CriticalRateSampler(BaseSampler):
         gap_0: g_0 < 0, logits.
         slope_0: h'(0) = T κ > 0, logits.
         tolerance: largest relative width of the bracket.
-        expected: a predicted η_c and its interval (low, rate, high), where there is a prediction.
-        replicas: trials at one learning rate that are averaged (noise of seeds); its gap is the mean of at least so
-            many, and of up to four times as many where they leave the mean's sign open: an end of the bracket within
-            two standard errors of 0.
+        expected: a predicted η_c and its interval (low, rate, high), if there is a prediction.
+        replicas: trials at each learning rate, whose gaps are averaged (noise of seeds). An end of the bracket whose
+            mean lies within two standard errors of 0 gets more of them, up to four times as many.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class CriticalRateSampler(BaseSampler):
         self._expected, self._replicas = expected, replicas
 
     def next_rate(self, study: Study) -> float | None:
-        """The learning rate of the next trial; None where the bracket is closed or there is no root."""
+        """The learning rate of the next trial; None if the search is over or must wait for running trials."""
         finished, running = _rates(study)
         for rate in dict.fromkeys([*finished, *running]):
             if len(finished.get(rate, [])) + running.count(rate) < self._replicas:
@@ -85,14 +86,14 @@ class CriticalRateSampler(BaseSampler):
         return next((rate for rate in proposed if rate not in taken), None)
 
     def result(self, study: Study) -> Bracket | NoRoot | None:
-        """The closed bracket, or why there is none; None while the search goes on."""
+        """The closed bracket, or the reason why there is none; None while the search is unfinished."""
         finished, running = _rates(study)
         known = self._curve(finished)
         step = next_step(known, self._tolerance)
         return None if isinstance(step, Ask) or self._open_end(known, finished, running) is not None else step
 
-    def _open_end(self, known: Curve, finished: Seen, running: Sequence[float]) -> float | None:
-        """An end of the bracket whose side is not settled by its replicas, and may have more of them."""
+    def _open_end(self, known: Curve, finished: Finished, running: Sequence[float]) -> float | None:
+        """An end of the bracket whose replicas leave its sign open, and that may have more of them."""
         for end in (known.below, known.above):
             if end is None or self._replicas < 2:
                 continue
@@ -103,22 +104,23 @@ class CriticalRateSampler(BaseSampler):
                 return end.learning_rate
         return None
 
-    def _curve(self, finished: Seen) -> Curve:
+    def _curve(self, finished: Finished) -> Curve:
+        """The mean gap at each rate that has all its replicas; diverged if any of them is."""
         points = [
             Point(
                 learning_rate=rate,
-                gap=sum(gap for gap, _ in seen) / len(seen),
-                outcome=next((o for _, o in seen if o is Outcome.DIVERGED), seen[0][1]),
+                gap=sum(gap for gap, _ in results) / len(results),
+                outcome=next((o for _, o in results if o is Outcome.DIVERGED), results[0][1]),
             )
-            for rate, seen in finished.items()
-            if len(seen) >= self._replicas
+            for rate, results in finished.items()
+            if len(results) >= self._replicas
         ]
         return curve(self._gap_0, self._slope_0, points)
 
     # -- Optuna's interface -------------------------------------------------------------------------------------------
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The learning rate alone."""
+        """The learning rate only."""
         return {LEARNING_RATE: RANGE}
 
     def sample_relative(
@@ -127,47 +129,46 @@ class CriticalRateSampler(BaseSampler):
         """The next learning rate.
 
         Raises:
-            RuntimeError: the search is over; `ask` returns None then.
+            RuntimeError: there is no next trial; `ask` returns None in that case.
         """
         rate = self.next_rate(study)
         if rate is None:
-            raise RuntimeError("this search proposes nothing more; see CriticalRateSampler.result")
+            raise RuntimeError("this search proposes no further trial; see CriticalRateSampler.result")
         return {LEARNING_RATE: rate}
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """End `study.optimize` with the search.
+        """Stop `study.optimize` when the search is over.
 
         Raises:
-            RuntimeError: the trial was told to the study without its gap, so that its side of the root is unknown.
+            RuntimeError: the trial was told without its gap, so that its side of the root is unknown.
         """
         if state is not TrialState.COMPLETE:
             return
         if OUTCOME not in trial.user_attrs:
             raise RuntimeError(
-                f"trial {trial.number} was told |g_T| alone, which doesn't say on which side of the root it is; "
+                f"trial {trial.number} was told |g_T| without the gap's sign, so its side of the root is unknown: "
                 "use `record` in the objective, or `tell` of phantom_dist.refinement.sampler"
             )
         if self.result(study) is not None:
-            with suppress(
-                RuntimeError
-            ):  # nothing to stop: the trial was told from outside of `study.optimize`
+            # Outside of `study.optimize` there is nothing to stop, and Optuna raises.
+            with suppress(RuntimeError):
                 study.stop()
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """There is no other parameter.
+        """Refuse any other parameter.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError(f"a critical rate is searched over {LEARNING_RATE!r} alone, not {param_name!r}")
+        raise ValueError(f"parameter {param_name!r}: this sampler supports {LEARNING_RATE!r} only")
 
 
 def ask(study: Study) -> Trial | None:
-    """The next trial; None where the sampler proposes nothing more, or waits for what is running."""
+    """The next trial; None if the search is over or must wait for running trials."""
     sampler = study.sampler
     assert isinstance(sampler, CriticalRateSampler)
     if sampler.next_rate(study) is None:
@@ -176,7 +177,7 @@ def ask(study: Study) -> Trial | None:
 
 
 def ask_batch(study: Study, most: int) -> list[Trial]:
-    """Up to so many trials to be trained together."""
+    """The next trials, at most `most`, to be trained in one round."""
     trials: list[Trial] = []
     while len(trials) < most and (trial := ask(study)) is not None:
         trials.append(trial)
@@ -189,8 +190,8 @@ def tell(study: Study, trial: Trial, *, gap: float, outcome: Outcome | None = No
     Args:
         study: the study.
         trial: from `ask`.
-        gap: g_T, logits; NaN where training became NaN or Inf.
-        outcome: None: committed or kinematic by the gap's sign, diverged where it is not finite.
+        gap: g_T, logits; NaN if training became NaN or Inf.
+        outcome: if None, committed or kinematic by the gap's sign, or diverged if the gap is NaN or Inf.
     """
     study.tell(trial, record(trial, gap=gap, outcome=outcome))
 
@@ -201,7 +202,7 @@ def suggest(trial: Trial) -> float:
 
 
 def record(trial: Trial, *, gap: float, outcome: Outcome | None = None) -> float:
-    """Keep g_T and the outcome with a trial (as `tell` takes them); the value that its objective returns, |g_T|."""
+    """Store g_T and the outcome (arguments as of `tell`) in a trial; returns |g_T|, the objective's value."""
     if outcome is None:
         outcome = Outcome.COMMITTED if gap > 0 else Outcome.KINEMATIC
         outcome = outcome if math.isfinite(gap) else Outcome.DIVERGED
@@ -211,24 +212,24 @@ def record(trial: Trial, *, gap: float, outcome: Outcome | None = None) -> float
 
 
 def size(gap: float | None) -> float:
-    """|g_T|, the value of a trial; what is not finite, which Optuna doesn't take, is larger than anything real."""
+    """|g_T|, the value of a trial; 1e9 in place of NaN and Inf, which Optuna doesn't accept."""
     return abs(gap) if gap is not None and math.isfinite(gap) else 1e9
 
 
 def abandon_running(study: Study) -> int:
-    """Give up the trials that a dead process left running, so that their rates are proposed again; how many.
+    """Mark the trials that a dead process left running as failed, so that their rates are proposed again; how many.
 
-    Optuna can't tell them from those that another process is training; call it when there is none.
+    Call it only when no other process is training: Optuna can't distinguish that process's trials from these.
     """
-    left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in left:
+    abandoned = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in abandoned:
         study.tell(trial.number, state=TrialState.FAIL)
-    return len(left)
+    return len(abandoned)
 
 
-def _rates(study: Study) -> tuple[Seen, list[float]]:
-    """(gap, outcome) of finished trials by learning rate, and the learning rates of running ones."""
-    finished: Seen = {}
+def _rates(study: Study) -> tuple[Finished, list[float]]:
+    """The finished trials, and the learning rates of running ones."""
+    finished: Finished = {}
     running: list[float] = []
     trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False)
     for trial in trials:
@@ -236,10 +237,10 @@ def _rates(study: Study) -> tuple[Seen, list[float]]:
         if rate is None:
             continue
         if OUTCOME in trial.user_attrs and trial.state in (TrialState.COMPLETE, TrialState.RUNNING):
-            # A running one that has its gap is about to be told, or its process died just then.
+            # A running trial with a recorded gap is finished: it is about to be told, or its process died just before.
             gap = trial.user_attrs[GAP]
-            seen = (math.nan if gap is None else gap, Outcome(trial.user_attrs[OUTCOME]))
-            finished.setdefault(rate, []).append(seen)
+            result = (math.nan if gap is None else gap, Outcome(trial.user_attrs[OUTCOME]))
+            finished.setdefault(rate, []).append(result)
         elif trial.state is TrialState.RUNNING:
             running.append(rate)
     return finished, running

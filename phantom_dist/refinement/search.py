@@ -1,4 +1,4 @@
-"""One problem's way through a run: which learning rates are still to be trained, given its trials so far."""
+"""The learning rates that one problem still needs, given its trials so far."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from phantom_dist.refinement.curve import Curve, curve
 from phantom_dist.refinement.root_search import Ask, Bracket, Expected, bracket, next_step
 
 EXPECTED_TRIALS = 4
-"""What a search takes as a rule; for predictions of time only."""
+"""Typical number of trials of a search; used to predict durations only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
     """The learning rates of one problem: given ones, or (with a `tolerance`) a search for g_T(η) = 0.
 
-    A search keeps no trials: each method takes those of the problem so far, so the same trials give the same answer.
+    A search stores no trials: each method gets the problem's trials so far, so the same trials give the same result.
 
     Attributes:
         gap_0: g_0 of the untouched model, logits.
         slope_0: T κ, logits.
-        learning_rates: the given ones; empty for a search.
+        learning_rates: the given ones; empty if the rates are searched for.
         tolerance: largest relative width of the bracket; None for given learning rates.
         expected: where a search starts; None for first order, Π = 1.
     """
@@ -37,11 +37,11 @@ class Search:
     def next_learning_rates(
         self, trials: Sequence[TrialSummary], *, trials_per_search: int = 1
     ) -> tuple[float, ...]:
-        """The learning rates to train next, all at once; empty when nothing is left.
+        """The learning rates to train next, in one round; empty when the problem is done.
 
         Args:
-            trials: those of this problem so far.
-            trials_per_search: how many a search may propose at once.
+            trials: this problem's trials so far.
+            trials_per_search: the most trials that a search may propose in one round.
         """
         if any(trial.outcome.refused for trial in trials):
             return ()
@@ -59,7 +59,7 @@ class Search:
         return bracket(self._curve(trials))
 
     def expected_trials(self, trials: Sequence[TrialSummary]) -> int:
-        """Trials in the end, as far as can be told before the end."""
+        """The predicted final number of trials."""
         return len(self.learning_rates) if self.tolerance is None else max(EXPECTED_TRIALS, len(trials) + 1)
 
     def _curve(self, trials: Sequence[TrialSummary]) -> Curve:

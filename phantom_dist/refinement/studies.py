@@ -1,7 +1,7 @@
-"""A run's searches as Optuna studies, made from what it stored: for optuna-dashboard, or to search on by hand.
+"""A run's searches as Optuna studies, built from its stored trials: for optuna-dashboard, or to continue by hand.
 
-One study for each problem with a search, its sampler included; its trials are the trained ones, in the order of the
-table. The studies are a copy: a run neither reads nor needs them, and `trials/` stays what is true.
+There is one study for each problem with a search, with its sampler; its trials are the trained ones, in the order of
+the table. The studies are a copy: a run neither reads nor needs them, and `trials/` remains the source of truth.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def studies(
         specs: the sweeps.
         probes: of the run.
         trials: of the run.
-        storage: None: in memory; the path of a journal, which is written anew; or the URL of an Optuna storage, where
+        storage: None for memory; the path of a journal, which is replaced; or the URL of an Optuna storage, in which
             studies of the same problems are replaced.
 
     Raises:
-        InputError: no sweep searches for critical rates, or the storage can't be used.
+        InputError: no sweep searches for critical rates, or the storage can't be opened.
         StoreError: the journal can't be written.
     """
     tolerances = {p.key: tolerance_of(spec) for spec in specs for p in expand(spec)}
@@ -56,24 +56,25 @@ def studies(
         if (sampler := _sampler(probe, tolerances.get(probe.problem))) is not None
     }
     if not samplers:
-        raise InputError("studies: the run has no search for a critical rate that has begun")
+        raise InputError("studies: the run has no search for a critical rate, or none has a probe yet")
     rates = {rate.problem: rate for rate in critical_rates_of(specs, samplers, trials)}
     trials_of = by_problem(trials)
 
-    def all_in(place: BaseStorage) -> list[optuna.Study]:
-        there = {known.study_name for known in place.get_all_studies()}
+    def create_in(place: BaseStorage) -> list[optuna.Study]:
+        existing = {known.study_name for known in place.get_all_studies()}
         return [
-            _made(rates[probe.problem], sampler, trials_of.get(probe.problem, []), place, there)
+            _create_study(rates[probe.problem], sampler, trials_of.get(probe.problem, []), place, existing)
             for probe, sampler in samplers.items()
         ]
 
     with _quiet():
         if storage is None or "://" in os.fspath(storage):
-            return {study.study_name: study for study in all_in(_opened(storage))}
+            return {study.study_name: study for study in create_in(_open_storage(storage))}
+        # Write a new journal beside the old one, then replace that: a reader sees either of them complete.
         final = Path(storage)
         partial = final.with_name(f".{final.name}.{os.getpid()}")
         try:
-            made = all_in(journal(os.fspath(partial)))
+            created = create_in(journal(os.fspath(partial)))
             partial.replace(final)
         except OSError as error:
             with suppress(OSError):
@@ -84,13 +85,13 @@ def studies(
             study.study_name: optuna.load_study(
                 study_name=study.study_name, storage=place, sampler=study.sampler
             )
-            for study in made
+            for study in created
         }
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Optuna from logging a line for every study that it makes."""
+    """Keep Optuna from logging a line for every study that it creates."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -99,15 +100,15 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _opened(url: str | os.PathLike[str] | None) -> BaseStorage:
+def _open_storage(url: str | os.PathLike[str] | None) -> BaseStorage:
     try:
         return optuna.storages.get_storage(None if url is None else os.fspath(url))
-    except Exception as error:  # whatever a database's driver raises
+    except Exception as error:  # a database driver may raise anything
         raise InputError(f"studies: the storage {os.fspath(url or '')!r} can't be opened: {error}") from None
 
 
 def _sampler(probe: ProbeSummary, tolerance: float | None) -> CriticalRateSampler | None:
-    """The sampler of a problem's search; None where its sweep does not search, or the probe was refused."""
+    """The sampler of a problem's search; None if its sweep doesn't search, or the pair was refused."""
     if tolerance is None or probe.gap_0 is None or probe.kappa is None:
         return None
     return CriticalRateSampler(
@@ -115,15 +116,15 @@ def _sampler(probe: ProbeSummary, tolerance: float | None) -> CriticalRateSample
     )
 
 
-def _made(
+def _create_study(
     rate: CriticalRate,
     sampler: CriticalRateSampler,
     trials: Iterable[TrialSummary],
     storage: BaseStorage,
-    there: Collection[str],
+    existing: Collection[str],
 ) -> optuna.Study:
     name = f"{rate.model} {rate.context} {rate.method} {rate.optimizer} T={rate.steps} [{rate.problem}]"
-    if name in there:
+    if name in existing:
         optuna.delete_study(study_name=name, storage=storage)
     study = optuna.create_study(storage=storage, study_name=name, sampler=sampler)
     columns = rate.to_json()

@@ -263,7 +263,7 @@ def test_a_model_that_lanes_do_not_know_is_trained_by_the_reference_and_status_s
         ("full", "single"),
         ("lora", "lora lanes"),
     }
-    why = "transformer.h.0.ln_1 is a LayerNorm, and no kind of leaf stands for that"
+    why = "transformer.h.0.ln_1 is a LayerNorm, for which lanes have no leaf"
     assert result.notes == {why: 2}
     assert f"2 trial(s) on the reference engine: {why}" in str(result)
 

@@ -1,4 +1,4 @@
-"""Trials of prompts of chosen lengths, without a tokenizer, and lanes held against the reference on them."""
+"""Trials with prompts of given lengths, without a tokenizer, and the comparison of lanes with the reference on them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ WAYS: dict[str, dict[str, Any]] = {
         "lora": Lora(rank=2, alpha=4),
     },
 }
-"""ε is large, for near a small one gradients that are rounding become steps of full size."""
+"""ε is large: with a small ε, gradients that are only rounding errors would become steps of full size."""
 
 
 def ways(loaded: LoadedModel) -> dict[str, dict[str, Any]]:
-    """Adapters where there is no attention: at every linear module."""
+    """`WAYS` for a model; without attention modules, LoRA adapts every linear module but the readout."""
     linear = {n: m for n, m in loaded.model.named_modules() if isinstance(m, (nn.Linear, Conv1D))}
     if any("attn" in name or "attention" in name for name in linear):
         return WAYS
@@ -47,11 +47,11 @@ def ways(loaded: LoadedModel) -> dict[str, dict[str, Any]]:
 
 
 STEP = 0.3
-"""How much the loss falls in a step, to first order; nats."""
+"""The fall of the loss in each step, to first order; nats."""
 
 
 def loaded_as(model: Any) -> LoadedModel:
-    """A model that was built here, as if it had been loaded."""
+    """A model built in a test, in the form of a loaded one."""
     identity = ModelIdentity(
         weights="0" * 64,
         architecture=type(model).__name__,
@@ -64,7 +64,7 @@ def loaded_as(model: Any) -> LoadedModel:
 
 
 def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2) -> list[Trial]:
-    """A trial for each length, its pair read alone and at a rate that moves the loss by `STEP` in each step."""
+    """A trial for each length, measured on its prompt alone, at a rate that lowers the loss by `STEP` in each step."""
     vocabulary = loaded.model.config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(1)
     training = ways(loaded)[way]
@@ -113,14 +113,15 @@ def trials_of(loaded: LoadedModel, way: str, lengths: list[int], steps: int = 2)
 
 
 def _fall(gradient: Tensor, way: str, epsilon: float) -> Tensor:
-    """What the loss falls by at a learning rate of 1, in the first step and to first order."""
+    """The fall of the loss in the first step at a learning rate of 1, to first order."""
     return gradient.square() if way == "SGD" else gradient.square() / (gradient.abs() + epsilon)
 
 
-def held(loaded: LoadedModel, trials: list[Trial], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Lanes against the reference alone, each trial from a model that ran nothing else before; what did them, in words.
+def check_lanes(loaded: LoadedModel, trials: list[Trial], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Compare lanes with the reference engine on each trial; returns the cell of the README's table.
 
-    Tolerances are those of the suite of lanes: logit gaps within 1e-3 or 1e-4 of their size.
+    That is `lanes`, `lanes by length`, or `reference: REASON`. Tolerances are those of the suite of lanes: logit gaps
+    within 1e-3 or 1e-4 of their size.
     """
     batches: list[set[int]] = []
     real = engine.train
@@ -138,7 +139,7 @@ def held(loaded: LoadedModel, trials: list[Trial], monkeypatch: pytest.MonkeyPat
                 assert result.engine == "single"
                 return f"reference: {result.note}"
             got[result.trial.id] = result
-    assert batches, "lanes were to be held against the reference"
+    assert batches, "no batch of lanes was trained"
     for expected in SingleEngine().run(loaded, list(reversed(trials))):
         near(got[expected.trial.id], expected)
     everything = {len(trial.measured.tokens.prompt) for trial in trials}
@@ -146,7 +147,7 @@ def held(loaded: LoadedModel, trials: list[Trial], monkeypatch: pytest.MonkeyPat
 
 
 def near(lane: TrialResult, alone: TrialResult) -> None:
-    """The suite's tolerances; and the trial went somewhere."""
+    """Within the suite's tolerances; and the loss changed by much more than these."""
     assert len(lane.trace) == len(alone.trace)
     for a, b in zip(lane.trace, alone.trace, strict=True):
         tolerance = max(1e-3, 1e-4 * abs(b.logit_gap))

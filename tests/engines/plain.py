@@ -1,4 +1,4 @@
-"""A straight loop with transformers, peft and torch.optim, written apart from the package."""
+"""A straight loop with transformers, peft and torch.optim, written independently of the package."""
 
 from __future__ import annotations
 

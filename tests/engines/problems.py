@@ -18,7 +18,7 @@ CONTEXT = next(iter(CONTEXTS.values()))
 
 
 def load(model: str, **more) -> LoadedModel:
-    """A model on the device that is tested."""
+    """A model on the device under test."""
     return models.load(model, device=DEVICE, **more)
 
 

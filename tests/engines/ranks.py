@@ -1,4 +1,4 @@
-"""A group of rank processes on this machine, without Ray: each joins, then does what it is sent until it is ended."""
+"""A group of rank processes on this machine, without Ray: each joins, then runs functions that it is sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER_S = 240
 
 
 def ranks_here(asked: int) -> int:
-    """Ranks that this machine has devices for: nccl takes no two on one GPU."""
+    """The number of ranks that this machine has devices for, at most `asked`: nccl allows one per GPU."""
     return asked if DEVICE == "cpu" else min(asked, torch.cuda.device_count())
 
 

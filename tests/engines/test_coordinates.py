@@ -1,4 +1,4 @@
-"""The same points and gradients in both coordinates: entry by entry, and in the dual form."""
+"""The same points and gradients in both coordinates: by parameter, and in the dual form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from phantom_dist.contexts import tokens
 from phantom_dist.engines import probe as probe_module
-from phantom_dist.engines.coordinates import Entries
+from phantom_dist.engines.coordinates import ParameterCoordinates
 from phantom_dist.engines.lanes import leaves
 from phantom_dist.engines.lanes.dual_coordinates import GRADIENTS, dual_coordinates, dual_pays
 from phantom_dist.engines.objective import gap_of, loss_of
@@ -20,17 +20,17 @@ from .problems import CONTEXTS, load, problem
 
 
 def measured(coordinates, pair):
-    """κ, then the gradients and logits of a small course; everything as inner products and logits."""
+    """κ, then the inner products of the gradients at three points, and the logits at four."""
     logits = [coordinates.untouched_logits()]
     kappa, first = coordinates.first_order(logits[0], pair, keep=True)
-    way = 0.5 / coordinates.inner(first, first)
-    logits.append(coordinates.logits(way * first))
+    step = 0.5 / coordinates.inner(first, first)
+    logits.append(coordinates.logits(step * first))
     second = coordinates.gradient(loss_of(logits[1], pair))
-    moved = way * first + 0.3 * way * second
+    moved = step * first + 0.3 * step * second
     logits.append(coordinates.logits(moved))
     third = coordinates.gradient(gap_of(logits[2], pair))
     with torch.no_grad():
-        logits.append(coordinates.logits(moved - 0.2 * way * third))
+        logits.append(coordinates.logits(moved - 0.2 * step * third))
     vectors = (first, second, third)
     products = torch.tensor(
         [[coordinates.inner(a, b) for a in vectors] for b in vectors], dtype=torch.float64
@@ -40,16 +40,16 @@ def measured(coordinates, pair):
 
 def check_both(loaded, asked, prompt, pair):
     with trainable(loaded, asked) as ready:
-        kappa, products, logits = measured(Entries(ready, prompt, asked.optimizer), pair)
+        kappa, products, logits = measured(ParameterCoordinates(ready, prompt, asked.optimizer), pair)
     with dual_coordinates(loaded, asked, prompt) as coordinates:
         dual_kappa, dual_products, dual_logits = measured(coordinates, pair)
     # An entry of a gradient is a float32 sum over tokens and widths, off by 1e-7 times the root of their number, 30 at
-    # most, and so are the factors' products. What both make of the points' places is off by as much again.
+    # most, and so are the factors' products. The points themselves differ by as much again.
     lengths = products.diagonal().sqrt()
     assert dual_kappa == pytest.approx(kappa, abs=3e-6 * float(lengths[0] * lengths[2]))
     assert torch.all((dual_products - products).abs() <= 6e-6 * lengths[:, None] * lengths)
     for ours, theirs in zip(dual_logits, logits, strict=True):
-        # a few layers, each rounding to 1e-7 of logits of about 10, and the way's own 3e-5
+        # a few layers, each rounding to 1e-7 of logits of about 10, and the 3e-5 of the points themselves
         assert torch.allclose(ours, theirs, atol=5e-5)
     assert float((logits[1] - logits[0]).abs().max()) > 0.01, "the points are no points of their own"
 
@@ -66,7 +66,7 @@ def test_the_dual_form_gives_what_the_entries_give(name):
 
 
 def test_a_prompt_that_says_a_word_twice_has_one_row_for_it(loaded):
-    """Its gradients add up in one row of the tied matrix."""
+    """The gradients of both places add up in one row of the tied matrix."""
     twice = CONTEXTS["guilt"]
     asked = problem(
         "full", "sgd", context=twice.model_copy(update={"text": f"{twice.text} her closest brother"})
@@ -86,8 +86,8 @@ def test_a_path_is_the_same_in_both(loaded, monkeypatch, steps, more):
     dual = probe_path(loaded, asked)
     assert dual.kappa == pytest.approx(plain.kappa, rel=1e-4)
     assert (dual.tokens, dual.path.trial_steps) == (plain.tokens, plain.path.trial_steps)
-    # a rate is solved for until it changes by less than 1e-3, so the points may lie that far apart; the last
-    # correction takes out what that does to the answer, but for its square and the polynomials between
+    # The solver stops when a rate changes by less than 1e-3, so the points may lie that far apart. The last
+    # correction removes the effect on the answer, except for second order and the polynomials between the points.
     assert dual.path.learning_rates[:-1] == pytest.approx(plain.path.learning_rates[:-1], rel=2e-3)
     assert dual.path.learning_rates[-1] == pytest.approx(plain.path.learning_rates[-1], rel=2e-4)
     assert dual.path.log_odds_0 == pytest.approx(plain.path.log_odds_0, abs=1e-5)

@@ -1,7 +1,7 @@
 """A group of ranks equals the reference engine, for every zoo architecture: ZeRO 2 and 3, on 2 and on 3 ranks.
 
-Tolerance over 8 steps, up to a trial's first jump: logit gaps within 1e-4; what is measured is below 3e-6, float32's
-rounding of logits of size 10. Everything that follows from the logits is held to what 1e-4 of a gap can do to it.
+Tolerance over 8 steps, up to a trial's first jump: logit gaps within 1e-4; the measured differences are below 3e-6,
+float32's rounding of logits of size 10. The tolerances of other columns follow from an error of 1e-4 in a gap.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def three():
 def measured(
     ranks: Ranks, stage: int, asked: Problem, trials: list[Trial]
 ) -> tuple[ProbeResult, list[TrialResult], int]:
-    """What a problem's probe says, trials on its model, and the largest exchange of readout entries."""
+    """A problem's probe, the results of trials on its model, and the largest exchange of readout entries."""
     model = load_sharded(asked, stage, ranks, Permissions())
     try:
         engine = DeepSpeedEngine()
@@ -79,7 +79,7 @@ def measured(
 
 
 def in_small_pieces(ranks: Ranks, stage: int, asked: Problem, trials: list[Trial]):
-    """The same where a piece of the readout matrix has 200 entries at most."""
+    """The same with pieces of the readout matrix of at most 200 entries."""
     before, sharded_readout.CHUNK = sharded_readout.CHUNK, 200
     try:
         return measured(ranks, stage, asked, trials)
@@ -127,7 +127,7 @@ def measured_outside(ranks: Ranks, asked: Problem, trials: list[Trial]) -> list[
 def reference(
     name: str, way: str, shares: tuple[float, ...] = (0.5, 0.9)
 ) -> tuple[Measured, list[TrialResult]]:
-    """What a problem's probe says, and trials at these shares of the first-order critical rate."""
+    """A problem's probe, and trials at these shares of the first-order critical rate, by the reference engine."""
     method, optimizer, more = WAYS[way]
     asked = problem(method, optimizer, steps=STEPS, **more).model_copy(update={"model": f"zoo:{name}"})
     loaded = load(asked.model)
@@ -205,7 +205,7 @@ def test_stage_3_on_three_ranks_equals_the_reference(three, way):
 
 @pytest.mark.parametrize("stage", [2, 3])
 def test_every_trial_starts_from_the_untouched_weights_and_a_fresh_optimizer(pair, stage):
-    """Other trials in between, one of them with momentum and weight decay, one that ends in no number at all."""
+    """Other trials run in between, one of them with momentum and a schedule, one that becomes NaN or Inf."""
     _, (plain, _) = reference("gpt2-a", "sgd")
     _, (other, _) = reference("gpt2-a", "momentum")
     blown = dataclasses.replace(plain.trial, learning_rate=1e30)
@@ -225,7 +225,7 @@ def test_every_trial_starts_from_the_untouched_weights_and_a_fresh_optimizer(pai
 
 @pytest.mark.parametrize("way", ["sgd", "lora"])
 def test_the_readout_matrix_is_read_without_gathering_it(three, way):
-    """Ranks exchange 3 V sums, the rows of two tokens and pieces to hash, of E's V d entries; readings stay right."""
+    """Instead of E's V d entries, ranks exchange 3 V sums, two tokens' rows and pieces to hash; equal results."""
     probed, (expected, _) = reference("gpt2-a", way)
     vocabulary_size, width = expected.vocabulary_size, probed.model.width
     for got_probed, (got,), largest in three.call(in_small_pieces, 3, probed.problem, [expected.trial]):

@@ -1,7 +1,7 @@
-"""What a GPU computes is what a CPU computes: the reference engine, κ and the path, for every zoo architecture.
+"""A GPU gives the same results as a CPU: the reference engine, κ and the path, for every zoo architecture.
 
-Runs where a device is asked for (`PHANTOM_DIST_TEST_DEVICE=cuda pytest tests/engines`). The tolerance is that of lanes,
-up to a trial's first jump: float32 logits of size 10 in another order of operations, over a few steps.
+Runs only with `PHANTOM_DIST_TEST_DEVICE=cuda pytest tests/engines`. The tolerance is that of lanes, up to a trial's
+first jump: float32 logits of size 10 in another order of operations, over a few steps.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def test_a_gpu_equals_the_cpu(name, way):
 
 @pytest.mark.parametrize(("method", "optimizer"), [("full", "sgd"), ("full", "adamw"), ("lora", "adamw")])
 def test_a_path_is_the_cpus_path(loaded, method, optimizer):
-    """Newton's step divides by a slope that is known to float32's accuracy: a thousandth of the rate is allowed."""
+    """Newton's step divides by a slope of float32's accuracy, hence the tolerance of a thousandth of the rate."""
     asked = problem(method, optimizer, steps=8, context=CONTEXTS["guilt"])
     here, there = (probe_path(each, asked).path for each in (models.load("zoo:gpt2-a"), loaded))
     logs = [[math.log(rate) for rate in path.learning_rates] for path in (here, there)]

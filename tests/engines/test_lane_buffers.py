@@ -1,4 +1,4 @@
-"""Lanes are kept and multiplied in place."""
+"""Rows are selected and repeated in place."""
 
 from __future__ import annotations
 

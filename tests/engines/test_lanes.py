@@ -1,11 +1,11 @@
 """The conformance suite of engines: a lane equals the reference, for every zoo architecture, kind and optimizer.
 
-Tolerances, up to a trial's first jump: logit gaps within 1e-3, or 1e-4 of their size; float32 logits of size 10 carry
-1e-6 each, and a few steps multiply that. After a jump, and under AdamW where gradients near ε are rounding turned into
-signs: no further from the reference than ten times the reference's own answer to a last-bit perturbation of its
-weights, the largest of four: in one chaotic trial (llama-b, LoRA AdamW, a jump at step 1) the four are 0.03, 0.04, 0.03
-and 0.39 logits, so that a single one says little. Outcomes and commit steps are the same wherever the gap is further
-from 0 than twice the tolerance.
+Tolerances, up to a trial's first jump: logit gaps within 1e-3, or 1e-4 of their size; float32 logits of size 10 have
+errors of 1e-6, and a few steps multiply these. After a jump, and under AdamW, which turns rounding errors of gradients
+near ε into signs: within ten times the change that a last-bit perturbation of the weights makes to the reference's
+gap, the largest of four perturbations. (In one chaotic trial, llama-b, LoRA AdamW, with a jump at step 1, the four are
+0.03, 0.04, 0.03 and 0.39 logits, so a single one says little.) Outcomes and commit steps are the same wherever the gap
+is further from 0 than twice the tolerance.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WAYS = {
     "lora-sgd": ("lora", "sgd", {}),
 }
 RATES = (0.5, 1.0, 1.5, 20.0)
-"""Multiples of the first-order critical rate: fails, near the boundary, commits, and far beyond: jumps."""
+"""Multiples of the first-order critical rate: it fails, lies near the boundary, commits, and jumps far beyond it."""
 
 
 def trials_of(loaded: LoadedModel, reference: str, way: str, steps: int = 4) -> list[Trial]:
@@ -59,11 +59,11 @@ def trials_of(loaded: LoadedModel, reference: str, way: str, steps: int = 4) -> 
 
 
 DRAWS = tuple((first, towards) for first in (0, 1) for towards in (math.inf, -math.inf))
-"""Disturbances: every second entry, from the first or the second on, moves by one unit of its last bit, up or down."""
+"""Perturbations: every second entry, from the first or the second on, moves by one unit in the last place."""
 
 
 def perturbed(trial: Trial) -> list[TrialResult]:
-    """The reference's answers to weights whose last bit is another, one for each of `DRAWS`."""
+    """The reference's results with perturbed weights, one for each of `DRAWS`."""
     answers = []
     for first, towards in DRAWS:
         moved = load(trial.problem.model)
@@ -120,7 +120,7 @@ def test_a_lane_equals_the_reference(name, way):
             ]
             adamw = lane.trial.problem.optimizer.name == "adamw"
             for step in range(0 if adamw else jump, len(reference.trace)):
-                # What moves one step moves the next: the largest answer so far counts.
+                # A change at one step affects the next: the largest change so far counts.
                 tolerances[step] = max(tolerances[step], 10 * max(sensitivity[: step + 1]))
         for step, (deviation, tolerance) in enumerate(zip(deviations, tolerances, strict=True)):
             assert deviation <= tolerance, (lane.trial.learning_rate, step, deviation, tolerance)
@@ -164,8 +164,8 @@ def test_the_same_batch_twice_is_bit_identical(loaded, way):
 
 
 @pytest.mark.parametrize("way", ["dual", "dual-momentum", "stacked", "lora-adamw"])
-def test_a_lane_that_leaves_the_finite_numbers_touches_no_other(loaded, way):
-    """One lane is blown up; the others give what they give without it, to the tolerance of another batch's rounding."""
+def test_a_lane_that_becomes_nan_or_inf_affects_no_other(loaded, way):
+    """Two lanes become NaN or Inf; the others equal a batch without these, up to another batch's rounding."""
     quiet = [t for t in trials_of(loaded, "zoo:gpt2-a", way, steps=6) if t.learning_rate]
     quiet = [t for place, t in enumerate(quiet) if place % len(RATES) < 3]
     blown = [
@@ -201,7 +201,7 @@ def test_lanes_of_different_length_end_each_at_its_own_step(loaded):
 
 
 def test_lora_lanes_start_from_the_references_own_adapters(loaded):
-    """Seeds differ within a batch; each lane has what its solo run draws."""
+    """Seeds differ within a batch; each lane has the adapters of its solo run."""
     trials = []
     for seed in (0, 1, 2):
         measured = probe(loaded, problem("lora", "sgd", seed=seed))
@@ -216,7 +216,7 @@ def test_lora_lanes_start_from_the_references_own_adapters(loaded):
 
 @pytest.mark.parametrize("way", ["stacked", "lora-adamw", "dual"])
 def test_bfloat16_takes_the_same_way_as_the_reference(loaded, way):
-    """Weights are rounded to 2^-9 at every step on both sides, in another order of operations."""
+    """Both engines round weights to 2^-9 at every step, in another order of operations."""
     short = load("zoo:gpt2-a", precision="bfloat16")
     method, optimizer, more = WAYS[way]
     measured = probe(short, problem(method, optimizer, precision="bfloat16", **more))

@@ -1,4 +1,4 @@
-"""What can't be lanes goes to the reference engine, and says why; what can is found by its leaves."""
+"""A model without a leaf for each module goes to the reference engine, with the reason; a new leaf needs one class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .problems import DEVICE, load, measured_of
 
 
 class Doubled(nn.Module):
-    """A leaf that no kind stands for: its parameter multiplies what passes."""
+    """A module without a leaf: it multiplies its input by its parameter."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Doubled(nn.Module):
 
 
 class DoubledLeaf(Leaf):
-    """What a newcomer would write for it."""
+    """The leaf that a plug-in would add for it."""
 
     def __init__(self, module: Doubled, lanes: FullLanes) -> None:
         super().__init__(module, lanes)
@@ -43,7 +43,7 @@ class DoubledLeaf(Leaf):
 
 @pytest.fixture
 def strange():
-    """gpt2-a with a module of its own in it."""
+    """gpt2-a with a `Doubled` module."""
     loaded = load("zoo:gpt2-a")
     loaded.model.transformer.drop = Doubled(loaded.model.config.n_embd).to(DEVICE)
     return loaded
@@ -59,7 +59,7 @@ def test_an_unknown_leaf_falls_back_and_says_so(strange):
     asked = trials(strange)
     results = list(LanesEngine().run(strange, asked))
     assert {r.engine for r in results} == {"single"}
-    assert {r.note for r in results} == {"transformer.drop is a Doubled, and no kind of leaf stands for that"}
+    assert {r.note for r in results} == {"transformer.drop is a Doubled, for which lanes have no leaf"}
     assert [r.trace for r in results] == [r.trace for r in SingleEngine().run(strange, asked)]
 
 

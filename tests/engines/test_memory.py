@@ -1,4 +1,4 @@
-"""Real allocations that can't succeed, by each of the three ways to say so."""
+"""Real allocations that can't succeed, in torch and in Python."""
 
 from __future__ import annotations
 

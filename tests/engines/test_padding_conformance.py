@@ -1,8 +1,8 @@
-"""A lane is what its trial is alone: for every causal architecture of transformers, and every rotary embedding.
+"""A lane equals its trial's solo run: for every causal architecture of transformers, and every rotary embedding.
 
-Prompts of 1 to 64 tokens share a batch; lanes of every kind are held against the reference engine, each trial alone.
+Prompts of 1 to 64 tokens share a batch; lanes of every kind are compared with the reference engine, trial by trial.
 The outcome of each architecture is a row of the table in `phantom_dist/engines/lanes/README.md`;
-`PHANTOM_DIST_TABLE=FILE` collects the rows as they are found.
+`PHANTOM_DIST_TABLE=FILE` writes the rows to a file instead of comparing them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.models.forward_state import ForwardState
 
-from .lengths import WAYS, held, loaded_as, near, trials_of
+from .lengths import WAYS, check_lanes, loaded_as, near, trials_of
 from .tiny_architectures import LARGEST, NotBuilt, build, types
 
 TABLE = Path(__file__).parents[2] / "phantom_dist/engines/lanes/README.md"
@@ -60,7 +60,7 @@ def outcome(loaded, way, monkeypatch) -> str:
         trials = trials_of(loaded, way, [1, 10, 10, 64])
     except (InputError, RuntimeError, AssertionError) as error:
         return f"refused: {reason(error)}"
-    return held(loaded, trials, monkeypatch)
+    return check_lanes(loaded, trials, monkeypatch)
 
 
 def reason(error: Exception) -> str:
@@ -80,7 +80,7 @@ def test_the_table_has_every_architecture():
 # -- rotary embeddings ---------------------------------------------------------------------------------------
 
 THRESHOLD = 10
-"""Tokens at which rotary embeddings that follow the length change."""
+"""Number of tokens at which length-dependent rotary embeddings change."""
 
 LENGTHS = [1, 2, 9, 10, 11, 11, 30, 64]
 
@@ -139,7 +139,7 @@ def test_every_rotary_embedding_is_here():
 def test_lanes_of_every_rotary_embedding(rope, way, monkeypatch):
     loaded = loaded_as(llama(rope))
     by_length = "lanes by length" if rope in FOLLOW_THE_LENGTH else "lanes"
-    assert held(loaded, trials_of(loaded, way, LENGTHS), monkeypatch) == by_length
+    assert check_lanes(loaded, trials_of(loaded, way, LENGTHS), monkeypatch) == by_length
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -164,7 +164,7 @@ def test_layers_may_have_rotary_embeddings_of_their_own(rope, way, monkeypatch):
         attn_implementation="eager",
     )
     loaded = loaded_as(enlarged(Gemma3ForCausalLM(config)))
-    assert held(loaded, trials_of(loaded, way, LENGTHS), monkeypatch) == "lanes by length"
+    assert check_lanes(loaded, trials_of(loaded, way, LENGTHS), monkeypatch) == "lanes by length"
 
 
 @pytest.mark.parametrize("rope", FOLLOW_THE_LENGTH)
@@ -192,21 +192,21 @@ def test_what_shares_a_batch_changes_nothing_but_rounding():
 
 
 class Across(nn.Module):
-    """Every row becomes the mean of the batch, a little."""
+    """Mixes rows: adds a tenth of the batch's mean to every row."""
 
     def forward(self, x):
         return x + 0.1 * x.mean(dim=0, keepdim=True)
 
 
 class Backwards(nn.Module):
-    """Every position sees the last one, a little."""
+    """Not causal: adds a tenth of the last position to every position."""
 
     def forward(self, x):
         return x + 0.1 * x[:, -1:]
 
 
 class Counting(nn.Module):
-    """Remembers how much it has read, and says it louder every time."""
+    """Keeps state: scales its output by the number of tokens and passes so far."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ def test_custom_models_are_exact_or_refused(strange, expected, way, monkeypatch)
         model.model.layers[0].post_attention_layernorm, strange()
     )
     loaded = loaded_as(model)
-    found = held(loaded, trials_of(loaded, way, [1, 10, 10, 64], steps=1), monkeypatch)
+    found = check_lanes(loaded, trials_of(loaded, way, [1, 10, 10, 64], steps=1), monkeypatch)
     if expected.startswith("lanes"):
         assert found == expected
     else:
@@ -272,4 +272,4 @@ def test_a_window_shorter_than_the_prompt_is_a_window_in_lanes(monkeypatch):
     )
     loaded = loaded_as(enlarged(MistralForCausalLM(config)))
     for way in WAYS:
-        assert held(loaded, trials_of(loaded, way, [1, 4, 5, 6, 20, 64]), monkeypatch) == "lanes"
+        assert check_lanes(loaded, trials_of(loaded, way, [1, 4, 5, 6, 20, 64]), monkeypatch) == "lanes"

@@ -1,4 +1,4 @@
-"""The path probe: its polynomials, its walks against the optimizers themselves, its cost, what it finds."""
+"""The path probe: its polynomials, its walks against the optimizers themselves, its cost, the rate that results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.path.adam import AdamWalk, _Average, strides
 from phantom_dist.engines.path.interpolation import derivative, first_rise, lagrange_weights, through
 from phantom_dist.engines.path.sgd import SgdWalk
-from phantom_dist.engines.path.walk import Course, PathPoint, remainder
+from phantom_dist.engines.path.walk import PathPoint, Trajectory, remainder
 from phantom_dist.engines.probe import probe
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.law.file import read_law
@@ -76,7 +76,7 @@ def descent(size: int, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("schedule", [Schedule(), Schedule(name="linear", warmup_steps=2)])
 def test_sgd_with_a_constant_log_odds_gradient_is_torchs_sgd(momentum, schedule):
-    """∇ℓ constant: then ℓ is linear in θ and ∇L = −(1 − p) ∇ℓ can be given to torch step by step."""
+    """With a constant ∇ℓ, ℓ is linear in θ, and the test gives ∇L = −(1 − p) ∇ℓ to torch step by step."""
     steps, rate, odds, d = 7, 0.03, -1.5, descent(20, 1)
     walk = SgdWalk(made(Optimizer(name="sgd", momentum=momentum), steps, schedule), torch.zeros_like(d))
     walk.add(PathPoint(0.0, odds, -1.0), d, torch.zeros_like(d))
@@ -88,16 +88,16 @@ def test_sgd_with_a_constant_log_odds_gradient_is_torchs_sgd(momentum, schedule)
         parameter.grad = d * remainder(expected[-1])
         optimizer.step()
         expected.append(odds - float(d @ parameter.detach()))
-    moved, course = walk.state(rate, steps)
+    moved, trajectory = walk.state(rate, steps)
     # float64 throughout, ten operations a step
     assert torch.allclose(moved, -parameter.detach(), rtol=1e-12, atol=1e-14)
-    assert course.log_odds == pytest.approx(expected, rel=1e-12)
-    assert walk.course(rate, steps) == course
+    assert trajectory.log_odds == pytest.approx(expected, rel=1e-12)
+    assert walk.trajectory(rate, steps) == trajectory
 
 
 @pytest.mark.parametrize("steps", [1, 2, 8, 32, 128])
 def test_adamw_with_a_constant_gradient_is_torchs_adamw(steps):
-    """Under a constant gradient every direction is the same, so no stride loses anything."""
+    """Under a constant gradient every direction is the same, so strides are exact."""
     d, rate = descent(50, 2), 0.01
     odds = -80.0  # 1 − p is 1: the gradient is constant, too
     walk = AdamWalk(made(Optimizer(name="adamw"), steps), torch.zeros_like(d))
@@ -107,10 +107,10 @@ def test_adamw_with_a_constant_gradient_is_torchs_adamw(steps):
     for _ in range(steps):
         parameter.grad = d.clone()
         optimizer.step()
-    moved, course = walk.state(rate, steps)
+    moved, trajectory = walk.state(rate, steps)
     assert torch.allclose(moved, -parameter.detach(), rtol=1e-9)
-    assert course.effort[-1] == steps
-    assert course.log_odds[-1] - odds == pytest.approx(-float(d @ parameter.detach()), rel=1e-9)
+    assert trajectory.efforts[-1] == steps
+    assert trajectory.log_odds[-1] - odds == pytest.approx(-float(d @ parameter.detach()), rel=1e-9)
 
 
 @given(size=st.integers(1, 16), beta=st.sampled_from([0.5, 0.9, 0.999]), seed=st.integers(0, 99))
@@ -148,41 +148,41 @@ def test_adamws_strides_follow_a_turning_gradient():
         parameter.grad = start + step / steps * (end - start)
         optimizer.step()
     moved, _ = walk.state(rate, steps)
-    # Only the direction's bend within a stride (at most 4 of 32 steps) is lost.
+    # Only the direction's curvature within a stride (at most 4 of 32 steps) is lost.
     error = torch.linalg.vector_norm(moved + parameter.detach()) / torch.linalg.vector_norm(
         parameter.detach()
     )
     assert float(error) < 0.01
 
 
-def test_large_models_courses_come_from_a_sample_and_stay_close(monkeypatch):
+def test_large_models_trajectories_come_from_a_sample_and_stay_close(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     # A row of 300 entries a hundred times as large as the rest, as a target's row of the readout matrix is.
     size = torch.ones(60_000).index_fill(0, torch.arange(300), 100.0)
     first, second = (size * torch.randn(60_000, generator=generator) for _ in range(2))
     second = first + 0.3 * second
-    courses = []
+    trajectories = []
     for large in (60_001, 60_000):
         monkeypatch.setattr(adam_module, "LARGE", large)
         walk = AdamWalk(made(Optimizer(name="adamw"), 8), torch.zeros(60_000))
         walk.add(PathPoint(0.0, -3.0, -1.0), first, torch.zeros(60_000))
         moved, reached = walk.state(1e-5, 4)
-        walk.add(PathPoint(reached.way[-1], -2.0, -0.5), second, moved)
-        courses.append(walk.course(1e-5, 8))
-    whole, sampled = courses
-    rises = [c.log_odds[-1] - c.log_odds[0] for c in courses]
-    assert sampled.way == whole.way
+        walk.add(PathPoint(reached.distances[-1], -2.0, -0.5), second, moved)
+        trajectories.append(walk.trajectory(1e-5, 8))
+    whole, sampled = trajectories
+    rises = [c.log_odds[-1] - c.log_odds[0] for c in trajectories]
+    assert sampled.distances == whole.distances
     assert sampled != whole
     # About 60 000 / 17 entries whose sizes differ by 1.2 of their mean: 2 %, three times that allowed.
     assert rises[1] == pytest.approx(rises[0], rel=0.06)
 
 
-def test_a_course_is_read_between_and_beyond_its_strides():
-    course = Course(effort=(0.0, 1.0, 3.0), way=(0.0, 0.1, 0.3), log_odds=(-4.0, -3.0, -1.0))
-    assert course.share_to(-3.5) == pytest.approx(0.5 / 3)
-    assert course.share_to(-2.0) == pytest.approx(2 / 3)
-    assert course.share_to(0.0) == pytest.approx(4 / 3)
-    falling = Course(effort=(0.0, 1.0, 2.0), way=(0.0, 0.1, 0.2), log_odds=(-4.0, -3.0, -3.5))
+def test_a_trajectory_is_read_between_and_beyond_its_strides():
+    trajectory = Trajectory(efforts=(0.0, 1.0, 3.0), distances=(0.0, 0.1, 0.3), log_odds=(-4.0, -3.0, -1.0))
+    assert trajectory.share_to(-3.5) == pytest.approx(0.5 / 3)
+    assert trajectory.share_to(-2.0) == pytest.approx(2 / 3)
+    assert trajectory.share_to(0.0) == pytest.approx(4 / 3)
+    falling = Trajectory(efforts=(0.0, 1.0, 2.0), distances=(0.0, 0.1, 0.2), log_odds=(-4.0, -3.0, -3.5))
     assert falling.share_to(0.0) == math.inf
 
 
@@ -238,7 +238,7 @@ def test_it_costs_what_it_says_and_leaves_the_model_untouched(loaded, method, op
 @pytest.mark.parametrize(("method", "optimizer"), CLASSES)
 @pytest.mark.parametrize("steps", [8, 40])
 def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimizer, steps):
-    """A small gap leaves little to interpolate: under 2 % of it is left, where first order leaves 10 to 50 %."""
+    """A small gap leaves little to interpolate: less than 2 % of it remains, where first order leaves 10 to 50 %."""
     asked = problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"])
     measured = probe_path(loaded, asked)
     path = measured.path
@@ -250,7 +250,7 @@ def test_training_at_the_rate_it_finds_closes_a_small_gap(loaded, method, optimi
 @pytest.mark.parametrize(("method", "optimizer"), CLASSES)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_trainings_of_fewer_steps_than_points_have_a_path_too(loaded, method, optimizer, steps):
-    """Under LoRA two points would be one and the same; the gap that is left says how far off the answer is."""
+    """Under LoRA two points coincide; the remaining gap tells how far off the resulting rate is."""
     measured = probe_path(loaded, problem(method, optimizer, steps=steps, context=CONTEXTS["guilt"]))
     path = measured.path
     assert path is not None
@@ -268,7 +268,7 @@ def test_trainings_of_fewer_steps_than_points_have_a_path_too(loaded, method, op
     ],
 )
 def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, optimizer, steps, monkeypatch):
-    """Alone, each of these ends with a cut correction; a further point closes it, nearer to the measured rate."""
+    """With `MORE = 0` each ends with a cut correction; a further point closes it, nearer to the measured rate."""
     asked = problem(method, optimizer, context=CONTEXTS[context], steps=steps)
     asked = asked.model_copy(update={"model": model})
     row = next(
@@ -300,7 +300,7 @@ def test_a_path_that_never_closes_ends_after_so_many_points(loaded, more, monkey
 
 @pytest.mark.parametrize(("end_odds", "expected"), [(-1.0, -0.1 / 2.0), (-4.0, -PathProbe.MOST)])
 def test_an_end_where_the_walk_says_nothing_of_its_slope_is_no_perfect_end(end_odds, expected):
-    """The whole way's mean slope takes over; where ℓ didn't rise either, the correction is the largest."""
+    """The mean slope of the whole path takes over; where ℓ didn't rise either, the correction is the largest."""
     own = object.__new__(path_module._Probe)
     own._walk = SgdWalk(made(Optimizer(name="sgd"), 8), torch.zeros(1))
     own._walk.points = [PathPoint(0.0, -3.0, -2.0), PathPoint(0.9, end_odds - 0.01, -0.5)]

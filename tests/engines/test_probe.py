@@ -1,4 +1,4 @@
-"""Refusals and what they say; κ itself is tested beside the engine."""
+"""Refusals and their messages; `test_single.py` tests κ itself."""
 
 from __future__ import annotations
 

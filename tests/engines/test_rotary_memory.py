@@ -1,4 +1,4 @@
-"""Prompts on both sides of a rotary embedding's threshold: probes and lanes are what they are alone."""
+"""Prompts on both sides of a rotary embedding's threshold: probes and lanes don't depend on other forward passes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_short_prompt_keeps_its_short_factors(longrope, way):
 
 @pytest.mark.parametrize("way", [("full", "sgd"), ("lora", "adamw")])
 def test_a_probe_is_what_it_is_alone(way):
-    """Of a model that remembers every forward pass, in a buffer and in an attribute."""
+    """The model keeps state of every forward pass, in a buffer and in an attribute."""
 
     def strange():
         loaded = load("zoo:gpt2-a")
@@ -77,7 +77,7 @@ def test_a_probe_is_what_it_is_alone(way):
 
 def test_a_model_that_changes_its_weights_as_it_computes_is_refused():
     class Rescaling(nn.Module):
-        """As Rwkv does: halved at the first forward pass."""
+        """Like Rwkv, it halves its weights at the first forward pass."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -94,6 +94,6 @@ def test_a_model_that_changes_its_weights_as_it_computes_is_refused():
     loaded = load("zoo:gpt2-a")
     loaded.model.transformer.drop = Rescaling()
     with pytest.raises(
-        InputError, match=r"changes its own weights while it computes \(transformer.drop.weight\)"
+        InputError, match=r"changes its own weights in its forward pass \(transformer.drop.weight\)"
     ):
         probe(loaded, problem())

@@ -1,6 +1,6 @@
-"""An optimizer that a faster way doesn't know goes the slower, exact way; one that nothing knows is an error.
+"""The reference engine trains an optimizer that lanes don't support; one that nothing supports is an error.
 
-AdamW stands for a new optimizer: it is taken out of the public tables of what lanes and walks know.
+AdamW takes the part of a new optimizer: the tests remove it from the public tables of lanes and walks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def test_lanes_leave_an_optimizer_that_they_dont_know_to_the_reference(loaded, m
     unknown, known = trials("adamw"), trials("sgd")
     results = list(LanesEngine().run(loaded, unknown))
     assert [result.engine for result in results] == ["single", "single"]
-    assert {result.note for result in results} == {"lanes don't know the optimizer adamw"}
+    assert {result.note for result in results} == {"lanes don't support the optimizer adamw"}
     assert [r.trace for r in results] == [r.trace for r in SingleEngine().run(loaded, unknown)]
     with pytest.raises(NotFusable, match="adamw"):
         train(loaded, unknown)

@@ -53,7 +53,7 @@ SIZES: dict[str, object] = {
     "pad_token_id": 0,
     "eos_token_id": 2,
 }
-"""By the names that configurations have for them; each is set where the architecture has it."""
+"""Sizes by their names in configurations; `build` sets those that an architecture has."""
 
 _FLAT_HEADS: dict[str, object] = {"num_key_value_heads": 4}
 
@@ -113,7 +113,7 @@ OWN: dict[str, dict[str, object]] = {
     "zamba2": {"layers_block_type": ["mamba", "hybrid"], "num_mem_blocks": 1},
     "zaya": {"num_experts_per_tok": 1},
 }
-"""What an architecture wants beside `SIZES`."""
+"""Settings that an architecture needs besides `SIZES`."""
 
 LEFT_OUT: dict[str, object] = {
     "blt": "three models of bytes and patches, each with a configuration of its own",
@@ -126,15 +126,15 @@ LEFT_OUT: dict[str, object] = {
 
 
 OTHER_NAMES = {"gpt-sw3"}
-"""What transformers lists beside the name that the configuration has for itself."""
+"""Aliases: names that transformers lists in addition to the configuration's own."""
 
 
 class NotBuilt(Exception):
-    """No tiny model of an architecture can be made, and why."""
+    """No tiny model of an architecture can be built; carries the reason."""
 
 
 LARGEST = 4_000_000
-"""Parameters of what still counts as tiny."""
+"""The most parameters of a tiny model."""
 
 
 def types() -> list[str]:
@@ -143,7 +143,7 @@ def types() -> list[str]:
 
 
 def build(model_type: str) -> PreTrainedModel:
-    """In evaluation mode, with weights of seed 0, large enough for logits that differ.
+    """A tiny model in evaluation mode, with random weights of seed 0 that are scaled up so that its logits differ.
 
     Raises:
         NotBuilt: with the reason.

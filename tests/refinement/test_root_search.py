@@ -14,7 +14,7 @@ from phantom_dist.refinement.root_search import MAX_TRIALS, Ask, Bracket, NoRoot
 
 
 def search(h, gap_0, slope_0, tolerance=0.01, diverges_at=math.inf, **how):
-    """Follow the search to its end on h(η); the verdict and the points asked for."""
+    """Run the search to its end on h(η); returns the verdict and all trained points."""
     points = []
     while True:
         step = next_step(curve(gap_0, slope_0, points), tolerance, **how)
@@ -48,11 +48,13 @@ def rising_curves(draw):
 @given(
     rising_curves(), st.sampled_from([0.1, 0.01, 0.001]), st.integers(1, 4), st.none() | st.floats(0.3, 3.0)
 )
-def test_ends_in_a_bracket_of_two_trials_within_the_tolerance(case, tolerance, together, guess):
+def test_ends_in_a_bracket_of_two_trials_within_the_tolerance(case, tolerance, trials_per_search, guess):
     h, gap_0, slope_0 = case
     rate = None if guess is None else guess * -gap_0 / slope_0
     expected = None if rate is None else (0.98 * rate, rate, 1.02 * rate)
-    found, points = search(h, gap_0, slope_0, tolerance, trials_per_search=together, expected=expected)
+    found, points = search(
+        h, gap_0, slope_0, tolerance, trials_per_search=trials_per_search, expected=expected
+    )
     assert isinstance(found, Bracket)
     assert found.width <= tolerance
     by_rate = {p.learning_rate: p.gap for p in points}

@@ -1,4 +1,4 @@
-"""The search as an Optuna study: the same root, few trials, state in the storage alone."""
+"""The search as an Optuna study: the same root, few trials, and no state but the storage."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def sampler(*, root: float = 3e-4, bend: float = 0.0, tolerance: float = 0.01, *
     return CriticalRateSampler(gap_0=-4.0, slope_0=4.0 * (1 - bend) / root, tolerance=tolerance, **more)
 
 
-def search(study: optuna.Study, together: int = 1, **shape) -> int:
+def search(study: optuna.Study, trials_per_search: int = 1, **shape) -> int:
     rounds = 0
-    while trials := ask_batch(study, together):
+    while trials := ask_batch(study, trials_per_search):
         rounds += 1
         for trial in trials:
             tell(study, trial, gap=gap(trial.params["learning_rate"], **shape))
@@ -61,16 +61,16 @@ def search(study: optuna.Study, together: int = 1, **shape) -> int:
     bend=st.floats(-0.5, 0.6),
     off=st.floats(-0.3, 0.3),
     tolerance=st.sampled_from([0.01, 0.001]),
-    together=st.integers(1, 3),
+    trials_per_search=st.integers(1, 3),
 )
 def test_it_closes_a_bracket_around_the_root_however_far_off_the_prediction_is(
-    exponent, bend, off, tolerance, together
+    exponent, bend, off, tolerance, trials_per_search
 ):
     root = 10**exponent
     guess = root * math.exp(off)
     made = sampler(root=root, bend=bend, tolerance=tolerance, expected=(guess * 0.97, guess, guess * 1.03))
     study = optuna.create_study(sampler=made)
-    search(study, together, root=root, bend=bend)
+    search(study, trials_per_search, root=root, bend=bend)
     found = made.result(study)
     assert isinstance(found, Bracket)
     assert found.width <= tolerance * (1 + 1e-9)
@@ -82,7 +82,7 @@ def test_it_closes_a_bracket_around_the_root_however_far_off_the_prediction_is(
 def test_four_trials_at_once_hold_the_crossing_and_a_second_round_closes_it():
     made = sampler(bend=0.3, expected=(2.9e-4, 3.05e-4, 3.15e-4))
     study = optuna.create_study(sampler=made)
-    assert search(study, together=4, bend=0.3) == 2
+    assert search(study, trials_per_search=4, bend=0.3) == 2
     first = sorted(t.params["learning_rate"] for t in study.trials[:4])
     apart = 1.0095**0.5
     assert first == pytest.approx([2.9e-4, 3.05e-4 / apart, 3.05e-4 * apart, 3.15e-4])
@@ -115,7 +115,7 @@ def test_a_search_continues_from_its_storage(tmp_path):
 
 
 def test_a_search_that_died_while_it_trained_goes_on(tmp_path):
-    """Its trial stays running in the storage: nobody else could tell it from one that is being trained."""
+    """The dead process's trial stays RUNNING in the storage, where it looks like one that is being trained."""
 
     def opened():
         return optuna.create_study(
@@ -180,7 +180,7 @@ def test_optuna_dashboard_opens_the_study(tmp_path):
 
 
 def answer(port, path):
-    """What the dashboard's API says, as soon as the server listens."""
+    """The response of the dashboard's API, once the server listens."""
     for attempt in range(120):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=30) as reply:
@@ -200,7 +200,7 @@ def test_any_other_storage_does(tmp_path):
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10_000))
 def test_noisy_ends_are_replicated_until_their_signs_are_clear(seed):
-    """Noise of 0.1 logits, ends up to 0.2 apart: three replicas often leave a sign open, and twelve are the most."""
+    """Noise of 0.1 logits, ends up to 0.2 apart: three replicas often leave a sign open; at most twelve are trained."""
     made = sampler(replicas=3, tolerance=0.05)
     study = optuna.create_study(sampler=made)
     noise = random.Random(seed)
@@ -243,7 +243,7 @@ def test_divergence_is_an_upper_end_and_no_crossing_has_its_reason():
 
 def test_another_parameter_is_refused():
     study = optuna.create_study(sampler=sampler())
-    with pytest.raises(ValueError, match="'learning_rate' alone, not 'momentum'"):
+    with pytest.raises(ValueError, match="parameter 'momentum': this sampler supports 'learning_rate' only"):
         study.ask().suggest_float("momentum", 0, 1)
 
 
@@ -251,5 +251,5 @@ def test_a_finished_search_says_so():
     study = optuna.create_study(sampler=sampler())
     search(study)
     assert ask(study) is None
-    with pytest.raises(RuntimeError, match="proposes nothing more"):
+    with pytest.raises(RuntimeError, match="proposes no further trial"):
         study.ask({"learning_rate": optuna.distributions.FloatDistribution(1e-12, 1e6, log=True)})

@@ -1,19 +1,20 @@
-"""Models too large for one worker: one trial at a time on a group of ranks, with DeepSpeed's ZeRO. The only place that
-imports deepspeed.
+"""Models too large for one worker: one trial at a time on a group of ranks, with DeepSpeed's ZeRO. The only package
+that imports deepspeed.
 
-Every rank sees the same prompt, so all compute the same gradient, and the mean over ranks is the gradient of the
-reference engine; what is shared out is memory. Stage 2 shards gradients, optimizer and the master copy; stage 3 the
-weights as well. Everything here is collective: all ranks of a group call the same functions in the same order.
+Every rank gets the same prompt, so all compute the same gradient, and the mean over ranks is the gradient of the
+reference engine: ZeRO divides memory here, not data. Stage 2 shards gradients, optimizer state and master weights;
+stage 3 the weights as well. Everything here is collective: all ranks of a group call the same functions in the same
+order.
 
 | file | what it does |
 |---|---|
 | `ranks` | the group's connections, and how long one rank waits for another |
-| `zero` | one model under ZeRO: logits, gradients, steps, and the way back to the untouched weights |
-| `readout` | what instruments read of the readout matrix, from the shards it lies in |
+| `zero` | one model under ZeRO: logits, gradients, steps, and the reset to the untouched weights |
+| `readout` | the instruments' view of the sharded readout matrix |
 | `sharded` | a model with its tokenizer, loaded by a group for one way of training |
 | `engine` | trials and probes on such a model |
 
-Gaps differ from the reference engine's by at most 1e-4 over 8 steps on the zoo, up to a trial's first jump
+On the zoo, gaps differ from the reference engine's by at most 1e-4 over 8 steps, up to a trial's first jump
 (`tests/engines/test_deepspeed_group.py`).
 """
 

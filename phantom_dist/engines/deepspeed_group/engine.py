@@ -1,4 +1,4 @@
-"""Trials and probes on a sharded model: the reference engine's loop, and `probe`'s measurement."""
+"""Trials and probes on a sharded model, with the training loop of `single` and the measurement of `probe`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from phantom_dist.instruments.plugin_instruments import Named
 class DeepSpeedEngine:
     """The engine `deepspeed`, on one rank of a group; every rank gets the same results.
 
-    The column `engine` has ZeRO's stage beside the name.
+    The column `engine` holds the name and ZeRO's stage.
     """
 
     def __init__(self, outside: Sequence[Named] = ()) -> None:
@@ -50,7 +50,7 @@ class DeepSpeedEngine:
             )
 
     def probe(self, model: ShardedModel, problem: Problem) -> ProbeResult:
-        """Measure κ and what it rests on; as `probe.probe`."""
+        """Measure κ and the quantities it follows from; as `probe.probe`."""
         _check_load_config(model, problem)
         try:
             with out_of_memory_named():
@@ -68,7 +68,7 @@ def _probe(model: ShardedModel, problem: Problem) -> Measured:
 
 
 class ShardedFirstOrder:
-    """A `coordinates.FirstOrder` over all ranks: u is kept as shards while ∇g is taken."""
+    """A `coordinates.FirstOrder` over all ranks: each keeps its shard of u while ∇g is computed."""
 
     def __init__(self, zero: Zero, prompt: tuple[int, ...], optimizer: Optimizer) -> None:
         self._zero, self._prompt, self._optimizer = zero, prompt, optimizer
@@ -78,7 +78,7 @@ class ShardedFirstOrder:
         return self._zero.logits(self._prompt, gradient=True).float()
 
     def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool = False) -> tuple[float, None]:
-        """See `FirstOrder`; no rank ever has ∇L whole, so it can't be kept."""
+        """See `FirstOrder`; no rank ever holds all of ∇L, so `keep` has no effect."""
         zero = self._zero
         zero.backward(loss_of(logits_V, pair))
         directions = [
@@ -86,7 +86,7 @@ class ShardedFirstOrder:
             for gradient, parameter in zero.gradients()
         ]
         zero.step(0.0)
-        # DeepSpeed takes one gradient a forward pass, so there is a second one.
+        # DeepSpeed allows one backward pass for each forward pass, so ∇g needs a second forward pass.
         zero.backward(gap_of(self.untouched_logits(), pair))
         slopes = zip(zero.gradients(), directions, strict=True)
         slope = zero.sum(sum(kernel_rate.inner_product(gradient, u) for (gradient, _), u in slopes))

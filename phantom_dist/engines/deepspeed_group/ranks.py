@@ -1,7 +1,7 @@
-"""The connections of a group: gloo between CPUs, nccl between GPUs, and no wait without an end.
+"""The connections of a group: gloo between CPUs, nccl between GPUs, and a timeout on every wait.
 
-A collective that a rank doesn't enter is given up by the others after a timeout: short while training, where equal
-work takes about equal time, long while a model is loaded, which rank 0 alone reads from disk.
+If a rank doesn't enter a collective, the others give up after a timeout: a short one while training, where equal work
+takes about equal time; a long one while loading a model, which only rank 0 reads from disk.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from torch.distributed import distributed_c10d
 from phantom_dist.core.errors import InputError
 
 JOIN_TIMEOUT_S = 120.0
-"""How long the ranks of a new group wait for each other; they import their libraries first."""
+"""How long the ranks of a new group wait for each other (s); each imports its libraries first."""
 
 LOAD_TIMEOUT_S = 3600.0
-"""How long a rank waits while another reads a model."""
+"""How long a rank waits while another reads a model (s)."""
 
 
 class Ranks:
     """This process as one rank of a group.
 
     Args:
-        rank: which one, 0 to `count` - 1.
+        rank: this process's number, 0 to `count` - 1.
         count: number of ranks.
-        address: the address of rank 0 that all ranks reach.
+        address: an address of rank 0 that all ranks can reach.
         port: the port that rank 0 listens on.
-        device: where this rank computes.
+        device: the device of this rank.
         timeout_s: how long a rank waits for another within a training step (s).
         listening: rank 0's socket, bound to `address` and `port`.
     """
@@ -67,7 +67,7 @@ class Ranks:
 
     @contextmanager
     def patient(self) -> Iterator[None]:
-        """Within, a rank may take as long as loading a model does; process groups made within get the timeout after."""
+        """Within, the ranks use the long timeout. On exit all process groups, new ones too, get the short one."""
         self._set_timeouts(LOAD_TIMEOUT_S)
         try:
             yield
@@ -76,13 +76,13 @@ class Ranks:
 
     @staticmethod
     def _set_timeouts(seconds: float) -> None:
-        """For every process group there is: DeepSpeed makes its own, with torch's default of half an hour."""
+        """Set it for every process group: DeepSpeed creates its own, with torch's default of half an hour."""
         for group in list(distributed_c10d._world.pg_map):
             distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
 
 
 def listen(address: str) -> socket.socket:
-    """A socket that rank 0 hands to `Ranks`: bound to a free port of its address, so nobody else can take it."""
+    """A socket for rank 0 to pass to `Ranks`: bound to a free port of its address, so no other process can take it."""
     return socket.create_server((address, 0), family=_family(address), backlog=128)
 
 
@@ -91,7 +91,7 @@ def _family(address: str) -> socket.AddressFamily:
 
 
 def _set_environment(rank: int, count: int, address: str, port: int, device: torch.device) -> None:
-    """What DeepSpeed, gloo and nccl read. Every rank has its own process, and on a GPU sees its own as number 0."""
+    """Set what DeepSpeed, gloo and nccl read. Each rank is a process of its own and sees its GPU as number 0."""
     os.environ |= {
         "RANK": str(rank),
         "WORLD_SIZE": str(count),
@@ -106,7 +106,7 @@ def _set_environment(rank: int, count: int, address: str, port: int, device: tor
 
 
 def interface_towards(address: str) -> str:
-    """The name of the network interface whose own address packets to `address` carry; gloo's guess is loopback."""
+    """The name of the network interface that packets to `address` leave from; gloo would guess loopback."""
     with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
         probe.connect((address, 9))  # sends nothing
         own = probe.getsockname()[0]
@@ -117,7 +117,7 @@ def interface_towards(address: str) -> str:
 
 
 def _join_deepspeed() -> None:
-    """Let DeepSpeed take the process group that there is."""
+    """Let DeepSpeed use the existing process group."""
     try:
         import deepspeed
         import deepspeed.ops
@@ -127,8 +127,8 @@ def _join_deepspeed() -> None:
             f"Install it on every node: pip install 'phantom-dist[deepspeed]'."
         ) from None
     deepspeed.utils.logger.setLevel("ERROR")
-    # It calls collectives by names that torch is about to change.
+    # DeepSpeed calls collectives by names that torch has deprecated.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-    # A shared-memory reduction that would be compiled for a minute; gloo does the same.
+    # DeepSpeed would compile a shared-memory reduction, for a minute; gloo does the same.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist.get_backend(), auto_mpi_discovery=False, verbose=False)

@@ -1,9 +1,9 @@
-"""What instruments read of the readout matrix E (V x d), from the shards it lies in.
+"""The instruments' view of the sharded readout matrix E (V x d).
 
-Rank r holds the r-th of N equal runs of E's entries, row by row, the last one padded. Every sum over a row is taken
-from the part that a rank holds and added up over the ranks, so E is never gathered: ranks exchange the rows of two
-tokens, 2 d numbers, and 3 V sums. Where E is frozen its bytes are hashed in order once, `CHUNK` entries at a time;
-after that each rank compares the hash of its own shard.
+Rank r holds the r-th of N equal runs of E's entries, row by row, the last one padded. Each rank sums over its part of
+a row and the ranks add up their sums, so E is never gathered: ranks exchange the rows of two tokens, 2 d numbers, and
+3 V sums. Where E is frozen, the ranks hash its bytes in order once, `CHUNK` entries at a time; after that each rank
+compares the hash of its own shard.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from phantom_dist.instruments import drift, overlap
 
 CHUNK = 1 << 20
-"""Entries of E that are worked on, or sent, at a time."""
+"""Entries of E to process, or send, at a time."""
 
 Piece = tuple[slice, slice, Tensor]
 """Rows and columns of E, and their values, (rows, columns)."""
@@ -30,8 +30,8 @@ class ShardedReadout:
     Args:
         shard: this rank's run of E as it is now, flat, possibly padded at its end.
         shape: (V, d).
-        rank, count: which run, of how many.
-        frozen: True where E may not move.
+        rank, count: this rank's number, and the number of ranks.
+        frozen: True where E may not change.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class ShardedReadout:
         self._initial = None if frozen else self._shard().clone()
         self._hashed: tuple[str, str] | None = None  # this shard's, and the whole matrix's
         self.largest_exchange = 0
-        """Entries of the largest tensor that the ranks ever exchanged here."""
+        """Entries of the largest tensor that the ranks have exchanged here."""
 
     @property
     def width(self) -> int:
         """d."""
         return self._shape[1]
 
-    def look(self, pairs_L2: Tensor) -> None:
-        """One lane shares nothing."""
+    def prepare(self, pairs_L2: Tensor) -> None:
+        """A no-op: there is one lane."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `recorder.Geometry`."""
@@ -62,7 +62,7 @@ class ShardedReadout:
         return self._overlaps(tokens, torch.zeros(self.width, device=self._shard().device))
 
     def centred_overlap_row(self, token: int) -> Tensor:
-        """The row of one token after the mean row is subtracted, as `instruments.overlap.centred_overlap_row`."""
+        """The overlap row of one token of the centred matrix, as `instruments.overlap.centred_overlap_row`."""
         mean_d = torch.zeros(self.width, dtype=torch.float64, device=self._shard().device)
         for _, columns, values in self._pieces(self._shard()):
             mean_d[columns] += values.sum(dim=0, dtype=torch.float64)
@@ -80,6 +80,7 @@ class ShardedReadout:
 
     def hash(self) -> str:
         """The hash of E's bytes, equal to `instruments.drift.readout_hash` of the whole matrix."""
+        # Rehash the whole matrix only if the shard of any rank has changed.
         own = drift.readout_hash(self._shard())
         changed = self._hashed is None or self._hashed[0] != own
         if self._sum(torch.tensor([float(changed)], device=self._shard().device)).item():
@@ -88,6 +89,7 @@ class ShardedReadout:
         return self._hashed[1]
 
     def _hash_in_order(self) -> str:
+        """Every rank hashes all of E: each rank in turn broadcasts its shard, chunk by chunk."""
         digest = xxhash.xxh3_128()
         shard = self._shard()
         for source in range(self._count):
@@ -97,13 +99,14 @@ class ShardedReadout:
                     sent = shard[part : part + size].contiguous()
                 else:
                     sent = torch.empty(size, dtype=shard.dtype, device=shard.device)
-                self._noticed(sent)
+                self._record_exchange(sent)
                 dist.broadcast(sent, source)
                 digest.update(sent.detach().cpu().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def _overlaps(self, tokens: tuple[int, ...], shift_d: Tensor) -> Tensor:
-        """Overlap rows of E's rows minus a shift; shape (k, V)."""
+        """Overlap rows of the tokens, in the matrix whose rows are E's minus a shift; shape (k, V)."""
+        # 1. The tokens' rows, on every rank.
         shard, k = self._shard(), len(tokens)
         rows_kd = torch.zeros(k, self.width, device=shard.device)
         for rows, columns, values in self._pieces(shard):
@@ -111,6 +114,7 @@ class ShardedReadout:
                 if rows.start <= token < rows.stop:
                     rows_kd[place, columns] = values[token - rows.start] - shift_d[columns]
         rows_kd = self._sum(rows_kd)
+        # 2. Their products with all rows, and the squared norms of all rows.
         sums_V = torch.zeros(k + 1, self._shape[0], dtype=torch.float64, device=shard.device)
         for rows, columns, values in self._pieces(shard):
             values = values - shift_d[columns]
@@ -124,6 +128,7 @@ class ShardedReadout:
         return self._read().detach().view(-1)[: self._length(self._rank)]
 
     def _length(self, rank: int) -> int:
+        """Entries of E on a rank, without padding."""
         entries = self._shape[0] * self._shape[1]
         run = self._run
         return max(0, min(run, entries - rank * run))
@@ -133,7 +138,7 @@ class ShardedReadout:
         return run_length(self._shape, self._count)
 
     def _pieces(self, shard: Tensor) -> Iterator[Piece]:
-        """The shard as blocks of E: the end of a row, whole rows, the beginning of a row; float32, `CHUNK` at most."""
+        """Split the shard into blocks of E: the end of a row, whole rows, the start of a row; float32, ≤ `CHUNK`."""
         width = self.width
         at, end = self._rank * self._run, self._rank * self._run + shard.numel()
         first = at
@@ -152,14 +157,14 @@ class ShardedReadout:
 
     def _sum(self, values: Tensor) -> Tensor:
         """The sum over all ranks."""
-        self._noticed(values)
+        self._record_exchange(values)
         dist.all_reduce(values)
         return values
 
-    def _noticed(self, exchanged: Tensor) -> None:
+    def _record_exchange(self, exchanged: Tensor) -> None:
         self.largest_exchange = max(self.largest_exchange, exchanged.numel())
 
 
 def run_length(shape: tuple[int, int], count: int) -> int:
-    """Entries of E that each of `count` ranks holds, the last one's padding included."""
+    """Entries of E on each of `count` ranks, including the last one's padding."""
     return -(-shape[0] * shape[1] // count)

@@ -1,4 +1,4 @@
-"""A model loaded by a group for one way of training: full, or with the adapters of one seed."""
+"""A model that a group has loaded for one training configuration: full, or LoRA with the adapters of one seed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LoadConfig = tuple[str, str, Lora | None, int, str]
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedModel:
-    """A model over all ranks. `whole` has the tokenizer and the module, whose weights stage 3 has taken apart.
+    """A model over all ranks. `whole` has the tokenizer and the module, whose weights stage 3 has sharded.
 
-    `lora_targets`: as resolved before the adapters were put in.
+    `lora_targets`: as resolved before the adapters were inserted.
     """
 
     load_config: LoadConfig
@@ -34,19 +34,19 @@ class ShardedModel:
 
 
 def load_config_of(problem: Problem) -> LoadConfig:
-    """What problems must have in common to be trained on one `ShardedModel`."""
+    """The settings that problems must share to be trained on one `ShardedModel`."""
     seed = problem.seed if problem.lora is not None else 0
     return problem.model, problem.precision, problem.lora, seed, problem.optimizer.name
 
 
 def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permissions) -> ShardedModel:
-    """Load a problem's model as its method trains it. At stage 3 no rank but 0 ever holds more than its share.
+    """Load a problem's model as its method trains it. At stage 3 only rank 0 ever holds more than its share.
 
     Raises:
         InputError: as `models.load`, or a LoRA target that the model doesn't have.
     """
     with ranks.patient():
-        # transformers builds and fills a model in shards for as long as this object lives.
+        # While this object lives, transformers builds and loads models as shards.
         sharding = HfDeepSpeedConfig(settings(stage, problem.precision))
         whole = load(
             problem.model,
@@ -81,8 +81,8 @@ def _readout(model: Any, stage: int, ranks: Ranks, *, frozen: bool) -> tuple[Sha
 
     def shard() -> Tensor:
         if stage == 3:
-            held: Tensor = weight.ds_tensor
-            return held
+            own: Tensor = weight.ds_tensor
+            return own
         whole: Tensor = weight.detach().view(-1)
         return whole[ranks.rank * run : (ranks.rank + 1) * run]
 

@@ -1,10 +1,10 @@
-"""One model under ZeRO: logits, gradients, optimizer steps, and the way back to the untouched weights.
+"""One model under ZeRO: logits, gradients, optimizer steps, and the reset to the untouched weights.
 
-DeepSpeed's engine keeps this rank's part of the trained parameters as flat float32 tensors, the masters, and averages
-the gradients into tensors that lie in the same order. What instruments, probes and the way back need is in those two.
+DeepSpeed's engine keeps this rank's part of the trained parameters as flat float32 tensors, the master weights, and
+averages the gradients into tensors in the same order. Instruments, probes and the reset need only these two.
 
-The update is the reference's: torch's own optimizer on the masters, no clipping, and no step left out because a
-gradient isn't finite, as a trial that diverges must be seen to.
+The update is the reference's: torch's own optimizer on the master weights, without clipping, and without skipping
+steps whose gradient is NaN or Inf: a diverging trial must be recorded as such.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from phantom_dist.instruments import kernel_rate
 from phantom_dist.models.last_logits import last_logits
 
 BUCKET = 5_000_000
-"""Entries that are reduced, or updated, at a time."""
+"""Entries to reduce, or update, at a time."""
 
 LIVE = 1_000_000
-"""Entries of weights that stage 3 gathers ahead of need, and may keep."""
+"""Entries of weights that stage 3 may prefetch and keep gathered."""
 
 
 def settings(stage: int, precision: str) -> dict[str, Any]:
-    """DeepSpeed's configuration for one prompt; in bfloat16 masters and optimizer are in it too, as the reference's."""
+    """DeepSpeed's configuration for batches of one prompt.
+
+    In bfloat16, master weights and optimizer state are bfloat16 too, as in the reference.
+    """
     zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET}
     if stage == 2:
         zero |= {"compute_grad_norm": False, "overlap_comm": False}
@@ -61,27 +64,27 @@ def settings(stage: int, precision: str) -> dict[str, Any]:
 
 
 class Zero:
-    """A module whose trained parameters, those that require a gradient, are sharded over the ranks.
+    """A module whose trained parameters (those that require a gradient) are sharded over the ranks.
 
     A `single.ModelInTraining`.
 
     Args:
         module: in evaluation mode; at stage 3 built under `transformers.integrations.HfDeepSpeedConfig`.
-        optimizer: its name decides torch's class; every other setting may change at `reset`.
+        optimizer: its name determines torch's class; every other setting may change at `reset`.
         stage: 2 or 3.
-        precision: `float32` or `bfloat16`, of the module.
+        precision: the module's: `float32` or `bfloat16`.
 
     Raises:
-        InputError: an optimizer that `reset` can't begin anew.
+        InputError: an optimizer that `reset` can't reinitialise.
     """
 
     def __init__(self, module: Any, optimizer: Optimizer, stage: int, precision: str) -> None:
-        import deepspeed  # it reads the environment that `ranks` has set
+        import deepspeed  # reads the environment that `ranks` has set
 
         if optimizer.name not in DEEPSPEED_OPTIMIZERS:
             raise InputError(
-                f"optimizer {optimizer.name}: groups of ranks train under {' and '.join(DEEPSPEED_OPTIMIZERS)}. Give "
-                f"the sweep workers that have the memory for its models."
+                f"optimizer {optimizer.name}: groups of ranks support {' and '.join(DEEPSPEED_OPTIMIZERS)} only. Give "
+                f"the sweep workers with enough memory for its models."
             )
         self.stage = stage
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -94,17 +97,17 @@ class Zero:
         )
         self._engine.eval()
         if stage == 3:
-            # The norm serves clipping alone, and a step whose norm isn't finite would be left out.
+            # DeepSpeed would skip a step whose gradient norm is NaN or Inf; the norm is needed for clipping only.
             self._zero._get_norm_groups = lambda: [torch.zeros(())]
         self._initial = [master.detach().clone() for master in self._masters()]
 
     def reset(self, optimizer: Optimizer) -> None:
-        """The untouched weights and a fresh optimizer of these settings."""
+        """Restore the untouched weights, and reinitialise the optimizer with these settings."""
         inner: torch.optim.Optimizer = self._zero.optimizer
         for state in inner.state.values():
             for value in state.values():
                 if torch.is_tensor(value):
-                    value.zero_()  # what a new optimizer begins with; DeepSpeed holds on to the tensors
+                    value.zero_()  # the state of a new optimizer, in place: DeepSpeed holds references to the tensors
         for group in inner.param_groups:
             group |= torch_settings(optimizer)
         with torch.no_grad():
@@ -113,21 +116,21 @@ class Zero:
         if self.stage == 2:
             self._zero.update_lp_params()
         else:
-            self._zero._partition_all_parameters()  # a forward pass without a backward one leaves some gathered
+            self._zero._partition_all_parameters()  # a forward pass without a backward pass leaves some gathered
             for index in range(len(self._initial)):
                 self._zero._reassign_or_swap_out_partitioned_parameters(index)
 
     def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
-        """Logits after the prompt, whole on every rank; shape (V,)."""
+        """Logits after the prompt, complete on every rank; shape (V,)."""
         with torch.set_grad_enabled(gradient):
             return last_logits(self._module, prompt, self._engine)
 
     def backward(self, value: Tensor) -> None:
-        """Take the gradient of a number; `gradients` has it until `step`."""
+        """Compute the gradient of a scalar; `gradients` returns it until `step`."""
         self._engine.backward(value)
 
     def step(self, learning_rate: float) -> None:
-        """One optimizer step; with a learning rate of 0 it drops the gradients and leaves the weights as they are."""
+        """One optimizer step; a learning rate of 0 drops the gradients and leaves the weights unchanged."""
         for group in self._zero.param_groups:
             group["lr"] = learning_rate
         self._engine.step()
@@ -138,36 +141,36 @@ class Zero:
         return math.sqrt(self.sum(squares))
 
     def gradients(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """This rank's part of the gradient, piece by piece, each with its part of the parameters; flat."""
+        """This rank's part of the gradient, piece by piece, each with the matching part of the parameters; flat."""
         for index, master in enumerate(self._masters()):
             at = 0
             for place, piece in enumerate(self._zero.averaged_gradients[index]):
                 flat = piece.detach().reshape(-1)
                 size = flat.numel()
                 if self.stage == 3:
-                    # What pads the last rank's share of a parameter was never written: anything may stand there.
+                    # The padding of the last rank's share of a parameter is uninitialised memory.
                     size = min(size, self._share(self._zero.fp16_groups[index][place]))
                 yield flat[:size], master.detach()[at : at + size]
                 at += flat.numel()
 
     @staticmethod
     def _share(parameter: Any) -> int:
-        """Entries of a parameter that lie on this rank at stage 3, without padding."""
+        """Entries of a parameter on this rank at stage 3, without padding."""
         run = parameter.partition_numel()
         return int(max(0, min(run, parameter.ds_numel - dist.get_rank() * run)))
 
     def sum(self, value: float) -> float:
-        """The sum of every rank's number."""
+        """The sum of a number over all ranks."""
         total = torch.tensor([value], dtype=torch.float64, device=self._masters()[0].device)
         dist.all_reduce(total)
         return total.item()
 
     def close(self) -> None:
-        """Take DeepSpeed's hooks off the module."""
+        """Remove DeepSpeed's hooks from the module."""
         self._engine.destroy()
 
     def _masters(self) -> list[Tensor]:
-        """This rank's float32 parameters, flat, one tensor for each of DeepSpeed's groups."""
+        """This rank's master weights, flat, one tensor for each of DeepSpeed's parameter groups."""
         masters: list[Tensor] = (
             self._zero.single_partition_of_fp32_groups
             if self.stage == 2

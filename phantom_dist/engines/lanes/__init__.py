@@ -1,29 +1,29 @@
-"""Many trials as one: trials that share a model become the *lanes* of one batch.
+"""Many trials trained as one batch: trials that share a model become its *lanes*.
 
 A fused model is the transformers model with its parameterised leaves replaced by lane-aware ones; activations carry
 the lanes in their first axis. Everything else (attention, rotary positions, activations) is the model's own code.
 
 | file | what it is |
 |---|---|
-| `engine` | the engine `lanes`: batches of trials, retirement, the fall-back to the reference |
+| `engine` | the engine `lanes`: splits trials into batches, falls back to the reference |
 | `training` | the loop over steps; read it after `engines/single.py` |
-| `fuse` | the model with its leaves replaced, and the way back |
-| `alone` | what lanes may share a batch: a lane is what its trial is alone |
+| `fuse` | replaces the model's leaves, and restores them |
+| `isolation` | checks that lanes equal solo runs: which lengths may share a batch, whether lanes mix |
 | `leaves/` | one file per kind of leaf, and the line that registers it |
-| `kind` | what a leaf may ask for: matrices and vectors that differ from lane to lane |
+| `kind` | the interface for leaves: matrices and vectors that differ from lane to lane |
 | `stacked` | full fine-tuning, any optimizer: every lane has weights of its own |
 | `dual` | full fine-tuning, SGD: no lane has weights of its own (the dual form) |
-| `dual_matrix`, `dual_readout`, `tape` | its matrices, its readout and that one's geometry, and what they remember |
-| `dual_coordinates` | the dual form for probes: points that a few gradients lead to |
+| `dual_matrix`, `dual_readout`, `tape` | the dual form's matrices, its readout and geometry, and its history of steps |
+| `dual_coordinates` | the dual form for probes: points in the span of a few gradients |
 | `lora` | adapters per lane, weights shared |
 | `choice` | which kind trains a problem |
-| `parameters`, `optimizer` | what a lane does have for itself, one row a lane, and the optimizer step of all rows |
+| `parameters`, `optimizer` | tensors of each lane's own, one row a lane, and the optimizer step of all rows |
 | `own_rows` | the rows of an embedding that a lane's prompt looks up |
-| `lane_buffers` | lanes are kept or multiplied in place |
+| `lane_buffers` | selects and repeats lanes in place |
 | `sgd_coefficients` | SGD with momentum and weight decay as a linear combination of gradients |
-| `footprint` | the memory that lanes take |
+| `footprint` | predicts the memory of a lane |
 
-Legend of tensor suffixes: L lanes, K tokens, V vocabulary, d width, i and o a matrix's input and output width, s
+Tensor suffixes: L lanes, K tokens, V vocabulary, d width, i and o a matrix's input and output width, T all steps, s
 steps so far, R = s K their tokens.
 """
 

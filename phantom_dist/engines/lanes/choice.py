@@ -17,8 +17,8 @@ from phantom_dist.models import LoadedModel
 def kind_of(problem: Problem) -> str:
     """`lora`, `dual` or `stacked`.
 
-    The dual form needs an optimizer that is linear in the gradients: SGD. It keeps what the steps added apart from
-    the weights, where bfloat16 would round their sum at every step; so that is for stacked lanes.
+    The dual form needs an optimizer that is linear in the gradients: SGD. It keeps the steps' updates apart from the
+    weights, whereas bfloat16 training rounds their sum at every step; so bfloat16 needs stacked lanes.
     """
     if problem.method == "lora":
         return "lora"
@@ -26,34 +26,35 @@ def kind_of(problem: Problem) -> str:
 
 
 def steps_known(optimizer: Optimizer) -> bool:
-    """Whether lanes can take the steps of an optimizer; where they can't, the reference engine trains."""
+    """Whether lanes support an optimizer; if not, the reference engine trains."""
     return optimizer.name in LANE_OPTIMIZERS
 
 
 def require_steps(optimizer: Optimizer) -> None:
-    """Lanes must know the optimizer.
+    """Check that lanes support the optimizer.
 
     Raises:
         NotFusable: they don't.
     """
     if not steps_known(optimizer):
-        raise NotFusable(f"lanes don't know the optimizer {optimizer.name}")
+        raise NotFusable(f"lanes don't support the optimizer {optimizer.name}")
 
 
 LONE_PAYS = 1e7
-"""Parameters from which on a lone full lane gains: 1.45 times the loop on SmolLM2-135M, 0.46 to 0.81 on the zoo."""
+"""Parameters from which a single full lane beats the loop: 1.45 times as fast on SmolLM2-135M, 0.46 to 0.81 on the
+zoo."""
 
 
 def fusion_pays(problem: Problem, parameters: int, lanes: int) -> bool:
-    """Whether so many lanes were measured faster than the reference (`make bench-lanes`): all but lone ones were."""
+    """Whether this many lanes are faster than the reference, as `make bench-lanes` measured: always, if several."""
     return lanes > 1 or problem.method == "lora" or parameters >= LONE_PAYS
 
 
 def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind: str | None = None) -> Lanes:
-    """The lanes of a batch, from the problems of its first lanes; all are trained in the same way.
+    """The lanes of a batch, from the problems of its first lanes, which share one training configuration.
 
     Raises:
-        NotFusable: lanes don't know the optimizer.
+        NotFusable: lanes don't support the optimizer.
     """
     problem, readout = firsts[0], readout_matrix(loaded.model)
     require_steps(problem.optimizer)

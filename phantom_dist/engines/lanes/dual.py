@@ -1,17 +1,17 @@
-"""Dual lanes: full fine-tuning under SGD in which no lane has matrices of its own.
+"""Dual lanes: full fine-tuning under SGD without a copy of any matrix per lane.
 
 After s steps of SGD a matrix is W = a W_0 + Σ_{r<s} c_r δ_rᵀ x_r with the inputs x_r (K x i) and output gradients δ_r
-(K x o) of each step (`sgd_coefficients` has a and c_r). So a lane keeps those instead of W:
+(K x o) of each step (`sgd_coefficients` computes a and c_r). So a lane keeps x_r and δ_r instead of W:
 
     y = a x W_0ᵀ + Σ_r c_r (x x_rᵀ) δ_r,      dx = a δ W_0 + Σ_r c_r (δ δ_rᵀ) x_r
 
-exact up to rounding (Irie, Csordás, Schmidhuber, ICML 2022, arXiv 2202.05798, give the identity). The rows of an
-embedding that a lane's prompt looks up are few: they are the lane's own, as gains and biases are.
+exact up to rounding (Irie, Csordás, Schmidhuber, ICML 2022, arXiv 2202.05798, give the identity). A lane has copies of
+its gains and biases, and of the few embedding rows that its prompt looks up.
 
-Memory of a lane in float32: 4 bytes · T · (K · Σ (widths of distinct inputs + of outputs) + 2 V), that is lanes x steps
-x tokens x widths, and the activations of one backward pass. The sum runs over the model's matrices but the readout;
-matrices that share an input (query, key and value; gate and up) share its buffer. SmolLM2-135M with 9 tokens: 9.5 MB a
-step, where weights of a lane's own take 538 MB.
+Memory of a lane in float32: 4 bytes · T · (K · Σ (widths of distinct inputs + of outputs) + 2 V), and the activations
+of one backward pass. The sum runs over the model's matrices except the readout; matrices that share an input (query,
+key and value; gate and up) share its buffer. SmolLM2-135M with 9 tokens: 9.5 MB a step; a copy of its weights would
+take 538 MB.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from phantom_dist.engines.lanes.tape import Tape
 
 @final
 class Dual(FullLanes):
-    """Dual lanes; on SGD's path, or on another one, where the tape compares all gradients with each other."""
+    """Dual lanes. With a `path` they follow that instead of SGD's, and the tape takes all gradients' inner products."""
 
     def __init__(
         self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter, path: Coefficients | None = None
@@ -56,7 +56,7 @@ class Dual(FullLanes):
             return self._readout
         if id(parameter) in self._seen | self._tables:
             raise NotFusable(
-                "two modules share a matrix that is not the embedding, and the dual form keeps one input"
+                "two modules share a matrix that is not the embedding, and the dual form supports one input per matrix"
             )
         self._seen.add(id(parameter))
         weight = parameter.detach()
@@ -67,7 +67,7 @@ class Dual(FullLanes):
         self._only_table(parameter)
         if parameter is not self.readout:
             if id(parameter) in self._seen:
-                raise NotFusable("a matrix that is not the readout is looked up and multiplied with")
+                raise NotFusable("a matrix that is not the readout is used for lookups and for products")
             return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
         own = self.parameters.matrix(parameter.new_zeros(self.shape.tokens, parameter.shape[1]))
         return TiedTable(self._readout, own)
@@ -90,11 +90,11 @@ class Dual(FullLanes):
         return squares_L + self._readout.shared_product(self.tape.step, own.gradient)
 
     def own_products(self, step: int, then: Mapping[LaneTensor, Tensor]) -> Tensor:
-        """What ⟨this step's gradient, an earlier one⟩ has from what lanes have for themselves, which no tape keeps.
+        """The part of ⟨this step's gradient, an earlier one⟩ that comes from lane tensors, which the tape doesn't keep.
 
         Args:
-            step: the earlier one's.
-            then: its parts, by tensor.
+            step: the earlier step.
+            then: its gradients, by tensor.
 
         Returns:
             (L,), float64.

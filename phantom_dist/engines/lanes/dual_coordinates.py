@@ -1,8 +1,9 @@
-"""Points of a model under full fine-tuning, in coordinates along the gradients that were taken at them.
+"""`Coordinates` of a model under full fine-tuning, along the gradients computed so far.
 
-The point θ_0 − Σ_r m_r G_r is the vector m; G_r is the gradient of the r-th value asked for, and its vector is the r-th
-unit vector. No G_r is ever written out: the dual form (`dual`) computes with the points, and gives ⟨G_r, G_s⟩ from the
-factors of both. So what has N numbers in `coordinates.Entries` has as many here as gradients are taken.
+The vector m stands for the point θ_0 − Σ_r m_r G_r, where G_r is the r-th gradient; as a vector G_r is the r-th unit
+vector. No G_r is ever materialised: the dual form (`dual`) computes logits at such points, and ⟨G_r, G_s⟩ from the
+factors of both. A vector of `coordinates.ParameterCoordinates` has N numbers, one here has as many as there are
+gradients.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import Tensor
 
 from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.core.trial import Problem, Tokens
-from phantom_dist.engines.lanes.alone import check
 from phantom_dist.engines.lanes.choice import fusion_pays, kind_of
 from phantom_dist.engines.lanes.dual import Dual
 from phantom_dist.engines.lanes.fuse import LastPosition, fused, lane_logits, padded
+from phantom_dist.engines.lanes.isolation import check
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.lanes.parameters import LaneTensor
 from phantom_dist.engines.objective import gap_of, loss_of
@@ -26,17 +27,17 @@ from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.models import LoadedModel
 
 GRADIENTS = 6 + PathProbe.MORE
-"""The most that can be taken: of the loss and of the gap at the start, at up to four points of a path, and at those
-that are measured where it doesn't close."""
+"""The most gradients that can be computed: of the loss and of the gap at the start, at up to four points of a path, and
+at the further points of a path that doesn't close."""
 
 TOKENS = 128
-"""Longer prompts are probed entry by entry: the factors' products grow with the prompt's square. A path of five
-points on SmolLM2-135M, one thread: 5.2 against 20.5 s at 60 tokens, 8.6 against 24 at 120, 24 against 31 at 250, 78
-against 40 at 500."""
+"""Longer prompts are probed in `ParameterCoordinates`: the cost of the factors' products is quadratic in the prompt's
+length. A path of five points on SmolLM2-135M, one thread: 5.2 against 20.5 s at 60 tokens, 8.6 against 24 at 120, 24
+against 31 at 250, 78 against 40 at 500."""
 
 
 def dual_pays(problem: Problem, parameters: int, tokens: int) -> bool:
-    """Whether a problem whose prompt has so many tokens is probed in the dual form, which knows u = ∇L and no other."""
+    """Whether to probe a problem with this many prompt tokens in the dual form, which requires u = ∇L."""
     fits = kind_of(problem) == "dual" and problem.optimizer.weight_decay == 0 and tokens <= TOKENS
     return fits and fusion_pays(problem, parameters, lanes=1)
 
@@ -45,21 +46,21 @@ def dual_pays(problem: Problem, parameters: int, tokens: int) -> bool:
 def dual_coordinates(
     loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...]
 ) -> Iterator[DualCoordinates]:
-    """The untouched model's surroundings; afterwards the untouched model is back.
+    """Coordinates around the untouched model; restores the model on exit.
 
     Raises:
-        NotFusable: the model can't be computed as lanes are.
+        NotFusable: the model can't be trained as lanes.
     """
     check(loaded, problem, lanes=1)
-    place = _Place()
+    point = _PointCoefficients()
     shape = Shape(first=1, lanes=1, steps=GRADIENTS, tokens=len(prompt))
-    lanes = Dual(problem.optimizer, shape, readout_matrix(loaded.model), place)
+    lanes = Dual(problem.optimizer, shape, readout_matrix(loaded.model), point)
     with fused(loaded.model, lanes) as last:
-        yield DualCoordinates(loaded, prompt, lanes, last, place)
+        yield DualCoordinates(loaded, prompt, lanes, last, point)
 
 
-class _Place:
-    """Where the only lane stands: a `sgd_coefficients.Coefficients` that goes where it is told."""
+class _PointCoefficients:
+    """A `sgd_coefficients.Coefficients` of one lane whose coefficients are set from outside, to any point."""
 
     decays = False
 
@@ -68,10 +69,10 @@ class _Place:
         self.gradients = torch.zeros(1, 0, dtype=torch.float64)
 
     def update(self, rates: Sequence[float]) -> None:
-        """Nothing moves by itself."""
+        """A no-op: `DualCoordinates.logits` sets the coefficients."""
 
     def select(self, index: Sequence[int]) -> None:
-        """There is one lane."""
+        """A no-op: there is one lane."""
 
 
 class DualCoordinates:
@@ -83,14 +84,16 @@ class DualCoordinates:
         prompt: tuple[int, ...],
         lanes: Dual,
         last: LastPosition,
-        place: _Place,
+        point: _PointCoefficients,
     ) -> None:
         self.origin = torch.zeros(GRADIENTS, dtype=torch.float64)
-        self._model, self._lanes, self._last, self._place = loaded.model, lanes, last, place
+        self._model, self._lanes, self._last, self._point = loaded.model, lanes, last, point
         self._ids_1K, self._last_1 = padded([prompt], lanes.readout.device)
         self._products = torch.zeros(GRADIENTS, GRADIENTS, dtype=torch.float64)
         self._untouched: dict[LaneTensor, Tensor] = {}
-        self._own: list[dict[LaneTensor, Tensor]] = []  # of each gradient, what the tape doesn't keep
+        self._own: list[
+            dict[LaneTensor, Tensor]
+        ] = []  # of each gradient, the parts that the tape doesn't keep
 
     def untouched_logits(self) -> Tensor:
         """See `Coordinates`."""
@@ -98,28 +101,28 @@ class DualCoordinates:
 
     def logits(self, moved: Tensor) -> Tensor:
         """See `Coordinates`."""
-        taken = len(self._own)
-        self._place.gradients = -moved[None, :taken]
-        self._lanes.begin_step(taken, learns=torch.is_grad_enabled())
-        if taken:
-            self._move_own(moved[:taken].tolist())
+        count = len(self._own)
+        self._point.gradients = -moved[None, :count]
+        self._lanes.begin_step(count, learns=torch.is_grad_enabled())
+        if count:
+            self._move_own(moved[:count].tolist())
         return lane_logits(self._model, self._last, self._ids_1K, self._last_1)[0].float()
 
     def gradient(self, value: Tensor) -> Tensor:
         """See `Coordinates`."""
-        # 1. The backward pass writes G's factors to the tape, and what has no factors (vectors, tables) to `own`.
+        # 1. The backward pass writes G's factors to the tape. Copy the rest (vectors, tables) to `own`.
         value.backward()
         lanes, number = self._lanes, len(self._own)
         lanes.parameters.complete()
         tensors = lanes.parameters.tensors
-        if not self._own:  # only now every table has been filled
+        if not self._own:  # the first forward pass filled the tables
             self._untouched = {tensor: tensor.value.detach().clone() for tensor in tensors}
         self._own.append({tensor: tensor.gradient.clone() for tensor in tensors})
-        # 2. ⟨G, G_s⟩ for itself and all earlier ones: the tape's factors, plus what lies in `own`.
+        # 2. ⟨G, G_s⟩ with itself and all earlier gradients: from the tape's factors, plus the parts in `own`.
         own_1 = [lanes.own_products(step, then) for step, then in enumerate(self._own)]
         products = (lanes.tape.products_Ls[0] + torch.cat(own_1)).cpu()
         self._products[number, : number + 1] = self._products[: number + 1, number] = products
-        # 3. The next point is another step of the tape; this gradient is the next unit vector.
+        # 3. Close this step of the tape; this gradient is the next unit vector.
         lanes.tape.end_step()
         vector = torch.zeros_like(self.origin)
         vector[number] = 1.0
@@ -130,14 +133,15 @@ class DualCoordinates:
         return float(a @ self._products @ b)
 
     def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor]:
-        """See `Coordinates`. The tape takes one gradient a forward pass, so there is a second one."""
+        """See `Coordinates`. The tape allows one gradient per forward pass, so ∇g needs a second forward pass."""
         descent = self.gradient(loss_of(logits_V, pair))
         gap = self.gradient(gap_of(self.untouched_logits(), pair))
         return -self.inner(gap, descent), descent
 
     @torch.no_grad()
     def _move_own(self, moved: list[float]) -> None:
+        """Set the tensors without factors to their untouched values − Σ_r m_r times their part of G_r."""
         for tensor, untouched in self._untouched.items():
             tensor.value.copy_(untouched)
-            for way, own in zip(moved, self._own, strict=True):
-                tensor.value.sub_(own[tensor], alpha=way)
+            for coefficient, own in zip(moved, self._own, strict=True):
+                tensor.value.sub_(own[tensor], alpha=coefficient)

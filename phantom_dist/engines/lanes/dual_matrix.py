@@ -1,4 +1,4 @@
-"""A matrix under SGD without weights of any lane's own; `dual` has the formulas."""
+"""A matrix in the dual form, without a copy per lane; `dual` has the formulas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phantom_dist.engines.lanes.tape import Inputs, Tape
 
 
 class DualMatrix:
-    """A matrix of every lane: W_0 for all of them, and what each lane's steps added."""
+    """A matrix of every lane: W_0, which all share, plus each lane's steps as factors x_r and δ_r (`dy` here)."""
 
     def __init__(self, tape: Tape, weight_oi: Tensor) -> None:
         self.tape = tape
@@ -28,38 +28,40 @@ class DualMatrix:
             self.inputs = self.tape.inputs_of(x, x_LKi)
             self.dy_LTKo = self.tape.buffer(x_LKi, self.weight_oi.shape[0])
         if self.tape.learns and not x.requires_grad:
-            raise RuntimeError("activations without a gradient reach a matrix that is trained")
+            raise RuntimeError("a trained matrix got activations that require no gradient")
         self.inputs.take(x, x_LKi.detach())
         y_LKo: Tensor = _Product.apply(x_LKi, self)  # type: ignore[no-untyped-call]
         return y_LKo.reshape(*x.shape[:-1], -1)
 
     def forward(self, x_LKi: Tensor) -> Tensor:
-        """y, without a gradient."""
+        """y = a x W_0ᵀ + Σ_r c_r (x x_rᵀ) δ_r, outside autograd."""
         assert self.inputs is not None
         assert self.dy_LTKo is not None
-        y_LKo = self.tape.kept(nn.functional.linear(x_LKi, self.weight_oi))
+        y_LKo = self.tape.decayed(nn.functional.linear(x_LKi, self.weight_oi))
         if self.tape.step:
-            y_LKo.baddbmm_(self.inputs.weighted_LKR, self.tape.so_far(self.dy_LTKo, self.tape.step))
+            y_LKo.baddbmm_(self.inputs.weighted_LKR, self.tape.first_steps(self.dy_LTKo, self.tape.step))
         return y_LKo
 
     def backward(self, dy_LKo: Tensor) -> Tensor:
-        """dx; keeps dy, and tells the tape how the gradient dyᵀ x lies to others."""
+        """dx; stores dy, and adds the inner products of the gradient dyᵀ x to the tape."""
         assert self.inputs is not None
         assert self.dy_LTKo is not None
         tape, step = self.tape, self.tape.step
         self._learnt_at = step
+        # 1. Store δ = dy of this step; δ δ_rᵀ for all steps, which gives the gradients' inner products.
         self.dy_LTKo[: tape.lanes, step].copy_(dy_LKo)
-        cross_LKR = torch.bmm(dy_LKo, tape.so_far(self.dy_LTKo, step + 1).mT)
+        cross_LKR = torch.bmm(dy_LKo, tape.first_steps(self.dy_LTKo, step + 1).mT)
         tape.compare(cross_LKR, self.inputs.cross_LKR)
-        dx_LKi = tape.kept(dy_LKo @ self.weight_oi)
+        # 2. dx = a δ W_0 + Σ_r c_r (δ δ_rᵀ) x_r.
+        dx_LKi = tape.decayed(dy_LKo @ self.weight_oi)
         if step:
-            x_LRi = tape.so_far(self.inputs.x_LTKi, step)
+            x_LRi = tape.first_steps(self.inputs.x_LTKi, step)
             earlier = step * dy_LKo.shape[1]
             dx_LKi.baddbmm_(tape.weighted(cross_LKR[..., :earlier]), x_LRi)
         return dx_LKi
 
     def _end_step(self) -> None:
-        """Keep zeros where the loss doesn't depend on the matrix, and no gradient came."""
+        """Store zeros if no gradient arrived, because the loss doesn't depend on the matrix."""
         if self.dy_LTKo is not None and self._learnt_at < self.tape.step:
             self.dy_LTKo[: self.tape.lanes, self.tape.step] = 0.0
 

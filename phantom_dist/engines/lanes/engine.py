@@ -1,4 +1,4 @@
-"""The engine `lanes`: trials that are trained in the same way, as lanes of one batch; the rest by the reference."""
+"""The engine `lanes`: trains trials of one training configuration as lanes of a batch, the rest by the reference."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from phantom_dist.core.measurement import Trial, TrialResult
-from phantom_dist.engines.lanes.alone import Unlike, check, lengths_apart
 from phantom_dist.engines.lanes.choice import fusion_pays, kind_of
+from phantom_dist.engines.lanes.isolation import DiffersFromProbe, check, length_groups
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.lanes.training import train
 from phantom_dist.engines.memory import out_of_memory_named
@@ -27,13 +27,13 @@ class LanesEngine:
         self._outside = outside
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
-        """Train the trials together as far as they are trained in the same way; see `engine.Engine.run`."""
-        together: dict[object, list[Trial]] = {}
+        """Train the trials of each training configuration together; see `engine.Engine.run`."""
+        by_config: dict[object, list[Trial]] = {}
         for trial in trials:
-            together.setdefault(trial.problem.training_config, []).append(trial)
-        for members in together.values():
-            sorts = lengths_apart(loaded, map(_prompt, members))
-            for part in _parted(members, sorts.__getitem__):
+            by_config.setdefault(trial.problem.training_config, []).append(trial)
+        for members in by_config.values():
+            groups = length_groups(loaded, map(_prompt, members))
+            for part in _partition(members, groups.__getitem__):
                 yield from _run(loaded, part, self._outside)
 
 
@@ -41,16 +41,16 @@ def _prompt(trial: Trial) -> tuple[int, ...]:
     return trial.measured.tokens.prompt
 
 
-def _parted(trials: list[Trial], sort: Callable[[int], object]) -> list[list[Trial]]:
-    """Trials by what their prompt's length is sorted into, in the order of their first."""
+def _partition(trials: list[Trial], group_of: Callable[[int], object]) -> list[list[Trial]]:
+    """The trials by the group of their prompt's length, in the order of each group's first trial."""
     parts: dict[object, list[Trial]] = {}
     for trial in trials:
-        parts.setdefault(sort(len(_prompt(trial))), []).append(trial)
+        parts.setdefault(group_of(len(_prompt(trial))), []).append(trial)
     return list(parts.values())
 
 
 def _run(loaded: LoadedModel, trials: list[Trial], outside: Sequence[Named]) -> Iterator[TrialResult]:
-    """Lanes where they pay; of prompts of equal length where others aren't read as alone; else the reference."""
+    """Train as lanes where that is faster; by prompt length where padding changes results; else by the reference."""
     if not fusion_pays(trials[0].problem, loaded.identity.parameters, len(trials)):
         yield from SingleEngine(outside).run(loaded, trials)
         return
@@ -60,8 +60,8 @@ def _run(loaded: LoadedModel, trials: list[Trial], outside: Sequence[Named]) -> 
             check(loaded, trials[0].problem, lanes=min(2, len(trials)))
             lanes = train(loaded, trials, outside=outside)
     except NotFusable as reason:
-        parts = _parted(trials, lambda length: length)
-        if isinstance(reason, Unlike) and len(parts) > 1:
+        parts = _partition(trials, lambda length: length)
+        if isinstance(reason, DiffersFromProbe) and len(parts) > 1:
             for part in parts:
                 yield from _run(loaded, part, outside)
             return

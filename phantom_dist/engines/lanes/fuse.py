@@ -1,4 +1,4 @@
-"""The fused model: the transformers model with its leaves replaced, and the way back."""
+"""The fused model: replaces the leaves of the transformers model, and restores them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phantom_dist.models.forward_state import memoryless
 
 
 class LastPosition(nn.Module):
-    """Stands for the readout: reads each lane's last token alone, wherever padding begins."""
+    """Replaces the readout: applies it at each lane's last token only, wherever its padding begins."""
 
     def __init__(self, readout: nn.Module) -> None:
         super().__init__()
@@ -31,12 +31,12 @@ class LastPosition(nn.Module):
 
 @contextmanager
 def fused(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
-    """The model as the lanes' kind trains it; afterwards the untouched model is back. Yields its readout.
+    """The model as the lanes' kind trains it; restores the untouched model on exit. Yields its readout.
 
-    It begins as if it had computed nothing before, and what its forward passes leave in it is taken away.
+    No state of earlier forward passes is left in the model on entry, and none of its own on exit.
 
     Raises:
-        NotFusable: the model has a leaf that is unknown here.
+        NotFusable: the model has a module with parameters that no leaf supports.
     """
     with memoryless(model), _replaced(model, lanes) as last:
         yield last
@@ -59,7 +59,7 @@ def _replaced(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
         for parent, name, child in swapped:
             parent._modules[name] = replacements[child]
         with catch_warnings():
-            # Gradients are collected in rows of one buffer, a lane's beside each other, which is what torch warns of.
+            # Gradients are views of one buffer's rows, so they aren't contiguous, of which torch warns.
             filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
             yield last
     finally:
@@ -71,7 +71,7 @@ def _replaced(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
 def lane_logits(model: Any, readout: LastPosition, ids_LK: Tensor, last_L: Tensor) -> Tensor:
     """Every lane's logits after its prompt, from prompts padded on the right; (L, V), differentiable.
 
-    Attention is causal, so padding changes nothing before it; nothing behind the last token is read.
+    Attention is causal, so padding changes nothing before it, and the readout ignores everything after the last token.
     """
     readout.last_L = last_L
     logits_L1V: Tensor = model(input_ids=ids_LK, use_cache=False).logits
@@ -79,7 +79,7 @@ def lane_logits(model: Any, readout: LastPosition, ids_LK: Tensor, last_L: Tenso
 
 
 def padded(prompts: list[tuple[int, ...]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Prompts as one tensor (L, K), filled up with each one's last token, and the last token's places (L,)."""
+    """The prompts as one tensor (L, K), each padded with its last token, and the last tokens' positions (L,)."""
     longest = max(map(len, prompts))
     ids_LK = torch.tensor([[*p, *[p[-1]] * (longest - len(p))] for p in prompts], device=device)
     return ids_LK, torch.tensor([len(p) - 1 for p in prompts], device=device)

@@ -1,4 +1,4 @@
-"""The lanes of one batch, as one way of training needs them, and what a leaf may ask of them."""
+"""The base classes of the three kinds of lanes, and their interface for leaves."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from phantom_dist.engines.recorder import Geometry
 
 
 class NotFusable(Exception):
-    """A problem can't be trained as lanes: it goes to the reference engine, with the reason."""
+    """A problem can't be trained as lanes; the reference engine trains it and records the reason."""
 
 
 class Matrix(Protocol):
-    """A weight matrix W (o x i) of every lane, that activations are multiplied with."""
+    """A weight matrix W (o x i) of every lane that multiplies activations."""
 
     def product(self, x: Tensor) -> Tensor:
         """x Wᵀ lane by lane; x (L, …, i), or (L · n, i) with the lanes outermost, -> the same with o."""
@@ -27,16 +27,20 @@ class Matrix(Protocol):
 
 
 class Table(Protocol):
-    """A weight matrix W (o x i) of every lane, whose rows are looked up."""
+    """A weight matrix W (o x i) of every lane whose rows are looked up."""
 
     def rows(self, ids_LK: Tensor) -> Tensor:
-        """The rows of W with these numbers, lane by lane; (L, K) -> (L, K, i)."""
+        """The rows of W with these indices, lane by lane; (L, K) -> (L, K, i)."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """A batch: lanes at its start (one for each context), lanes in all, steps T, tokens K of its longest prompt."""
+    """The dimensions of a batch.
+
+    `first`: lanes at the start, one for each context (see `training.train`). `lanes`: lanes after step 0.
+    `steps`: the largest T. `tokens`: K of the longest prompt.
+    """
 
     first: int
     lanes: int
@@ -47,8 +51,8 @@ class Shape:
 class Lanes(ABC):
     """The lanes of one batch. Abstract; the three kinds are final.
 
-    Life: `replacements`, `allocate`. Then for each step: `begin_step`, a forward pass, a backward pass,
-    `squared_gradient_norms`, perhaps `select`, `update`.
+    Call order: `replacements`, `allocate`. Then for each step: `begin_step`, a forward pass, a backward pass,
+    `squared_gradient_norms`, `select` where lanes leave or are repeated, `update`.
     """
 
     def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
@@ -59,40 +63,40 @@ class Lanes(ABC):
 
     @abstractmethod
     def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
-        """What stands for which module of the model.
+        """The replacement of each module of the model that needs one.
 
         Raises:
-            NotFusable: the model has a leaf that is unknown here.
+            NotFusable: the model has a module with parameters that no leaf supports.
         """
 
     @abstractmethod
     def geometry(self) -> Geometry:
-        """What the instruments need to know of every lane's readout matrix."""
+        """The instruments' view of every lane's readout matrix."""
 
     def allocate(self) -> None:
-        """Room for the batch; its first lanes are there, with the untouched model's weights."""
+        """Allocate memory for the batch and initialise its first lanes with the untouched model's weights."""
         self.parameters.allocate(self.optimizer, self.shape.first, self.shape.lanes)
 
     def begin_step(self, step: int, *, learns: bool) -> None:
-        """A forward pass of step `step` comes; a backward pass follows if it `learns`."""
+        """Prepare for the forward pass of `step`; if it `learns`, a backward pass follows."""
         if learns:
             self.parameters.clear_gradients()
 
     def squared_gradient_norms(self) -> Tensor:
-        """‖∇L‖² of each lane over everything that it trains; (L,), float64."""
+        """‖∇L‖² of each lane over all its trained parameters; (L,), float64."""
         return self.parameters.squared_gradient_norms()
 
     def select(self, index: Sequence[int]) -> None:
-        """Lane j becomes what lane index[j] was; see `lane_buffers.select_rows`."""
+        """Replace lane j by lane index[j]; see `lane_buffers.select_rows`."""
         self.parameters.select(index)
 
     def update(self, rates: Sequence[float]) -> None:
-        """The optimizer step of each lane at its learning rate, from the gradients of the backward pass."""
+        """One optimizer step of each lane at its learning rate, with the gradients of the backward pass."""
         self.parameters.update(rates)
 
 
 class FullLanes(Lanes):
-    """Lanes that train every parameter: each leaf of the model is replaced, and asks here for its weights."""
+    """Lanes that train every parameter: each replaced leaf gets its weights from the methods here."""
 
     def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
         super().__init__(optimizer, shape, readout)
@@ -100,19 +104,19 @@ class FullLanes(Lanes):
         self._tables: set[int] = set()
 
     def vector(self, parameter: Tensor) -> LaneTensor:
-        """A trained gain or bias; every lane has its own. Modules that share it share it here."""
+        """A trained gain or bias, of which every lane has its own copy. Modules that share it share the copies."""
         if id(parameter) not in self._vectors:
             self._vectors[id(parameter)] = self.parameters.vector(parameter)
         return self._vectors[id(parameter)]
 
     def _only_table(self, parameter: Tensor) -> None:
-        """Note that rows of a matrix are looked up.
+        """Register a matrix as a lookup table.
 
         Raises:
-            NotFusable: another module does so too, and each would have rows of its own.
+            NotFusable: another module looks up its rows too, and each module would keep copies of its own.
         """
         if id(parameter) in self._tables:
-            raise NotFusable("two modules look rows of one matrix up, and lanes keep the rows of one of them")
+            raise NotFusable("two modules look up rows of the same matrix, and lanes support only one")
         self._tables.add(id(parameter))
 
     @abstractmethod
@@ -121,4 +125,4 @@ class FullLanes(Lanes):
 
     @abstractmethod
     def table(self, parameter: Tensor) -> Table:
-        """A trained matrix whose rows are looked up; where the parameter is tied, it is the readout's too."""
+        """A trained matrix whose rows are looked up; it may be tied to the readout."""

@@ -1,4 +1,4 @@
-"""LoRA lanes: one frozen model for all, adapters of each lane's own: y = x Wᵀ + (α / r) x Aᵀ Bᵀ.
+"""LoRA lanes: one frozen model for all, and adapters for each lane: y = x Wᵀ + (α / r) x Aᵀ Bᵀ.
 
 Memory of a lane: its adapters, their gradients and the optimizer's state, and the activations of one backward pass.
 """
@@ -19,7 +19,7 @@ from phantom_dist.instruments import drift, overlap
 
 
 class AdaptedLinear(nn.Module):
-    """Stands for a linear module that has an adapter in every lane."""
+    """Replaces a linear module that has an adapter in every lane."""
 
     def __init__(self, module: nn.Module, a_Lri: LaneTensor, b_Lor: LaneTensor, scale: float) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class AdaptedLinear(nn.Module):
 
 
 class FrozenGeometry:
-    """The geometry of a readout matrix that all lanes share and that must not move."""
+    """The geometry of a readout matrix that all lanes share and that must not change."""
 
     frozen = True
 
@@ -43,8 +43,8 @@ class FrozenGeometry:
         self._readout_Vd = readout_Vd
         self._hash = drift.ReadoutHash(readout_Vd)
 
-    def look(self, pairs_L2: Tensor) -> None:
-        """Nothing changes."""
+    def prepare(self, pairs_L2: Tensor) -> None:
+        """A no-op: overlaps are measured once."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `recorder.Geometry`."""
@@ -52,7 +52,7 @@ class FrozenGeometry:
         return torch.stack(rows)
 
     def drift(self) -> Sequence[float]:
-        """Nothing moves here."""
+        """Never called: this matrix is frozen."""
         raise NotImplementedError
 
     def hash(self) -> str:
@@ -77,19 +77,19 @@ class LoraLanes(Lanes):
         self._scale = scale
 
     def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
-        """See `Lanes`. Modules without adapters compute the same for all lanes already."""
-        found: dict[nn.Module, nn.Module] = {}
+        """See `Lanes`. Modules without adapters stay: their weights are the same for all lanes."""
+        replacements: dict[nn.Module, nn.Module] = {}
         for name in self._initial[0]:
             a_Lri = torch.stack([adapters[name][0] for adapters in self._initial])
             b_Lor = torch.stack([adapters[name][1] for adapters in self._initial])
             module = model.get_submodule(name)
-            found[module] = AdaptedLinear(
+            replacements[module] = AdaptedLinear(
                 module,
                 self.parameters.vector(a_Lri, lanes=self.shape.first),
                 self.parameters.vector(b_Lor, lanes=self.shape.first),
                 self._scale,
             )
-        return found
+        return replacements
 
     def geometry(self) -> FrozenGeometry:
         """See `Lanes`."""

@@ -1,6 +1,6 @@
 """The optimizer step of all lanes: torch's own formulas, one row a lane, each lane at its own learning rate.
 
-`LANE_OPTIMIZERS` has the optimizers that lanes know. A trial under any other one goes to the reference engine.
+`LANE_OPTIMIZERS` has the optimizers that lanes support. The reference engine trains trials under any other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from phantom_dist.engines.lanes.lane_buffers import select_rows
 class LaneOptimizer(ABC):
     """An optimizer over rows of values and gradients (capacity, N); all lanes have taken the same number of steps.
 
-    Functions rather than optimizer objects: one object a lane costs more in Python than a small model's arithmetic.
+    It calls torch's functions, not its optimizer objects: one object a lane costs more in Python than the arithmetic of
+    a small model.
     """
 
     def __init__(self, settings: Optimizer, values_LN: Tensor, gradients_LN: Tensor) -> None:
@@ -31,18 +32,18 @@ class LaneOptimizer(ABC):
 
     @torch.no_grad()
     def step(self, rates: Sequence[float]) -> None:
-        """One step of the first lanes, one for each rate."""
+        """One step of the first len(rates) lanes, each at its learning rate."""
         self._update(rates)
         self._taken += 1
 
     def select(self, index: Sequence[int]) -> None:
-        """Lane j becomes what lane index[j] was."""
+        """Replace lane j by lane index[j]."""
         for moment_LN in self._moments_LN if self._taken else ():
             select_rows(moment_LN, index)
 
     @abstractmethod
     def _update(self, rates: Sequence[float]) -> None:
-        """Change the values, and the moments, of the first lanes."""
+        """Update the values and the moments of the first len(rates) lanes."""
 
 
 @final
@@ -87,4 +88,4 @@ class LaneSgd(LaneOptimizer):
 
 
 LANE_OPTIMIZERS: dict[str, type[LaneOptimizer]] = {"sgd": LaneSgd, "adamw": LaneAdamW}
-"""The step of each optimizer that lanes know, by its name."""
+"""The optimizers that lanes support, by name."""

@@ -1,6 +1,6 @@
-"""Embeddings whose rows are looked up and nothing else: a lane has the rows of its own prompt, and no more.
+"""Embeddings that are only looked up: a lane has copies of the rows of its own prompt, and no others.
 
-No other row gets a gradient, so none but these ever moves, and none is ever read: under any optimizer.
+No other row gets a gradient or is read, so under any optimizer only these need copies.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from phantom_dist.engines.lanes.parameters import LaneParameters
 
 
 class OwnRows:
-    """A table that is not tied to the readout: at most one row a token of the prompt."""
+    """A table that is not tied to the readout: each lane has at most one row for each token of its prompt."""
 
     def __init__(self, weight_oi: Tensor, parameters: LaneParameters, tokens: int) -> None:
         self._weight_oi = weight_oi
@@ -30,7 +30,7 @@ class OwnRows:
 
 
 def first_places(ids_LK: Tensor) -> Tensor:
-    """For each place the first one with the same id: a token that comes twice has one row; (L, K)."""
+    """For each position the first one with the same id, so that a repeated token has one row; (L, K)."""
     places_K = torch.arange(ids_LK.shape[1], device=ids_LK.device)
     same_LKK = ids_LK[:, :, None] == ids_LK[:, None, :]
     return torch.where(same_LKK, places_K, len(places_K)).amin(dim=2)

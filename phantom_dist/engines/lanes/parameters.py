@@ -1,4 +1,4 @@
-"""What each lane has for itself: one row of numbers a lane, updated by torch's own optimizer kernels."""
+"""The tensors of which each lane has its own copy: one row of a buffer a lane, updated by torch's optimizer kernels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from phantom_dist.engines.lanes.lane_buffers import select_rows
 from phantom_dist.engines.lanes.optimizer import LANE_OPTIMIZERS
 
 _ALIGNMENT = 16
-"""Tensors begin at multiples of so many entries of a row: 64 bytes in float32, a cache line."""
+"""Tensors begin at multiples of this many entries of a row: 64 bytes in float32, a cache line."""
 
 
 class LaneTensor:
     """One tensor that differs from lane to lane.
 
-    `value` is (L, *shape) and requires a gradient; `gradient`, of the same shape, is where the gradients of all lanes'
-    losses are collected: each lane's own, as lanes don't mix.
+    `value` (L, *shape) requires a gradient. `gradient`, of the same shape, accumulates the gradient of the sum of all
+    lanes' losses; as lanes don't mix, row j is the gradient of lane j's.
     """
 
     value: Tensor
@@ -34,7 +34,7 @@ class LaneTensor:
         self._squared_norms_L: Tensor | None = None
 
     def clear(self) -> None:
-        """Forget the gradient. Nothing is written: the first one that comes takes its place."""
+        """Drop the gradient, without writing zeros: the next one overwrites it."""
         self._fresh = True
 
     def rows(self, ids_LK: Tensor) -> Tensor:
@@ -43,29 +43,29 @@ class LaneTensor:
         return rows_LKi
 
     def add_product(self, dy_LKo: Tensor, x_LKi: Tensor) -> None:
-        """Add dyᵀ x to a matrix's gradient, in one pass over it."""
+        """Add dyᵀ x to a matrix's gradient in one pass."""
         self.gradient.baddbmm_(dy_LKo.mT, x_LKi, beta=0 if self._fresh else 1)
         self._added()
 
     def add_rows(self, ids_LK: Tensor, drows_LKi: Tensor) -> None:
-        """Add to these rows of a matrix's gradient."""
+        """Add rows to the rows `ids_LK` of a matrix's gradient."""
         if self._fresh:
             self.gradient.zero_()
         self.gradient.scatter_add_(1, ids_LK[..., None].expand_as(drows_LKi), drows_LKi)
         self._added()
 
     def _added(self) -> None:
-        # At once, while it is in the cache; where more is added the norm is taken again.
+        # Compute the norm while the gradient is in the cache; a later addition recomputes it.
         self._fresh = False
         self._squared_norms_L = torch.linalg.vector_norm(self.gradient, dim=(1, 2)).double().square()
 
     def complete(self) -> None:
-        """No more gradients come in this step: where none has come it is zero."""
+        """Called when this step's gradients are complete: write zeros if there was none."""
         if self._fresh:
             self.gradient.zero_()
 
     def squared_norms(self) -> Tensor:
-        """‖gradient‖² of each lane, (L,), float64; zero where none has come."""
+        """‖gradient‖² of each lane, (L,), float64; zero if this step had no gradient."""
         if self._fresh:
             return torch.zeros(len(self.gradient), dtype=torch.float64, device=self.gradient.device)
         assert self._squared_norms_L is not None
@@ -73,7 +73,7 @@ class LaneTensor:
 
 
 class _Rows(torch.autograd.Function):
-    """autograd's own would make a gradient of the whole matrix's size before it is added."""
+    """A lookup whose backward pass adds rows in place; autograd would first build a gradient of the matrix's size."""
 
     @staticmethod
     def forward(ctx: Any, value_Loi: Tensor, ids_LK: Tensor, tensor: LaneTensor) -> Tensor:
@@ -89,7 +89,7 @@ class _Rows(torch.autograd.Function):
 class LaneParameters:
     """Two buffers (capacity, N), values and gradients, and the lane tensors as views of them.
 
-    Vectors come first in a row: autograd collects their gradients itself. Matrices collect their own.
+    Vectors come first in a row: autograd accumulates their gradients. Matrices accumulate their own, see `LaneTensor`.
     """
 
     def __init__(self) -> None:
@@ -98,11 +98,11 @@ class LaneParameters:
         self._matrices: list[LaneTensor] = []
 
     def vector(self, initial: Tensor, lanes: int | None = None) -> LaneTensor:
-        """A tensor used like any other.
+        """A tensor for ordinary use through `value`, with autograd.
 
         Args:
-            initial: the same for all lanes, (*shape); or one for each of so many `lanes`, (lanes, *shape).
-            lanes: see there.
+            initial: one for all lanes, (*shape); or, if `lanes` is given, one for each, (lanes, *shape).
+            lanes: number of initial values.
         """
         tensor = LaneTensor(initial.shape if lanes is None else initial.shape[1:])
         self._initial[tensor] = initial.detach()
@@ -110,7 +110,7 @@ class LaneParameters:
         return tensor
 
     def matrix(self, initial_oi: Tensor) -> LaneTensor:
-        """A matrix, the same for all lanes at first, used through `rows` and `add_product`."""
+        """A matrix, initially the same for all lanes, used through `rows` and `add_product`."""
         tensor = LaneTensor(initial_oi.shape)
         self._initial[tensor] = initial_oi.detach()
         self._matrices.append(tensor)
@@ -118,34 +118,34 @@ class LaneParameters:
 
     @property
     def tensors(self) -> tuple[LaneTensor, ...]:
-        """All of them."""
+        """All lane tensors."""
         return (*self._vectors, *self._matrices)
 
     def allocate(self, optimizer: Optimizer, lanes: int, capacity: int) -> None:
-        """Room for `capacity` lanes; so many of them are there and get the initial values."""
+        """Allocate memory for `capacity` lanes, and give the first `lanes` their initial values."""
         sizes = (math.ceil(math.prod(t.shape) / _ALIGNMENT) * _ALIGNMENT for t in self.tensors)
         *starts, width = accumulate(sizes, initial=0)
         self._starts = dict(zip(self.tensors, starts, strict=True))
         self._vectors_end = starts[len(self._vectors)] if self._matrices else width
         like = next(iter(self._initial.values()))
-        # What stands between tensors for their alignment is never read.
+        # The alignment gaps between tensors are never read.
         self._values_LN = like.new_empty(capacity, width)
         self._gradients_LN = like.new_empty(capacity, width)
         self._optimizer = LANE_OPTIMIZERS[optimizer.name](optimizer, self._values_LN, self._gradients_LN)
-        self._show(lanes)
+        self._set_views(lanes)
         with torch.no_grad():
             for tensor, initial in self._initial.items():
                 tensor.value.copy_(initial)
         self._initial.clear()
 
     def clear_gradients(self) -> None:
-        """Forget the gradients of all lanes."""
+        """Drop the gradients of all lanes."""
         self._gradients_LN[: self._lanes, : self._vectors_end].zero_()
         for matrix in self._matrices:
             matrix.clear()
 
     def complete(self) -> None:
-        """No more gradients come in this step: they are zero where none has come."""
+        """Called when this step's gradients are complete: write zeros for matrices that got none."""
         for matrix in self._matrices:
             matrix.complete()
 
@@ -163,14 +163,14 @@ class LaneParameters:
         self._optimizer.step(rates)
 
     def select(self, index: Sequence[int]) -> None:
-        """Lane j becomes what lane index[j] was; see `select_rows`."""
+        """Replace lane j by lane index[j]; see `select_rows`."""
         select_rows(self._values_LN, index)
         select_rows(self._gradients_LN, index)
         self._optimizer.select(index)
-        self._show(len(index))
+        self._set_views(len(index))
 
-    def _show(self, lanes: int) -> None:
-        """Point every tensor at the rows of so many lanes."""
+    def _set_views(self, lanes: int) -> None:
+        """Make every tensor a view of the first `lanes` rows."""
         self._lanes = lanes
         for tensor, start in self._starts.items():
             part = slice(start, start + math.prod(tensor.shape))

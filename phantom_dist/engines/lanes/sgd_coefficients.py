@@ -17,11 +17,11 @@ from phantom_dist.core.trial import Optimizer
 
 
 class Coefficients(Protocol):
-    """Where lanes stand: at a θ_0 + Σ c_r g_r."""
+    """The points of all lanes: a θ_0 + Σ c_r g_r."""
 
     @property
     def decays(self) -> bool:
-        """Whether a is ever another number than 1."""
+        """Whether a can differ from 1."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class Coefficients(Protocol):
         ...
 
     def select(self, index: Sequence[int]) -> None:
-        """Lane j becomes what lane index[j] was."""
+        """Replace lane j by lane index[j]."""
         ...
 
 
@@ -47,7 +47,7 @@ class SgdCoefficients:
     """The coefficients of every lane under SGD, float64: column 0 for θ_0, column r + 1 for the gradient of step r.
 
     Raises:
-        ValueError: another optimizer than SGD.
+        ValueError: the optimizer is not SGD.
     """
 
     def __init__(self, optimizer: Optimizer, lanes: int, steps: int) -> None:
@@ -76,7 +76,7 @@ class SgdCoefficients:
 
     def update(self, rates: Sequence[float]) -> None:
         """One step of each lane at its learning rate."""
-        # g' = λ θ + g_s, b = μ b + g', θ = θ − η b; each is a row of coefficients of θ_0, g_0, …, g_s.
+        # g' = λ θ + g_s, b = μ b + g', θ = θ − η b; each is a vector of coefficients of θ_0, g_0, …, g_s.
         gradient = self._optimizer.weight_decay * self._theta
         self._steps += 1
         gradient[:, self._steps] += 1.0
@@ -84,5 +84,5 @@ class SgdCoefficients:
         self._theta = self._theta - torch.tensor(rates, dtype=torch.float64)[:, None] * self._buffer
 
     def select(self, index: Sequence[int]) -> None:
-        """Lane j becomes what lane index[j] was."""
+        """Replace lane j by lane index[j]."""
         self._theta, self._buffer = self._theta[list(index)], self._buffer[list(index)]

@@ -1,4 +1,4 @@
-"""Stacked lanes: full fine-tuning with weights of each lane's own, under any optimizer; products are batched.
+"""Stacked lanes: full fine-tuning with a copy of the weights per lane, under any optimizer; products are batched.
 
 Memory of a lane: weights, gradients and the optimizer's state, (2 + 2) × 4 bytes a parameter under AdamW in float32,
 and the activations of one backward pass.
@@ -21,7 +21,7 @@ from phantom_dist.instruments import drift, overlap
 
 
 class StackedMatrix:
-    """A matrix that every lane has for itself: W (L, o, i)."""
+    """A matrix with a copy per lane: W (L, o, i)."""
 
     def __init__(self, weight: LaneTensor) -> None:
         self._weight = weight
@@ -39,7 +39,7 @@ class StackedMatrix:
 
 
 class _Product(torch.autograd.Function):
-    """x Wᵀ; the weight's gradient is added where it is collected, in one pass over it."""
+    """x Wᵀ, whose backward pass adds the weight's gradient to its `LaneTensor` in one pass."""
 
     @staticmethod
     def forward(ctx: Any, x_LKi: Tensor, weight_Loi: Tensor, weight: LaneTensor) -> Tensor:
@@ -55,7 +55,7 @@ class _Product(torch.autograd.Function):
 
 
 class StackedGeometry:
-    """The geometry of readout matrices of the lanes' own."""
+    """The geometry of a readout matrix with a copy per lane."""
 
     frozen = False
 
@@ -63,8 +63,8 @@ class StackedGeometry:
         self._weight = weight
         self._initial_Vd = initial_Vd.detach()
 
-    def look(self, pairs_L2: Tensor) -> None:
-        """Nothing is shared."""
+    def prepare(self, pairs_L2: Tensor) -> None:
+        """A no-op: lanes share nothing."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `recorder.Geometry`."""
@@ -79,7 +79,7 @@ class StackedGeometry:
         return drift.embedding_drifts(self._weight.value.detach(), self._initial_Vd)
 
     def hash(self) -> str:
-        """Nothing is frozen here."""
+        """Never called: this matrix is trained."""
         raise NotImplementedError
 
 
@@ -98,7 +98,7 @@ class Stacked(FullLanes):
     def matrix(self, parameter: Tensor, *, transposed: bool = False) -> StackedMatrix:
         """See `FullLanes`."""
         if parameter is not self.readout and id(parameter) in self._tables:
-            raise NotFusable("a matrix that is not the readout is looked up and multiplied with")
+            raise NotFusable("a matrix that is not the readout is used for lookups and for products")
         if id(parameter) not in self._weights:
             self._weights[id(parameter)] = self.parameters.matrix(parameter.T if transposed else parameter)
         return StackedMatrix(self._weights[id(parameter)])
@@ -109,7 +109,7 @@ class Stacked(FullLanes):
             return self.matrix(parameter)
         self._only_table(parameter)
         if id(parameter) in self._weights:
-            raise NotFusable("a matrix that is not the readout is looked up and multiplied with")
+            raise NotFusable("a matrix that is not the readout is used for lookups and for products")
         return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
 
     def geometry(self) -> StackedGeometry:

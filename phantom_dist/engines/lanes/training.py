@@ -1,4 +1,4 @@
-"""The loop over steps of one batch of lanes. What happens to one lane here is what `engines/single.py` does."""
+"""The loop over steps of one batch of lanes; it does to each lane what `engines/single.py` does to one trial."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import nn
 
 from phantom_dist.core.measurement import Measurement, Trial
 from phantom_dist.core.trial import Tokens
-from phantom_dist.engines.lanes.alone import Unlike, unlike
 from phantom_dist.engines.lanes.choice import lanes_for
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
+from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.instruments.plugin_instruments import Named
@@ -21,7 +21,7 @@ from phantom_dist.models import LoadedModel
 
 @dataclass
 class Lane:
-    """One trial on its way, and its trace so far."""
+    """One trial in training, and its trace so far."""
 
     trial: Trial
     trace: list[Measurement] = field(default_factory=list)
@@ -33,12 +33,12 @@ class Lane:
 
     @property
     def ended(self) -> bool:
-        """True after the last step, or where it became NaN or Inf: nothing can change after that."""
+        """True after the last step, or once a measurement is NaN or Inf: nothing can change after that."""
         return len(self.trace) > self.trial.problem.steps or not self.trace[-1].finite
 
     @property
     def stopped_early(self) -> str | None:
-        """Why there are fewer than T steps."""
+        """Why the trace has fewer than T + 1 rows; None if it hasn't."""
         return None if len(self.trace) > self.trial.problem.steps else "non_finite"
 
     @property
@@ -51,15 +51,15 @@ class Lane:
 def train(
     loaded: LoadedModel, trials: Sequence[Trial], kind: str | None = None, outside: Sequence[Named] = ()
 ) -> list[Lane]:
-    """Train trials together that are trained in the same way, as lanes of a kind; None for the one that suits them.
+    """Train trials of one training configuration as lanes of a batch, of the given kind or, by default, of `kind_of`.
 
     Lanes of one context (under LoRA, of one seed as well) start as one row: at step 0 they have the same weights, and
     so the same gradient, whatever their learning rates. A lane that ends leaves the batch. `outside` as in the
     reference engine.
 
     Raises:
-        NotFusable: the model has a leaf that is unknown here; nothing was trained.
-        Unlike: the untouched model reads something else in a lane than alone; nothing was trained.
+        NotFusable: the model has a module with parameters that no leaf supports; nothing was trained.
+        DiffersFromProbe: at step 0 a lane measures something else than the probe; nothing was trained.
     """
     device = loaded.model.device
     rows = _starting_rows(trials)
@@ -69,7 +69,7 @@ def train(
     steps = max(trial.problem.steps for trial in trials)
     shape = Shape(first=len(rows), lanes=len(trials), steps=steps, tokens=ids_LK.shape[1])
     lanes = lanes_for(loaded, [row[0].trial.problem for row in rows], shape, kind)
-    everyone = [lane for row in rows for lane in row]
+    all_lanes = [lane for row in rows for lane in row]
     with fused(loaded.model, lanes) as readout:
         recorder = Recorder(lanes.geometry(), tokens, device, outside)
         for step in range(steps + 1):
@@ -78,9 +78,11 @@ def train(
                 logits_LV = lane_logits(loaded.model, readout, ids_LK, last_L)
             measurements = recorder.measure(step, logits_LV)
             if step == 0:
-                difference = unlike([row[0].trial.measured.pair for row in rows], measurements, logits_LV)
+                difference = difference_from_probe(
+                    [row[0].trial.measured.pair for row in rows], measurements, logits_LV
+                )
                 if difference is not None:
-                    raise Unlike(difference)
+                    raise DiffersFromProbe(difference)
             for row, measurement in zip(rows, measurements, strict=True):
                 for lane in row:
                     lane.trace.append(measurement)
@@ -92,9 +94,9 @@ def train(
             for place in staying:
                 for lane in rows[place]:
                     lane.trace[-1] = with_gradient_norm(lane.trace[-1], norms[place])
-            if step == 0:  # now they part
+            if step == 0:  # from here on every lane has a row of its own
                 staying = [place for place in staying for _ in rows[place]]
-                rows = [[lane] for lane in everyone if not lane.ended]
+                rows = [[lane] for lane in all_lanes if not lane.ended]
             else:
                 rows = [rows[place] for place in staying]
             if step == 0 or len(staying) < len(target_L):
@@ -103,15 +105,15 @@ def train(
                 lanes.select(staying)
                 recorder.select(staying)
             lanes.update([row[0].rate for row in rows])
-    return everyone
+    return all_lanes
 
 
 def _starting_rows(trials: Sequence[Trial]) -> list[list[Lane]]:
-    """Lanes that start alike, in the order of their first trial."""
+    """The lanes grouped by identical start, in the order of each group's first trial."""
     rows: dict[object, list[Lane]] = {}
     for trial in trials:
         lane = Lane(trial)
         seed = trial.problem.seed if trial.problem.method == "lora" else None
-        alike = (lane.tokens.prompt, lane.tokens.target, lane.tokens.competitor, seed)
-        rows.setdefault(alike, []).append(lane)
+        start = (lane.tokens.prompt, lane.tokens.target, lane.tokens.competitor, seed)
+        rows.setdefault(start, []).append(lane)
     return list(rows.values())

@@ -1,11 +1,11 @@
-"""The path probe: an optimizer's whole way to the crossing, from gradients at a few points of it.
+"""The path probe: an optimizer's whole path to the crossing g = 0, from gradients at a few points of it.
 
 | file | what it does |
 |---|---|
 | `probe` | where to measure, and the critical rate that follows |
-| `walk` | what any walk knows: points measured, the way gone, the target's log-odds along it |
-| `sgd`, `adam` | how each optimizer walks where the gradient is known between the points |
-| `interpolation` | polynomials through what was measured |
+| `walk` | the base class of walks: measured points, distances, the target's log-odds along the path |
+| `sgd`, `adam` | each optimizer's steps on the gradient interpolated between the points |
+| `interpolation` | polynomials through measured points |
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Polynomials through a few measured points. Pure numbers; nothing here knows what they mean."""
+"""Polynomials through a few measured points; pure numerics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lagrange_weights(nodes: Sequence[float], x: float) -> list[float]:
 
 
 def through(nodes: Sequence[float], values: Sequence[float], slope: float) -> Function:
-    """The polynomial through the points that has this slope at the first one."""
+    """The polynomial through the points with this slope at the first one (Newton's form, evaluated by Horner)."""
     places, coefficients = newton_form(nodes, values, slope)
 
     def value(x: float) -> float:
@@ -42,7 +42,7 @@ def derivative(curve: Function, x: float, scale: float) -> float:
 
 
 def first_rise(curve: Function, low: float, high: float, *, parts: int = 200) -> float | None:
-    """Where the curve first comes from below or at 0 to above it within [low, high]; None if it doesn't."""
+    """Where the curve first rises above 0 within [low, high], by scanning `parts` intervals and bisecting; or None."""
     edges = [low + (high - low) * part / parts for part in range(parts + 1)]
     for a, b in itertools.pairwise(edges):
         if curve(a) <= 0 < curve(b):

@@ -1,13 +1,14 @@
-"""The critical learning rate from a few gradients: measure, walk on, measure where the walk has come to, close in.
+"""The critical learning rate from a few gradients: measure, walk on, measure there, correct.
 
 1. First order gives a first rate (under LoRA with the growth of κ, see `first_rate`).
-2. For each of two to four shares of the steps (`shares`): walk there, measure g, ℓ and ∇ℓ, and solve anew: the walk
-   gives ℓ along the way, the points give g as a function of ℓ, and so the rate at which g = 0 after T steps.
-3. Walk all T steps at that rate, look at the gap there (one forward pass), and correct the rate by Newton's step.
-4. Where that step is cut (`PathProbe.MOST`), the path didn't close: the end of the walk becomes one more point, and 3
-   is done again from there, at most `PathProbe.MORE` times.
+2. For each of two to four shares of the steps (`shares`): walk there, measure g, ℓ and ∇ℓ, and solve for the rate
+   again: the walk gives ℓ along the path, the points give g as a function of ℓ, and the two together the rate at which
+   g = 0 after T steps.
+3. Walk all T steps at that rate, measure the gap there (one forward pass), and correct the rate by a Newton step.
+4. Where that step is cut (`PathProbe.MOST`), the path didn't close: the end of the walk becomes one more point, and
+   step 3 is repeated from there, at most `PathProbe.MORE` times.
 
-No number is fitted but the four of `first_rate`, which only place the points. Our reconstruction, not the paper's.
+The only fitted numbers are the four of `first_rate`, which only place the points. Our reconstruction, not the paper's.
 """
 
 from __future__ import annotations
@@ -28,29 +29,30 @@ from phantom_dist.engines.path.adam import AdamWalk
 from phantom_dist.engines.path.interpolation import first_rise
 from phantom_dist.engines.path.sgd import SgdWalk
 from phantom_dist.engines.path.walk import PathPoint, Walk, remainder
-from phantom_dist.engines.probe import ProbeRefused, StartingPoint, started
+from phantom_dist.engines.probe import ProbeRefused, StartingPoint, starting_point
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel
 
 LARGEST_CHANGE = 1.3
-"""Of the rate from one point to the next, while the crossing lies beyond the points: a polynomial says little of there.
-Once a point has g > 0 the crossing lies between points, and the rate may fall further than that."""
+"""Largest factor between the rates of two successive points: until a point has g > 0, the crossing lies beyond the
+points, where the polynomial is unreliable."""
 
 LARGEST_FALL = 3.0
+"""The same for a lower rate once a point has g > 0, so that the crossing lies between points."""
 
 GAP_SLOPES = (0.5, 2.0)
-"""Range of dg/dℓ that is believed; it is 1 where the competitor keeps its share of what the target leaves."""
+"""Range that dg/dℓ is clipped to; it is 1 where the competitor keeps its share of 1 − p_t."""
 
 LONG = 32
-"""Beyond so many steps more points are measured."""
+"""Trainings of more steps get more points."""
 
 FORWARD, BACKWARD = 1 / 3, 2 / 3
-"""Cost of a pass in trial-steps, by operations: a backward pass makes two products where a forward pass makes one. In
-the dual form there is one product in either, and one forward pass more: it costs less than is counted."""
+"""Cost of a pass in trial-steps, by operations: a backward pass has two matrix products where a forward pass has one.
+The dual form has one in either and one forward pass more: it costs less than counted here."""
 
 
 WALKS: dict[str, type[Walk]] = {"sgd": SgdWalk, "adamw": AdamWalk}
-"""The walk of each optimizer whose path can be probed, by its name. Under another one searches start at first order."""
+"""The walk of each optimizer whose path can be probed, by name. Under any other one, searches start at first order."""
 
 
 def can_be_walked(optimizer: Optimizer) -> bool:
@@ -59,7 +61,7 @@ def can_be_walked(optimizer: Optimizer) -> bool:
 
 
 def unwalked(name: str) -> str:
-    """What to tell who wants the path of a training that can't be walked."""
+    """The message for a request to probe the path under an optimizer that has no walk."""
     return (
         f"optimizer {name}: it can be trained, but its path can't be probed, so no law predicts its critical rate; "
         f"a search finds it. Predictions are for {', '.join(WALKS)}."
@@ -67,16 +69,16 @@ def unwalked(name: str) -> str:
 
 
 def walked_bytes(problem: Problem) -> float:
-    """Predicted bytes that the walks of a path probe move for each parameter of the model, but in the dual form."""
-    # LoRA's vectors are short beside the model.
+    """Predicted bytes that the walks of a path probe move for each parameter of the model; not in the dual form."""
+    # LoRA's vectors are negligible beside the model.
     return 0.0 if problem.method == "lora" else WALKS[problem.optimizer.name].bytes_moved(problem.steps)
 
 
 def shares(problem: Problem) -> tuple[float, ...]:
-    """After which shares of the effective steps T a gradient is measured.
+    """The shares of the effective steps T after which a gradient is measured.
 
-    LoRA's first one is early: only there is the second factor's gradient seen, which is 0 at the start. The last one
-    of long trainings lies at or near the end, where AdamW's path bends most.
+    LoRA's first point is early: the gradient of its factor A is 0 at the start, so no earlier point shows it. The last
+    point of a long training lies at or near the end, where AdamW's path bends most.
     """
     if problem.method == "lora":
         return (0.2, 0.65) if problem.steps <= LONG else (0.1, 0.35, 0.65, 0.9)
@@ -86,43 +88,44 @@ def shares(problem: Problem) -> tuple[float, ...]:
 
 
 def first_rate(measured: Measured, adapters_rms: float | None) -> float:
-    """The rate that the first walk takes.
+    """The learning rate of the first walk.
 
-    SGD: first order, Π = 1. AdamW: a little less, more so with T. LoRA under AdamW: B grows with the way x and lets A
-    grow, whose share of the gap goes with x²: g = g_0 + κ x (1 + α x / rms(A)), with α = 4.3 (T / 8)^0.37.
-    The constants are read off the zoo and rounded: they place the points, and the answer hardly depends on them.
+    SGD: first order, Π = 1. AdamW: a little less, the more so the larger T. LoRA under AdamW: B grows with the distance
+    x, which lets A grow too, whose part in the gap is quadratic in x: g = g_0 + κ x (1 + α x / rms(A)), with
+    α = 4.3 (T / 8)^0.37. The constants are rounded fits to the zoo: they place the points, and the resulting critical
+    rate hardly depends on them.
     """
     problem = measured.problem
     steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
-    way = abs(measured.gap_0) / measured.kappa
+    distance = abs(measured.gap_0) / measured.kappa
     match problem.optimizer.name:
         case "sgd":
             pass
         case "adamw" if adapters_rms is None:
-            way *= 0.98 * (problem.steps / 8) ** -0.04
+            distance *= 0.98 * (problem.steps / 8) ** -0.04
         case "adamw":
-            growth = 4.3 * (problem.steps / 8) ** 0.37 * way / adapters_rms
-            way *= (math.sqrt(1 + 4 * growth) - 1) / (2 * growth)
+            growth = 4.3 * (problem.steps / 8) ** 0.37 * distance / adapters_rms
+            distance *= (math.sqrt(1 + 4 * growth) - 1) / (2 * growth)
         case _:
             assert_never(problem.optimizer.name)
-    return way / steps
+    return distance / steps
 
 
 def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
-    """Measure κ, what it rests on and the path, and leave the model as it was.
+    """Measure κ, the quantities it follows from, and the path; restore the model.
 
-    It costs 4 trial-steps; beyond T = 32 5 under SGD and 6 under AdamW; and 4/3 more for each further point that a path
-    takes to close. There is no path where κ ≤ 0 (the first steps widen the gap).
+    It costs 4 trial-steps; beyond T = 32, 5 under SGD and 6 under AdamW; and 4/3 more for each further point that a
+    path needs to close. There is no path where κ ≤ 0 (the first steps widen the gap).
 
     Raises:
         InputError: an optimizer whose path can't be walked, or a LoRA target that this model doesn't have.
         OutOfMemory: the gradients of all points (N numbers each) don't fit.
-        ArithmeticError: the model gives a number that is not finite on the way.
+        ArithmeticError: the gap or the log-odds become NaN or Inf along the path.
     """
     if not can_be_walked(problem.optimizer):
         raise InputError(unwalked(problem.optimizer.name))
     try:
-        with out_of_memory_named(), started(loaded, problem, keep_gradient=True) as start:
+        with out_of_memory_named(), starting_point(loaded, problem, keep_gradient=True) as start:
             measured = start.measured
             if measured.kappa <= 0:
                 return measured
@@ -132,6 +135,8 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
 
 
 class _Probe:
+    """The path probe of one problem: a walk, the points measured so far, and what they cost (trial-steps)."""
+
     def __init__(self, start: StartingPoint) -> None:
         measured = start.measured
         assert start.gradient is not None
@@ -141,7 +146,7 @@ class _Probe:
         self._cost = FORWARD + 2 * BACKWARD  # of the start, which κ needs as well
         point = self._point(start.logits, 0.0)
         self._add(point, start.gradient, torch.zeros_like(self._walk.initial))
-        self._walk.gap_slope_0 = measured.kappa / self._walk.way_per_rate() / self._walk.slope_0
+        self._walk.gap_slope_0 = measured.kappa / self._walk.distance_per_rate() / self._walk.slope_0
 
     def run(self) -> PathProbe:
         problem, walk = self._problem, self._walk
@@ -150,13 +155,13 @@ class _Probe:
         measured: set[tuple[int, float]] = set()
         for number, share in enumerate(shares(problem)):
             place = walk.step_at(share), rate
-            if (
-                place not in measured
-            ):  # T = 1 and 2 have fewer steps than shares, and a point twice says nothing more
-                moved, course = walk.state(rate, place[0])
-                self._measure(moved, course.way[-1])
+            # T = 1 and 2 have fewer steps than shares, and measuring a point twice adds nothing.
+            if place not in measured:
+                moved, trajectory = walk.state(rate, place[0])
+                self._measure(moved, trajectory.distances[-1])
                 measured.add(place)
-            # LoRA's first point was reached without its second factor moving: what it says of ℓ is too little.
+            # LoRA's first walk knew only A's gradient at the start, 0, so A didn't move: the point says too little of ℓ
+            # to solve from.
             if number > 0 or problem.method == "full":
                 rate = self._solve(rate)
             rates.append(rate)
@@ -164,8 +169,9 @@ class _Probe:
         for _ in range(PathProbe.MORE):
             if not PathProbe.is_cut(rate, corrected):
                 break
-            self._measure(moved, end.way)
-            # The gap at the end says on which side the crossing lies; the path solved anew may only go further.
+            self._measure(moved, end.distance)
+            # The sign of the gap at the end says on which side the crossing lies; a new solution may only go further
+            # that way.
             further = max if corrected > rate else min
             rate = further(corrected, self._solve(rate))
             rates.append(rate)
@@ -178,15 +184,17 @@ class _Probe:
         )
 
     def _corrected(self, rate: float) -> tuple[Tensor, PathPoint, float]:
-        """Walk all steps at a rate: θ_0 − θ at the end, what a look says there, and the rate that it corrects to."""
-        moved, course = self._walk.state(rate, self._problem.steps)
+        """Walk all steps at a rate: θ_0 − θ at the end, the point measured there, and the corrected rate."""
+        moved, trajectory = self._walk.state(rate, self._problem.steps)
         with torch.no_grad():
-            end = self._point(self._forward(moved), course.way[-1])
-        return moved, end, rate * math.exp(self._newton(end, course.final_slope))
+            end = self._point(self._forward(moved), trajectory.distances[-1])
+        return moved, end, rate * math.exp(self._newton(end, trajectory.final_slope))
 
     def _solve(self, rate: float) -> float:
-        """The rate at which the walk, as far as it is known, ends at g = 0."""
+        """The rate at which the walk, given the points so far, ends at g = 0."""
         walk, points = self._walk, self._walk.points
+        # 1. ℓ at g = 0: between the points if one has g > 0, else beyond the highest by the polynomial, else by the
+        # last two points' slope.
         gap = walk.gap_of_log_odds()
         highest = max(points, key=lambda p: p.log_odds)
         between = max(p.gap for p in points) > 0
@@ -200,9 +208,11 @@ class _Probe:
             rise = last.log_odds - before.log_odds
             slope = max(0.2, (last.gap - before.gap) / rise) if rise else 1.0
             odds = last.log_odds - last.gap / slope
+        # 2. The rate whose walk reaches that ℓ after T steps. The share of the steps at which ℓ is reached is also
+        # the factor of the rate, to first order; repeat for the rest.
         low, high = rate / (LARGEST_FALL if between else LARGEST_CHANGE), rate * LARGEST_CHANGE
         for _ in range(walk.solves):
-            share = walk.course(rate, self._problem.steps).share_to(odds)
+            share = walk.trajectory(rate, self._problem.steps).share_to(odds)
             new = min(high, max(low, rate * share))
             if abs(math.log(new / rate)) < 1e-3:
                 return new
@@ -210,25 +220,29 @@ class _Probe:
         return rate
 
     def _newton(self, end: PathPoint, slope: float) -> float:
-        """Δ ln rate, from the gap at the end of a walk and dℓ/d ln rate there; the largest where that says nothing."""
+        """Δ ln rate, from the gap at the end of a walk and dℓ/d ln rate there, at most `PathProbe.MOST`.
+
+        It is the largest, towards g = 0, where no positive slope is known.
+        """
         last, (low, high) = self._walk.points[-1], GAP_SLOPES
-        if slope <= 0:  # extrapolated, ∇ℓ has turned; the whole way's mean slope is measured
+        if slope <= 0:  # the extrapolated ∇ℓ has turned; the mean slope of the whole path is measured
             slope = end.log_odds - self._walk.points[0].log_odds
         if slope <= 0:
             return math.copysign(PathProbe.MOST, -end.gap)
         rise = end.log_odds - last.log_odds
-        # Too close to each other, two points say nothing of a slope.
+        # Two points that are too close together give no reliable slope.
         per_odds = min(high, max(low, (end.gap - last.gap) / rise)) if abs(rise) > 0.05 else 1.0
         return min(PathProbe.MOST, max(-PathProbe.MOST, -end.gap / (per_odds * slope)))
 
-    def _measure(self, moved: Tensor, way: float) -> None:
-        """Measure a point: one forward and one backward pass."""
+    def _measure(self, moved: Tensor, distance: float) -> None:
+        """Measure a point and add it to the walk: one forward and one backward pass."""
         logits_V = self._forward(moved)
         gradient = self._model.gradient(loss_of(logits_V, self._tokens))
         self._cost += BACKWARD
-        self._add(self._point(logits_V.detach(), way), gradient, moved)
+        self._add(self._point(logits_V.detach(), distance), gradient, moved)
 
     def _add(self, point: PathPoint, gradient: Tensor, moved: Tensor) -> None:
+        # ∇L = −(1 − p_t) ∇ℓ, so this is −∇ℓ.
         self._walk.add(point, gradient.div_(remainder(point.log_odds)), moved)
 
     def _forward(self, moved: Tensor) -> Tensor:
@@ -236,20 +250,22 @@ class _Probe:
         self._cost += FORWARD
         return self._model.logits(moved)
 
-    def _point(self, logits_V: Tensor, way: float) -> PathPoint:
+    def _point(self, logits_V: Tensor, distance: float) -> PathPoint:
         exact = logits_V.double()
         target = float(exact[self._tokens.target])
         gap = target - float(exact[self._tokens.competitor])
         exact[self._tokens.target] = -math.inf
         odds = target - float(torch.logsumexp(exact, 0))
         if not (math.isfinite(gap) and math.isfinite(odds)):
-            raise ArithmeticError(f"the path of {self._problem.model!r} leaves the finite numbers")
-        return PathPoint(way, odds, gap)
+            raise ArithmeticError(
+                f"the path of {self._problem.model!r} became NaN or Inf: gap {gap}, log-odds {odds}"
+            )
+        return PathPoint(distance, odds, gap)
 
     def _adapters_rms(self) -> float | None:
-        """Root mean square of LoRA's first factors as drawn; None under full fine-tuning."""
+        """Root mean square of LoRA's initial first factors A; None under full fine-tuning."""
         if self._problem.method == "full":
             return None
         initial = self._walk.initial
-        # The second factors are 0, so what is not 0 belongs to the first ones.
+        # The second factors B are 0, so the nonzero entries are those of A.
         return float(torch.linalg.vector_norm(initial)) / math.sqrt(int(torch.count_nonzero(initial)))

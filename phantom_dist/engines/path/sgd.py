@@ -1,4 +1,4 @@
-"""SGD with or without momentum: θ_0 − θ stays a combination of the points' −∇ℓ, so a walk is a walk of coefficients."""
+"""SGD with or without momentum: θ_0 − θ stays a combination of the points' −∇ℓ, so a walk updates coefficients only."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.coordinates import Coordinates
-from phantom_dist.engines.path.walk import Course, Walk, remainder
+from phantom_dist.engines.path.walk import Trajectory, Walk, remainder
 from phantom_dist.instruments.kernel_rate import inner_product
 
 Inner = Callable[[Tensor, Tensor], float]
-"""⟨a, b⟩ of two vectors, in whatever coordinates they are."""
+"""⟨a, b⟩ of two vectors, in the walk's coordinates."""
 
 
 @final
 class SgdWalk(Walk):
-    """See `walk.Walk`. No step costs anything: inner products of the points' gradients are taken once."""
+    """See `walk.Walk`. Steps cost next to nothing: they use the points' gradients' inner products, computed once."""
 
     solves = 3
     long_shares = (0.3, 0.7, 1.0)
@@ -40,11 +40,11 @@ class SgdWalk(Walk):
         """See `Walk`."""
         return 270
 
-    def way_per_rate(self) -> float:
-        """See `Walk`: x leaves the factor 1 − p_t out."""
+    def distance_per_rate(self) -> float:
+        """See `Walk`; a step at the rate η advances x by η (1 − p_t), for ∇L = −(1 − p_t) ∇ℓ."""
         return remainder(self.points[0].log_odds)
 
-    def _added(self) -> None:
+    def _point_added(self) -> None:
         count = len(self._descents)
         products = torch.zeros(count, count, dtype=torch.float64)
         if count > 1:
@@ -54,44 +54,48 @@ class SgdWalk(Walk):
         self._products = products
         if count == 1:
             self._last_coefficients = torch.zeros(1, dtype=torch.float64)
-        else:  # the place was reached before its own gradient was known
+        else:  # the walk reached this point before its gradient was known, so its coefficient is 0
             self._last_coefficients = torch.cat([self._reached, torch.zeros(1, dtype=torch.float64)])
 
     def _first_slope(self) -> float:
         return float(self._products[0, 0])
 
-    def course(self, rate: float, steps: int) -> Course:
+    def trajectory(self, rate: float, steps: int) -> Trajectory:
         """See `Walk`."""
         return self._walk(rate, steps)[0]
 
-    def state(self, rate: float, steps: int) -> tuple[Tensor, Course]:
+    def state(self, rate: float, steps: int) -> tuple[Tensor, Trajectory]:
         """See `Walk`."""
-        course, self._reached = self._walk(rate, steps)
+        trajectory, self._reached = self._walk(rate, steps)
         moved = torch.zeros_like(self.initial)
         for coefficient, descent in zip(self._reached.tolist(), self._descents, strict=True):
             moved.add_(descent, alpha=coefficient)
-        return moved, course
+        return moved, trajectory
 
-    def _walk(self, rate: float, steps: int) -> tuple[Course, Tensor]:
+    def _walk(self, rate: float, steps: int) -> tuple[Trajectory, Tensor]:
+        # Everything here is a vector of coefficients along the points' −∇ℓ: θ_0 − θ, torch's momentum buffer
+        # (`velocity`), and the interpolated −∇ℓ where a step begins (`descent`).
         coefficients = torch.zeros(len(self._descents), dtype=torch.float64)
-        velocity = torch.zeros_like(coefficients)  # of torch's momentum buffer, in the same coordinates
-        end, inside = self.points[-1].way, self.log_odds()
-        ways, rises, offsets, odds = [0.0], [0.0], [self._offset(coefficients)], [self.points[0].log_odds]
-        here = torch.tensor(self.weights(0.0), dtype=torch.float64)
+        velocity = torch.zeros_like(coefficients)
+        end, inside = self.points[-1].distance, self.log_odds()
+        distances, rises = [0.0], [0.0]
+        offsets, odds = [self._offset(coefficients)], [self.points[0].log_odds]
+        descent = torch.tensor(self.weights(0.0), dtype=torch.float64)
         for factor in self.factors[:steps]:
-            # The loss's gradient is (1 − p_t) ∇ℓ. p_t follows from ℓ: as measured up to the last point, then as walked.
-            left = remainder(inside(ways[-1]) if ways[-1] <= end else odds[-1])
-            velocity = self.optimizer.momentum * velocity + left * here
+            # 1. SGD's step on ∇L = −(1 − p_t) ∇ℓ. p_t follows from ℓ: as measured up to the last point, then as walked.
+            left = remainder(inside(distances[-1]) if distances[-1] <= end else odds[-1])
+            velocity = self.optimizer.momentum * velocity + left * descent
             step = rate * factor * velocity
             coefficients = coefficients + step
-            ways.append(float(coefficients.sum()))
-            # ℓ rises by ⟨−∇ℓ, step⟩, by the trapezium rule over the step.
-            there = torch.tensor(self.weights(ways[-1]), dtype=torch.float64)
-            rises.append(rises[-1] + float((here + there) / 2 @ self._products @ step))
+            distances.append(float(coefficients.sum()))
+            # 2. The rise of ℓ, ⟨−∇ℓ, step⟩, by the trapezoidal rule; and ℓ, anchored at the measured points.
+            next_descent = torch.tensor(self.weights(distances[-1]), dtype=torch.float64)
+            rises.append(rises[-1] + float((descent + next_descent) / 2 @ self._products @ step))
             offsets.append(self._offset(coefficients))
-            odds = self.anchored(ways, rises, offsets)
-            here = there
-        return Course(self.efforts[: len(ways)], tuple(ways), tuple(odds)), coefficients
+            odds = self.anchored(distances, rises, offsets)
+            descent = next_descent
+        return Trajectory(self.efforts[: len(distances)], tuple(distances), tuple(odds)), coefficients
 
     def _offset(self, coefficients: Tensor) -> float:
+        """⟨−∇ℓ at the last point, (θ_0 − θ) − (θ_0 − θ of that point)⟩."""
         return float(self._products[-1] @ (coefficients - self._last_coefficients))

@@ -1,13 +1,13 @@
-"""What every walk knows: the points that were measured, how far each lies, and the target's log-odds along the way.
+"""The base class of walks: the measured points, the distance to each, and the target's log-odds along the path.
 
 Let ℓ = ln p_t / (1 − p_t) be the target's log-odds. The gradient of the cross-entropy is ∇L = −(1 − p_t) ∇ℓ exactly.
-Along a path of training the factor 1 − p_t falls quickly once the target takes over, while ∇ℓ turns slowly: so ∇ℓ is
-what is interpolated between the points, by the polynomial through all of them, and the factor follows from ℓ itself.
+Along a training the factor 1 − p_t falls quickly once the target takes over, while ∇ℓ turns slowly. So a walk
+interpolates ∇ℓ between the points, by the polynomial through all of them, and computes the factor from ℓ itself.
 This is our reconstruction, not the paper's.
 
-A point's place is the way x to it. For SGD x is the sum of the coefficients of −∇ℓ in θ_0 − θ (so equal steps in x
-are equal steps in parameters, whatever p_t does); for AdamW, whose steps don't depend on the gradient's size, it is
-the sum of the rates.
+The abscissa is the distance x from θ_0 along the path. For SGD x is the sum of the coefficients of −∇ℓ in θ_0 − θ, so
+equal steps in x are equal steps in parameters whatever p_t is. AdamW's steps don't depend on the gradient's size: for
+it x is the sum of the learning rates.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from phantom_dist.engines.path.interpolation import Function, derivative, lagran
 
 @dataclass(frozen=True, slots=True)
 class PathPoint:
-    """A measured point: the way x to it, ℓ and the gap g there (logits)."""
+    """A measured point: the distance x along the path, ℓ and the gap g there (logits)."""
 
-    way: float
+    distance: float
     log_odds: float
     gap: float
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """A walk at one learning rate: after each stride the effective steps taken, the way, and ℓ."""
+class Trajectory:
+    """A walk at one learning rate: effective steps taken, distance x, and ℓ, at the start and after each stride."""
 
-    effort: tuple[float, ...]
-    way: tuple[float, ...]
+    efforts: tuple[float, ...]
+    distances: tuple[float, ...]
     log_odds: tuple[float, ...]
 
     @property
     def final_slope(self) -> float:
         """dℓ / d ln e at the end, e the effective steps; so it is dℓ / d ln η where ℓ depends on η e alone."""
         rise = self.log_odds[-1] - self.log_odds[-2]
-        return rise / (self.effort[-1] - self.effort[-2]) * self.effort[-1]
+        return rise / (self.efforts[-1] - self.efforts[-2]) * self.efforts[-1]
 
     def share_to(self, log_odds: float) -> float:
-        """At which share of the effort ℓ first reaches a value; beyond the end, continued with the last slope."""
-        whole = self.effort[-1]
-        for place in range(1, len(self.effort)):
+        """The share of the effective steps at which ℓ first reaches a value; extrapolated linearly beyond the end."""
+        whole = self.efforts[-1]
+        for place in range(1, len(self.efforts)):
             if self.log_odds[place] >= log_odds:
-                start, end = self.effort[place - 1], self.effort[place]
+                start, end = self.efforts[place - 1], self.efforts[place]
                 before, after = self.log_odds[place - 1], self.log_odds[place]
                 return (start + (end - start) * max(0.0, log_odds - before) / (after - before or 1.0)) / whole
         if self.final_slope <= 0:
@@ -66,11 +66,12 @@ class Course:
 class Walk(ABC):
     """The walk of one optimizer. Abstract; `sgd` and `adam` are final, `probe.WALKS` has them by optimizer.
 
-    `initial` (N,): θ_0, in the `Coordinates` of all vectors here. `slope_0`: dℓ/dx at the start, once a point is there;
-    `gap_slope_0`: dg/dℓ there, set by whoever knows κ.
+    `initial` (N,): θ_0, in the `Coordinates` of all vectors here.
+    `slope_0`: dℓ/dx at the start, known once the first point is added.
+    `gap_slope_0`: dg/dℓ at the start, which the path probe sets from κ.
     `efforts`: effective steps (`kernel_rate.effective_steps`) after 0, 1, …, T steps.
-    `solves`: how often a rate is worth solving for between two points.
-    `long_shares`: after which shares of the effective steps a long full training is measured.
+    `solves`: iterations when solving for a rate between two points.
+    `long_shares`: shares of the effective steps after which a long full training is measured.
     """
 
     solves: ClassVar[int]
@@ -79,16 +80,16 @@ class Walk(ABC):
     @classmethod
     @abstractmethod
     def around(cls, problem: Problem, coordinates: Coordinates) -> Self:
-        """The walk of a problem in a model's surroundings."""
+        """The walk of a problem in these coordinates."""
 
     @staticmethod
     @abstractmethod
     def bytes_moved(steps: int) -> float:
-        """Bytes that all walks of a probe move for each entry of a vector, for plans (measured on SmolLM2-135M)."""
+        """Bytes that all walks of a probe move for each entry of a vector (measured on SmolLM2-135M); plans need it."""
 
     @abstractmethod
-    def way_per_rate(self) -> float:
-        """dx / d(sum of the rates) at the start, once a point is there: κ is the gap's rate per unit of that sum."""
+    def distance_per_rate(self) -> float:
+        """dx / d(sum of the learning rates) at the start, once a point is there; κ is per unit of that sum."""
 
     def __init__(self, problem: Problem, initial: Tensor) -> None:
         self.optimizer = problem.optimizer
@@ -106,71 +107,73 @@ class Walk(ABC):
         self._last = torch.zeros_like(initial)  # θ_0 − θ at the last point
 
     def step_at(self, share: float) -> int:
-        """The step, at least 1, after which the share of the whole effort is nearest to this one."""
-        distance = [abs(effort / self.efforts[-1] - share) for effort in self.efforts[1:]]
-        return 1 + distance.index(min(distance))
+        """The step, at least 1, after which the share of the effective steps taken is nearest to this one."""
+        errors = [abs(effort / self.efforts[-1] - share) for effort in self.efforts[1:]]
+        return 1 + errors.index(min(errors))
 
     def add(self, point: PathPoint, descent: Tensor, moved: Tensor) -> None:
-        """A point was measured: −∇ℓ there (N,), and θ_0 − θ of its place, as `state` gave it."""
+        """Add a measured point: −∇ℓ there (N,), and its θ_0 − θ (N,) as `state` returned it."""
         self.points.append(point)
         self._descents.append(descent)
         self._last = moved
-        self._added()
+        self._point_added()
         if len(self.points) == 1:
             self.slope_0 = self._first_slope()
 
     @abstractmethod
-    def _added(self) -> None:
-        """Take note of the newest point."""
+    def _point_added(self) -> None:
+        """Update the optimizer's own data after the newest point was added."""
 
     @abstractmethod
     def _first_slope(self) -> float:
         """dℓ/dx at the start."""
 
     @abstractmethod
-    def course(self, rate: float, steps: int) -> Course:
-        """Walk so many steps at a learning rate."""
+    def trajectory(self, rate: float, steps: int) -> Trajectory:
+        """Walk this many steps at a learning rate."""
 
     @abstractmethod
-    def state(self, rate: float, steps: int) -> tuple[Tensor, Course]:
-        """θ_0 − θ (N,) after so many steps at a learning rate, and the course to there."""
+    def state(self, rate: float, steps: int) -> tuple[Tensor, Trajectory]:
+        """θ_0 − θ (N,) after this many steps at a learning rate, and the trajectory up to there."""
 
-    def weights(self, way: float) -> list[float]:
-        """Of each point's ∇ℓ in the interpolated one."""
-        return lagrange_weights([point.way for point in self.points], way)
+    def weights(self, distance: float) -> list[float]:
+        """The weight of each point's ∇ℓ in the interpolated ∇ℓ at a distance."""
+        return lagrange_weights([point.distance for point in self.points], distance)
 
     def log_odds(self) -> Function:
-        """ℓ as far as points were measured; beyond, continued with the last slope."""
-        ways = [point.way for point in self.points]
-        inside = through(ways, [point.log_odds for point in self.points], self.slope_0)
-        end, value = ways[-1], self.points[-1].log_odds
+        """ℓ(x): through the measured points; extrapolated linearly beyond the last one."""
+        distances = [point.distance for point in self.points]
+        inside = through(distances, [point.log_odds for point in self.points], self.slope_0)
+        end, value = distances[-1], self.points[-1].log_odds
         slope = derivative(inside, end, end) if end > 0 else self.slope_0
-        return lambda way: inside(way) if way <= end else value + slope * (way - end)
+        return lambda x: inside(x) if x <= end else value + slope * (x - end)
 
     def gap_of_log_odds(self) -> Function:
         """g as a function of ℓ: through all points, with the slope that κ gives at the start."""
         return through([p.log_odds for p in self.points], [p.gap for p in self.points], self.gap_slope_0)
 
     def anchored(
-        self, ways: Sequence[float], rises: Sequence[float], offsets: Sequence[float]
+        self, distances: Sequence[float], rises: Sequence[float], offsets: Sequence[float]
     ) -> list[float]:
-        """ℓ along a course: through the points as measured; beyond the last one, what ∇ℓ says from there.
+        """ℓ along a trajectory: up to the last point through the measured ones, beyond it by integrating ∇ℓ.
 
         Args:
-            ways: x after each stride.
+            distances: x after each stride.
             rises: ∫ ⟨∇ℓ, dθ⟩ up to there.
-            offsets: ⟨∇ℓ at the last point, θ − its place⟩. The last point was measured where an earlier, coarser walk
-                had come to; this walk passes beside it.
+            offsets: ⟨∇ℓ at the last point, θ − θ of that point⟩. The last point is where an earlier, coarser walk
+                ended; this walk passes beside it.
         """
-        end, inside = self.points[-1].way, self.log_odds()
-        later = next((i for i, way in enumerate(ways) if way > end), None)
+        end, inside = self.points[-1].distance, self.log_odds()
+        later = next((i for i, x in enumerate(distances) if x > end), None)
         if later is None:
-            return [inside(way) for way in ways]
-        share = (end - ways[later - 1]) / (ways[later] - ways[later - 1])
+            return [inside(x) for x in distances]
+        # Rise and offset where this walk passes the last point, linear within the stride; ℓ there is the measured
+        # value plus the offset, and grows with the integral from there on.
+        share = (end - distances[later - 1]) / (distances[later] - distances[later - 1])
         rise = rises[later - 1] + share * (rises[later] - rises[later - 1])
         offset = offsets[later - 1] + share * (offsets[later] - offsets[later - 1])
         anchor = self.points[-1].log_odds + offset - rise
-        return [inside(way) if way <= end else anchor + rise for way, rise in zip(ways, rises, strict=True)]
+        return [inside(x) if x <= end else anchor + rise for x, rise in zip(distances, rises, strict=True)]
 
 
 def remainder(log_odds: float) -> float:

@@ -1,4 +1,4 @@
-"""The kinds of leaves: modules with parameters of their own, and what stands for them in a fused model.
+"""Leaves: the lane-aware replacements of modules that have parameters of their own.
 
 To add one: a file with a class that derives from `leaf.Leaf`, and its line in `LEAVES`; from another package, an entry
 point (`core.plugins`).
@@ -28,38 +28,38 @@ LEAVES: tuple[type[Leaf], ...] = (
     LayerNorm,
     ScaledNorm,
 )
-"""In the order in which they are asked."""
+"""Tried in this order: the first whose `stands_for` accepts a module replaces it."""
 
 
 def leaves_for(model: nn.Module, lanes: FullLanes) -> dict[nn.Module, nn.Module]:
     """A leaf for every module of the model that has parameters of its own.
 
     Raises:
-        NotFusable: nothing stands for one of them.
+        NotFusable: one of them has no leaf.
     """
-    found: dict[nn.Module, nn.Module] = {}
+    replacements: dict[nn.Module, nn.Module] = {}
     for name, module in model.named_modules():
         if all(parameter is None for parameter in module._parameters.values()):
             continue
         kind = next((kind for kind in LEAVES if kind.stands_for(module)), None)
-        kind = kind or next((kind for kind in _of_other_packages() if kind.stands_for(module)), None)
+        kind = kind or next((kind for kind in _plugin_leaves() if kind.stands_for(module)), None)
         if kind is None:
-            raise NotFusable(f"{name} is a {type(module).__name__}, and no kind of leaf stands for that")
-        found[module] = kind(module, lanes)
-    return found
+            raise NotFusable(f"{name} is a {type(module).__name__}, for which lanes have no leaf")
+        replacements[module] = kind(module, lanes)
+    return replacements
 
 
 @functools.cache
-def _of_other_packages() -> list[type[Leaf]]:
-    """Their leaves, asked for where none of ours stands for a module.
+def _plugin_leaves() -> list[type[Leaf]]:
+    """Leaves of other packages, tried where none of `LEAVES` accepts a module.
 
     Raises:
-        NotFusable: one can't be loaded; the reference engine does without leaves.
+        NotFusable: one can't be loaded. The reference engine needs no leaves, so this isn't fatal.
     """
     try:
-        found = plugins.installed(plugins.LEAVES)
-        plugins.refuse_twins(found)
-        return [plugin.load(Leaf) for plugin in found]
+        installed = plugins.installed(plugins.LEAVES)
+        plugins.refuse_twins(installed)
+        return [plugin.load(Leaf) for plugin in installed]
     except InputError as error:
         raise NotFusable(str(error)) from error
 

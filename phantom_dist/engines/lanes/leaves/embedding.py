@@ -1,4 +1,4 @@
-"""Embeddings: rows of a matrix by number, of tokens or positions."""
+"""Embeddings: rows of a matrix by index, of tokens or positions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Embedding(Leaf):
         return type(module) is nn.Embedding and module.max_norm is None and not module.scale_grad_by_freq
 
     def forward(self, ids_LK: Tensor) -> Tensor:
-        """(L, K) or, the same for all lanes, (1, K) -> (L, K, d)."""
+        """(L, K), or (1, K) where all lanes share the indices, -> (L, K, d)."""
         return self._table.rows(ids_LK)
 
 
@@ -38,7 +38,7 @@ class ScaledEmbedding(Embedding):
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:
-        """The classes that transformers calls …ScaledWordEmbedding."""
+        """Classes of transformers named …ScaledWordEmbedding."""
         return type(module).__name__.endswith("ScaledWordEmbedding") and isinstance(module, nn.Embedding)
 
     def forward(self, ids_LK: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class ScaledEmbedding(Embedding):
 
 
 class OffsetPositions(Embedding):
-    """OPT's learned positions, whose first rows stand for padding."""
+    """OPT's learned positions, whose first rows are for padding."""
 
     def __init__(self, module: OPTLearnedPositionalEmbedding, lanes: FullLanes) -> None:
         super().__init__(module, lanes)
@@ -63,7 +63,7 @@ class OffsetPositions(Embedding):
     def forward(
         self, attention_mask: Tensor, past_key_values_length: int = 0, position_ids: Tensor | None = None
     ) -> Tensor:
-        """The rows of the positions 0 … K-1: lanes are padded on the right, and nothing is cached. (L, K, d)."""
+        """The rows of positions 0 … K-1, as lanes are padded on the right and there is no cache; (L, K, d)."""
         if position_ids is None:
             position_ids = torch.arange(attention_mask.shape[1], device=attention_mask.device)[None]
         return super().forward(position_ids + self._offset)

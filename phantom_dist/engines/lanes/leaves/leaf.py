@@ -10,20 +10,20 @@ from phantom_dist.engines.lanes.kind import FullLanes
 
 
 class Leaf(nn.Module):
-    """Stands for one module of the model and computes the same, lane by lane.
+    """Replaces one module of the model and computes the same, lane by lane.
 
-    Called as the module is; activations have the lanes in their first axis: (L, …), or (L · n, …) where the model
-    flattens them.
+    Its `forward` has the module's signature. Activations have the lanes in their first axis: (L, …), or (L · n, …)
+    where the model flattens them.
     """
 
     def __init__(self, module: nn.Module, lanes: FullLanes) -> None:
-        """Ask `lanes` for what the module's parameters become.
+        """Get a lane-aware counterpart of each of the module's parameters from `lanes`.
 
-        `module` itself must not become a submodule of the leaf: its parameters are not trained.
+        Don't make `module` itself a submodule of the leaf: its parameters are not trained.
         """
         super().__init__()
 
     @staticmethod
     @abstractmethod
     def stands_for(module: nn.Module) -> bool:
-        """True if this leaf computes what the module does. Subclasses may compute something else: ask for the type."""
+        """True if this leaf computes the same as the module. Compare exact types: a subclass may compute otherwise."""

@@ -12,9 +12,9 @@ from phantom_dist.engines.lanes.leaves.leaf import Leaf
 
 
 class ScaledNorm(Leaf):
-    """A norm written with tensor operations, whose gain then multiplies: transformers' …RMSNorm and …LayerNorm.
+    """A norm written with tensor operations and multiplied by a gain: transformers' …RMSNorm and …LayerNorm.
 
-    The architecture's own code runs, with a gain that has one row a lane in the place of its own.
+    It runs the architecture's own code, with its gain temporarily replaced by one that has a row for each lane.
     """
 
     def __init__(self, module: nn.Module, lanes: FullLanes) -> None:
@@ -25,7 +25,7 @@ class ScaledNorm(Leaf):
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:
-        """Classes of that name whose only parameter is a gain (and a bias) that broadcasts."""
+        """Classes with such a name whose only parameters are a gain, and maybe a bias, that broadcast."""
         return (
             type(module).__name__.endswith(("RMSNorm", "LayerNorm"))
             and set(module._parameters) <= {"weight", "bias"}
@@ -50,7 +50,7 @@ _verdicts: dict[type[nn.Module], bool] = {}
 
 
 def _broadcasts(module: nn.Module) -> bool:
-    """Whether two gains stacked in front give what each gives alone: found by trying, once for each class."""
+    """Whether two stacked gains give the same as each gain separately; tried once for each class."""
     kind = type(module)
     if kind not in _verdicts:
         _verdicts[kind] = _try(module)
@@ -67,13 +67,13 @@ def _try(module: nn.Module) -> bool:
     try:
         with torch.no_grad():
             slots.update(gains)
-            together = module.forward(x_23d)
-            alone = []
+            stacked = module.forward(x_23d)
+            separate = []
             for lane in range(2):
                 slots.update({name: gain[lane, 0] for name, gain in gains.items()})
-                alone.append(module.forward(x_23d[lane]))
+                separate.append(module.forward(x_23d[lane]))
     except RuntimeError:
         return False
     finally:
         slots.update(own)
-    return torch.allclose(together, torch.stack(alone))
+    return torch.allclose(stacked, torch.stack(separate))

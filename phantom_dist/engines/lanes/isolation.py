@@ -1,12 +1,14 @@
-"""Whether a lane is what its trial is alone: what lanes may share a batch, and what is tried before they are trained.
+"""Checks that a lane equals its trial's solo run: which prompts may share a batch, and whether lanes mix.
 
-Three questions, each answered for the model and not for a trial, so that the same plan gives the same batches anywhere:
+The first two answers depend on the model and not on a trial, the third on the batch: so the same plan gives the same
+batches on any worker.
 
-1. Does a forward pass leave something in the model that depends on the length of what it read (rotary frequencies of
-   `dynamic` and `longrope`)? Prompts that leave the same may share a batch; `lengths_apart`.
-2. Do two lanes keep apart? The loss of one must leave a gradient of exactly 0 in the other; `check`.
-3. Is the untouched model's reading the one that the probe took of each prompt alone? Asked of every lane at step 0, as
-   it costs nothing; `unlike`. Where the answer is no, prompts of equal length are tried, then the reference engine.
+1. `length_groups`: does a forward pass leave state in the model that depends on the prompt's length (rotary frequencies
+   of `dynamic` and `longrope`)? Prompts that leave the same state may share a batch.
+2. `check`: do two lanes stay separate? The loss of one must have a gradient of exactly 0 in the other.
+3. `difference_from_probe`: does each lane measure the same on the untouched model as the probe did on its prompt alone?
+   Checked for every lane at step 0, where it costs nothing. If not, the engine tries prompts of equal length, then the
+   reference engine.
 """
 
 from __future__ import annotations
@@ -30,67 +32,67 @@ from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.last_logits import last_logits
 
 TOKENS = 8
-"""Length of the prompts that `check` tries lanes with, at most."""
+"""The most tokens in the prompts that `check` tries."""
 
-_left: weakref.WeakKeyDictionary[nn.Module, dict[int, str]] = weakref.WeakKeyDictionary()
-"""What a forward pass over so many tokens leaves in a model, as a digest."""
+_state_digests: weakref.WeakKeyDictionary[nn.Module, dict[int, str]] = weakref.WeakKeyDictionary()
+"""By model and prompt length: a digest of the state that a forward pass leaves in the model."""
 
 _verdicts: weakref.WeakKeyDictionary[nn.Module, dict[object, str | None]] = weakref.WeakKeyDictionary()
-"""Why a model can't be trained as lanes of some sort; None where it can."""
+"""By model and sort of lanes: why `check` failed, or None where it passed."""
 
 
-class Unlike(NotFusable):
-    """Lanes don't read what the model reads alone."""
+class DiffersFromProbe(NotFusable):
+    """On the untouched model, a lane measures another gap or loss than the probe did on its prompt alone."""
 
 
-def lengths_apart(loaded: LoadedModel, prompts: Iterable[tuple[int, ...]]) -> dict[int, object]:
-    """For each length of these prompts what sort it is of: those of one sort may share a batch."""
-    longest = {len(prompt): prompt for prompt in prompts}
-    if len(longest) == 1:
-        return dict.fromkeys(longest, "")
-    known = _left.setdefault(loaded.model, {})
-    for length, prompt in longest.items():
+def length_groups(loaded: LoadedModel, prompts: Iterable[tuple[int, ...]]) -> dict[int, object]:
+    """A group for each length of these prompts; prompts of one group may share a batch."""
+    by_length = {len(prompt): prompt for prompt in prompts}
+    if len(by_length) == 1:
+        return dict.fromkeys(by_length, "")
+    known = _state_digests.setdefault(loaded.model, {})
+    for length, prompt in by_length.items():
         if length not in known:
-            known[length] = _alone(loaded.model, prompt)[1]
-    return {length: known[length] for length in longest}
+            known[length] = _solo_pass(loaded.model, prompt)[1]
+    return {length: known[length] for length in by_length}
 
 
 def check(loaded: LoadedModel, problem: Problem, lanes: int = 2) -> None:
-    """Try lanes of the problem's kind: that they compute what the model does, and don't mix. Tried once for a model.
+    """Try lanes of the problem's kind: they must compute the model's logits, and must not mix. Once for each model.
 
     Raises:
-        NotFusable: they don't, or can't be made, or don't know the optimizer.
+        NotFusable: they fail, can't be built, or don't support the optimizer.
     """
     require_steps(problem.optimizer)
     sort = (kind_of(problem), problem.lora, lanes)
     known = _verdicts.setdefault(loaded.model, {})
     if sort not in known:
-        known[sort] = _why_not(loaded, problem, lanes)
+        known[sort] = _reason_against(loaded, problem, lanes)
     reason = known[sort]
     if reason is not None:
         raise NotFusable(reason)
 
 
-def _why_not(loaded: LoadedModel, problem: Problem, lanes: int) -> str | None:
+def _reason_against(loaded: LoadedModel, problem: Problem, lanes: int) -> str | None:
     try:
         with out_of_memory_named():
-            return _tried(loaded, problem, lanes)
+            return _test_lanes(loaded, problem, lanes)
     except OutOfMemory:
         raise
     except NotFusable as reason:
         return str(reason)
     except AttributeError as error:
         name = f"a module's `{error.name}`" if error.name else "a module"
-        return f"{type(loaded.model).__name__} reads {name} past its forward pass, where lanes have none of their own"
-    except Exception as error:  # whatever the model's own code makes of modules that are not its own
+        return f"{type(loaded.model).__name__} reads {name} outside its forward pass, and a lane's module has none"
+    except Exception as error:  # the model's own code may fail in any way on replaced modules
         line = str(error).strip().split("\n")[0]
         return f"{type(loaded.model).__name__} can't be computed lane by lane: {type(error).__name__}: {line}"
 
 
-def _tried(loaded: LoadedModel, problem: Problem, count: int) -> str | None:
+def _test_lanes(loaded: LoadedModel, problem: Problem, count: int) -> str | None:
     model = loaded.model
     prompts = _prompts(model, count)
-    expected_LV = torch.stack([_alone(model, prompt)[0] for prompt in prompts])
+    expected_LV = torch.stack([_solo_pass(model, prompt)[0] for prompt in prompts])
     shape = Shape(first=count, lanes=count, steps=1, tokens=len(prompts[0]))
     made = lanes_for(loaded, [problem] * count, shape)
     ids_LK, last_L = padded(prompts, model.device)
@@ -112,14 +114,14 @@ def _tried(loaded: LoadedModel, problem: Problem, count: int) -> str | None:
 
 
 @torch.no_grad()
-def _alone(model: nn.Module, prompt: tuple[int, ...]) -> tuple[Tensor, str]:
-    """The logits (V,), and what the forward pass left in the model."""
+def _solo_pass(model: nn.Module, prompt: tuple[int, ...]) -> tuple[Tensor, str]:
+    """The logits (V,), and a digest of the state that the forward pass left in the model."""
     with out_of_memory_named(), memoryless(model) as state:
         return last_logits(model, prompt), state.changes()
 
 
 def _prompts(model: nn.Module, count: int) -> list[tuple[int, ...]]:
-    """Tokens without meaning, the same for every batch; special ones stand at the ends of a vocabulary."""
+    """Random tokens, always the same ones; from the middle of the vocabulary, as special tokens are at its ends."""
     config = model.config.get_text_config()  # type: ignore[union-attr,operator]
     length = min(TOKENS, getattr(config, "max_position_embeddings", None) or TOKENS)
     generator = torch.Generator().manual_seed(0)
@@ -128,17 +130,19 @@ def _prompts(model: nn.Module, count: int) -> list[tuple[int, ...]]:
     return [tuple(row) for row in ids.tolist()]
 
 
-def unlike(alone: Sequence[PairReading], read: Sequence[Measurement], logits_LV: Tensor) -> str | None:
-    """What lanes read otherwise than the probe did, of each prompt alone; None if nothing.
+def difference_from_probe(
+    probed: Sequence[PairReading], measured: Sequence[Measurement], logits_LV: Tensor
+) -> str | None:
+    """The first gap or loss that differs between lanes and probes, as a sentence; None if all agree.
 
     Args:
-        alone: what the probe read for each lane, in order.
-        read: the lanes' measurements of the untouched model.
-        logits_LV: the logits that they were made from.
+        probed: each lane's pair as the probe measured it on the prompt alone.
+        measured: the lanes' measurements of the untouched model.
+        logits_LV: the lanes' logits; their precision sets the tolerance.
     """
     coarse = logits_LV.dtype.itemsize < 4
     relative = relative_tolerance(logits_LV)
-    for pair, measurement in zip(alone, read, strict=True):
+    for pair, measurement in zip(probed, measured, strict=True):
         for name, own, expected in (
             ("gap", measurement.logit_gap, pair.gap_0),
             ("loss", measurement.loss, pair.loss_0),
@@ -146,12 +150,12 @@ def unlike(alone: Sequence[PairReading], read: Sequence[Measurement], logits_LV:
             tolerance = relative * max(1.0 if coarse else 10.0, abs(expected))
             if not abs(own - expected) <= tolerance:
                 return (
-                    f"padded to the longest prompt of the batch, or beside others, a prompt of "
-                    f"{len(pair.tokens.prompt)} tokens has another {name} than alone ({own:.6g}, {expected:.6g})"
+                    f"in a batch (padded, or beside other prompts) a prompt of {len(pair.tokens.prompt)} tokens "
+                    f"has another {name} than alone ({own:.6g} instead of {expected:.6g})"
                 )
     return None
 
 
 def relative_tolerance(logits: Tensor) -> float:
-    """How far rounding may move logits, of their size: what the suite of lanes allows, 16 ulp in bfloat16."""
+    """The relative tolerance of logits: the conformance suite's 1e-4, or 16 ulp in bfloat16."""
     return 1e-4 if logits.dtype.itemsize >= 4 else 16 * torch.finfo(logits.dtype).eps
