@@ -19,7 +19,7 @@ import phantom_dist
 from phantom_dist.core.errors import InputError
 from phantom_dist.models.zoo import folder
 from phantom_dist.spec import from_yaml, load, to_yaml
-from phantom_dist.spec.reference import MOST_BYTES, as_text, is_text
+from phantom_dist.spec.reference import MAX_BYTES, as_text, is_text
 from phantom_dist.traces import RunDirectory, Store
 
 _GUESSED = """007 +1 -5 1.5 .5 1e5 1E-5 1_000 0x1F -0x1f 1,5 nan NaN +nan -nan inf -inf +Infinity 2024-05-01 2024/05/01
@@ -111,10 +111,10 @@ def test_a_time_that_is_no_folder_is_refused_by_name():
 
 
 def test_a_name_longer_than_a_folders_is_refused_before_anything_is_measured():
-    letters = MOST_BYTES // len("%D1%8F")
+    letters = MAX_BYTES // len("%D1%8F")
     load({"models": ["я" * letters], "contexts": [CONTEXT], "learning_rates": [1e-3]})
     with pytest.raises(
-        InputError, match=rf"is too long: .* would need 25\d bytes for it; allowed: {MOST_BYTES}"
+        InputError, match=rf"is too long: .* would need 25\d bytes for it; allowed: {MAX_BYTES}"
     ):
         load({"models": ["я" * (letters + 1)], "contexts": [CONTEXT], "learning_rates": [1e-3]})
 
