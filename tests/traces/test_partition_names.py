@@ -160,7 +160,7 @@ def test_a_run_of_an_older_version_keeps_its_names_and_its_archive_gets_readable
     assert (again.state, again.trials.done) == ("complete", 3)
     assert phantom_dist.open_run("run").traces(as_="arrow")["model"].to_pylist() == ["007"] * 9
     packed = phantom_dist.archive_pack(["run"], "packed")
-    assert any("'007' is called './007' here" in notice for notice in packed.notices)
+    assert any("'007' is named './007' in the archive" in notice for notice in packed.notices)
     assert not phantom_dist.archive_verify("packed").problems
     assert set(merged(tmp_path / "packed").values()) == {9}
     ids = [ds.dataset(f"{place}/trials").to_table()["trial_id"].to_pylist() for place in ("run", "packed")]
