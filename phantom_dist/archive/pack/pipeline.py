@@ -230,7 +230,7 @@ def _notices(summary: Summary, authors: Sequence[str], sources: Sequence[Source]
     plugins = sorted({name for source in sources for name in source.spec.instruments})
     renamed = sorted({names for source in sources for names in source.renamed.items()})
     notices += [
-        f"the model {old!r} is named {new!r} in the archive: table readers would take {old} for a number, date or boolean"
+        f"the model {old!r} is named {new!r} in the archive: readers would take {old} for a number, a date or a boolean"
         for old, new in renamed
     ]
     if plugins:
