@@ -49,7 +49,8 @@ def archive_pack(
 
     It contains sorted Parquet tables, sweeps, laws, checksums, and documents that describe them.
 
-    Equal trials are merged. If the results of a trial differ by more than rounding, an error names it and nothing is written.
+    Equal trials are merged. If the results of a trial differ by more than rounding, an error names it, and nothing is
+    written.
     """
     from phantom_dist.archive import archive_pack as pack
     from phantom_dist.cli.live import Phases
