@@ -1,4 +1,4 @@
-"""Checks Ray: the cluster of RAY_ADDRESS, the clusters running on this machine, and ports that ask for no token."""
+"""Checks Ray: the cluster of RAY_ADDRESS, the clusters running on this machine, and ports that require no token."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def running() -> Check:
 
 
 def open_ports() -> Check:
-    """Whether a Ray on this machine executes commands for anyone: it listens beyond loopback and asks for no token."""
+    """Whether a Ray on this machine executes commands for anyone: it listens beyond loopback and requires no token."""
     found = sorted({port for process in psutil.process_iter() for port in _open_ports_of(process)})
     remedy = (
         "anyone who can reach these ports can run commands here: stop this Ray and start it with RAY_AUTH_MODE=token "
         "(`ray get-auth-token --generate` makes the token)"
     )
-    text = f"no token asked for at {', '.join(found)}" if found else "none"
+    text = f"no token is required at {', '.join(found)}" if found else "none"
     return warned("open Ray ports", not found, text, remedy)
 
 

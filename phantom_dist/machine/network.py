@@ -61,7 +61,7 @@ def token() -> Check:
     """Whether Ray's authentication token can be read, or created if there is none."""
     name = "Ray's token"
     if os.environ.get("RAY_AUTH_MODE", "token") == "disabled":
-        return check(name, True, "RAY_AUTH_MODE=disabled: Ray asks for none", needed=False)
+        return check(name, True, "RAY_AUTH_MODE=disabled: Ray requires none", needed=False)
     if os.environ.get("RAY_AUTH_TOKEN"):
         return check(name, True, "in RAY_AUTH_TOKEN")
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")

@@ -39,14 +39,14 @@ def _broken(
     connection: duckdb.DuckDBPyConnection, where: str, relation: str, required: Sequence[Invariant], name: str
 ) -> Iterator[Defect]:
     columns = ", ".join(
-        f"count(*) FILTER (NOT coalesce({i.holds}, false)), "
-        f"min(coalesce({name}, '?')) FILTER (NOT coalesce({i.holds}, false))"
+        f"count(*) FILTER (NOT coalesce({i.sql}, false)), "
+        f"min(coalesce({name}, '?')) FILTER (NOT coalesce({i.sql}, false))"
         for i in required
     )
     counts = connection.execute(f"SELECT {columns} FROM {relation}").fetchall()[0]
     for invariant, count, example in zip(required, counts[::2], counts[1::2], strict=True):
         if count:
-            yield Defect(where, f"{count} row(s) violate: {invariant.says}; the first: {example}")
+            yield Defect(where, f"{count} row(s) violate: {invariant.rule}; the first: {example}")
 
 
 def _across_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[Defect]:
