@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A Ray cluster of two nodes on this machine, to try out what happens between nodes without a second machine.
+# A Ray cluster of two nodes on this machine, to try out a cluster without a second machine.
 #
 #   clusters/local.sh start [CPUS]     two raylets with CPUS cores each (default 1); prints how to use them
-#   clusters/local.sh status           what the cluster has
-#   clusters/local.sh stop             ends these two nodes, and no other Ray process
+#   clusters/local.sh status           shows the cluster's nodes and resources
+#   clusters/local.sh stop             stops these two nodes, and no other Ray process
 #
-# The nodes' address is 127.0.0.1; Ray's control store (GCS) still listens on all interfaces. Everything asks for Ray's
-# token (~/.ray/auth_token, made where there is none). PORT, the port of the head node, and STATE, the folder for process
-# ids and logs, can be set in the environment.
+# The nodes' address is 127.0.0.1; Ray's control store (GCS) still listens on all interfaces. All ports require
+# Ray's token (~/.ray/auth_token, created if it does not exist). PORT, the port of the head node, and STATE, the folder for
+# process ids and logs, can be set in the environment.
 set -euo pipefail
 
 PORT=${PORT:-6389}
@@ -16,7 +16,7 @@ ADDRESS=127.0.0.1:$PORT
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PATH="$here/.venv/bin:$PATH" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 
-# `--block` keeps each node under one process, so that it can be ended by its own id.
+# `--block` keeps each node under one process, so that it can be stopped by its process id.
 node() { # NAME, arguments of `ray start`
   local name=$1
   shift
@@ -26,7 +26,7 @@ node() { # NAME, arguments of `ray start`
 
 start() {
   if compgen -G "$STATE/*.pid" >/dev/null; then
-    echo "A cluster of this script is there already (see $STATE); end it with: $0 stop" >&2
+    echo "A cluster of this script is running already (see $STATE); stop it with: $0 stop" >&2
     exit 1
   fi
   mkdir -p "$STATE"
@@ -35,7 +35,7 @@ start() {
   until ray status --address "$ADDRESS" >/dev/null 2>&1; do running head && sleep 1; done
   node worker --address="$ADDRESS" --num-cpus="$1"
   until ray status --address "$ADDRESS" 2>/dev/null | grep -q "/$((2 * $1)).0 CPU"; do running worker && sleep 1; done
-  echo "Two nodes run. Use them with:"
+  echo "Two nodes are running. Use them with:"
   echo "  RAY_AUTH_MODE=token phantom-dist run sweeps/zoo.yaml --out runs/zoo --address $ADDRESS"
 }
 

@@ -1,16 +1,15 @@
 """Runs as a data set that others can open, cite and check: `archive_pack` and `archive_verify`.
 
-| file | what it holds |
+| file | contents |
 |---|---|
-| `pack` | the story of packing; read it first |
-| `sources`, `merge` | the runs' rows as streams; copies of trials compared, conflicts named |
-| `database`, `ranges`, `tables`, `parquet` | sorts within bounded memory; Parquet of which a look-up reads little |
-| `facts`, `provenance` | what the tables hold, and where it comes from |
-| `croissant`, `crate`, `card`, `figures`, `about` | the documents for machines and for people |
-| `checksums`, `layout`, `staging` | sha256 of every file; which names there are; whole or not at all |
-| `verify` | the story of checking |
-| `files`, `invariants`, `rows`, `identity`, `manifests` | its passes |
-| `defect` | what `verify` found: the place, and what is wrong |
+| `pack/` | writes an archive |
+| `verify/` | checks an archive |
+| `documents/` | the files that describe an archive, for people and for programs |
+| `layout` | the names of an archive's files |
+| `checksums` | `sha256sums.txt` |
+| `summary` | counts over the tables: written into `provenance.json`, recomputed by `verify` |
+| `views` | a DuckDB view of each table |
+| `database`, `sql` | DuckDB with bounded memory; SQL that several queries share |
 """
 
 from phantom_dist.archive.pack import archive_pack

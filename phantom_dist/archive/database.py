@@ -1,7 +1,7 @@
-"""DuckDB as the engine of sorts and joins over tables that are larger than memory.
+"""DuckDB, which sorts and joins tables that are larger than memory.
 
-It sorts and joins outside memory, within a limit that it is given; what it can't hold it spills into a folder. Even
-so a sort needs more memory the more there is to sort, so traces are cut into ranges before (`ranges`).
+It works within a fixed memory limit and spills the rest into a folder. The memory that a sort needs still grows slowly
+with its rows; `pack.ranges` therefore cuts traces into ranges before it sorts them.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ import duckdb
 from phantom_dist.core.errors import StoreError
 
 MEMORY = "256MB"
-"""What DuckDB may hold; the process needs about twice as much besides, whatever the number of rows."""
+"""DuckDB's memory limit; the process needs about twice as much besides, whatever the number of rows."""
 
 THREADS = 2
 
 
 @contextmanager
 def database(folder: Path, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database of its own in a folder, which it also spills to.
+    """Open a temporary database in a folder, which DuckDB also spills to.
 
-    Nothing is loaded or installed besides: what it reads is data.
+    Extensions are neither installed nor loaded, so the files that DuckDB reads can't make it run code.
+
+    Args:
+        folder: created if it does not exist.
+        what: the current action, with which an error message begins.
 
     Raises:
-        StoreError: the disk is full, or a file can't be read; `what` says what was being done.
+        StoreError: the disk is full, or a file can't be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings: dict[str, str | bool | int | float | list[str]] = {
@@ -41,16 +45,14 @@ def database(folder: Path, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect(folder / "work.duckdb", config=settings) as connection:
             yield connection
     except duckdb.Error as error:
-        raise StoreError(f"{what}: {_said(error)}") from error
+        raise StoreError(f"{what}: {_one_line(error)}") from error
 
 
-def _said(error: duckdb.Error) -> str:
-    """One line: DuckDB's first, or, of an error of ours in a stream that it read, what follows the traceback in it."""
+def _one_line(error: duckdb.Error) -> str:
+    """DuckDB's first line; if the error is a `StoreError` of an Arrow stream that DuckDB read, that error's message.
+
+    DuckDB appends the Python traceback of such an error, whose last line names the exception.
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     _, ours, message = lines[-1].partition(f"{StoreError.__module__}.{StoreError.__name__}: ")
     return message if ours else lines[0]
-
-
-def literal(value: str) -> str:
-    """Text as SQL writes it."""
-    return "'" + value.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""What lies where in an archive, and which names may lie there at all."""
+"""The names of an archive's files, and which names are allowed in one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from phantom_dist.traces.run_directory import trace_folder
 
 Observer = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is, and how much there is to do."""
+"""Progress callback: called with the current action, the amount done and the total."""
 
 VERSION = 1
-"""Version of the layout; the tables have their own (`core.quantities.SCHEMA_VERSION`)."""
+"""Version of the layout; the tables' schema has its own (`core.quantities.SCHEMA_VERSION`)."""
 
 PROVENANCE, CHECKSUMS, CROISSANT, CRATE = (
     "provenance.json",
@@ -24,9 +24,12 @@ PROVENANCE, CHECKSUMS, CROISSANT, CRATE = (
 CARD, CITATION, LICENCE = "README.md", "CITATION.cff", "LICENSE"
 
 DOCUMENTS = (PROVENANCE, CROISSANT, CRATE, CARD, CITATION, LICENCE)
-"""What every archive has beside its tables and its checksums."""
+"""Files that every archive has beside its tables and its checksums."""
 
 TABLES = ("trials", "probes", "traces")
+
+PRIVATE = ("host",)
+"""Columns that stay in the schema but are null in an archive, so that no host name is published."""
 
 _ALLOWED = re.compile(
     "|".join(
@@ -54,22 +57,22 @@ MEDIA_TYPES = {
 
 
 def belongs(name: str) -> bool:
-    """Whether an archive may hold a file of that name, relative to it; none that may leads out of it."""
+    """Whether an archive may contain a file of that name, relative to its folder. No allowed name leads out of it."""
     return _ALLOWED.fullmatch(name) is not None and ".." not in name.split("/")
 
 
 def part(folder: str, number: int) -> str:
-    """The name of a table's file; they are read in this order."""
+    """The name of a table's file number `number`; files are read in the order of their names."""
     return f"{folder}/{number:04d}.parquet"
 
 
 def folder_of(table: str, model: str | None = None) -> str:
-    """The folder of a table's files; of traces one for each model."""
+    """The folder of a table's files; traces have one for each model."""
     return table if model is None else trace_folder(model)
 
 
 def everything(archive: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """All that lies in a folder but folders, by names relative to it, sorted; links are not followed."""
+    """Everything below a folder except folders, with its relative name, sorted; symbolic links are not followed."""
     entries = sorted(os.scandir(archive), key=lambda entry: entry.name)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):

@@ -1,12 +1,13 @@
 """The command line `phantom-dist`: parse, call, print; no logic.
 
-| file | what it holds |
+| file | contents |
 |---|---|
-| `commands` | the commands, each with the options of its own |
-| `options` | arguments and options that several commands have in common |
-| `manual`, `complete` | what `--help` says beside the options; what the tab key offers |
-| `output` | the contract of stdout, stderr and exit status |
-| `live`, `doing` | the live terminal view of a run, and what is going on in it |
+| `commands/` | the commands, each with its own options |
+| `options` | arguments and options that several commands share |
+| `manual` | the texts of `--help` beside the options |
+| `complete` | shell completion |
+| `output` | what goes to stdout and stderr, and the exit status |
+| `live`, `current_work` | the live view of a run, and what the run is doing at the moment |
 | `logs` | `--verbose` and `--quiet` |
 | `timeline_text` | a run's timeline as text |
 """

@@ -1,4 +1,4 @@
-"""What the shell offers at a press of the tab key, which must not wait for torch: nothing here imports it."""
+"""Shell completion. Nothing here imports torch, because the shell waits for the answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def one_of(*values: str) -> Callable[[str], list[str]]:
-    """Fixed values."""
+    """Complete one of some fixed values."""
     return lambda incomplete: [value for value in values if value.startswith(incomplete)]
 
 
 def models(incomplete: str) -> list[str]:
-    """The zoo's models by reference, and folders; after peft: folders of adapters."""
+    """Complete a model reference: the zoo's models and folders; after `peft:`, folders."""
     if incomplete.startswith("peft:"):
         return [f"peft:{name}" for name in folders(incomplete.removeprefix("peft:"))]
     weights = resources.files("phantom_dist").joinpath("models", "zoo", "weights")
@@ -22,21 +22,21 @@ def models(incomplete: str) -> list[str]:
 
 
 def yaml_files(incomplete: str) -> list[str]:
-    """YAML files, and the folders on the way to them."""
+    """Complete a YAML file, or a folder on the way to it."""
     return [*_entries(incomplete, lambda path: path.suffix in (".yaml", ".yml")), *folders(incomplete)]
 
 
 def folders(incomplete: str) -> list[str]:
-    """Folders, ready to be gone on from."""
+    """Complete a folder; the trailing slash lets the user continue below it."""
     return [f"{name}/" for name in _entries(incomplete, Path.is_dir)]
 
 
 def _entries(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[str]:
-    """Names in the folder that was typed so far that begin as its last part does; hidden ones where asked for."""
-    typed, slash, begin = incomplete.rpartition("/")
+    """Paths that begin with `incomplete` and that `wanted` accepts; hidden ones only after a typed dot."""
+    typed, slash, prefix = incomplete.rpartition("/")
     folder = Path(typed + slash)
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(begin) and (begin or path.name[0] != ".") and wanted(path):
+        if path.name.startswith(prefix) and (prefix or path.name[0] != ".") and wanted(path):
             yield f"{typed}{slash}{path.name}"

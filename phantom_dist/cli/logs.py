@@ -1,10 +1,10 @@
-"""`--verbose` and `--quiet`, which every command takes, and what reaches stderr under them.
+"""`--verbose` and `--quiet`, which every command has, and what they let through to stderr.
 
 | | events and activities of phantom_dist | other libraries | progress |
 |---|---|---|---|
 | `--quiet` | errors | none | none |
-| | warnings: what failed, was lost, split or given up | none | the live view |
-| `--verbose` | all, with the time | their warnings | the live view |
+| neither | warnings: tasks that failed, were lost, split or given up | none | the live view |
+| `--verbose` | all, with the time | warnings | the live view |
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from typing import Annotated, Any
 import typer
 
 OTHERS = ("transformers", "DeepSpeed", "torch", "huggingface_hub")
-"""Libraries whose own loggers print warnings to stderr whatever the root logger does."""
+"""Libraries whose own loggers print warnings to stderr regardless of the root logger."""
 
 NO_BARS = "TQDM_DISABLE"
-"""tqdm reads it as it is imported. None of transformers' settings turns off the bar that it draws to dequantise."""
+"""tqdm reads this variable on import. No setting of transformers turns off the progress bar of its dequantisation."""
 
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="log what happens, and other libraries' warnings, on stderr")
+    bool, typer.Option("--verbose", "-v", help="log all events, and warnings of other libraries, on stderr")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress and no warnings on stderr")]
 
 
 class Commands(typer.Typer):
-    """An application whose every command takes `--verbose` and `--quiet`; its functions need not know."""
+    """A Typer application that adds `--verbose` and `--quiet` to every command; the functions don't declare them."""
 
     def command(  # type: ignore[override]
-        self, *words: Any, **how: Any
+        self, *args: Any, **kwargs: Any
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """As `Typer.command`."""
-        register = super().command(*words, **how)
+        register = super().command(*args, **kwargs)
 
         def registered(function: Callable[..., Any]) -> Callable[..., Any]:
             register(_with_options(function))
@@ -73,17 +73,17 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def show_warnings() -> None:
-    """What a command shows unless it is told otherwise."""
+    """Configure logging for a command without `--verbose` and `--quiet`."""
     _show(logging.WARNING, "phantom-dist: %(message)s", others=False)
 
 
 def is_quiet() -> bool:
-    """Whether progress is unwanted."""
+    """Whether `--quiet` was given."""
     return logging.getLogger("phantom_dist").level > logging.WARNING
 
 
 class _ToStderr(logging.Handler):
-    """To what stderr is at the moment: the live view puts itself in its place."""
+    """Writes to the current `sys.stderr`, because the live view replaces it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr, flush=True)
@@ -102,7 +102,7 @@ def _show(level: int, form: str, *, others: bool) -> None:
         os.environ.pop(NO_BARS, None)
     else:
         os.environ[NO_BARS] = "1"
-        # Without any handler Python itself prints what libraries warn of.
+        # Without any handler, Python's last-resort handler would print the libraries' warnings.
         root.handlers = [logging.NullHandler()]
         warnings.simplefilter("ignore")
     for name in OTHERS:

@@ -1,4 +1,4 @@
-"""What `--help` says beside the options: groups of commands, examples, exit statuses, environment variables."""
+"""Texts of `--help` beside the options: groups of commands, examples, exit statuses, environment variables."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ $ phantom-dist archive pack runs/quickstart --out quickstart-archive
 
 Exit status:
   0  done, whatever the trials' outcomes, refusals included
-  1  done, but some trials ended in an error; or results can't be stored
+  1  some trials ended in an error, or results can't be stored, or an archive is not sound
   2  the input is wrong: one message says where, and what is allowed
-130  interrupted; one message says what is kept, and how to go on
+130  interrupted: one message says what is kept, and how to continue
 
 With --json stdout is one JSON object; everything else goes to stderr.
 
 Environment:
-RAY_ADDRESS         the Ray cluster to join, where --address names none
-RAY_AUTH_TOKEN      its token
-PHANTOM_DIST_CACHE  where converted models are kept (~/.cache/phantom_dist)
-HF_HOME, HF_TOKEN   as the Hugging Face hub has them
-AWS_…, GOOGLE_…     credentials of object stores, as their makers have them\
+RAY_ADDRESS         Ray cluster to join if --address is not given
+RAY_AUTH_TOKEN      token of that cluster
+PHANTOM_DIST_CACHE  folder for converted models (~/.cache/phantom_dist)
+HF_HOME, HF_TOKEN   as in huggingface_hub
+AWS_…, GOOGLE_…     credentials of object stores, as in the AWS and Google SDKs\
 """
 
 
 def examples(*calls: str) -> str:
-    """The examples under a command's options; `tests/docs` runs them."""
+    """The examples below a command's options; `tests/docs` checks them."""
     return "\n".join(
         ["Examples:" if len(calls) > 1 else "Example:", *(f"$ phantom-dist {call}" for call in calls)]
     )

@@ -1,4 +1,4 @@
-"""The arguments and options that several commands have in common."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AsJson = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Ray cluster: local starts one here; auto or ray://HOST:10001 joins one",
+        help="Ray cluster: local starts one on this machine; auto or ray://HOST:10001 joins one",
         show_default="local",
         autocompletion=complete.one_of("local", "auto", "ray://"),
     ),
@@ -43,7 +43,7 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="auto: lanes, and groups for models too large for one worker; single, the reference; deepspeed",
+        help="auto: lanes, and deepspeed for models too large for one worker; single: the reference implementation",
         autocompletion=complete.one_of("auto", "single", "lanes", "deepspeed"),
     ),
 ]
@@ -59,7 +59,7 @@ RunsEngine = Annotated[
 Retry = Annotated[
     str | None,
     typer.Option(
-        help="failed: run again what ended in error or out_of_memory",
+        help="failed: run trials again that ended in error or out_of_memory",
         metavar="failed",
         autocompletion=complete.one_of("failed"),
     ),
@@ -67,8 +67,8 @@ Retry = Annotated[
 Workers = Annotated[int | None, typer.Option(min=1, help="number of workers", show_default="as many as fit")]
 MaxHours = Annotated[
     float | None,
-    typer.Option(metavar="H", help="begin nothing more after H hours; what runs comes to its end"),
+    typer.Option(metavar="H", help="start nothing more after H hours; running batches finish"),
 ]
 MaxTrials = Annotated[
-    int | None, typer.Option(metavar="N", help="begin no further batch once N trials were begun")
+    int | None, typer.Option(metavar="N", help="start no further batch once N trials were started")
 ]

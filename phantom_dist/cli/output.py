@@ -1,4 +1,4 @@
-"""What goes where: with `--json` stdout is one JSON object and nothing else; logs and progress go to stderr.
+"""What goes where: with `--json`, stdout is one JSON object and nothing else; logs and progress go to stderr.
 
 Exit status: 0 done, whatever the trials' outcomes; 1 some trials ended in `error`, an archive is not sound, results
 can't be stored, or a cluster lost the run; 2 the input as a whole is wrong; 130 interrupted.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
-from phantom_dist.cli.doing import Announcer
+from phantom_dist.cli.current_work import Announcer
 from phantom_dist.core.activity import watching
 from phantom_dist.core.errors import (
     DONE,
@@ -34,7 +34,7 @@ Answer = TypeVar("Answer", bound=Result)
 
 @dataclass(frozen=True, slots=True)
 class Printed(Result):
-    """The result of a command whose text is its own: JSON and text, as they are printed."""
+    """The result of a command that has no result type of its own: the JSON and the text to print."""
 
     json: dict[str, Any]
     text: str
@@ -44,7 +44,7 @@ class Printed(Result):
         return self.json
 
     def parts(self) -> Iterable[str]:
-        """What is printed without it."""
+        """What is printed without `--json`."""
         return (self.text,)
 
 
@@ -53,18 +53,17 @@ def answer(
     *,
     as_json: bool,
     failed: Callable[[Answer], object] = lambda result: False,
-    json_of: Callable[[Answer], dict[str, Any]] = lambda result: result.to_json(),
     interrupted: str = "interrupted",
 ) -> NoReturn:
-    """Do a command's work, print its result, exit with its status.
+    """Do a command's work, print its result, and exit with its status.
 
-    While the work is done, whatever a library prints to stdout lands on stderr.
+    Meanwhile everything that a library prints to stdout goes to stderr.
 
     Args:
-        work: gives the result.
-        as_json: print `json_of(result)` instead of its text.
-        failed: true where the exit status is 1 although there is a result.
-        interrupted: the message where the work's own (`core.errors.Interrupted`) doesn't name what Ctrl-C has left.
+        work: returns the result.
+        as_json: print the result's JSON instead of its text.
+        failed: tells from the result whether the exit status is 1.
+        interrupted: the message after Ctrl-C, unless the work raises `core.errors.Interrupted` with its own message.
     """
     stdout = _divert_stdout()
     try:
@@ -77,17 +76,17 @@ def answer(
     except KeyboardInterrupt as error:
         message = str(error) if isinstance(error, Interrupted) else interrupted
         _fail(stdout, message, INTERRUPTED, as_json)
-    print(json.dumps(to_json(json_of(result))) if as_json else str(result), file=stdout, flush=True)
+    print(json.dumps(to_json(result.to_json())) if as_json else str(result), file=stdout, flush=True)
     sys.exit(FAILED if failed(result) else DONE)
 
 
 def interrupted_early(*, as_json: bool) -> NoReturn:
-    """Ctrl-C while a command was still being loaded: nothing was begun."""
-    _fail(sys.stdout, "interrupted before anything was begun", INTERRUPTED, as_json)
+    """End a command that was interrupted while it was still being imported."""
+    _fail(sys.stdout, "interrupted before the command began", INTERRUPTED, as_json)
 
 
 def _divert_stdout() -> Any:
-    """A stream on the real stdout; file descriptor 1 then leads to stderr, for Python and C alike."""
+    """Redirect file descriptor 1 to stderr, for Python and C alike; return a stream to the real stdout."""
     sys.stdout.flush()
     real = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -102,7 +101,7 @@ def _fail(stdout: Any, message: str, code: int, as_json: bool) -> NoReturn:
 
 
 def to_json(value: Any) -> Any:
-    """The value with what JSON has no word for made plain: non-finite numbers become null, times ISO strings."""
+    """The value with JSON types only: non-finite numbers become null, times become ISO strings."""
     if isinstance(value, dict):
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

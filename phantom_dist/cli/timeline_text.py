@@ -14,7 +14,7 @@ from phantom_dist.scheduling.timeline import ENDINGS, SHARES, End
 Json = dict[str, Any]
 
 SHOWN = 20
-"""Lines of each table."""
+"""Each table has at most this many lines."""
 
 
 def timeline_text(timeline: Json | None) -> str:
@@ -104,12 +104,12 @@ def _stories(timeline: Json) -> str:
     stories = timeline["tasks"]
     if not stories:
         return "every task was done at its first attempt"
-    lines = [f"tasks that took more than one attempt, or came to nothing: {len(stories)}"]
+    lines = [f"tasks that took more than one attempt, or failed: {len(stories)}"]
     for story in stories[:SHOWN]:
         ends = "; ".join(_brief(attempt) for attempt in story["attempts"])
         split = f"; split into {' and '.join(story['split_into'])}" if story["split_into"] else ""
         lines.append(f"  {_name(story)}: {ends}{split}")
-    return "\n".join(lines) + _more(len(stories), "tasks: --why TASK tells of each")
+    return "\n".join(lines) + _more(len(stories), "tasks: `--why TASK` shows each")
 
 
 def _name(story: Json) -> str:
@@ -148,5 +148,5 @@ def _percent(share: float) -> str:
 
 
 def _moment(time: float) -> str:
-    """In the reader's own time zone."""
+    """Date and time in the local time zone."""
     return datetime.fromtimestamp(time).isoformat(sep=" ", timespec="seconds")

@@ -1,16 +1,16 @@
-"""What this machine and its cluster can run, what is missing and how to get it, and what would go wrong later.
+"""Checks what this machine and its cluster can run, what is missing and how to get it, and what would fail later.
 
-| file | what it looks at |
+| file | checks |
 |---|---|
 | `packages` | packages and their versions, plug-ins |
 | `hardware`, `container` | processors, memory, open files; what a container may use of them |
-| `places` | folders: room, whether they can be written, Ray's sockets and shared memory |
-| `clocks` | this machine's clock, and those that stamp its files |
+| `places` | folders: free space, write permission, Ray's sockets and shared memory |
+| `clocks` | this machine's clock, and those of its file systems |
 | `network` | the host's name, proxies, the cluster's token |
-| `clusters` | Ray: the cluster that is named, those that run here, open doors |
-| `check` | an entry of the list |
+| `clusters` | Ray: the cluster of RAY_ADDRESS, clusters running here, unprotected ports |
+| `check` | nothing: the result of a check, and of all of them |
 
-A look changes nothing and leaves nothing behind.
+A check changes nothing and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["doctor"]
 
 
 def doctor() -> Diagnosis:
-    """Look at this machine and its cluster."""
+    """Check this machine and its cluster."""
     checks = (
         *packages.packages(),
         hardware.processor(),
@@ -40,7 +40,7 @@ def doctor() -> Diagnosis:
         network.host_name(),
         network.proxies(),
         network.token(),
-        *_of_ray(),
+        *_ray_checks(),
         clusters.open_ports(),
         packages.browser(),
         *packages.plugins(),
@@ -48,8 +48,8 @@ def doctor() -> Diagnosis:
     return Diagnosis(checks)
 
 
-def _of_ray() -> list[Check]:
-    """What only Ray itself can say; where it isn't installed, `packages` has said so."""
+def _ray_checks() -> list[Check]:
+    """Checks that import Ray; none if it isn't installed, which `packages` reports."""
     if importlib.util.find_spec("ray") is None:
         return []
     return [places.temporary_folder(), clusters.cluster(), clusters.running()]

@@ -1,4 +1,4 @@
-"""What a look at one thing gives: an entry of `doctor`'s list."""
+"""The result of one check, and the list of all that `doctor` returns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ GIBIBYTE = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: of the thing.
-        ok: whether it is well; `found`: what is there; `remedy`: what to do where it is not well, else empty.
+        name: what was checked.
+        ok: whether the check passed; `found`: its state in words; `remedy`: what to do if it failed, else empty.
         needed: whether nothing runs without it.
-        warning: whether it will be trouble, although everything runs; None where that is not the question.
+        warning: whether it will cause trouble, although everything runs now; None if the check can't warn.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Check:
     warning: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The entry in `checks` of the JSON of `doctor`; `warning` only where it is the question."""
+        """The entry in `checks` of the JSON of `doctor`; `warning` only if the check can warn."""
         entry = {"name": self.name, "ok": self.ok, "needed": self.needed, "found": self.found}
         return entry | {"remedy": self.remedy} | ({} if self.warning is None else {"warning": self.warning})
 
     def line(self) -> str:
-        """For people."""
+        """The check as a line of text."""
         mark = "ok     " if self.ok else "missing" if self.needed else "absent "
         mark = "WARNING" if self.warning else mark
         return f"{mark} {self.name}: {self.found}" + ("" if self.ok else f"; {self.remedy}")
@@ -43,17 +43,17 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis(Result):
-    """What `doctor` returns: every check, in its order."""
+    """What `doctor` returns: all checks, in a fixed order."""
 
     checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether everything is well that is needed."""
+        """Whether all needed checks passed."""
         return all(check.ok or not check.needed for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `doctor`."""
+        """The JSON object of `doctor`."""
         return {"ok": self.ok, "checks": [check.to_json() for check in self.checks]}
 
     def parts(self) -> Iterable[str]:
@@ -62,10 +62,10 @@ class Diagnosis(Result):
 
 
 def check(name: str, ok: bool, found: str, *, needed: bool = True, remedy: str = "") -> Check:
-    """A check: what was looked at, whether it is well, what is there, and what to do if it isn't."""
+    """Make a check; `remedy` is dropped if it is ok."""
     return Check(name, ok, needed, found, "" if ok else remedy)
 
 
 def warned(name: str, ok: bool, found: str, remedy: str) -> Check:
-    """A check of what doesn't keep anything from running here, and will be trouble."""
+    """Make a check that warns if it is not ok: everything runs now, but there will be trouble later."""
     return Check(name, ok, False, found, "" if ok else remedy, warning=not ok)

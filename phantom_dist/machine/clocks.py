@@ -1,4 +1,4 @@
-"""Clocks: heartbeats and leases compare the clocks of hosts; signatures and certificates are refused by wrong ones."""
+"""Checks clocks. Heartbeats and leases compare the clocks of hosts; object stores refuse requests with wrong times."""
 
 from __future__ import annotations
 
@@ -10,31 +10,29 @@ from pathlib import Path
 from phantom_dist.machine.check import Check, warned
 from phantom_dist.machine.places import existing
 
-MOST_SKEW_S = 5.0
+MAX_SKEW_S = 5.0
 WATCHED_S = 0.2
-MOST_JUMP_S = 0.05
+MAX_JUMP_S = 0.05
 DAY_S = 86400.0
 
-REMEDY = (
-    "a live run may be taken for dead, and object stores refuse requests: keep the clock right (chrony, ntpd)"
-)
+REMEDY = "a live run may be taken for dead, and object stores refuse requests: synchronise the clock (chrony, ntpd)"
 
 
 def clocks() -> list[Check]:
-    """This machine's clock by itself, and beside those of the file systems that runs and models are kept on."""
+    """Check this machine's clock alone, and against the file systems of the working folder and the model cache."""
     from phantom_dist.models.cache import cache_folder
 
     return [clock(), *(file_clock(place) for place in dict.fromkeys((Path.cwd(), existing(cache_folder()))))]
 
 
 def clock() -> Check:
-    """Whether the clock goes on evenly and is not before the package was installed."""
+    """Whether the clock advances steadily, and is not earlier than the installation of the package."""
     wall, steady = time.time(), time.monotonic()
     time.sleep(WATCHED_S)
     jump = (time.time() - wall) - (time.monotonic() - steady)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    if abs(jump) > MOST_JUMP_S:
-        return warned("clock", False, f"{now}, has jumped by {jump:+.2f} s while it was watched", REMEDY)
+    if abs(jump) > MAX_JUMP_S:
+        return warned("clock", False, f"{now}, has jumped by {jump:+.2f} s within {WATCHED_S:g} s", REMEDY)
     behind = Path(__file__).stat().st_mtime - time.time()
     if behind > DAY_S:
         return warned(
@@ -44,7 +42,7 @@ def clock() -> Check:
 
 
 def file_clock(folder: Path) -> Check:
-    """How far the clock that stamps files in a folder is from this machine's; a network's is its server's."""
+    """How far the clock of a folder's file system (on a network share: the server's) is from this machine's."""
     name = f"clock of files in {folder}"
     try:
         with tempfile.NamedTemporaryFile(dir=folder) as file:
@@ -54,8 +52,6 @@ def file_clock(folder: Path) -> Check:
             stamped = Path(file.name).stat().st_mtime
             after = time.time()
     except OSError as error:
-        return warned(
-            name, False, f"unknown: {error.strerror or error}", "runs need a folder that can be written"
-        )
+        return warned(name, False, f"unknown: {error.strerror or error}", "runs need a writable folder")
     skew = max(before - stamped, stamped - after, 0.0)
-    return warned(name, skew <= MOST_SKEW_S, f"{skew:.1f} s from this machine's", REMEDY)
+    return warned(name, skew <= MAX_SKEW_S, f"{skew:.1f} s from this machine's", REMEDY)

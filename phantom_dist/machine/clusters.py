@@ -1,4 +1,4 @@
-"""Ray on this machine: the cluster that RAY_ADDRESS names, those that run here, and doors that stand open."""
+"""Checks Ray: the cluster of RAY_ADDRESS, the clusters running on this machine, and ports that require no token."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import psutil
 
 from phantom_dist.machine.check import Check, check, warned
 
-DOORS = {
+COMMAND_SERVERS = {
     "gcs_server": "GCS",
     "raylet": "raylet",
     "dashboard.py": "dashboard",
     "ray.util.client.server": "client server",
 }
-"""What is in the command line of each Ray process that takes orders from the network, and what it is called."""
+"""Ray processes that execute commands from the network: a word of their command line, and their name."""
 
 
 def cluster() -> Check:
-    """The cluster that `run` would join."""
+    """Whether the cluster that `run` would join can be joined."""
     address = os.environ.get("RAY_ADDRESS")
     if not address or address == "local":
-        said = "RAY_ADDRESS is not set" if not address else "RAY_ADDRESS=local"
-        return check("Ray cluster", True, f"{said}: `run` starts Ray on this machine", needed=False)
+        setting = "RAY_ADDRESS is not set" if not address else "RAY_ADDRESS=local"
+        return check("Ray cluster", True, f"{setting}: `run` starts Ray on this machine", needed=False)
     from phantom_dist.core.errors import InputError
     from phantom_dist.scheduling.ray_cluster import RayCluster
 
@@ -38,7 +38,7 @@ def cluster() -> Check:
 
 
 def running() -> Check:
-    """Which Ray `--address auto` would join here."""
+    """Which of the Ray clusters on this machine `--address auto` would join."""
     from phantom_dist.core.errors import InputError
     from phantom_dist.scheduling import ray_place
 
@@ -52,7 +52,7 @@ def running() -> Check:
         return warned(
             name,
             False,
-            f"{noted or found[0]} is noted as running, and nobody listens there",
+            f"{noted or found[0]} is noted as running, but nothing listens there",
             f"`--address auto` would try to join it: remove {ray_place.temporary_folder()}/ray_current_cluster",
         )
     others = [address for address in found if address != joined]
@@ -61,26 +61,26 @@ def running() -> Check:
         name,
         not others,
         f"{joined}: `--address auto` joins it{also}",
-        "say which one is meant: --address HOST:PORT",
+        "choose one with --address HOST:PORT",
     )
 
 
 def open_ports() -> Check:
-    """A Ray that runs commands for whoever reaches it: it listens beyond loopback and asks for no token."""
-    found = sorted({door for process in psutil.process_iter() for door in _doors(process)})
+    """Whether a Ray on this machine executes commands for anyone: it listens beyond loopback and requires no token."""
+    found = sorted({port for process in psutil.process_iter() for port in _open_ports_of(process)})
     remedy = (
-        "whoever reaches these ports can run commands here: stop this Ray and start it with RAY_AUTH_MODE=token "
+        "anyone who can reach these ports can run commands here: stop this Ray and start it with RAY_AUTH_MODE=token "
         "(`ray get-auth-token --generate` makes the token)"
     )
-    text = f"no token asked for at {', '.join(found)}" if found else "none"
+    text = f"no token is required at {', '.join(found)}" if found else "none"
     return warned("open Ray ports", not found, text, remedy)
 
 
-def _doors(process: psutil.Process) -> list[str]:
-    """`dashboard 0.0.0.0:8265`, for each open port of a Ray process; none of a process that may not be looked at."""
+def _open_ports_of(process: psutil.Process) -> list[str]:
+    """`dashboard 0.0.0.0:8265`, for each open port of a Ray process; empty for processes that may not be inspected."""
     try:
-        first = process.cmdline()[:4]  # the program, or the interpreter, its flag and the module
-        names = [name for mark, name in DOORS.items() if any(word.endswith(mark) for word in first)]
+        first = process.cmdline()[:4]  # the program; or the interpreter, its flag and the module
+        names = [name for mark, name in COMMAND_SERVERS.items() if any(word.endswith(mark) for word in first)]
         if not names or process.environ().get("RAY_AUTH_MODE", "disabled") == "token":
             return []
         addresses = [c.laddr for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]

@@ -1,4 +1,4 @@
-"""Packages: whether what is needed is here in a version that should work; what other packages add."""
+"""Checks packages: whether the dependencies are installed in supported versions, and which plug-ins are installed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NEEDED = (
     "gguf",
     "altair",
 )
-"""Those that are always listed; the other dependencies only where something is wrong with them."""
+"""These are always listed; other dependencies only if their check fails."""
 
 
 def packages() -> list[Check]:
-    """Python, what the package depends on, and what some of its parts need besides."""
+    """Python, the dependencies, and optional packages."""
     listed = [check("python", True, platform.python_version())]
     for requirement in _dependencies():
         entry = dependency(requirement)
@@ -41,7 +41,7 @@ def packages() -> list[Check]:
 
 
 def dependency(requirement: Requirement) -> Check:
-    """Whether a package is here, in a version of the range that should work."""
+    """Whether a package is installed, in a supported version."""
     name, allowed = requirement.name, str(requirement.specifier)
     try:
         version = importlib.metadata.version(name)
@@ -53,7 +53,7 @@ def dependency(requirement: Requirement) -> Check:
 
 
 def _dependencies() -> list[Requirement]:
-    """What the installed package says that it needs; the names alone where it isn't installed."""
+    """The dependencies in the installed package's metadata; the names in `NEEDED` if it isn't installed."""
     try:
         stated = importlib.metadata.requires("phantom-dist") or []
     except importlib.metadata.PackageNotFoundError:
@@ -69,7 +69,7 @@ def _optional(name: str, remedy: str) -> Check:
 
 
 def plugins() -> list[Check]:
-    """What other packages add, each loaded on trial."""
+    """The installed plug-ins; each is loaded to see whether it works."""
     from phantom_dist.core import plugins
     from phantom_dist.core.errors import InputError
     from phantom_dist.engines.lanes.leaves import Leaf
@@ -92,7 +92,7 @@ def plugins() -> list[Check]:
 
 
 def browser() -> Check:
-    """Chromium, for a test of the report."""
+    """Chromium, which one test of the report needs."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     remedy = "only the report's browser test needs it: apt-get install chromium"
     return check(

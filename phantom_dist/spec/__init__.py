@@ -1,15 +1,15 @@
 """Sweep file -> `SweepSpec` -> problems.
 
 `load` reads a file, a mapping or a spec; `expand` lists the problems that its axes span; `to_yaml` writes the
-normalised form that a run directory keeps; `extends` says what keeps a run from continuing as another sweep.
+normalised form that a run directory stores; `extends` lists why a run can't be continued with another sweep.
 
 | file | what it does |
 |---|---|
 | `sweep` | `SweepSpec`, with every key; read it first |
 | `axis` | what all axes share |
 | `methods`, `optimizers`, `rates`, `schedules` | the axes with settings of their own |
-| `reference` | models spelled so that every reader of the tables takes them for text |
-| `load`, `yaml_lines`, `messages` | the way in: files whose errors name the line, the value and what is allowed |
+| `reference` | model references that no table reader takes for a number or a date |
+| `load`, `yaml_lines`, `messages` | reading files, with errors that name the line, the value and what is allowed |
 | `expand` | the problems that the axes span |
 | `normalise` | the form that a run directory stores, and whether another sweep extends it |
 | `json_schema` | the schema for editors |

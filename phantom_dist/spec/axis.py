@@ -35,7 +35,7 @@ class Entry(Strict):
 
 
 def wrong(message: str, loc: tuple[str | int, ...], value: object) -> ValidationError:
-    """A validator's complaint about a place below its own."""
+    """A validation error at a location below the validator's own."""
     detail = InitErrorDetails(
         type=PydanticCustomError("stated", "{text}", {"text": message}), loc=loc, input=value
     )
@@ -43,7 +43,7 @@ def wrong(message: str, loc: tuple[str | int, ...], value: object) -> Validation
 
 
 def as_tuple(value: Any) -> Any:
-    """A list as a tuple: behind a validator of ours pydantic's strict mode would refuse a list."""
+    """A list as a tuple: after a custom validator, pydantic's strict mode would refuse a list."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -53,17 +53,17 @@ def as_axis(value: Any) -> Any:
 
 
 def unique(entries: Sequence[Item]) -> Sequence[Item]:
-    """Refuse a value that stands twice on its axis; 0.001 and 1e-3 are the same value."""
+    """Refuse a value that occurs twice on its axis; 0.001 and 1e-3 are the same value."""
     for index, entry in enumerate(entries):
         if entry in entries[:index]:
             raise wrong(
-                f"is the same as entry {entries.index(entry)}; every value stands once", (index,), entry
+                f"is the same as entry {entries.index(entry)}; give every value once", (index,), entry
             )
     return entries
 
 
 def named(kind: str, *names: str) -> Callable[[Any], Any]:
-    """Read `name` as `{name: {}}` and refuse everything that does not name one of `names`."""
+    """A validator that reads `name` as `{name: {}}` and refuses everything that does not name one of `names`."""
 
     def read(value: Any) -> Any:
         if isinstance(value, BaseModel):

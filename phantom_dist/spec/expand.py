@@ -15,7 +15,7 @@ def expand(spec: SweepSpec) -> tuple[Problem, ...]:
     """Every problem of the sweep, once.
 
     The order: models outermost, then contexts, methods, optimizers, schedule, steps, seeds, precision.
-    Under full fine-tuning the seed draws nothing (no dropout, no initialisation): only the first is expanded.
+    Full fine-tuning uses no random numbers (no dropout, no initialisation), so only its first seed is expanded.
     """
     problems: list[Problem] = []
     for model, context in product(spec.models, spec.contexts):
@@ -39,14 +39,14 @@ def expand(spec: SweepSpec) -> tuple[Problem, ...]:
 
 
 def training(spec: SweepSpec) -> Iterator[tuple[MethodEntry, Optimizer]]:
-    """The pairs of method and optimizer: a method's own optimizers where it names some, else the sweep's."""
+    """The pairs of method and optimizer: a method's own optimizers if it names any, else the sweep's."""
     for method in spec.methods:
         for entry in method.optimizers or spec.optimizers:
             yield method, entry.core()
 
 
 def learning_rates_of(spec: SweepSpec) -> tuple[float, ...] | Critical:
-    """The learning rates of every problem, in the order of the file, or the search that finds them."""
+    """The learning rates of every problem, in the order of the file, or the search for the critical one."""
     match spec.learning_rates:
         case CriticalSearch(critical=search):
             return search
@@ -57,6 +57,6 @@ def learning_rates_of(spec: SweepSpec) -> tuple[float, ...] | Critical:
 
 
 def tolerance_of(spec: SweepSpec) -> float | None:
-    """The largest relative width of a bracket that ends a search; None for given learning rates."""
+    """The relative width of the bracket at which a search ends; None for given learning rates."""
     rates = learning_rates_of(spec)
     return rates.tolerance if isinstance(rates, Critical) else None

@@ -13,9 +13,9 @@ SCHEMA_FILE = Path(__file__).with_name("sweep.schema.json")
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema of the forms that `load` reads, the short ones included.
+    """The schema of the forms that `load` reads, including the short ones.
 
-    It can't say all that `load` checks: names of modules, lowest rate below highest, warm-up below steps.
+    It can't express everything that `load` checks: names of modules, lowest rate below highest, warm-up below steps.
     """
     schema = SweepSpec.model_json_schema(mode="validation")
     for name, axis in schema["properties"].items():
@@ -30,7 +30,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _tidy(value: Any) -> Any:
-    """Without pydantic's generated titles and without defaults that mean `left out`."""
+    """Drop pydantic's generated titles, and defaults of None, which mean `left out`."""
     if isinstance(value, list):
         return [_tidy(item) for item in value]
     if not isinstance(value, dict):
@@ -43,11 +43,11 @@ def _tidy(value: Any) -> Any:
 
 
 def _one_or_many(axis: dict[str, Any]) -> dict[str, Any]:
-    """A single value may stand for a list of one."""
-    about = {key: axis.pop(key) for key in ("description", "default", "title") if key in axis}
-    return about | {"anyOf": [axis["items"], axis | {"uniqueItems": True}]}
+    """Also allow a single value instead of a list of one."""
+    annotations = {key: axis.pop(key) for key in ("description", "default", "title") if key in axis}
+    return annotations | {"anyOf": [axis["items"], axis | {"uniqueItems": True}]}
 
 
 def text() -> str:
-    """The schema as the published file holds it."""
+    """The text of the published file."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"

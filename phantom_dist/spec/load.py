@@ -1,4 +1,4 @@
-"""One way in: a sweep file, a mapping from a notebook, or a spec that is one already."""
+"""Read a sweep from a file, a mapping or a `SweepSpec`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from phantom_dist.spec.yaml_lines import Document, check, read, read_text
 
 
 def load(sweep: str | Path | Mapping[str, Any] | SweepSpec) -> SweepSpec:
-    """The sweep of a file, of a mapping in the same form, or unchanged where it is a `SweepSpec`.
+    """Read a sweep file or a mapping of the same form; a `SweepSpec` is returned unchanged.
 
-    A contexts file is found relative to the sweep file, or to the working directory for a mapping.
+    The path of a contexts file is relative to the sweep file; for a mapping, to the working directory.
 
     Raises:
-        InputError: one message; a line for every problem names file and line (or `sweep`), key, value and
-            what is allowed.
+        InputError: one message with a line for every problem: file and line (or `sweep`), key, value and what is
+            allowed.
     """
     if isinstance(sweep, SweepSpec):
         return sweep
@@ -30,10 +30,10 @@ def load(sweep: str | Path | Mapping[str, Any] | SweepSpec) -> SweepSpec:
 
 
 def from_yaml(text: str, *, source: str = "sweep", folder: str | Path | None = None) -> SweepSpec:
-    """The sweep that YAML text holds; `source` names it in messages.
+    """Read a sweep from YAML text; `source` names it in messages.
 
-    Contexts files are relative to `folder`. None: a stored sweep, which holds its contexts; one that names a file is
-    refused, for it may be a stranger's, and the file would be one of ours.
+    Paths of contexts files are relative to `folder`. None: a stored sweep, which contains its contexts. A stored sweep
+    that names a file is refused: it may come from somebody else, and would read a file of this machine.
 
     Raises:
         InputError: as `load`.

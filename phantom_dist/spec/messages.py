@@ -1,4 +1,4 @@
-"""From pydantic's errors to lines that a person can act on: place, value, what is allowed, near misses."""
+"""Turns pydantic's errors into messages for users: place, value, what is allowed, similar names."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from phantom_dist.core.errors import did_you_mean
 Key = tuple[str | int, ...]
 
 _SHOWN = 80
-"""Characters of an offending value that a message repeats."""
+"""A message repeats at most this many characters of an offending value."""
 
 
 def explain(error: ValidationError, annotation: Any, source: str, lines: Mapping[Key, int]) -> str:
     """One line for every problem, in the order of the file: `source:line: key: what is wrong; got value`."""
-    found: dict[tuple[int, str], None] = {}
+    messages: dict[tuple[int, str], None] = {}
     for details in error.errors(include_url=False):
         if details["type"] == "too_short" and details["input"]:
-            continue  # pydantic counts the valid entries only; the others have their own message
+            continue  # pydantic counts only the valid entries; the invalid ones have their own messages
         key = _place(details, lines)
         line = _line(key, lines)
         place = f"{source}:{line}" if line else source
         name = f"{dotted(key)}: " if key else ""
-        found[(line or 0, f"{place}: {name}{_what(details, annotation)}")] = None
-    return "\n".join(text for _, text in sorted(found, key=lambda item: item[0]))
+        messages[(line or 0, f"{place}: {name}{_what(details, annotation)}")] = None
+    return "\n".join(text for _, text in sorted(messages, key=lambda item: item[0]))
 
 
 def dotted(key: Key) -> str:
-    """`("methods", 1, "lora")` as people write it: `methods[1].lora`."""
+    """`("methods", 1, "lora")` as `methods[1].lora`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
     return text.removeprefix(".")
 
@@ -64,7 +64,7 @@ def _what(details: ErrorDetails, annotation: Any) -> str:
         return "is missing"
     if kind == "value_error":
         return str(context["error"])
-    if kind == "stated":  # a validator of ours that names its own place
+    if kind == "stated":  # raised by `axis.wrong`
         return details["msg"]
     if kind == "too_short":
         return "should have at least one value; it has none"
@@ -91,7 +91,7 @@ def _keys_at(annotation: Any, loc: Key) -> set[str]:
     if origin in (Union, types.UnionType):
         members = get_args(annotation)
         direct = set[str]().union(*(_keys_at(member, loc) for member in members))
-        # pydantic puts a tag into the location where it had to choose a member
+        # if pydantic chose a member of a union, the location contains its tag
         return direct or set[str]().union(*(_keys_at(member, loc[1:]) for member in members if loc))
     if origin in (tuple, list):
         return _keys_at(get_args(annotation)[0], loc[1:]) if loc else set()

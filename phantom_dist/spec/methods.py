@@ -22,7 +22,7 @@ INPUT_EMBEDDINGS = (
 POSITIONS = ("embed_positions", "position_embeddings", "wpe")
 READOUTS = ("lm_head", "embed_out", "output_projection")
 NO_ADAPTERS = frozenset(INPUT_EMBEDDINGS + POSITIONS + READOUTS)
-"""Modules without adapters: they would move the matrix whose overlaps are measured, or one tied to it."""
+"""Modules that can't have adapters, which would change the matrix whose overlaps are measured, or one tied to it."""
 
 
 class FullMethod(Strict):
@@ -34,7 +34,7 @@ class FullMethod(Strict):
 
 
 class LoraMethod(Lora):
-    """Low-rank adapters alone are trained; everything else stays bit-identical."""
+    """Only low-rank adapters are trained; all other parameters stay bit-identical."""
 
     alpha: float = Field(
         default=16, gt=0, allow_inf_nan=False, description="adapters are scaled by alpha / rank"
@@ -65,7 +65,7 @@ class LoraMethod(Lora):
         return unique(tuple(value))
 
     def core(self) -> Lora:
-        """The adapters as trials carry them."""
+        """The settings as trials store them."""
         return Lora(rank=self.rank, alpha=self.alpha, targets=self.targets)
 
 
@@ -87,7 +87,7 @@ class MethodEntry(Entry):
 
     @property
     def optimizers(self) -> tuple[OptimizerEntry, ...] | None:
-        """The method's own optimizers, where it names them."""
+        """The method's own optimizers; None if it names none."""
         settings = self.full or self.lora
         return None if settings is None else settings.optimizers
 

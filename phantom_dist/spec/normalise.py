@@ -14,16 +14,16 @@ from phantom_dist.spec.sweep import SweepSpec
 
 
 def to_yaml(spec: SweepSpec) -> str:
-    """The sweep with its contexts inlined and every default written; loading it gives an equal spec.
+    """The sweep with its contexts inlined and every default written out; loading it gives an equal spec.
 
-    Equal specs give equal text, whatever form their files had.
+    Equal specs give equal text, whatever the form of their files.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.allow_unicode = True
     yaml.width = 1_000_000
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    # ruamel.yaml breaks a line at the character U+0085, which stays whole only where it is escaped
+    # ruamel.yaml breaks lines at the character U+0085; escaping it prevents that
     yaml.allow_unicode = "\x85" not in spec.model_dump_json()
     stream = io.StringIO()
     yaml.dump(spec.model_dump(mode="json", exclude_none=True), stream)
@@ -31,17 +31,17 @@ def to_yaml(spec: SweepSpec) -> str:
 
 
 def extends(old: SweepSpec, new: SweepSpec) -> list[str]:
-    """What keeps `new` from continuing a run of `old`: one line for every difference; empty if nothing does.
+    """Why `new` can't continue a run of `old`: one line for every difference; empty if it can.
 
-    `new` extends `old` if it has every value that `old` has on every axis, and is equal in all else. What a
-    model may do (`allow_pickle`, `trust_remote_code`) and where a search starts do not count.
+    `new` extends `old` if every axis has all values of `old`, and everything else is equal. Permissions
+    (`allow_pickle`, `trust_remote_code`) and where a search starts may differ.
     """
     differences: list[str] = []
     before, after = _axes(old), _axes(new)
     for axis, values in before.items():
-        lost = [value for value in values if value not in after[axis]]
-        if lost:
-            differences.append(f"{axis}: the directory has {', '.join(lost)}; the sweep does not")
+        missing = [value for value in values if value not in after[axis]]
+        if missing:
+            differences.append(f"{axis}: the directory has {', '.join(missing)}; the sweep does not")
     settings, wanted = _settings(old), _settings(new)
     differences += [
         f"{key}: {settings[key]} in the directory, {wanted[key]} in the sweep"
@@ -49,18 +49,19 @@ def extends(old: SweepSpec, new: SweepSpec) -> list[str]:
         if settings[key] != wanted[key]
     ]
     if not differences and not set(expand(old)) <= set(expand(new)):
-        # full fine-tuning takes the first seed, so putting another before it is no extension
+        # full fine-tuning uses the first seed only, so a new seed before it would change its trials
         differences.append(f"seeds: the directory begins with {old.seeds[0]}, the sweep with {new.seeds[0]}")
     return differences
 
 
 def spelled_as(spec: SweepSpec, stored: SweepSpec) -> SweepSpec:
-    """The sweep with its models called as a stored one calls them.
+    """The sweep with the model references of a stored one.
 
-    A run of an older version may call a model `007` and knows its rows by that name; a sweep says `./007` by now.
+    A run of an older version may name a model `007`, also in its rows; current versions normalise the reference to
+    `./007`.
     """
-    there = {spelling: model for model in stored.models for spelling in spellings(model)}
-    return spec.model_copy(update={"models": tuple(there.get(model, model) for model in spec.models)})
+    stored_names = {spelling: model for model in stored.models for spelling in spellings(model)}
+    return spec.model_copy(update={"models": tuple(stored_names.get(model, model) for model in spec.models)})
 
 
 def _axes(spec: SweepSpec) -> dict[str, list[str]]:
@@ -79,7 +80,7 @@ def _axes(spec: SweepSpec) -> dict[str, list[str]]:
 
 
 def _settings(spec: SweepSpec) -> dict[str, object]:
-    """What has one value for the whole sweep."""
+    """Settings with one value for the whole sweep."""
     rates = learning_rates_of(spec)
     search = f"a search with tolerance {rates.tolerance}" if isinstance(rates, Critical) else "given rates"
     return {

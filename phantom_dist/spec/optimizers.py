@@ -29,7 +29,7 @@ class AdamW(Strict):
         default=1e-8,
         gt=0,
         allow_inf_nan=False,
-        description="gradients near it are rounding turned into signs",
+        description="added to the denominator; gradients near it are mostly rounding error",
     )
 
 
@@ -40,8 +40,10 @@ class OptimizerEntry(Entry):
     adamw: AdamW | None = None
 
     def core(self) -> Optimizer:
-        """The optimizer as trials carry it."""
-        ((name, settings),) = self.model_dump(exclude_none=True).items()  # `Entry` lets exactly one through
+        """The optimizer as trials store it."""
+        ((name, settings),) = self.model_dump(
+            exclude_none=True
+        ).items()  # `Entry` ensures that there is exactly one
         return Optimizer(name=name, **settings)
 
 

@@ -21,17 +21,17 @@ class Critical(Strict):
         default=0.01,
         gt=0,
         le=0.5,
-        description="the search ends when two trials, one committed and one not, lie this close (relative)",
+        description="the search ends when two trials, one committed and one not, are this close (relative)",
     )
     start: Literal["auto", "law", "first_order"] = Field(
         default="auto",
-        description="where the search begins: at the shipped law's prediction, whose probe costs a few gradients;"
-        " at first order, which costs nothing more; auto: whichever is expected to be done sooner",
+        description="where the search begins; law: at the shipped law's prediction, whose probe costs a few gradients;"
+        " first_order: at the first-order estimate, which costs nothing more; auto: whichever should finish sooner",
     )
 
 
 class LogRange(Strict):
-    """`log: [low, high, count]`: so many rates at equal ratios, both ends included."""
+    """`log: [low, high, count]`: `count` rates at equal ratios, both ends included."""
 
     log: Annotated[tuple[Rate, Rate, Annotated[int, Field(ge=2)]], BeforeValidator(as_tuple)] = Field(
         description="lowest rate, highest rate, count"
@@ -46,7 +46,7 @@ class LogRange(Strict):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The rates, ascending; the ends are exactly as written."""
+        """The rates, ascending; both ends are exactly as written."""
         low, high, count = self.log
         span = math.log(high) - math.log(low)
         return (low, *(low * math.exp(span * (k / (count - 1))) for k in range(1, count - 1)), high)

@@ -1,10 +1,10 @@
 """Model references that every reader of the tables takes for text.
 
-Traces lie in folders `model=…`, and readers guess the type of what a folder's name says: pyarrow and Polars read `007`
-as a number, DuckDB `2024-05-01` and `epoch` as dates, Polars `true` as a truth value. The value would then equal no
-model of `trials`, and a merge would silently be empty. Escapes don't help, for readers guess after they have
-undone them. So such a reference is spelled in another way that means the same model, from the sweep on: a local folder
-`007` is `./007`, a hub name `007` is `hub:007`.
+Traces are in folders `model=…`, and readers infer the type of the value from the folder's name: pyarrow and Polars read
+`007` as a number, DuckDB `2024-05-01` and `epoch` as dates, Polars `true` as a boolean. The value would then equal no
+model of `trials`, and a join would silently be empty. Escapes don't help, because readers infer types after they have
+removed them. Such a reference is therefore replaced by another one for the same model when the sweep is read: a local
+folder `007` becomes `./007`, a hub name `007` becomes `hub:007`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import quote
 from phantom_dist.spec.axis import wrong
 
 PATHS = ("./", "../", "/", "~")
-"""How a reference begins that can only be a path."""
+"""Prefixes that only paths have."""
 
 _WORDS = (
     "true false yes no on off t f y n null none nil na n/a nan nat inf infinity epoch now today tomorrow yesterday "
@@ -25,29 +25,28 @@ _WORDS = (
     "march april june july august september october november december mon tue wed thu fri sat sun"
 )
 WORDS = frozenset(_WORDS.split())
-"""Words, in any case, that some reader takes for a truth value, nothing at all, or a part of a number or a date."""
+"""Words, in any case, that some reader takes for a boolean, a null, or a part of a number or a date."""
 
-MOST_BYTES = 255 - len("model=")
-"""A file system's limit for a name: the traces of a model lie in one folder."""
+MAX_BYTES = 255 - len("model=")
+"""File systems limit a folder's name to 255 bytes."""
 
 _HEXADECIMAL = re.compile(r"[+-]?0x", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 def is_text(reference: str) -> bool:
-    """Whether no reader can take it for anything but text."""
+    """Whether every reader takes the reference for text."""
     if reference.startswith(PATHS):
         return True
     if reference.casefold() in WORDS or _HEXADECIMAL.match(reference):
         return False
     own_words = [word for word in _WORD.findall(reference) if word.casefold() not in WORDS]
-    return reference[:1].isalpha() or bool(
-        own_words
-    )  # numbers and dates begin otherwise, or have no such words
+    # numbers and dates begin with no letter and contain no other words
+    return reference[:1].isalpha() or bool(own_words)
 
 
 def as_text(reference: str) -> str:
-    """The reference, or another spelling of it that is text to every reader.
+    """The reference, or another one for the same model that every reader takes for text.
 
     Raises:
         ValueError: there is none.
@@ -65,15 +64,15 @@ def as_text(reference: str) -> str:
 
 
 def spellings(reference: str) -> tuple[str, ...]:
-    """How `as_text` may spell a reference, by whether there is such a folder; itself where it is text."""
+    """What `as_text` may return: the reference if it is text, else `./NAME` (a folder) or `hub:NAME`."""
     return (reference,) if is_text(reference) else (f"./{reference}", f"hub:{reference}")
 
 
 def all_as_text(references: Sequence[str]) -> tuple[str, ...]:
-    """The references, each as text.
+    """`as_text` of each reference.
 
     Raises:
-        ValidationError: one has no such spelling, or is longer than a folder's name can be.
+        ValidationError: a reference can't be spelled as text, or is longer than a folder's name can be.
     """
     spelled: list[str] = []
     for index, reference in enumerate(references):
@@ -81,10 +80,10 @@ def all_as_text(references: Sequence[str]) -> tuple[str, ...]:
             spelled.append(as_text(reference))
         except ValueError as error:
             raise wrong(str(error), (index,), reference) from None
-        if (size := len(quote(spelled[-1], safe=""))) > MOST_BYTES:
+        if (size := len(quote(spelled[-1], safe=""))) > MAX_BYTES:
             raise wrong(
                 f"is too long: the folder of its traces, `model=…`, would need {size} bytes for it; allowed: "
-                f"{MOST_BYTES}, where / and letters outside ASCII count three and more (give a shorter path or a link)",
+                f"{MAX_BYTES}, where / and letters outside ASCII count three and more (give a shorter path or a link)",
                 (index,),
                 reference,
             )

@@ -24,7 +24,7 @@ class ScheduleEntry(Entry):
     cosine: Warmup | None = None
 
     def core(self) -> Schedule:
-        """The schedule as trials carry it."""
+        """The schedule as trials store it."""
         ((name, settings),) = self.model_dump(exclude_none=True).items()
         return Schedule(name=name, **settings)
 

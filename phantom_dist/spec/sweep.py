@@ -1,4 +1,4 @@
-"""What a sweep file says: the axes whose product is trained, and how. One class, `SweepSpec`."""
+"""A sweep file as one class, `SweepSpec`: the axes whose product is trained, and the settings of the run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _is_stored(info: ValidationInfo) -> bool:
 
 
 def _spelled(references: Sequence[str], info: ValidationInfo) -> Sequence[str]:
-    """A stored sweep keeps the spelling under which its rows are found."""
+    """A stored sweep keeps its references, because its rows contain them."""
     return references if _is_stored(info) else all_as_text(references)
 
 
@@ -96,11 +96,11 @@ def load_contexts(path: str | Path) -> tuple[Context, ...]:
 
 
 def _inline(value: Any, info: ValidationInfo) -> Any:
-    """Replace the path of a contexts file, relative to the sweep file, by what the file holds."""
+    """Replace the path of a contexts file, relative to the sweep file, by the contexts in it."""
     if not isinstance(value, str):
         return as_tuple(value)
     if _is_stored(info):
-        raise ValueError("a stored sweep holds its contexts and names no file")
+        raise ValueError("a stored sweep contains its contexts and can't name a file")
     path = Path((info.context or {}).get("folder", ".")) / value
     if not path.is_file():
         raise ValueError(f"there is no contexts file {str(path)!r}; the path is relative to the sweep file")
@@ -113,14 +113,14 @@ ContextAxis: TypeAlias = Annotated[
 
 
 class RankGroupSettings(Strict):
-    """Several workers that share a model too large for one of them, through DeepSpeed's ZeRO."""
+    """Groups of workers that share a model too large for one of them, through DeepSpeed's ZeRO."""
 
     ranks: Literal["auto"] | Annotated[int, Field(ge=MIN_RANKS, le=MAX_RANKS)] = Field(
-        default="auto", description="processes of a group; auto: as few as the model's memory needs"
+        default="auto", description="processes per group; auto: as few as the model's memory allows"
     )
     stage: Literal["auto", 2, 3] = Field(
         default="auto",
-        description="ZeRO: 2 shards gradients and optimizer, 3 weights as well; auto: 2 where it needs no more ranks",
+        description="ZeRO: 2 shards gradients and optimizer, 3 the weights as well; auto: 2 unless it needs more ranks",
     )
     timeout: float = Field(
         default=30.0,
@@ -141,18 +141,16 @@ class RankGroupSettings(Strict):
 
 
 class Execution(Strict):
-    """How the machine is used, and what a model may do to it."""
+    """How the machine is used, and what models are allowed to do."""
 
     threads: int = Field(default=1, ge=1, le=1024, description="CPU threads of each worker process")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto: cuda where there is one"
-    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: cuda if available")
     group: RankGroupSettings = Field(
         default=RankGroupSettings(),
         description="for models too large for one worker, and for --engine deepspeed",
     )
     allow_pickle: bool = Field(
-        default=False, description="load weights that only exist pickled; they can run code"
+        default=False, description="load weights that exist only as pickle files, which can run code"
     )
     trust_remote_code: bool = Field(default=False, description="run code that comes with a hub model")
 
@@ -164,7 +162,7 @@ class SweepSpec(Strict):
     `optimizers`, so a sweep can pair methods with optimizers instead of crossing them.
     """
 
-    name: Name = Field(default="sweep", description="short name; the file's name where it is left out")
+    name: Name = Field(default="sweep", description="short name; by default the file's name")
     models: ModelAxis = Field(
         description="hub names (also hub:NAME), local folders (./my-model), GGUF files (gguf:path.gguf), packaged"
         " models (gguf:smollm2-135m-instruct), built-in models (zoo:gpt2-a), adapters merged into their base"
@@ -184,19 +182,21 @@ class SweepSpec(Strict):
     steps: StepsAxis = Field(default=(8,), description="optimizer steps T")
     seeds: SeedAxis = Field(
         default=(0,),
-        description="seeds of the adapters' initialisation; full fine-tuning draws nothing: first only",
+        description="seeds of the adapters' initialisation; full fine-tuning uses the first only",
     )
     precision: PrecisionAxis = Field(default=("float32",), description="arithmetic of model and optimizer")
     schedule: ScheduleAxis = Field(
         default=(ScheduleEntry.model_validate({"constant": {}}),), description="constant, linear, cosine"
     )
     instruments: InstrumentList = Field(
-        default=(), description="what other packages measure beside the built-in quantities, by name"
+        default=(), description="plug-in instruments by name; they add columns to the built-in quantities"
     )
     thresholds: Thresholds = Field(
-        default=Thresholds(), description="what counts as which outcome; stored with results"
+        default=Thresholds(), description="thresholds between the outcomes; stored with the results"
     )
-    execution: Execution = Field(default=Execution(), description="threads, device, and what models may do")
+    execution: Execution = Field(
+        default=Execution(), description="threads, device, rank groups, and what models may do"
+    )
 
     @model_validator(mode="after")
     def _warmup_leaves_steps(self) -> SweepSpec:

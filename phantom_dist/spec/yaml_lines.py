@@ -1,4 +1,4 @@
-"""YAML files that remember their lines: read, validate against a pydantic type, say what is wrong and where.
+"""YAML files with line numbers: read them, validate them against a pydantic type, report what is wrong and where.
 
 YAML 1.2: `1e-6` is a number, `no` is a word. Values are taken strictly: `"8"` and `true` are no integers.
 Every error is an `InputError` whose lines have the form `file:line: key: what is wrong; got value`.
@@ -23,12 +23,12 @@ from phantom_dist.spec.messages import explain
 
 T = TypeVar("T")
 Key = tuple[str | int, ...]
-"""Where a value stands in its document: `("methods", 1, "lora", "rank")`."""
+"""The position of a value in its document: `("methods", 1, "lora", "rank")`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """Plain data with its origin: `source` is the file's name in messages, `lines` has every key path."""
+    """Plain data with its origin: `source` is its name in messages, `lines` the line of every key."""
 
     data: Any
     source: str
@@ -36,10 +36,10 @@ class Document:
 
 
 def parse(model: type[T] | TypeAdapter[T], path: str | Path, *, context: dict[str, Any] | None = None) -> T:
-    """Read a YAML file and validate it; `context` is handed to the validators.
+    """Read a YAML file and validate it; `context` is passed to the validators.
 
     Raises:
-        InputError: the file can't be read, is no YAML, or does not fit the model.
+        InputError: the file can't be read, is no YAML, or does not match the model.
     """
     return check(model, read(path), context=context)
 
@@ -64,7 +64,7 @@ def read(path: str | Path) -> Document:
 
 
 def read_text(text: str, *, source: str) -> Document:
-    """Parse YAML text; `source` stands in messages where a file's name would.
+    """Parse YAML text; `source` is used in messages instead of a file's name.
 
     Raises:
         InputError: a syntax error, a duplicate key, an alias that contains itself, or no content at all.
@@ -85,13 +85,13 @@ def read_text(text: str, *, source: str) -> Document:
 
 
 def check(model: type[T] | TypeAdapter[T], document: Document, *, context: dict[str, Any] | None = None) -> T:
-    """Validate a document, strictly; lists become tuples where the model says so.
+    """Validate a document strictly; lists become tuples where the model has tuples.
 
     Raises:
         InputError: one message with a line for every problem, in the order of the file.
     """
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
-    # JSON is the one input for which pydantic is strict about numbers and lenient about list against tuple.
+    # Only for JSON input does pydantic check numbers strictly and still accept a list for a tuple.
     try:
         text = json.dumps(document.data, default=_plain)
     except (TypeError, ValueError):  # a key that JSON can't have; a loop
@@ -129,7 +129,7 @@ def _syntax(error: MarkedYAMLError) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What a notebook may put into a dictionary: pydantic models, NumPy arrays and numbers, paths, dates."""
+    """JSON for what a notebook may put into a dictionary: pydantic models, NumPy arrays and numbers, paths, dates."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_none=True)
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from phantom_dist import archive_pack, archive_verify
-from phantom_dist.archive import figures
 from phantom_dist.archive.checksums import sums_of
-from phantom_dist.archive.parquet import write_sorted
+from phantom_dist.archive.database import database
+from phantom_dist.archive.documents import figures
+from phantom_dist.archive.pack import merge
+from phantom_dist.archive.pack.parquet import write_sorted
+from phantom_dist.archive.pack.sources import open_sources
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.law.file import read_law, write_law
 from phantom_dist.traces import schema
@@ -123,6 +127,26 @@ def test_a_conflict_is_named_and_nothing_is_written(runs: list[Path], tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "one added later"])
+def test_gaps_may_differ_ten_times_more_unless_a_step_is_linear_in_the_gradient(
+    runs: list[Path], tmp_path: Path, optimizer: str
+) -> None:
+    """An optimizer that this version has no measured tolerance for counts as sensitive to rounding, like AdamW."""
+
+    def renamed(row: Row) -> Row:
+        return row | {"optimizer": optimizer}
+
+    def shifted(by: float) -> Callable[[Row], Row]:
+        return lambda row: row | {"logit_gap": row["logit_gap"] + by * (row["step"] == 1)}
+
+    one = copy(runs[0], tmp_path / "one", {"trials": renamed})
+    for by, differs in ((5e-4, False), (5e-3, optimizer == "sgd"), (0.2, True)):
+        other = copy(runs[0], tmp_path / str(by), {"trials": renamed, "traces": shifted(by)})
+        refused = pytest.raises(InputError, match="logit_gap at step 1 is") if differs else nullcontext()
+        with database(tmp_path / f"work-{by}", "test") as connection, refused:
+            merge.load(connection, open_sources([one, other]), lambda what, done, total: None)
+
+
 @pytest.mark.usefixtures("without_figures")
 def test_a_failure_is_superseded_by_a_result(runs: list[Path], tmp_path: Path) -> None:
     trained = ("silent", "commit_step", "jump_step", "jump_size", "jump_readout_share", "steps_taken")
@@ -169,7 +193,7 @@ def test_input_that_is_wrong(runs: list[Path], tmp_path: Path) -> None:
     for arguments, more, words in (
         (([], tmp_path / "a"), {}, "at least one run directory"),
         (([tmp_path], tmp_path / "a"), {}, "no run directory"),
-        (([runs[0], runs[0]], tmp_path / "a"), {}, "named twice"),
+        (([runs[0], runs[0]], tmp_path / "a"), {}, "given twice"),
         ((runs, tmp_path / "taken"), {}, "exists already"),
         ((runs, "s3://bucket/archive"), {}, "local folder"),
         ((runs, tmp_path / "a"), {"license": "my own"}, "no SPDX licence"),
@@ -220,7 +244,7 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
 
 
 def test_two_that_pack_to_one_name(runs: list[Path], tmp_path: Path) -> None:
-    from phantom_dist.archive.staging import staged
+    from phantom_dist.archive.pack.staging import staged
 
     with pytest.raises(InputError, match="another process is packing"), staged(tmp_path / "out"):
         archive_pack(runs, tmp_path / "out")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phantom_dist.archive import ranges
+from phantom_dist.archive.pack import ranges
 
 IDS = st.lists(
     st.integers(0, 2**128 - 1).map(lambda n: f"{n:032x}") | st.sampled_from(["f" * 32, "0" * 32]), max_size=60
@@ -47,4 +47,4 @@ def test_an_id_that_is_no_hash_is_not_lost(tmp_path, monkeypatch):
 
 
 def test_open_files_stay_few_whatever_the_number_of_rows(tmp_path):
-    assert len(cut(["0" * 32], 10**9, tmp_path)) == ranges.MOST_RANGES
+    assert len(cut(["0" * 32], 10**9, tmp_path)) == ranges.MAX_RANGES

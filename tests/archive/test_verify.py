@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from phantom_dist import archive_pack, archive_verify
-from phantom_dist.archive import database, ranges
+from phantom_dist.archive import database
 from phantom_dist.archive.checksums import sha256_of
+from phantom_dist.archive.pack import ranges
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.outcome import Outcome
 from tests.archive.forge import Row, edit, reseal, table_file

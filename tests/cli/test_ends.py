@@ -93,8 +93,8 @@ def test_a_command_that_is_interrupted_while_it_is_loaded_ends_as_the_others_do(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 130
-    assert done.stderr == "phantom-dist: interrupted before anything was begun\n"
-    assert json.loads(done.stdout) == {"error": "interrupted before anything was begun"}
+    assert done.stderr == "phantom-dist: interrupted before the command began\n"
+    assert json.loads(done.stdout) == {"error": "interrupted before the command began"}
 
 
 def call(*words: str | Path, **how) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from phantom_dist.campaign.progress import Progress, SearchProgress
-from phantom_dist.cli.doing import Announcer, Doing
+from phantom_dist.cli.current_work import Announcer, CurrentWork
 from phantom_dist.cli.live import Countdown, line, render
 from phantom_dist.core.activity import Activity
 from phantom_dist.core.events import EventKind, RunEvent
@@ -48,9 +48,9 @@ def drawn(value) -> list[str]:
 
 
 def test_the_line_says_done_outcomes_rate_and_time_left():
-    doing = Doing()
-    doing.heard(RunEvent(time=0.0, kind=EventKind.WORKER_READY, worker="worker-0"))
-    said = line(progress(), doing)
+    work = CurrentWork()
+    work.on_event(RunEvent(time=0.0, kind=EventKind.WORKER_READY, worker="worker-0"))
+    said = line(progress(), work)
     assert "3 of about 12 trials (2 committed, 1 kinematic)" in said
     assert "1 of 3 curves finished" in said
     assert said.endswith("0.05 trials/s, 1 min 1 s so far, 1 h 1 min left, 2 workers; 1 worker waiting")
@@ -58,22 +58,22 @@ def test_the_line_says_done_outcomes_rate_and_time_left():
 
 def test_until_a_worker_is_there_the_line_says_what_is_going_on_instead_of_zeros():
     now = 0.0
-    doing = Doing(lambda: now)
+    work = CurrentWork(lambda: now)
     nothing = replace(progress(), done=0, left=None, workers=0)
-    assert line(nothing, doing) == "zoo: starting"
-    doing.began(Activity.STARTING, "starting Ray", long=True)
+    assert line(nothing, work) == "zoo: starting"
+    work.began(Activity.STARTING, "starting Ray", long=True)
     now = 12.0
-    assert line(nothing, doing) == "zoo: starting Ray, 12 s"
-    doing.ended(Activity.STARTING, "starting Ray")
-    doing.heard(RunEvent(time=0.0, kind=EventKind.PREPARED, activities={"starting": 12.0}))
+    assert line(nothing, work) == "zoo: starting Ray, 12 s"
+    work.ended(Activity.STARTING, "starting Ray")
+    work.on_event(RunEvent(time=0.0, kind=EventKind.PREPARED, activities={"starting": 12.0}))
     now = 15.0
-    assert line(nothing, doing) == "zoo: waiting for the first worker, 3 s"
-    assert drawn(render(None, doing)) == ["waiting for the first worker, 3 s"]
+    assert line(nothing, work) == "zoo: waiting for the first worker, 3 s"
+    assert drawn(render(None, work)) == ["waiting for the first worker, 3 s"]
 
 
 def test_the_view_shows_what_each_worker_does():
     now = 0.0
-    doing = Doing(lambda: now)
+    work = CurrentWork(lambda: now)
     for event in (
         happened(EventKind.WORKER_READY, worker="worker-0"),
         happened(EventKind.WORKER_READY, worker="worker-1"),
@@ -92,22 +92,22 @@ def test_the_view_shows_what_each_worker_does():
             attempt=2,
         ),
     ):
-        doing.heard(event)
+        work.on_event(event)
     now = 4.0
-    assert doing.line() == "probing 3 of 8 problems, training 24 trials"
-    assert doing.workers() == [
+    assert work.line() == "probing 3 of 8 problems, training 24 trials"
+    assert work.workers() == [
         "worker-0: probing 5 problems of m, 4 s",
         "worker-1: training 24 trials of m, attempt 2, 4 s",
     ]
-    shown = drawn(render(progress(), doing))
+    shown = drawn(render(progress(), work))
     assert "worker-1: training 24 trials of m, attempt 2, 4 s" in shown
-    doing.heard(happened(EventKind.TASK_LOST, task="b", task_kind="train", size=24, worker="worker-1"))
-    doing.heard(happened(EventKind.WORKER_REPLACED, worker="worker-1"))
-    assert doing.line() == "probing 3 of 8 problems"
+    work.on_event(happened(EventKind.TASK_LOST, task="b", task_kind="train", size=24, worker="worker-1"))
+    work.on_event(happened(EventKind.WORKER_REPLACED, worker="worker-1"))
+    assert work.line() == "probing 3 of 8 problems"
 
 
 def test_halves_of_a_probe_are_counted_as_it_was():
-    doing = Doing()
+    work = CurrentWork()
     for event in (
         happened(EventKind.WORKER_READY, worker="w"),
         happened(EventKind.TASK_ADDED, task="p", task_kind="probe", size=5),
@@ -115,8 +115,8 @@ def test_halves_of_a_probe_are_counted_as_it_was():
         happened(EventKind.TASK_DONE, task="x", task_kind="probe", size=2, worker="w"),
         happened(EventKind.TASK_STARTED, task="y", task_kind="probe", size=3, worker="w", model="m"),
     ):
-        doing.heard(event)
-    assert doing.line() == "probing 2 of 5 problems"
+        work.on_event(event)
+    assert work.line() == "probing 2 of 5 problems"
 
 
 def test_what_may_take_long_is_announced_unless_it_is_to_be_quiet(capsys, monkeypatch):
@@ -134,7 +134,7 @@ def happened(kind: EventKind, **more) -> RunEvent:
 
 
 def test_bar_and_table_stand_on_lines_of_their_own():
-    lines = drawn(render(progress(), Doing()))
+    lines = drawn(render(progress(), CurrentWork()))
     (header,) = [text for text in lines if "bracket" in text]
     assert header.startswith("curve")
     assert any("0.001 … 0.00101" in text and "1 %" in text for text in lines)
@@ -142,7 +142,7 @@ def test_bar_and_table_stand_on_lines_of_their_own():
 
 
 def test_many_searches_are_cut_and_counted():
-    assert any("and 8 more" in text for text in drawn(render(progress(20), Doing())))
+    assert any("and 8 more" in text for text in drawn(render(progress(20), CurrentWork())))
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (7322, "2 h 2 min")])

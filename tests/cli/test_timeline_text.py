@@ -26,7 +26,7 @@ def test_the_timeline_names_starts_shares_workers_and_every_retried_task(run):
         assert (f"{share} " in text) or not seconds
     for worker in run.executor.workers:
         assert f"\n{worker}" in text
-    assert f"more than one attempt, or came to nothing: {len(shown['tasks'])}" in text
+    assert f"more than one attempt, or failed: {len(shown['tasks'])}" in text
     assert "worker lost after" in text
     assert "machine taken away after" in text
 

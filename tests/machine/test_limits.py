@@ -82,7 +82,7 @@ def test_what_a_container_may_use(own, files, memory, cpus, group, monkeypatch):
         assert limit.found.startswith("1.0 of the ")
         assert not hardware.memory().ok
     if cpus:
-        assert quota.found == f"{cpus:g} of the 8 CPUs that are seen"
+        assert quota.found == f"{cpus:g} of the 8 visible CPUs"
         assert f"--workers {max(1, int(cpus))}" in quota.remedy
 
 

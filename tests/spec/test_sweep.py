@@ -94,7 +94,7 @@ def test_a_log_range_keeps_its_ends_and_equal_ratios() -> None:
         ("1e400", "learning_rates: should be a finite number; got inf"),
         ("[fast]", "learning_rates[0]: should be a valid number; got 'fast'"),
         ("[]", "learning_rates: should have at least one value; it has none"),
-        ("[1e-3, 0.001]", "learning_rates[1]: is the same as entry 0; every value stands once"),
+        ("[1e-3, 0.001]", "learning_rates[1]: is the same as entry 0; give every value once"),
         (
             "true",
             "learning_rates: should be a list of rates, {log: [low, high, count]} or "
@@ -131,7 +131,7 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
     [
         ("steps: 0", "steps: should be greater than 0; got 0"),
         ("steps: []", "steps: should have at least one value; it has none"),
-        ("steps: [8, 8]", "steps[1]: is the same as entry 0; every value stands once"),
+        ("steps: [8, 8]", "steps[1]: is the same as entry 0; give every value once"),
         ("steps: [8.0]", "steps[0]: should be a valid integer; got 8.0"),
         ("seeds: [-1]", "seeds[0]: should be greater than or equal to 0; got -1"),
         ("seeds: [4294967296]", "seeds[0]: should be less than or equal to 2147483647; got 4294967296"),
@@ -170,7 +170,7 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         ),
         (
             "methods: [{lora: {targets: [q_proj, q_proj]}}]",
-            "methods[0].lora.targets[1]: is the same as entry 0; every value stands once",
+            "methods[0].lora.targets[1]: is the same as entry 0; give every value once",
         ),
         (
             "methods: [{lora: {optimizers: [adm]}}]",
@@ -190,7 +190,7 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         ("optimizers: [{sgd: 0.9}]", "optimizers[0].sgd: should be a mapping of keys to values; got 0.9"),
         (
             "optimizers: [{sgd: {}}, sgd]",
-            "optimizers[1]: is the same as entry 0; every value stands once",
+            "optimizers[1]: is the same as entry 0; give every value once",
         ),
         (
             "optimizers: [3]",
@@ -264,7 +264,7 @@ def test_models_and_learning_rates_are_needed() -> None:
         "x.yaml:1: learning_rates: is missing",
     ]
     assert complaint(RATES.replace("zoo:gpt2-a", "[a, b, a]")) == (
-        "x.yaml:1: models[2]: is the same as entry 0; every value stands once"
+        "x.yaml:1: models[2]: is the same as entry 0; give every value once"
     )
     assert complaint(RATES.replace("zoo:gpt2-a", "['']")) == (
         "x.yaml:1: models[0]: should have at least 1 character; got ''"

@@ -19,7 +19,7 @@ import phantom_dist
 from phantom_dist.core.errors import InputError
 from phantom_dist.models.zoo import folder
 from phantom_dist.spec import from_yaml, load, to_yaml
-from phantom_dist.spec.reference import MOST_BYTES, as_text, is_text
+from phantom_dist.spec.reference import MAX_BYTES, as_text, is_text
 from phantom_dist.traces import RunDirectory, Store
 
 _GUESSED = """007 +1 -5 1.5 .5 1e5 1E-5 1_000 0x1F -0x1f 1,5 nan NaN +nan -nan inf -inf +Infinity 2024-05-01 2024/05/01
@@ -111,10 +111,10 @@ def test_a_time_that_is_no_folder_is_refused_by_name():
 
 
 def test_a_name_longer_than_a_folders_is_refused_before_anything_is_measured():
-    letters = MOST_BYTES // len("%D1%8F")
+    letters = MAX_BYTES // len("%D1%8F")
     load({"models": ["я" * letters], "contexts": [CONTEXT], "learning_rates": [1e-3]})
     with pytest.raises(
-        InputError, match=rf"is too long: .* would need 25\d bytes for it; allowed: {MOST_BYTES}"
+        InputError, match=rf"is too long: .* would need 25\d bytes for it; allowed: {MAX_BYTES}"
     ):
         load({"models": ["я" * (letters + 1)], "contexts": [CONTEXT], "learning_rates": [1e-3]})
 
@@ -160,7 +160,7 @@ def test_a_run_of_an_older_version_keeps_its_names_and_its_archive_gets_readable
     assert (again.state, again.trials.done) == ("complete", 3)
     assert phantom_dist.open_run("run").traces(as_="arrow")["model"].to_pylist() == ["007"] * 9
     packed = phantom_dist.archive_pack(["run"], "packed")
-    assert any("'007' is called './007' here" in notice for notice in packed.notices)
+    assert any("'007' is named './007' in the archive" in notice for notice in packed.notices)
     assert not phantom_dist.archive_verify("packed").problems
     assert set(merged(tmp_path / "packed").values()) == {9}
     ids = [ds.dataset(f"{place}/trials").to_table()["trial_id"].to_pylist() for place in ("run", "packed")]

@@ -1,4 +1,4 @@
-"""The rows of an archive against the invariants, in one stream over each model's traces."""
+"""Checks the rows of an archive against the invariants, in one pass over each model's traces."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 import duckdb
 
-from phantom_dist.archive import invariants
-from phantom_dist.archive.database import literal
-from phantom_dist.archive.defect import Defect
-from phantom_dist.archive.invariants import Invariant
-from phantom_dist.archive.merge import TRAINED
+from phantom_dist.archive.sql import TRAINED, literal
+from phantom_dist.archive.verify import invariants
+from phantom_dist.archive.verify.defect import Defect
+from phantom_dist.archive.verify.invariants import Invariant
 
 
 def check_rows(
     connection: duckdb.DuckDBPyConnection, models: Sequence[str], progress: Callable[[str], None]
 ) -> Iterator[Defect]:
-    """All that breaks an invariant, one entry for each invariant that is broken, with the first row that breaks it.
+    """One defect for each invariant that is broken, with the number of rows that break it and one of them.
 
     Args:
         connection: with the views `trials`, `probes` and `traces`.
         models: those that have traces.
-        progress: told each model that is done.
+        progress: called with each model whose traces were checked.
     """
     yield from _broken(connection, "trials", "trials", invariants.TRIALS, "trial_id")
     yield from _broken(connection, "probes", "probes", invariants.PROBES, "problem")
@@ -33,24 +32,24 @@ def check_rows(
         yield from _broken(connection, where, f"({rows})", invariants.TRACES, "trial_id || ' step ' || step")
         connection.execute("INSERT INTO summary " + invariants.SUMMARY.replace("{model}", literal(model)))
         progress(model)
-    yield from _between(connection)
+    yield from _across_tables(connection)
 
 
 def _broken(
-    connection: duckdb.DuckDBPyConnection, where: str, relation: str, all_of: Sequence[Invariant], name: str
+    connection: duckdb.DuckDBPyConnection, where: str, relation: str, required: Sequence[Invariant], name: str
 ) -> Iterator[Defect]:
-    counts = ", ".join(
-        f"count(*) FILTER (NOT coalesce({i.holds}, false)), "
-        f"min(coalesce({name}, '?')) FILTER (NOT coalesce({i.holds}, false))"
-        for i in all_of
+    columns = ", ".join(
+        f"count(*) FILTER (NOT coalesce({i.sql}, false)), "
+        f"min(coalesce({name}, '?')) FILTER (NOT coalesce({i.sql}, false))"
+        for i in required
     )
-    found = connection.execute(f"SELECT {counts} FROM {relation}").fetchall()[0]
-    for invariant, count, example in zip(all_of, found[::2], found[1::2], strict=True):
+    counts = connection.execute(f"SELECT {columns} FROM {relation}").fetchall()[0]
+    for invariant, count, example in zip(required, counts[::2], counts[1::2], strict=True):
         if count:
-            yield Defect(where, f"not so in {count} row(s): {invariant.says}; the first: {example}")
+            yield Defect(where, f"{count} row(s) violate: {invariant.rule}; the first: {example}")
 
 
-def _between(connection: duckdb.DuckDBPyConnection) -> Iterator[Defect]:
+def _across_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[Defect]:
     joined = (
         "(SELECT t.*, s.* EXCLUDE (trial_id) FROM trials t LEFT JOIN summary s ON t.trial_id = s.trial_id "
         f"WHERE outcome {TRAINED})"
@@ -59,33 +58,33 @@ def _between(connection: duckdb.DuckDBPyConnection) -> Iterator[Defect]:
     for where, what, query in (
         (
             "trials",
-            "trial_id stands in more than one row",
+            "a trial_id occurs in more than one row",
             "SELECT trial_id FROM trials GROUP BY trial_id HAVING count(*) > 1",
         ),
         (
             "probes",
-            "a problem of one model stands in more than one row",
+            "a problem of one model occurs in more than one row",
             "SELECT problem FROM probes GROUP BY problem, weights HAVING count(*) > 1",
         ),
         (
             "traces",
-            "traces of a trial that is not in trials, or was not trained",
+            "traces belong to a trial that is not in trials or was not trained",
             f"SELECT trial_id FROM summary ANTI JOIN (FROM trials WHERE outcome {TRAINED}) USING (trial_id)",
         ),
         (
             "traces",
-            "a trial's traces stand under several models",
+            "a trial's traces are filed under several models",
             "SELECT trial_id FROM summary GROUP BY trial_id HAVING count(*) > 1",
         ),
         (
             "trials",
-            "no probe of its problem and model",
+            "a trial's problem and model have no probe",
             "SELECT trial_id FROM trials t ANTI JOIN probes p ON t.problem = p.problem "
             "AND t.weights IS NOT DISTINCT FROM p.weights",
         ),
     ):
-        found = connection.execute(
+        count, first = connection.execute(
             f"SELECT count(*), min(coalesce(columns(*), '?')) FROM ({query})"
         ).fetchall()[0]
-        if found[0]:
-            yield Defect(where, f"{what}: {found[0]}; the first: {found[1]}")
+        if count:
+            yield Defect(where, f"{what}: {count} time(s); the first: {first}")

@@ -1,12 +1,13 @@
-"""What must hold in every row, in every trial, and between the tables; each is one SQL expression and its words.
+"""What must hold in every row, in every trial, and between the tables: one SQL condition each, with its description.
 
 Tolerances. Everything in a trace is computed in float64 from float32 logits. Φ is a sum of V terms p_i M_i with
-Σ p_i = 1 and |M_i| <= 1, so its rounding is below V ε = 3e-11 for V = 150,000; σ and δ add no more. `EXACT` (1e-9)
-leaves a factor of 30. The gap is a difference of two float32 logits, rounded once: 6e-8 of its size; `FLOAT32` (1e-6).
-What was measured twice, by a probe and by a lane (gap and loss of the untouched model), agrees to the engines'
-tolerance with room: 1e-2 of its size; not in bfloat16, where a logit of 20 is rounded by 0.06.
+Σ p_i = 1 and |M_i| <= 1, so its rounding error is below V ε = 3e-11 for V = 150,000; σ and δ add no more. `EXACT`
+(1e-9) leaves a factor of 30. The gap is a difference of two float32 logits, rounded once: 6e-8 of its size; `FLOAT32`
+(1e-6). Gap and loss of the untouched model are measured twice, by a probe and by a lane. They agree within 1e-2 of
+their size, more than the engines' tolerance; not in bfloat16, where a logit of 20 is rounded by 0.06.
 
-Training may leave the finite numbers: the row in which it does is the last one, and there NaN stands for what is lost.
+Training may become NaN or Inf. The row in which it does is the trial's last one; quantities that can't be computed
+there are NaN.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from phantom_dist.archive.merge import TRAINED
-from phantom_dist.archive.tables import PRIVATE
+from phantom_dist.archive.layout import PRIVATE
+from phantom_dist.archive.sql import TRAINED
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.quantities import PROBE_COLUMNS, TRACE_COLUMNS, TRIAL_COLUMNS, Quantity
 from phantom_dist.core.trial import OPTIMIZER_NAMES, OPTIMIZER_SETTINGS
@@ -26,33 +27,33 @@ EXACT, FLOAT32 = "1e-9", "1e-6"
 
 @dataclass(frozen=True, kw_only=True)
 class Invariant:
-    """`holds`: SQL over the columns of one row, true where all is well; null counts as false."""
+    """`sql`: a condition over the columns of one row; false and null are violations. `rule`: the same in words."""
 
-    says: str
-    holds: str
+    rule: str
+    sql: str
 
 
 def _ranges(columns: Iterable[Quantity]) -> list[Invariant]:
-    """Every column within the range that `core.quantities` declares; null and NaN are other invariants' matter."""
-    found = []
+    """Every column within its range in `core.quantities`; null and NaN are left to other invariants."""
+    ranges = []
     for q in columns:
         bounds = [f"{q.name} >= {q.low:g} - {EXACT}"] * math.isfinite(q.low)
         bounds += [f"{q.name} <= {q.high:g} + {EXACT}"] * math.isfinite(q.high)
         if bounds:
-            # DuckDB orders NaN above every number
+            # DuckDB sorts NaN above every number
             inside = f"{q.name} IS NULL OR isnan({q.name}::DOUBLE) OR ({' AND '.join(bounds)})"
-            says = f"{q.name} lies in [{q.low:g}, {q.high:g}]"
-            found.append(Invariant(says=says, holds=inside))
-    return found
+            rule = f"{q.name} is in [{q.low:g}, {q.high:g}]"
+            ranges.append(Invariant(rule=rule, sql=inside))
+    return ranges
 
 
-def _known(names: Iterable[str]) -> list[Invariant]:
-    return [Invariant(says=f"{name} is known", holds=f"{name} IS NOT NULL") for name in names]
+def _not_null(names: Iterable[str]) -> list[Invariant]:
+    return [Invariant(rule=f"{name} is not null", sql=f"{name} IS NOT NULL") for name in names]
 
 
 def _one_of(column: str, allowed: Iterable[str]) -> Invariant:
     words = ", ".join(f"'{word}'" for word in allowed)
-    return Invariant(says=f"{column} is one of {words}", holds=f"{column} IN ({words})")
+    return Invariant(rule=f"{column} is one of {words}", sql=f"{column} IN ({words})")
 
 
 _FINITE = "isfinite(loss) AND isfinite(logit_gap) AND isfinite(order_parameter)"
@@ -60,7 +61,7 @@ _FIRST = "trial_before IS DISTINCT FROM trial_id"
 _ADDS_UP = f"abs(order_parameter - phi_before - readout_change - geometry_change) <= {EXACT}"
 
 TRACES: tuple[Invariant, ...] = (
-    *_known(
+    *_not_null(
         (
             "trial_id", "step", "loss", "logit_gap", "p_target", "p_competitor", "overlap", "order_parameter", "signal",
             "drag", "embedding_drift",
@@ -68,57 +69,57 @@ TRACES: tuple[Invariant, ...] = (
     ),
     *_ranges(TRACE_COLUMNS),
     Invariant(
-        says="trial_id is 32 hex digits", holds="regexp_full_match(trial_id, '[0-9a-f]{32}')"
+        rule="trial_id is 32 hex digits", sql="regexp_full_match(trial_id, '[0-9a-f]{32}')"
     ),
     Invariant(
-        says="rows are sorted by trial_id and step, and a trial's steps run from 0 without gaps",
-        holds=f"CASE WHEN {_FIRST} THEN step = 0 AND (trial_before IS NULL OR trial_before < trial_id) "
+        rule="rows are sorted by trial_id and step, and a trial's steps run from 0 without gaps",
+        sql=f"CASE WHEN {_FIRST} THEN step = 0 AND (trial_before IS NULL OR trial_before < trial_id) "
         "ELSE step = step_before + 1 END",
     ),
     Invariant(
-        says="after a value that is not finite there is no further step",
-        holds=f"{_FIRST} OR finite_before",
+        rule="a step with a non-finite value is the trial's last",
+        sql=f"{_FIRST} OR finite_before",
     ),
     Invariant(
-        says="Φ = σ + δ",
-        holds=f"NOT finite OR abs(order_parameter - signal - drag) <= {EXACT}",
+        rule="Φ = σ + δ",
+        sql=f"NOT finite OR abs(order_parameter - signal - drag) <= {EXACT}",
     ),
     Invariant(
-        says="σ = (p_t - p_c)(1 - S_tc²)",
-        holds=f"NOT finite OR abs(signal - (p_target - p_competitor) * (1 - overlap * overlap)) <= {EXACT}",
+        rule="σ = (p_t - p_c)(1 - S_tc²)",
+        sql=f"NOT finite OR abs(signal - (p_target - p_competitor) * (1 - overlap * overlap)) <= {EXACT}",
     ),
-    Invariant(says="p_t + p_c <= 1", holds=f"NOT finite OR p_target + p_competitor <= 1 + {EXACT}"),
+    Invariant(rule="p_t + p_c <= 1", sql=f"NOT finite OR p_target + p_competitor <= 1 + {EXACT}"),
     Invariant(
-        says="loss = -ln p_t",
-        holds=f"NOT finite OR p_target < 1e-290 OR abs(loss + ln(p_target)) <= {EXACT} * (1 + loss)",
+        rule="loss = -ln p_t",
+        sql=f"NOT finite OR p_target < 1e-290 OR abs(loss + ln(p_target)) <= {EXACT} * (1 + loss)",
     ),
     Invariant(
-        says="logit_gap = ln p_t - ln p_c",
-        holds="NOT finite OR p_target < 1e-290 OR p_competitor < 1e-290 OR "
+        rule="logit_gap = ln p_t - ln p_c",
+        sql="NOT finite OR p_target < 1e-290 OR p_competitor < 1e-290 OR "
         f"abs(logit_gap - ln(p_target) + ln(p_competitor)) <= {FLOAT32} * (1 + abs(logit_gap))",
     ),
     Invariant(
-        says="the target has the better rank exactly where the gap is positive; no ranks where logits are not finite",
-        holds="CASE WHEN finite THEN coalesce(sign(rank_competitor - rank_target) = sign(logit_gap), "
+        rule="the target has the better rank if and only if the gap is positive; no ranks where logits are not finite",
+        sql="CASE WHEN finite THEN coalesce(sign(rank_competitor - rank_target) = sign(logit_gap), "
         "rank_target IS NULL AND rank_competitor IS NULL) "
         "ELSE (rank_target IS NULL) = (rank_competitor IS NULL) END",
     ),
     Invariant(
-        says="the two shares add up to the change of Φ; both are null in row 0",
-        holds=f"CASE WHEN {_FIRST} THEN readout_change IS NULL AND geometry_change IS NULL "
+        rule="readout_change and geometry_change add up to the change of Φ; both are null in row 0",
+        sql=f"CASE WHEN {_FIRST} THEN readout_change IS NULL AND geometry_change IS NULL "
         f"ELSE readout_change IS NOT NULL AND geometry_change IS NOT NULL AND (NOT finite OR {_ADDS_UP}) END",
     ),
     Invariant(
-        says="embedding_drift starts at 0", holds="step <> 0 OR embedding_drift = 0"
+        rule="embedding_drift starts at 0", sql="step <> 0 OR embedding_drift = 0"
     ),
     Invariant(
-        says="a frozen readout keeps its hash and its overlap, does not drift, and has no geometry share",
-        holds=f"CASE WHEN readout_hash IS NULL THEN {_FIRST} OR hash_before IS NULL "
+        rule="a frozen readout keeps its hash and its overlap, has no drift and no geometry_change",
+        sql=f"CASE WHEN readout_hash IS NULL THEN {_FIRST} OR hash_before IS NULL "
         f"ELSE embedding_drift = 0 AND (NOT finite OR geometry_change IS NULL OR geometry_change = 0) AND "
         f"({_FIRST} OR (hash_before = readout_hash AND (NOT finite OR overlap = overlap_before))) END",
     ),
 )  # fmt: skip
-"""Of each row of `traces`, with what the row before says and `finite`."""
+"""Of each row of `TRACE_ROWS`."""
 
 TRACE_ROWS = (
     f"SELECT *, {_FINITE} AS finite, "
@@ -135,7 +136,7 @@ TRACE_ROWS = (
     )
     + " FROM {source}"
 )
-"""The rows of one model's traces in the order of its files."""
+"""The rows of one model's traces, in the order of its files, with `finite` and values of the previous row."""
 
 _LORA = ("lora_rank", "lora_alpha", "lora_targets")
 _ENDED = (
@@ -150,55 +151,55 @@ def _set_exactly(columns: Iterable[str], when: str) -> str:
 
 
 def _set_exactly_where_used(column: str) -> Invariant:
-    """A setting that some optimizers have is null under the others."""
+    """A setting that only some optimizers have is null under the others."""
     names = [name for name, settings in OPTIMIZER_SETTINGS.items() if column in settings]
     return Invariant(
-        says=f"{column} is set exactly under {' and '.join(names)}",
-        holds=_set_exactly([column], f"optimizer IN ({', '.join(map(repr, names))})"),
+        rule=f"{column} is set if and only if the optimizer is {' or '.join(names)}",
+        sql=_set_exactly([column], f"optimizer IN ({', '.join(map(repr, names))})"),
     )
 
 
 _PROBLEM = (
-    *_known(("problem", "model", "context", "target", "competitor", "steps", "seed", "effective_steps")),
+    *_not_null(("problem", "model", "context", "target", "competitor", "steps", "seed", "effective_steps")),
     _one_of("method", ("full", "lora")),
     _one_of("optimizer", OPTIMIZER_NAMES),
     _one_of("schedule", ("constant", "linear", "cosine")),
     _one_of("precision", ("float32", "bfloat16")),
     Invariant(
-        says="rank and alpha of adapters are set exactly under LoRA",
-        holds=_set_exactly(_LORA[:2], "method = 'lora'"),
+        rule="lora_rank and lora_alpha are set if and only if the method is lora",
+        sql=_set_exactly(_LORA[:2], "method = 'lora'"),
     ),
     *map(_set_exactly_where_used, ("beta1", "beta2", "epsilon")),
 )
 
 TRIALS: tuple[Invariant, ...] = (
-    *_known(("trial_id", "structural_drag", "jump_threshold", "jump_share_of_range", "synonym_floor_rms")),
+    *_not_null(("trial_id", "structural_drag", "jump_threshold", "jump_share_of_range", "synonym_floor_rms")),
     *_PROBLEM,
     *_ranges(TRIAL_COLUMNS),
-    *(Invariant(says=f"{name} is left empty in an archive", holds=f"{name} IS NULL") for name in PRIVATE),
-    Invariant(says="trial_id is 32 hex digits", holds="regexp_full_match(trial_id, '[0-9a-f]{32}')"),
+    *(Invariant(rule=f"{name} is null in an archive", sql=f"{name} IS NULL") for name in PRIVATE),
+    Invariant(rule="trial_id is 32 hex digits", sql="regexp_full_match(trial_id, '[0-9a-f]{32}')"),
     _one_of("outcome", [outcome.value for outcome in Outcome]),
     Invariant(
-        says="a trained trial has a learning rate, a model and an origin, and no error",
-        holds=f"outcome NOT {TRAINED} OR (isfinite(learning_rate) AND learning_rate > 0 AND error IS NULL AND "
+        rule="a trained trial has a learning rate, weights, an architecture, gap_0 and kappa, and no error",
+        sql=f"outcome NOT {TRAINED} OR (isfinite(learning_rate) AND learning_rate > 0 AND error IS NULL AND "
         "weights IS NOT NULL AND architecture IS NOT NULL AND gap_0 IS NOT NULL AND kappa IS NOT NULL)",
     ),
     Invariant(
-        says="an untrained trial has no results of training",
-        holds=f"outcome {TRAINED} OR ({' AND '.join(f'{name} IS NULL' for name in _ENDED)})",
+        rule="an untrained trial has no results of training",
+        sql=f"outcome {TRAINED} OR ({' AND '.join(f'{name} IS NULL' for name in _ENDED)})",
     ),
     Invariant(
-        says="stopped_early says why exactly where steps are missing",
-        holds=f"outcome NOT {TRAINED} OR (steps_taken <= steps AND "
+        rule="stopped_early is set if and only if steps are missing",
+        sql=f"outcome NOT {TRAINED} OR (steps_taken <= steps AND "
         "(stopped_early IS NOT NULL) = (steps_taken < steps))",
     ),
     Invariant(
-        says="jump_step, jump_size and jump_readout_share are there together",
-        holds="(jump_step IS NULL) = (jump_size IS NULL) AND (jump_step IS NULL) = (jump_readout_share IS NULL)",
+        rule="jump_step, jump_size and jump_readout_share are all set or all null",
+        sql="(jump_step IS NULL) = (jump_size IS NULL) AND (jump_step IS NULL) = (jump_readout_share IS NULL)",
     ),
     Invariant(
-        says="Π = η T κ / |g_0|",
-        holds=f"CASE WHEN learning_rate IS NULL OR kappa IS NULL OR gap_0 IS NULL THEN pi IS NULL "
+        rule="Π = η T κ / |g_0|",
+        sql=f"CASE WHEN learning_rate IS NULL OR kappa IS NULL OR gap_0 IS NULL THEN pi IS NULL "
         f"ELSE coalesce(isnan(pi) OR abs(pi - {_PI}) <= {EXACT} * abs(pi), false) END",
     ),
 )
@@ -208,18 +209,18 @@ PROBES: tuple[Invariant, ...] = (
     *_PROBLEM,
     *_ranges(PROBE_COLUMNS),
     Invariant(
-        says="refusal is null, or an outcome without training",
-        holds=f"refusal IS NULL OR (refusal NOT {TRAINED} AND refusal IN "
+        rule="refusal is null, or the outcome of an untrained trial",
+        sql=f"refusal IS NULL OR (refusal NOT {TRAINED} AND refusal IN "
         f"({', '.join(repr(outcome.value) for outcome in Outcome)}))",
     ),
     Invariant(
-        says="what is not refused has tokens, a model, a gap and its rate",
-        holds="refusal IS NOT NULL OR (prompt_tokens IS NOT NULL AND target_token IS NOT NULL AND "
+        rule="a probe that was not refused has tokens, weights, gap_0 and kappa",
+        sql="refusal IS NOT NULL OR (prompt_tokens IS NOT NULL AND target_token IS NOT NULL AND "
         "competitor_token IS NOT NULL AND weights IS NOT NULL AND gap_0 IS NOT NULL AND kappa IS NOT NULL)",
     ),
     Invariant(
-        says="overlap_0, gap_0 and kappa are finite or null",
-        holds="coalesce(isfinite(gap_0), true) AND coalesce(isfinite(overlap_0), true) AND "
+        rule="overlap_0, gap_0 and kappa are finite or null",
+        sql="coalesce(isfinite(gap_0), true) AND coalesce(isfinite(overlap_0), true) AND "
         "(refusal IS NOT NULL OR isfinite(kappa))",
     ),
 )
@@ -246,7 +247,7 @@ FROM (
     FROM traces WHERE model = {model}
 ) GROUP BY trial_id
 """.replace("{finite}", _FINITE)
-"""A trial as its trace tells it, for one `model`."""
+"""One row per trial of a `model`, computed from its traces."""
 
 _JUMPED = "largest >= greatest(jump_threshold, jump_share_of_range * phi_range) AND largest > 0"
 
@@ -258,45 +259,45 @@ def _near(one: str, other: str, tolerance: str) -> str:
 
 
 JOINED: tuple[Invariant, ...] = (
-    Invariant(says="its traces are there", holds="last_step IS NOT NULL"),
-    Invariant(says="its traces are filed under its model", holds="in_model = model"),
-    Invariant(says="it has steps_taken + 1 trace rows", holds="steps_taken = last_step"),
-    Invariant(says="gradient_norm is null in its last row and only there", holds="norms"),
+    Invariant(rule="it has traces", sql="last_step IS NOT NULL"),
+    Invariant(rule="its traces are filed under its model", sql="in_model = model"),
+    Invariant(rule="it has steps_taken + 1 trace rows", sql="steps_taken = last_step"),
+    Invariant(rule="gradient_norm is null in its last trace row and only there", sql="norms"),
     Invariant(
-        says="gap_final, loss_final and drag_final are its last row's",
-        holds="gap_final IS NOT DISTINCT FROM gap_last AND loss_final IS NOT DISTINCT FROM loss_last "
+        rule="gap_final, loss_final and drag_final equal its last trace row's values",
+        sql="gap_final IS NOT DISTINCT FROM gap_last AND loss_final IS NOT DISTINCT FROM loss_last "
         "AND drag_final IS NOT DISTINCT FROM drag_last",
     ),
     Invariant(
-        says="gap_0, loss_0 and overlap_0 are those of its row 0, to 1 %",
-        holds=f"NOT isfinite(gap_first) OR ({_near('gap_0', 'gap_first', '1e-2')} AND "
+        rule="gap_0, loss_0 and overlap_0 equal its trace row 0 to 1 %",
+        sql=f"NOT isfinite(gap_first) OR ({_near('gap_0', 'gap_first', '1e-2')} AND "
         f"{_near('loss_0', 'loss_first', '1e-2')} AND {_near('overlap_0', 'overlap_first', '1e-2')})",
     ),
     Invariant(
-        says="commit_step is its first step with a positive gap",
-        holds="commit_step IS NOT DISTINCT FROM first_commit",
+        rule="commit_step is its first step with a positive gap",
+        sql="commit_step IS NOT DISTINCT FROM first_commit",
     ),
     Invariant(
-        says="outcome is what its trace amounts to",
-        holds="CASE outcome WHEN 'diverged' THEN NOT all_finite OR loss_last > loss_first "
+        rule="its outcome follows from its traces",
+        sql="CASE outcome WHEN 'diverged' THEN NOT all_finite OR loss_last > loss_first "
         "WHEN 'committed' THEN all_finite AND gap_last > 0 "
         "WHEN 'relapsed' THEN all_finite AND gap_last <= 0 AND first_commit IS NOT NULL "
         "WHEN 'structural' THEN all_finite AND first_commit IS NULL AND drag_last < drag_first - structural_drag "
         "WHEN 'kinematic' THEN all_finite AND first_commit IS NULL AND drag_last >= drag_first - structural_drag END",
     ),
     Invariant(
-        says="silent where it did not commit although the loss fell at every step",
-        holds="silent = (outcome <> 'committed' AND last_step > 0 AND fell)",
+        rule="silent is true if and only if it did not commit although the loss fell at every step",
+        sql="silent = (outcome <> 'committed' AND last_step > 0 AND fell)",
     ),
     Invariant(
-        says="a trial that was stopped early as non-finite ends in a row that is not finite",
-        holds="stopped_early IS DISTINCT FROM 'non_finite' OR NOT ended_finite",
+        rule="if it was stopped early as non-finite, its last trace row is not finite",
+        sql="stopped_early IS DISTINCT FROM 'non_finite' OR NOT ended_finite",
     ),
     Invariant(
-        says="its jump is the largest change of Φ, where that passes the thresholds",
-        holds=f"CASE WHEN coalesce({_JUMPED}, false) THEN coalesce(jump_step = largest_step AND jump_size = largest "
+        rule="its jump is the largest change of Φ if that exceeds the thresholds, else null",
+        sql=f"CASE WHEN coalesce({_JUMPED}, false) THEN coalesce(jump_step = largest_step AND jump_size = largest "
         f"AND abs(jump_readout_share - largest_share) <= {EXACT} * (1 + abs(largest_share)), false) "
         "ELSE jump_step IS NULL END",
     ),
 )  # fmt: skip
-"""Of each trained trial beside its traces."""
+"""Of each trained trial, joined with its `SUMMARY`."""

@@ -1,4 +1,4 @@
-"""What a run is doing right now, in words, from its activities and events; for the live view."""
+"""What a run is doing at the moment, in words, from its activities and events; for the live view."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _ENDS = frozenset(
 
 
 class Announcer:
-    """Prints each activity that may take long as it begins, for every command; a watcher (`core.activity`)."""
+    """Prints each activity that may take long when it begins, in every command; a watcher (`core.activity`)."""
 
     def began(self, kind: Activity, what: str, *, long: bool) -> None:
-        """Say so on stderr."""
+        """Print it on stderr."""
         if long and not is_quiet():
             print(f"phantom-dist: {what} …", file=sys.stderr, flush=True)
 
     def ended(self, kind: Activity, what: str) -> None:
-        """Nothing to say."""
+        """Print nothing."""
 
 
-class Doing:
-    """Follows activities (as a watcher) and events (as a listener).
+class CurrentWork:
+    """Follows activities (as a watcher) and events (as a listener), and describes what is going on.
 
     Args:
         now: a clock (s).
@@ -55,16 +55,16 @@ class Doing:
         self._probed: set[str] = set()
 
     def began(self, kind: Activity, what: str, *, long: bool) -> None:
-        """An activity of this process begins."""
+        """Record that an activity of this process began."""
         self._activities.append((what.partition(",")[0], self._now()))
 
     def ended(self, kind: Activity, what: str) -> None:
-        """The activity that began last ends."""
+        """Record that the activity that began last ended."""
         self._activities.pop()
         self._since = self._now()
 
-    def heard(self, event: RunEvent) -> None:
-        """Take an event."""
+    def on_event(self, event: RunEvent) -> None:
+        """Record an event."""
         worker, task = event.worker or "", event.task or ""
         match event.kind:
             case EventKind.PREPARED if Activity.STARTING in event.activities:
@@ -87,16 +87,16 @@ class Doing:
     def _split(self, task: str, parts: tuple[str, ...]) -> None:
         size = self._probes.pop(task, 0)
         if size:
-            first = size // 2  # as `ProbeTask.halves` does it
+            first = size // 2  # as in `ProbeTask.halves`
             self._probes |= dict(zip(parts, (first, size - first), strict=False))
 
     @property
-    def begun(self) -> bool:
-        """Whether a worker has ever been ready, so that counts of trials say something."""
+    def has_workers(self) -> bool:
+        """Whether a worker has ever been ready, so that counts of trials are meaningful."""
         return bool(self._ready or self._running)
 
     def line(self) -> str:
-        """One line: the activity of this process, or how many workers do what."""
+        """One line: what the workers are doing, or else the activity of this process."""
         if self._running:
             return ", ".join([*self._tasks(), *self._waiting()])
         if self._activities:
@@ -107,7 +107,7 @@ class Doing:
         return ", ".join(self._waiting())
 
     def workers(self) -> list[str]:
-        """A line for each worker that has a task; of a worker in this process also its activity."""
+        """A line for each worker that has a task; with the activity, if the worker is in this process."""
         now = self._now()
         lines = []
         for worker, (event, since) in sorted(self._running.items()):

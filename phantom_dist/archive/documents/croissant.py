@@ -1,13 +1,13 @@
-"""`croissant.json`: the tables for machines (Croissant 1.1): files with checksums, columns with types and meanings."""
+"""`croissant.json` (Croissant 1.1): the files with checksums, the columns with types and descriptions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from phantom_dist.archive.about import About
-from phantom_dist.archive.facts import Facts, date_of
+from phantom_dist.archive.documents.citation import Citation
 from phantom_dist.archive.layout import MEDIA_TYPES, TABLES
+from phantom_dist.archive.summary import Summary
 from phantom_dist.core.quantities import PROBE_COLUMNS, TRACE_COLUMNS, TRIAL_COLUMNS, ColumnType, Quantity
 
 COLUMNS = {"trials": TRIAL_COLUMNS, "probes": PROBE_COLUMNS, "traces": TRACE_COLUMNS}
@@ -17,6 +17,7 @@ ROWS = {
     "probes": "One row per problem: what was measured before any training, or why it was refused.",
     "traces": "One row per trial and step; a folder for each model.",
 }
+"""What a row is. `archive verify` looks for these words in the card: another wording would refuse older archives."""
 
 PARQUET = MEDIA_TYPES[".parquet"]
 
@@ -51,58 +52,56 @@ _CONTEXT = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "name": {"@container": "@language"},
 }
-"""The context that Croissant's specification gives."""
+"""The JSON-LD context of Croissant's specification."""
 
 
-def croissant(said: About, facts: Facts, sums: Mapping[str, str], sizes: Mapping[str, int]) -> dict[str, Any]:
+def croissant(
+    citation: Citation, summary: Summary, sums: Mapping[str, str], sizes: Mapping[str, int]
+) -> dict[str, Any]:
     """The contents of the file.
 
     Args:
-        said: title, authors, licence.
-        facts: what the tables hold.
-        sums: sha256 of files by name; the tables' are taken.
-        sizes: their sizes in bytes.
+        citation: title, authors, licence.
+        summary: what the tables contain.
+        sums: sha256 by name of file; only the tables' files are listed.
+        sizes: bytes by name of file.
     """
-    rows = facts["rows"]
     tables = [table for table in TABLES if any(name.startswith(f"{table}/") for name in sums)]
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
-        "name": said.title,
-        "description": description(facts),
-        "license": said.licence_url,
+        "name": citation.title,
+        "description": description(summary),
+        "license": citation.licence_url,
         "creator": [
-            {"@type": "sc:Person" if "," in a else "sc:Organization", "name": n} for a, n in _creators(said)
+            {"@type": "sc:Person" if "," in author else "sc:Organization", "name": name}
+            for author, name in zip(citation.authors or citation.names, citation.names, strict=True)
         ],
-        "datePublished": date_of(facts),
+        "datePublished": summary.date,
         "version": "1.0.0",
-        "citeAs": citation(said, facts),
-        "distribution": [*_files(sums, sizes), *map(_set, tables)],
-        "recordSet": [_records(table, rows[table]) for table in tables],
+        "citeAs": bibtex(citation, summary),
+        "distribution": [*_files(sums, sizes), *map(_file_set, tables)],
+        "recordSet": [_record_set(table, summary.rows[table]) for table in tables],
     }
 
 
-def description(facts: Facts) -> str:
+def description(summary: Summary) -> str:
     """The data set in two sentences."""
-    rows = facts["rows"]
+    rows = summary.rows
     return (
-        f"{rows['trials']:,} fine-tuning trials of {len({m['weights_sha256'] for m in facts['models']})} language "
+        f"{rows['trials']:,} fine-tuning trials of {len({m.weights_sha256 for m in summary.models})} language "
         f"model(s) on contexts whose right next word has a near-synonym rival, with {rows['traces']:,} steps measured. "
         "What is measured: loss, logit gap, signal, drag and order parameter, as phantom_dist reconstructs them from "
         "the abstract of arXiv 2606.07559."
     )
 
 
-def citation(said: About, facts: Facts) -> str:
+def bibtex(citation: Citation, summary: Summary) -> str:
     """A BibTeX entry."""
-    year = (date_of(facts) or "")[:4]
-    fields = [f"title = {{{said.title}}}", f"author = {{{' and '.join(said.names)}}}"]
+    year = (summary.date or "")[:4]
+    fields = [f"title = {{{citation.title}}}", f"author = {{{' and '.join(citation.names)}}}"]
     return f"@misc{{archive, {', '.join([*fields, *[f'year = {{{year}}}'] * bool(year)])}}}"
-
-
-def _creators(said: About) -> list[tuple[str, str]]:
-    return list(zip(said.authors or said.names, said.names, strict=True))
 
 
 def _files(sums: Mapping[str, str], sizes: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -121,7 +120,7 @@ def _files(sums: Mapping[str, str], sizes: Mapping[str, int]) -> list[dict[str, 
     ]
 
 
-def _set(table: str) -> dict[str, Any]:
+def _file_set(table: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
         "@id": f"{table}-files",
@@ -132,7 +131,7 @@ def _set(table: str) -> dict[str, Any]:
     }
 
 
-def _records(table: str, rows: int) -> dict[str, Any]:
+def _record_set(table: str, rows: int) -> dict[str, Any]:
     key = {"trials": [f"{table}/trial_id"], "probes": [f"{table}/problem"]}
     keys = key.get(table, [f"{table}/trial_id", f"{table}/step"])
     return {

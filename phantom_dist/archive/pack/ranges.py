@@ -1,8 +1,9 @@
-"""Rows of traces cut into ranges of their trials' ids, so that no sort has to hold more than one range.
+"""Trace rows cut into ranges of `trial_id`, so that no sort has to hold more than one range.
 
-A sort outside memory still needs some of it for every part that it has spilled, so its memory grows with the rows: for
-33 million, 256 MB do not suffice. Ids are hashes, hence uniform: ranges of equal width hold equally many rows. Range
-after range is the order of all rows, and each row is written once and read once, as by a sort that spills.
+An external sort still needs memory for every part that it has spilled, so its memory grows with the rows: 256 MB do not
+suffice for 33 million. Ids are hashes, hence uniformly distributed: ranges of equal width have about equally many rows.
+The sorted ranges, one after another, are the sorted rows. Each row is written once and read once, as in a sort that
+spills.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 RANGE_ROWS = 1 << 18
-"""Rows that are sorted at once: some 60 MB of traces."""
+"""Rows per sort: some 60 MB of traces."""
 
-MOST_RANGES = 512
-"""Each is an open file while rows are cut; beyond RANGE_ROWS * MOST_RANGES rows ranges grow, and their sorts spill."""
+MAX_RANGES = 512
+"""Each range is an open file while rows are cut. Beyond RANGE_ROWS * MAX_RANGES rows, ranges grow and sorts spill."""
 
 BATCH_ROWS = 1 << 16
 
@@ -29,17 +30,18 @@ _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 def cut(
     connection: duckdb.DuckDBPyConnection, relation: str, rows: int, folder: Path
 ) -> Iterator[pa.RecordBatchReader]:
-    """The rows of a relation, one reader for each range of `trial_id`, in order.
+    """The rows of a relation: one reader for each range of `trial_id`, in ascending order; rows inside are unsorted.
 
     Args:
         connection: the database.
-        relation: SQL, with the column `trial_id`. An id that isn't hexadecimal counts to the first range.
-        rows: how many rows there are, about.
-        folder: a folder for the ranges' files, which are removed as they are read.
+        relation: SQL, with the column `trial_id`. An id that isn't hexadecimal goes into the first range.
+        rows: the approximate number of rows.
+        folder: for the ranges' files, each of which is deleted after it was read.
     """
-    count = min(MOST_RANGES, 1 + rows // RANGE_ROWS)
-    place = f"coalesce(try_cast('0x' || trial_id[:8] AS UBIGINT), 0) * {count} >> 32"
-    reader = connection.sql(f"SELECT *, {place} AS range FROM {relation}").to_arrow_reader(BATCH_ROWS)
+    count = min(MAX_RANGES, 1 + rows // RANGE_ROWS)
+    # the first 32 bits of the id, scaled to 0 … count - 1
+    range_number = f"coalesce(try_cast('0x' || trial_id[:8] AS UBIGINT), 0) * {count} >> 32"
+    reader = connection.sql(f"SELECT *, {range_number} AS range FROM {relation}").to_arrow_reader(BATCH_ROWS)
     columns = reader.schema.remove(reader.schema.get_field_index("range"))
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{number}.arrow" for number in range(count)]
@@ -57,7 +59,7 @@ def cut(
 
 
 def _parts(batch: pa.RecordBatch, columns: pa.Schema) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of a batch by the range that they belong to."""
+    """The rows of a batch, grouped by range; a group keeps the order of its rows."""
     numbers = batch.column("range").to_numpy()
     order = np.argsort(numbers, kind="stable")
     ordered = batch.select(columns.names).take(pa.array(order))

@@ -1,4 +1,4 @@
-"""A trial's id, made anew from its row: it covers settings, weights and tokens, so no edit of them stays unnoticed."""
+"""Recomputes trial ids from their rows. An id covers settings, weights and tokens, so any edit of these is noticed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from phantom_dist.archive.defect import Defect
+from phantom_dist.archive.verify.defect import Defect
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import (
     OPTIMIZER_SETTINGS,
@@ -32,18 +32,18 @@ _COLUMNS = ("trial_id", "learning_rate", "problem", "weights", "model", *_SETTIN
 
 
 def check_identities(connection: duckdb.DuckDBPyConnection, specs: Sequence[SweepSpec]) -> Iterator[Defect]:
-    """The trials whose ids are not what their rows amount to, and problems that no sweep asked for.
+    """Find trials whose ids don't match their rows, and problems that are in none of the sweeps.
 
     Args:
         connection: with the views `trials` and `probes`.
         specs: the archive's sweeps.
     """
-    asked = {problem.key: problem for spec in specs for problem in expand(spec)}
+    expected = {problem.key: problem for spec in specs for problem in expand(spec)}
     probed = connection.execute("SELECT DISTINCT problem FROM probes ORDER BY ALL").fetchall()
-    strangers = [key for (key,) in probed if key not in asked]
-    if strangers:
+    unknown = [key for (key,) in probed if key not in expected]
+    if unknown:
         yield Defect(
-            "sweeps", f"{len(strangers)} problem(s) that no sweep asks for; the first: {strangers[0]}"
+            "sweeps", f"{len(unknown)} problem(s) are in none of the sweeps; the first: {unknown[0]}"
         )
     columns = ", ".join([*(f"t.{name}" for name in _COLUMNS), *(f"p.{name}" for name in _TOKENS)])
     cursor = connection.sql(
@@ -53,20 +53,20 @@ def check_identities(connection: duckdb.DuckDBPyConnection, specs: Sequence[Swee
     wrong, first = 0, ""
     for batch in cursor:
         for row in batch.to_pylist():
-            if _id(row, asked) != row["trial_id"]:
+            if _id(row, expected) != row["trial_id"]:
                 wrong, first = wrong + 1, first or str(row["trial_id"])
     if wrong:
         yield Defect(
-            "trials", f"{wrong} trial_id(s) are not the hash of what their rows say; the first: {first}"
+            "trials", f"{wrong} trial_id(s) are not the hash of their rows' settings; the first: {first}"
         )
 
 
-def _id(row: Mapping[str, Any], asked: Mapping[str, Problem]) -> str | None:
-    """The id; None where the row's settings are none."""
+def _id(row: Mapping[str, Any], expected: Mapping[str, Problem]) -> str | None:
+    """The id; None if the row's settings are invalid. `expected`: the sweeps' problems by key."""
     try:
         if row["weights"] is None or row["prompt_tokens"] is None:
-            # refused before the model or its tokens were known: the words of the sweep define it
-            return trial_id(asked[row["problem"]], row["weights"], None, row["learning_rate"])
+            # Refused before the model or its tokens were known: the id covers the words of the sweep instead.
+            return trial_id(expected[row["problem"]], row["weights"], None, row["learning_rate"])
         tokens = _tokens(tuple(row["prompt_tokens"]), row["target_token"], row["competitor_token"])
         problem = _problem(row["model"], tuple(row[name] for name in _SETTINGS))
         return trial_id(problem, row["weights"], tokens, row["learning_rate"])
@@ -81,10 +81,10 @@ def _tokens(prompt: tuple[int, ...], target: int, competitor: int) -> Tokens:
 
 @functools.lru_cache(maxsize=1024)
 def _problem(model: str, values: tuple[Any, ...]) -> Problem:
-    """The problem as its trials' rows say; its context counts by its tokens only."""
+    """The problem that a trial's row describes. Its context is a placeholder: the id covers the tokens instead."""
     s = dict(zip(_SETTINGS, values, strict=True))
     own = OPTIMIZER_SETTINGS[s["optimizer"]]
-    # A value that the optimizer has no setting for is passed on, and refused.
+    # A value for a setting that the optimizer does not have is passed on, so that `Optimizer` refuses it.
     settings = {name: s[name] for name in _OPTIMIZER if name in own or s[name] is not None}
     targets = s["lora_targets"]
     return Problem(

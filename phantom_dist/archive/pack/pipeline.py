@@ -1,9 +1,9 @@
-"""`archive pack`: runs become a data set that others can open, cite and check.
+"""`archive pack`: makes a data set of runs that others can open, cite and check.
 
-    copies compared -> tables, sorted -> sweeps, laws, figures -> documents -> checksums -> verified -> renamed
+    compare copies -> write sorted tables -> sweeps, laws, figures -> documents -> checksums -> verify -> rename
 
-Whatever the number of rows, memory is bounded: rows stream, and DuckDB sorts outside memory. Nothing in an archive says
-when or where it was packed, so the same runs give the same bytes.
+Memory is bounded, whatever the number of rows: rows stream, and DuckDB spills its sorts to disk. An archive records
+neither when nor where it was packed, so the same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from phantom_dist.archive import merge
-from phantom_dist.archive.about import DEFAULT_LICENCE, about, citation_text, licence_text
-from phantom_dist.archive.card import card
 from phantom_dist.archive.checksums import sha256_of, sums_of, write_sums
-from phantom_dist.archive.crate import crate
-from phantom_dist.archive.croissant import croissant
 from phantom_dist.archive.database import database
-from phantom_dist.archive.facts import date_of, facts_of
-from phantom_dist.archive.figures import draw
+from phantom_dist.archive.documents.card import card
+from phantom_dist.archive.documents.citation import DEFAULT_LICENCE, cff_text, licence_text, make_citation
+from phantom_dist.archive.documents.crate import crate
+from phantom_dist.archive.documents.croissant import croissant
+from phantom_dist.archive.documents.figures import draw
+from phantom_dist.archive.documents.provenance import provenance
 from phantom_dist.archive.layout import (
     CARD,
     CHECKSUMS,
@@ -36,17 +35,17 @@ from phantom_dist.archive.layout import (
     PROVENANCE,
     Observer,
 )
-from phantom_dist.archive.provenance import provenance
-from phantom_dist.archive.sources import Source, open_sources
-from phantom_dist.archive.staging import staged
-from phantom_dist.archive.tables import attach, write_tables
-from phantom_dist.archive.verify import problems_of
+from phantom_dist.archive.pack import merge
+from phantom_dist.archive.pack.sources import Source, open_sources
+from phantom_dist.archive.pack.staging import staged
+from phantom_dist.archive.pack.tables import write_tables
+from phantom_dist.archive.summary import Summary, summarise
+from phantom_dist.archive.verify.pipeline import problems_of
+from phantom_dist.archive.views import attach
 from phantom_dist.core.errors import StoreError
 from phantom_dist.core.result import Result
 from phantom_dist.law.file import read_law
 from phantom_dist.spec import to_yaml
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +54,9 @@ class PackResult(Result):
 
     Attributes:
         archive: its absolute path.
-        files, bytes, trials, rows: how many it has; `rows` are those of traces.
-        duplicates: copies of trials that were left out.
-        notices: what one may want to know before publishing.
+        files, bytes, trials, rows: how many it has; `rows` counts those of traces.
+        duplicates: the number of copies of trials that were left out.
+        notices: what the user may want to change before publishing.
     """
 
     archive: str
@@ -95,70 +94,70 @@ def archive_pack(
     """Pack one or many run directories into an archive.
 
     Args:
-        directories: run directories, local paths or object-store URIs; finished or not.
+        directories: run directories, local paths or object-store URIs; the runs may be unfinished.
         out: the archive, a local folder that does not exist yet.
-        title: of the data set; None makes one of the sweeps' names.
-        authors: "Family, Given" for a person, anything else for a group; none says that nobody was named.
+        title: of the data set; by default the names of the sweeps.
+        authors: "Family, Given" for a person, anything else for a group; if empty, the documents say so.
         license: SPDX licence expression.
         laws: law files to include, beside `law.json` of the runs.
-        observer: is called with (what, done, total): files of trials, then trace rows.
+        observer: called with (action, done, total); it counts files of trials first, then trace rows.
 
     Raises:
-        InputError: no run in a directory, no trials, wrong words, a name that is taken, or the same trial with results
-            that contradict each other.
+        InputError: a directory is no run, there are no trials, title, authors or licence are invalid, `out` exists, or
+            the same trial has results that contradict each other.
         StoreError: a run's file is damaged or foreign, its rows break an invariant, or the disk is full. Nothing is
-            left under the archive's name.
+            left at `out`.
     """
     sources = open_sources(directories)
-    said = about(title, authors, license, [source.spec.name for source in sources])
-    given = {Path(path).stem: _law_bytes(path) for path in laws}
+    citation = make_citation(title, authors, license, [source.spec.name for source in sources])
+    given_laws = {Path(path).stem: _law_bytes(path) for path in laws}
     with staged(out) as archive:
         work = archive / ".work"
         with database(work, "archive pack") as connection:
             merge.load(connection, sources, observer)
             rows = merge.trace_rows(connection)
-            # each is read once and written once
+            # every row is read once and written once
             progress = _counted(observer, "trace rows read and written", 2 * rows)
             write_tables(connection, sources, archive, work, progress)
             attach(connection, archive)
             sweeps = _write_sweeps(sources, archive)
-            law_files = _write_laws(sources, given, archive)
+            law_files = _write_laws(sources, given_laws, archive)
             specs = [source.spec for source in sources]
-            drawn, part_drawn = draw(connection, specs, said.title, archive)
+            figures, figures_note = draw(connection, specs, citation.title, archive)
+            summary = summarise(connection)
             origin = provenance(
-                facts := facts_of(connection),
-                merge.runs_of(connection, sweeps),
-                merge.left_out(connection),
-                law_files,
+                summary, merge.runs_of(connection, sweeps), merge.left_out(connection), law_files
             )
         shutil.rmtree(work)
         _write(archive, PROVENANCE, _json(origin))
-        _write(archive, LICENCE, licence_text(said))
-        _write(archive, CITATION, citation_text(said, date_of(facts)))
-        _write(archive, CARD, card(said, origin, drawn, part_drawn, sorted(set(sweeps))))
+        _write(archive, LICENCE, licence_text(citation))
+        _write(archive, CITATION, cff_text(citation, summary.date))
+        _write(
+            archive, CARD, card(citation, summary, figures, figures_note, [*sorted(set(sweeps)), *law_files])
+        )
         sums = sums_of(archive)
         sizes = {name: (archive / name).stat().st_size for name in sums}
-        _write(archive, CROISSANT, _json(croissant(said, facts, sums, sizes)), sums, sizes)
-        _write(archive, CRATE, _json(crate(said, origin, sums, sizes)), sums, sizes)
+        _write(archive, CROISSANT, _json(croissant(citation, summary, sums, sizes)), sums, sizes)
+        _write(archive, CRATE, _json(crate(citation, summary, origin, sums, sizes)), sums, sizes)
         write_sums(archive, sums)
         wrong = problems_of(archive, _counted(observer, "trace rows verified", rows), known_sums=sums)
         if wrong:
             listed = "\n".join(f"  {defect.where}: {defect.what}" for defect in wrong)
-            raise StoreError(f"archive pack: what the runs hold would make no sound archive:\n{listed}")
+            raise StoreError(f"archive pack: the runs' data would not make a sound archive:\n{listed}")
         sizes[CHECKSUMS] = (archive / CHECKSUMS).stat().st_size
     return PackResult(
         archive=str(Path(out).absolute()),
         files=len(sizes),
         bytes=sum(sizes.values()),
-        trials=facts["rows"]["trials"],
-        rows=facts["rows"]["traces"],
+        trials=summary.rows["trials"],
+        rows=summary.rows["traces"],
         duplicates=origin["merged"]["duplicates"],
-        notices=tuple(_notices(facts, said.authors, sources)),
+        notices=tuple(_notices(summary, citation.authors, sources)),
     )
 
 
 def _counted(observer: Observer, what: str, total: int) -> Callable[[int], None]:
-    """Adds up what is done for the observer."""
+    """A callback that adds up amounts and reports the sum to the observer."""
     done = 0
 
     def progress(more: int) -> None:
@@ -176,7 +175,7 @@ def _write(
     sums: dict[str, str] | None = None,
     sizes: dict[str, int] | None = None,
 ) -> None:
-    """Write a document; note its checksum and its size where they are asked for."""
+    """Write a document; add its checksum and its size to `sums` and `sizes`, if given."""
     (archive / name).write_text(text, encoding="utf-8", newline="\n")
     if sums is not None and sizes is not None:
         sums[name], sizes[name] = sha256_of(archive / name), (archive / name).stat().st_size
@@ -187,7 +186,7 @@ def _json(value: Any) -> str:
 
 
 def _write_sweeps(sources: Sequence[Source], archive: Path) -> list[str]:
-    """The sweeps' files, equal ones once; the name of each source's. Several of one name are numbered."""
+    """Write the sweeps' files, equal ones once; return each source's. Different sweeps of one name are numbered."""
     texts = {(source.spec.name, to_yaml(source.spec)) for source in sources}
     names = {}
     for place, (name, text) in enumerate(sorted(texts)):
@@ -200,7 +199,7 @@ def _write_sweeps(sources: Sequence[Source], archive: Path) -> list[str]:
 
 
 def _write_laws(sources: Sequence[Source], given: dict[str, bytes], archive: Path) -> list[str]:
-    """The laws of the runs and those given, equal ones once; their files' names."""
+    """Write the laws of the runs and the given ones, equal ones once; return their files."""
     laws = list(given.items())
     for source in sources:
         with contextlib.suppress(FileNotFoundError):
@@ -220,22 +219,22 @@ def _write_laws(sources: Sequence[Source], given: dict[str, bytes], archive: Pat
 
 
 def _law_bytes(path: str | os.PathLike[str]) -> bytes:
-    read_law(path)  # is it one?
+    read_law(path)  # raises if it is no law
     return Path(path).read_bytes()
 
 
-def _notices(facts: Row, authors: Sequence[str], sources: Sequence[Source]) -> list[str]:
-    """What a person may want to change before others see it."""
-    local = sorted({m["model"] for m in facts["models"] if m["model"].startswith(("/", "~"))})
-    found = [f"the model reference {model!r} shows where it lay on your machine" for model in local]
-    outside = sorted({name for source in sources for name in source.spec.instruments})
+def _notices(summary: Summary, authors: Sequence[str], sources: Sequence[Source]) -> list[str]:
+    """What the user may want to change before others see the archive."""
+    local = sorted({m.model for m in summary.models if m.model.startswith(("/", "~"))})
+    notices = [f"the model reference {model!r} publishes a path of your machine" for model in local]
+    plugins = sorted({name for source in sources for name in source.spec.instruments})
     renamed = sorted({names for source in sources for names in source.renamed.items()})
-    found += [
-        f"the model {old!r} is called {new!r} here: readers would take {old} for a number, a date or a truth value"
+    notices += [
+        f"the model {old!r} is named {new!r} in the archive: readers would take {old} for a number, a date or a boolean"
         for old, new in renamed
     ]
-    if outside:
-        found.append(f"columns of other packages' instruments are left out ({', '.join(outside)})")
+    if plugins:
+        notices.append(f"columns of plug-in instruments are left out ({', '.join(plugins)})")
     if not authors:
-        found.append("no author is named; --author 'Family, Given' does")
-    return found
+        notices.append("no author is named; add one with --author 'Family, Given'")
+    return notices

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """Where something is wrong (a file or a table) and what."""
+    """`where`: the file or the table; `what`: what is wrong with it."""
 
     where: str
     what: str

@@ -1,4 +1,4 @@
-"""`provenance.json`: where the archive comes from, and what its tables hold."""
+"""`provenance.json`: the runs and the software that an archive was made from, and a summary of its tables."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from phantom_dist.archive.facts import Facts
 from phantom_dist.archive.layout import VERSION
+from phantom_dist.archive.summary import Summary
 from phantom_dist.core.quantities import SCHEMA_VERSION
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 
 
 def provenance(
-    facts: Facts, runs: Sequence[Mapping[str, Any]], merged: Mapping[str, int], laws: Sequence[str]
+    summary: Summary, runs: Sequence[Mapping[str, Any]], merged: Mapping[str, int], laws: Sequence[str]
 ) -> dict[str, Any]:
-    """The contents of the file. No time of packing and no host: the same runs make the same archive anywhere.
+    """The contents of the file. It names no host and no time of packing: the same runs give the same archive anywhere.
 
     Args:
-        facts: what the tables hold.
-        runs: `sweep` (its file in the archive) and `trials` (as found, before merging) of each run.
-        merged: how many copies of trials were left out, and how many of these were failures.
-        laws: the files of the laws.
+        summary: what the tables contain.
+        runs: `sweep` (its file in the archive) and `trials` (their number before merging) of each run.
+        merged: the number of copies of trials that were left out, and how many of them were failures.
+        laws: names of the laws' files.
     """
     return {
         "archive_version": VERSION,
@@ -38,14 +38,14 @@ def provenance(
         "runs": sorted(map(dict, runs), key=lambda run: (run["sweep"], run["trials"])),
         "merged": dict(merged),
         "laws": list(laws),
-        "data": facts,
+        "data": summary.to_json(),
     }
 
 
 def revision(package: Path = PACKAGE) -> str | None:
-    """The commit that this code is of, with `-dirty` where files were changed since; None outside its repository."""
-    # A package in a virtual environment may lie inside somebody else's repository; its files are not tracked there.
-    if _git(package, "ls-files", "--error-unmatch", "archive/provenance.py") is None:
+    """The commit of this code, with the suffix `-dirty` if files differ from it; None outside its repository."""
+    # A virtual environment may be inside another repository, which doesn't track this package's files.
+    if _git(package, "ls-files", "--error-unmatch", "archive/documents/provenance.py") is None:
         return None
     return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--match=")
 

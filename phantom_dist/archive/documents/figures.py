@@ -1,4 +1,4 @@
-"""The report's figures of an archive, for its card: of as many problems as a page can show, whatever its size."""
+"""The report's figures for an archive's card. They show as many problems as fit a page, however large the archive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from phantom_dist.spec import SweepSpec
 from phantom_dist.traces.decode import probe_summaries, trial_summaries
 
 TRIALS, STEPS = 1_000, 50_000
-"""Problems are drawn until they have so many trials, or so many trace rows."""
+"""The problems that are drawn have at most this many trials and trace rows together."""
 
 FIGURES = {
     "phase-map": (figures.phase_map, "How every trial ended, over its learning rate in units of the critical one."),
@@ -21,31 +21,32 @@ FIGURES = {
     "collapse": (figures.collapse, "Final gaps of all problems over the dimensionless rate."),
     "jumps": (figures.jumps, "Jumps of the order parameter and the readout's share of each."),
 }  # fmt: skip
-"""By the file's name: the figure and its caption."""
+"""By name of file: the figure and its caption."""
 
 
 def draw(
     connection: duckdb.DuckDBPyConnection, specs: Sequence[SweepSpec], name: str, archive: Path
 ) -> tuple[list[str], str | None]:
-    """Draw what there is to draw into `figures/`.
+    """Draw the figures for which there are data into `figures/`.
 
     Returns:
-        The names of the figures that were drawn, and a sentence if they show a part only.
+        The names of the drawn figures, and a sentence if they show only a part of the problems.
     """
-    rows, said = _rows(connection, specs, name)
+    rows, note = _rows(connection, specs, name)
     drawn = []
     for file, (figure, _) in FIGURES.items():
         if figure(rows) is not None:
             (archive / "figures").mkdir(exist_ok=True)
             export_figure(figure, rows, archive / "figures" / f"{file}.png", scale=1.5)
             drawn.append(file)
-    return drawn, said
+    return drawn, note
 
 
 def _rows(
     connection: duckdb.DuckDBPyConnection, specs: Sequence[SweepSpec], name: str
 ) -> tuple[Rows, str | None]:
-    # In turns from every model and method, so that a part shows all of them.
+    # Round-robin over models and methods, so that a part of the problems still shows all of them. The first problem is
+    # drawn even if it alone exceeds the limits.
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE drawn AS SELECT problem FROM ("
         "SELECT problem, sum(n) OVER w AS trials_so_far, sum(rows) OVER w AS rows_so_far, row_number() OVER w AS place "
@@ -63,8 +64,8 @@ def _rows(
     traces = connection.sql(steps).to_arrow_table()
     rates = critical_rates_of(specs, probe_summaries(probes), trial_summaries(trials))
     tables = RunTables(name=name, trials=trials, traces=traces, critical_rates=rates)
-    count, every = (
+    count, total = (
         connection.execute(f"SELECT count(DISTINCT problem) FROM {table}").fetchall()[0][0]
         for table in ("drawn", "trials")
     )
-    return Rows.of([tables]), None if count == every else f"The figures show {count} of {every:,} problems."
+    return Rows.of([tables]), None if count == total else f"The figures show {count} of {total:,} problems."

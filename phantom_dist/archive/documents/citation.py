@@ -1,4 +1,4 @@
-"""What a person says about an archive: title, authors, licence; and the two small files that say just that."""
+"""Title, authors and licence of an archive, and the two files that consist of them: `CITATION.cff` and `LICENSE`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from ruamel.yaml import YAML
 from phantom_dist.core.errors import InputError
 
 UNNAMED = "The authors of the archive"
-"""Who made an archive whose packer named nobody; no person is made up."""
+"""The author in all documents if the user named none; no person is invented."""
 
 DEFAULT_LICENCE = "CC-BY-4.0"
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """`authors` as given: "Family, Given" is a person, anything else a group. `licence`: an SPDX expression."""
+class Citation:
+    """How an archive is cited, and under which licence.
+
+    Attributes:
+        title: one line.
+        authors: as given: "Family, Given" is a person, anything else a group.
+        licence: an SPDX expression.
+    """
 
     title: str
     authors: tuple[str, ...]
@@ -28,8 +34,8 @@ class About:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Authors as one reads them; never empty."""
-        return tuple(_spoken(author) for author in self.authors) or (UNNAMED,)
+        """The authors as "Given Family" or a group's name; never empty."""
+        return tuple(_display_name(author) for author in self.authors) or (UNNAMED,)
 
     @property
     def licence_ids(self) -> tuple[str, ...]:
@@ -39,19 +45,19 @@ class About:
 
     @property
     def licence_url(self) -> str:
-        """Where the (first) licence's text is."""
+        """The page with the text of the (first) licence."""
         return licence_url(self.licence_ids[0])
 
 
-def about(title: str | None, authors: Sequence[str], licence: str, sweeps: Sequence[str]) -> About:
-    """Check what was said.
+def make_citation(title: str | None, authors: Sequence[str], licence: str, sweeps: Sequence[str]) -> Citation:
+    """Validate what the user gave; without a title, the names of the sweeps make one.
 
     Raises:
-        InputError: an author without a name, or a licence that SPDX does not know.
+        InputError: an author without a name, an empty title, or a licence that SPDX does not know.
     """
     for author in authors:
-        if not _spoken(author):
-            raise InputError(f"--author {author!r}: a name, as 'Family, Given' or as one writes a group's")
+        if not _display_name(author):
+            raise InputError(f"--author {author!r}: has no name; allowed: 'Family, Given', or a group's name")
     try:
         known = canonicalize_license_expression(licence)
     except InvalidLicenseExpression as error:
@@ -59,8 +65,8 @@ def about(title: str | None, authors: Sequence[str], licence: str, sweeps: Seque
             f"--license {licence}: no SPDX licence expression ({error}). Examples: CC-BY-4.0, CC0-1.0, Apache-2.0."
         ) from None
     if title is not None and not title.strip():
-        raise InputError("--title: an archive's title is not empty")
-    return About(
+        raise InputError("--title: is empty; give a title, or leave the option out")
+    return Citation(
         title=" ".join(title.split()) if title else f"phantom_dist sweeps: {', '.join(sorted(set(sweeps)))}",
         authors=tuple(authors),
         licence=known,
@@ -72,24 +78,24 @@ def licence_url(spdx: str) -> str:
     return f"https://spdx.org/licenses/{spdx}.html"
 
 
-def licence_text(said: About) -> str:
+def licence_text(citation: Citation) -> str:
     """The file LICENSE: which licence, and where its text is."""
-    urls = "\n".join(licence_url(spdx) for spdx in said.licence_ids)
+    urls = "\n".join(licence_url(spdx) for spdx in citation.licence_ids)
     return (
-        f"{said.title}\nCopyright: {'; '.join(said.names)}\nSPDX-License-Identifier: {said.licence}\n\n"
+        f"{citation.title}\nCopyright: {'; '.join(citation.names)}\nSPDX-License-Identifier: {citation.licence}\n\n"
         f"The files of this archive may be used under the licence that is named above. Its text:\n{urls}\n"
     )
 
 
-def citation_text(said: About, date: str | None) -> str:
+def cff_text(citation: Citation, date: str | None) -> str:
     """The file CITATION.cff (Citation File Format 1.2.0); `date`: of the last result, YYYY-MM-DD."""
-    ids = list(said.licence_ids)
+    ids = list(citation.licence_ids)
     values: dict[str, Any] = {
         "cff-version": "1.2.0",
         "message": "If you use this data set, please cite it.",
         "type": "dataset",
-        "title": said.title,
-        "authors": [_cff(author) for author in said.authors] or [{"name": UNNAMED}],
+        "title": citation.title,
+        "authors": [_cff_author(author) for author in citation.authors] or [{"name": UNNAMED}],
         "license": ids[0] if len(ids) == 1 else ids,
         "keywords": ["fine-tuning", "learning rate", "language model", "near-synonyms"],
     }
@@ -99,7 +105,7 @@ def citation_text(said: About, date: str | None) -> str:
 
 
 def yaml_text(values: Mapping[str, Any]) -> str:
-    """A mapping as YAML, in its own order."""
+    """A mapping as YAML, with its keys in their own order."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.allow_unicode = True
@@ -110,15 +116,15 @@ def yaml_text(values: Mapping[str, Any]) -> str:
     return stream.getvalue()
 
 
-def _spoken(author: str) -> str:
+def _display_name(author: str) -> str:
     family, _, given = (part.strip() for part in author.partition(","))
     return f"{given} {family}".strip()
 
 
-def _cff(author: str) -> dict[str, str]:
+def _cff_author(author: str) -> dict[str, str]:
     family, comma, given = (part.strip() for part in author.partition(","))
     return (
         {"family-names": family, "given-names": given}
         if comma and family and given
-        else {"name": _spoken(author)}
+        else {"name": _display_name(author)}
     )

@@ -1,4 +1,4 @@
-"""The rows of several run directories as streams, each row with the place that it comes from."""
+"""The rows of several run directories as streams; each row says which run and file it comes from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phantom_dist.traces import RunDirectory, directory_and_sweep, schema
 from phantom_dist.traces.run_directory import model_of
 
 PLACE = [pa.field("run", pa.int32()), pa.field("file", pa.string())]
-"""Where a row comes from: the number of its run, and the batch's file there without folder."""
+"""Where a row comes from: the number of its run, and the name of the batch's file without its folder."""
 
 Place = tuple[int, str]
 
@@ -25,9 +25,10 @@ class Source:
     """A run directory that is packed.
 
     Attributes:
-        spec: its sweep, with models spelled so that every reader takes them for text.
-        renamed: what models are called here, by what the run calls them; empty unless an older version wrote it.
-        problems: likewise of problems, whose names cover the model's.
+        location: the directory as the user gave it.
+        spec: its sweep, with model references that no table reader takes for a number or a date.
+        renamed: model references in the archive by those in the run; empty unless an older version wrote the run.
+        problems: likewise keys of problems, which depend on the model reference.
     """
 
     location: str
@@ -37,12 +38,12 @@ class Source:
     problems: Mapping[str, str]
 
     def model_of(self, file: str) -> str:
-        """The model of a file of traces, as the archive calls it."""
+        """The model of a file of traces, as the archive names it."""
         stored = model_of(file)
         return self.renamed.get(stored, stored)
 
     def rows(self, file: str) -> pa.Table:
-        """A file's rows, as the archive calls models and problems."""
+        """A file's rows, with models and problems as the archive names them."""
         rows = self.directory.file(file)
         for column, names in (("model", self.renamed), ("problem", self.problems)):
             if names and column in rows.column_names:
@@ -53,18 +54,18 @@ class Source:
 
 
 def open_sources(directories: Sequence[str | os.PathLike[str]]) -> list[Source]:
-    """The runs that are packed, in the order in which they were named.
+    """Open the runs, in the order of `directories`.
 
     Raises:
-        InputError: none is named, one twice, or there is no run in one of them.
+        InputError: there is no directory, one is given twice, or one is no run directory.
     """
     if not directories:
-        raise InputError("archive pack: name at least one run directory")
+        raise InputError("archive pack: give at least one run directory")
     sources: list[Source] = []
     for location in [os.fspath(directory) for directory in directories]:
         directory, spec = directory_and_sweep(location)
         if any(directory.store.root == other.directory.store.root for other in sources):
-            raise InputError(f"archive pack: {location} is named twice")
+            raise InputError(f"archive pack: {location} is given twice")
         sources.append(_source(location, directory, spec))
     return sources
 
@@ -95,19 +96,20 @@ def stream(
     only: Collection[Place] | None = None,
     read: Callable[[int], None] = lambda rows: None,
 ) -> pa.RecordBatchReader:
-    """All rows of a table, file after file, with their place.
+    """All rows of a table, file after file, each with its place.
+
+    Columns of plug-in instruments are left out.
 
     Args:
         sources: the runs.
         table: `trials`, `probes` or `traces`.
-        model: of traces, only this model's.
-        only: only files of these places.
-        read: told how many rows were read.
+        model: of traces, only this model's rows.
+        only: only the files at these places.
+        read: called after each file with the number of its rows.
 
-    Raises (while it is read):
+    Raises (while the stream is read):
         StoreError: a file is damaged or foreign.
     """
-
     columns = schema.BY_TABLE[table]
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -118,7 +120,6 @@ def stream(
                     only is not None and place not in only
                 ):
                     continue
-                # what other packages' instruments measured stays behind
                 rows = source.rows(name).select(columns.names)
                 for field, value in zip(PLACE, place, strict=True):
                     rows = rows.append_column(field, pa.repeat(pa.scalar(value, field.type), rows.num_rows))

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all: written beside its place, and renamed when it is complete."""
+"""A folder that appears whole or not at all: it is written under a temporary name and renamed when complete."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from phantom_dist.core.errors import InputError, StoreError
 
 @contextmanager
 def staged(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to write into; at the end of the block it is `out`. What goes wrong before leaves nothing behind.
+    """A folder to write into, which is renamed to `out` at the end of the block. An error in the block removes it.
 
-    A process that is killed leaves a hidden folder, `.NAME.packing`; the next one that packs to `out` clears it.
+    A process that is killed leaves a hidden folder, `.NAME.packing`; the next process that packs to `out` empties it.
 
     Raises:
         InputError: `out` is a URI, exists and is not empty, or another process is packing to it.
         StoreError: the disk is full, or the folder can't be written.
     """
     if "://" in os.fspath(out):
-        raise InputError(f"--out {out}: an archive is written to a local folder; copy it from there.")
+        raise InputError(
+            f"--out {out}: is a URI. `archive pack` writes to a local folder; copy the archive from there."
+        )
     final = Path(out).absolute()
     if final.is_symlink() or (final.exists() and not (final.is_dir() and not any(final.iterdir()))):
-        raise InputError(f"--out {out}: exists already. Choose a name that is free, or remove it.")
+        raise InputError(f"--out {out}: exists already. Choose another name, or remove it.")
     staging = final.with_name(f".{final.name}.packing")
     try:
         staging.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,7 @@ def _clear(folder: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """To the disk, so that a name never stands for files that a power cut has emptied."""
+    """Flush everything to disk before the rename, so that a power cut can't leave empty files under the final name."""
     for path in [*(folder / name for name, _ in everything(folder)), folder]:
         handle = os.open(path, os.O_RDONLY)
         try:

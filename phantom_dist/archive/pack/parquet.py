@@ -1,8 +1,8 @@
-"""Sorted rows as Parquet files of which a look-up reads little.
+"""Sorted rows as Parquet files in which a look-up reads little.
 
-Rows come sorted, so the least and greatest value of each row group, and of each page (page index), tell where a model
-or a trial can stand; a bloom filter on `trial_id` tells it where the order is another one. Floats are stored byte by
-byte (BYTE_STREAM_SPLIT), which zstd then shortens.
+Rows are sorted, so the minima and maxima of row groups and pages (page index) locate a model or a trial. Where the sort
+order is another one, a bloom filter on `trial_id` does. Floats are stored byte by byte (BYTE_STREAM_SPLIT), which zstd
+compresses better.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from phantom_dist.archive.layout import part
 from phantom_dist.traces import schema
 
 GROUP_ROWS = {"trials": 16_384, "probes": 16_384, "traces": 65_536}
-"""Rows of a row group: the least that a reader without page index takes in."""
+"""Rows per row group: the least that a reader without page index has to read."""
 
 FILE_ROWS = 1 << 22
-"""Rows of a file: some 300 MB of traces."""
+"""Rows per file: some 300 MB of traces."""
 
 
 def write_sorted(
     archive: Path, folder: str, batches: Iterable[pa.RecordBatch], sorted_by: Sequence[str]
 ) -> int:
-    """Write sorted rows as the files of a folder in an archive; none without rows.
+    """Write sorted rows into the files of a folder of an archive; without rows, no file is written.
 
     Args:
         archive: the archive's folder.
         folder: `trials`, `probes`, or `traces/model=…`.
         batches: the rows, with the table's columns.
-        sorted_by: the columns that they are sorted by.
+        sorted_by: the columns by which the rows are sorted.
 
     Returns:
         The number of rows.
@@ -56,18 +56,18 @@ def write_sorted(
 
 
 def _groups(batches: Iterable[pa.RecordBatch], columns: pa.Schema, size: int) -> Iterator[pa.Table]:
-    """The rows in row groups: all but the last of exactly `size` rows, however they came."""
-    held: list[pa.RecordBatch] = []
+    """The rows in row groups of exactly `size` rows, the last excepted, whatever the sizes of the batches."""
+    pending: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
         rest = batch.cast(columns)
         while count + rest.num_rows >= size:
-            yield pa.Table.from_batches([*held, rest.slice(0, size - count)], columns)
-            held, rest, count = [], rest.slice(size - count), 0
+            yield pa.Table.from_batches([*pending, rest.slice(0, size - count)], columns)
+            pending, rest, count = [], rest.slice(size - count), 0
         if rest.num_rows:
-            held, count = [*held, rest], count + rest.num_rows
-    if held:
-        yield pa.Table.from_batches(held, columns)
+            pending, count = [*pending, rest], count + rest.num_rows
+    if pending:
+        yield pa.Table.from_batches(pending, columns)
 
 
 def _open(path: Path, table: str, columns: pa.Schema, sorted_by: Sequence[str]) -> pq.ParquetWriter:

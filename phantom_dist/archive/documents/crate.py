@@ -1,4 +1,4 @@
-"""`ro-crate-metadata.json`: which runs made which files, a Process Run Crate (Workflow Run RO-Crate 0.5)."""
+"""`ro-crate-metadata.json`: which runs made which files, as a Process Run Crate (Workflow Run RO-Crate 0.5)."""
 
 from __future__ import annotations
 
@@ -7,30 +7,35 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from phantom_dist.archive.about import UNNAMED, About, licence_url
-from phantom_dist.archive.croissant import description
-from phantom_dist.archive.facts import date_of
+from phantom_dist.archive.documents.citation import UNNAMED, Citation, licence_url
+from phantom_dist.archive.documents.croissant import description
 from phantom_dist.archive.layout import CRATE, MEDIA_TYPES
+from phantom_dist.archive.summary import Summary
 
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _SOFTWARE = "#phantom_dist"
 
 
 def crate(
-    said: About, provenance: Mapping[str, Any], sums: Mapping[str, str], sizes: Mapping[str, int]
+    citation: Citation,
+    summary: Summary,
+    provenance: Mapping[str, Any],
+    sums: Mapping[str, str],
+    sizes: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The contents of the file: one action a sweep, from its file to the tables.
+    """The contents of the file: one action per sweep, from the sweep's file to the tables.
 
     Args:
-        said: title, authors, licence.
+        citation: title, authors, licence.
+        summary: what the tables contain.
         provenance: the contents of `provenance.json`.
-        sums: sha256 of files by name.
-        sizes: their sizes in bytes.
+        sums: sha256 by name of file.
+        sizes: bytes by name of file.
     """
-    facts = provenance["data"]
-    authors = [_agent(number, name, said) for number, name in enumerate(said.names)]
+    authors = [_agent(number, name, citation) for number, name in enumerate(citation.names)]
     tables = [name for name in sorted(sums) if name.endswith(".parquet")]
-    actions = [_action(sweep, tables, provenance, authors) for sweep in _sweeps(provenance)]
+    sweeps = sorted({run["sweep"] for run in provenance["runs"]})
+    actions = [_action(sweep, tables, summary, authors) for sweep in sweeps]
     licences = [
         {
             "@id": licence_url(spdx),
@@ -38,14 +43,14 @@ def crate(
             "name": spdx,
             "description": f"SPDX licence {spdx}",
         }
-        for spdx in said.licence_ids
+        for spdx in citation.licence_ids
     ]
     root = {
         "@id": "./",
         "@type": "Dataset",
-        "name": said.title,
-        "description": description(facts),
-        "datePublished": date_of(facts),
+        "name": citation.title,
+        "description": description(summary),
+        "datePublished": summary.date,
         "license": _ids(licences),
         "author": _ids(authors),
         "conformsTo": {"@id": _PROFILE},
@@ -63,7 +68,7 @@ def crate(
         "@id": _SOFTWARE,
         "@type": "SoftwareApplication",
         "name": "phantom_dist",
-        "softwareVersion": "; ".join(facts["versions"]) or provenance["packed_by"]["phantom_dist"],
+        "softwareVersion": "; ".join(summary.versions) or provenance["packed_by"]["phantom_dist"],
     }
     files = [_file(name, sums[name], sizes[name]) for name in sorted(sums)]
     return {
@@ -77,12 +82,8 @@ def address(name: str) -> str:
     return quote(name)
 
 
-def _sweeps(provenance: Mapping[str, Any]) -> list[str]:
-    return sorted({run["sweep"] for run in provenance["runs"]})
-
-
-def _agent(number: int, name: str, said: About) -> dict[str, Any]:
-    person = number < len(said.authors) and "," in said.authors[number]
+def _agent(number: int, name: str, citation: Citation) -> dict[str, Any]:
+    person = number < len(citation.authors) and "," in citation.authors[number]
     described = {"description": "Whoever packed this archive named nobody."} if name == UNNAMED else {}
     return {
         "@id": f"#author-{number + 1}",
@@ -91,10 +92,7 @@ def _agent(number: int, name: str, said: About) -> dict[str, Any]:
     } | described
 
 
-def _action(
-    sweep: str, tables: list[str], provenance: Mapping[str, Any], authors: list[dict[str, Any]]
-) -> dict[str, Any]:
-    facts = provenance["data"]
+def _action(sweep: str, tables: list[str], summary: Summary, authors: list[dict[str, Any]]) -> dict[str, Any]:
     action = {
         "@id": f"#{sweep}",
         "@type": "CreateAction",
@@ -106,8 +104,7 @@ def _action(
         "agent": _ids(authors),
         "actionStatus": "http://schema.org/CompletedActionStatus",
     }
-    times = {"startTime": facts["first_result"], "endTime": facts["last_result"]}
-    return action | ({} if facts["last_result"] is None else {"endTime": times["endTime"]})
+    return action | ({} if summary.last_result is None else {"endTime": summary.last_result})
 
 
 def _file(name: str, digest: str, size: int) -> dict[str, Any]:
@@ -122,6 +119,6 @@ def _file(name: str, digest: str, size: int) -> dict[str, Any]:
 
 
 def _ids(entities: list[dict[str, Any]]) -> list[dict[str, str]] | dict[str, str]:
-    """References; a single one stands alone, as RO-Crate recommends."""
-    found = [{"@id": entity["@id"]} for entity in entities]
-    return found[0] if len(found) == 1 else found
+    """References to entities; a single one is not wrapped in a list, as RO-Crate recommends."""
+    references = [{"@id": entity["@id"]} for entity in entities]
+    return references[0] if len(references) == 1 else references

@@ -1,0 +1,113 @@
+"""Commands that predict critical rates without a sweep: `fit`, `predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phantom_dist.cli import complete
+from phantom_dist.cli.commands.app import app
+from phantom_dist.cli.manual import LAW, examples
+from phantom_dist.cli.options import AsJson
+from phantom_dist.cli.output import answer
+
+if TYPE_CHECKING:
+    from phantom_dist.calibration.fit import FitResult
+    from phantom_dist.calibration.predict import PredictResult
+
+
+@app.command(rich_help_panel=LAW, epilog=examples("fit runs/quickstart --out law.json"))
+def fit(
+    out: Annotated[Path, typer.Option(metavar="law.json", help="the law file to write")],
+    directories: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DIR…]", help="run directories or archives whose critical rates are added"),
+    ] = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            metavar="law.json",
+            help="law whose calibration is extended",
+            show_default="the shipped one",
+        ),
+    ] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="use the given runs only, no earlier calibration")
+    ] = False,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR", help="run that is only used to learn where LoRA suffices; may be repeated"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the critical-rate law to runs and the shipped calibration."""
+    from phantom_dist.calibration.fit import fit as fit_to
+    from phantom_dist.cli.live import Countdown
+
+    def work() -> FitResult:
+        view = Countdown("paths probed")
+        return fit_to(directories or [], out=out, prior=prior, alone=alone, lora=lora or [], observer=view)
+
+    answer(
+        work,
+        as_json=as_json,
+        interrupted="interrupted; no law was written, and the paths probed so far are not kept",
+    )
+
+
+@app.command(
+    rich_help_panel=LAW,
+    epilog=examples(
+        "predict --model zoo:gpt2-a --contexts sweeps/contexts/zoo.yaml",
+        "predict --model gguf:smollm2-135m-instruct --method lora --optimizer adamw --steps 32 --out rates.json",
+    ),
+)
+def predict(
+    model: Annotated[str, typer.Option(help="model, as in a sweep", autocompletion=complete.models)],
+    law: Annotated[
+        Path | None,
+        typer.Option(metavar="law.json", help="law to predict with", show_default="the shipped one"),
+    ] = None,
+    contexts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="contexts file",
+            show_default="near-synonyms that ship with the package",
+            autocompletion=complete.yaml_files,
+        ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="full or lora", autocompletion=complete.one_of("full", "lora"))
+    ] = "full",
+    optimizer: Annotated[
+        str, typer.Option(help="sgd or adamw", autocompletion=complete.one_of("sgd", "adamw"))
+    ] = "sgd",
+    steps: Annotated[int, typer.Option(help="optimizer steps T")] = 8,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="save predictions in this file, and continue after those it contains"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict critical learning rates, with intervals.
+
+    Costs 4 trial-steps per context; 5 or 6 for T > 32.
+    """
+    from phantom_dist.calibration.predict import predict as predict_rates
+    from phantom_dist.cli.live import Countdown
+
+    def work() -> PredictResult:
+        view = Countdown("contexts predicted")
+        return predict_rates(
+            model, contexts, law=law, method=method, optimizer=optimizer, steps=steps, out=out, observer=view
+        )
+
+    answer(work, as_json=as_json)
