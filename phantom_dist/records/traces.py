@@ -7,7 +7,9 @@ import dataclasses
 from phantom_dist.core.measurement import Measurement, TrialResult
 from phantom_dist.records.row import Row
 
-_STEP_COLUMNS = tuple(field.name for field in dataclasses.fields(Measurement) if field.name != "plugin_values")
+_STEP_COLUMNS = tuple(
+    field.name for field in dataclasses.fields(Measurement) if field.name != "plugin_values"
+)
 """Fields of `Measurement` that are columns of the same name."""
 
 
