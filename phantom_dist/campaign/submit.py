@@ -103,7 +103,7 @@ def submit(
             f"no longer followed; the job {job} still runs. The same command follows it again, "
             f"`ray job stop {job} --address {address}` ends it"
         ) from None
-    answer = _last_object("".join(log))
+    answer = last_object("".join(log))
     if "run" in answer:
         return SubmittedRun(run=spec.name, job=job, status=RunStatus.from_json(answer))
     message = str(answer.get("error") or (ended.message.strip() or "Ray gives no reason").splitlines()[0])
@@ -137,7 +137,7 @@ def _check_models(models: tuple[str, ...]) -> None:
             )
 
 
-def _last_object(log: str) -> Row:
+def last_object(log: str) -> Row:
     """The job's result: the last line of its log that is a JSON object; empty if there is none."""
     for line in reversed(log.split("\n")):
         if line.startswith("{"):

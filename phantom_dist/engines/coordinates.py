@@ -93,7 +93,7 @@ class ParameterCoordinates:
         ]
         kept = _concatenated(gradients) if keep else None
         del gradients  # frees N numbers before the second backward pass
-        return -_slope_along(gap_of(logits_V, pair), parameters, directions), kept
+        return -slope_along(gap_of(logits_V, pair), parameters, directions), kept
 
     def logits(self, moved: Tensor) -> Tensor:
         """See `Coordinates`."""
@@ -114,7 +114,7 @@ class ParameterCoordinates:
         return inner_product(a, b)
 
 
-def _slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:
+def slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:
     """⟨∇value, u⟩ in float64. A hook uses and drops each gradient as it arrives, so they never all exist at once."""
     terms: list[float] = []
 

@@ -28,7 +28,7 @@ NEEDED = (
 def packages() -> list[Check]:
     """Python, the dependencies, and optional packages."""
     listed = [check("python", True, platform.python_version())]
-    for requirement in _dependencies():
+    for requirement in dependencies():
         entry = dependency(requirement)
         if requirement.name in NEEDED or not entry.ok:
             listed.append(entry)
@@ -52,7 +52,7 @@ def dependency(requirement: Requirement) -> Check:
     return check(name, ok, found, remedy=f"not tested with this version: pip install '{name}{allowed}'")
 
 
-def _dependencies() -> list[Requirement]:
+def dependencies() -> list[Requirement]:
     """The dependencies in the installed package's metadata; the names in `NEEDED` if it isn't installed."""
     try:
         stated = importlib.metadata.requires("phantom-dist") or []

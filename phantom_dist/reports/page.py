@@ -95,15 +95,15 @@ def _drawn(figure: Figure, rows: Rows) -> DrawnFigure | None:
     chart = figure.draw.bare(rows)
     if chart is None:
         return None
-    specs: dict[str, Any] = {"few": _specification(chart)}
+    specs: dict[str, Any] = {"few": specification(chart)}
     many = figure.many
     if many is not None and len({row[many.by] for row in source(rows, many.dataset)}) > many.limit:
-        specs |= {"many": _specification(many.draw.bare(rows))}
+        specs |= {"many": specification(many.draw.bare(rows))}
         specs |= {"of": many.dataset, "by": many.by, "limit": many.limit}
     return DrawnFigure(figure=figure, alt_text=figure.alt_text(rows), specs=specs)
 
 
-def _specification(chart: Any) -> dict[str, Any]:
+def specification(chart: Any) -> dict[str, Any]:
     """The chart without what the page has once for all figures, and without Vega's controls: the page has its own."""
     # Altair's validation of each part takes longer than everything else; the tests draw every figure.
     spec = {key: value for key, value in chart.to_dict(validate=False).items() if key != "$schema"}

@@ -19,6 +19,7 @@
 | `ray_job`, `job_server` | a command as a Ray job on a cluster; errors of the cluster's job server |
 | `event_loop` | reads asynchronous streams from synchronous code |
 | `address`, `ray_place` | which Ray a run uses; Ray's folder on this machine, and the cluster that `auto` means |
+| `ray_failures` | which event an exception of Ray's is, and whether to start a worker again |
 | `ray_group`, `rank` | several actors that train one large model as one worker; one of these actors |
 
 Only `job_server` and the modules named `ray_…` import ray.

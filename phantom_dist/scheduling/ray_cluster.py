@@ -122,13 +122,13 @@ class RayCluster(Cluster):
             resources, name = node["Resources"], str(node["NodeID"])
             count = room(resources, threads, gpus=int(wants_gpu))
             if count and wants_gpu:
-                memory = self._gpu_bytes_of(name, resources)
+                memory = self.gpu_bytes_of(name, resources)
                 yield name, WorkerKind(count=count, memory_bytes=memory, on_gpu=True)
             elif count:
                 # Ray's `memory`: free when Ray started on the node, within a container's limit, less the object store.
                 yield name, WorkerKind(count=count, memory_bytes=float(resources.get("memory", 0.0)) / count)
 
-    def _gpu_bytes_of(self, node: str, resources: Mapping[str, float]) -> float:
+    def gpu_bytes_of(self, node: str, resources: Mapping[str, float]) -> float:
         """Memory that a worker may use of a GPU (bytes), read by a task on a node that has one: Ray doesn't know it."""
         name = next((key for key in resources if key.startswith(ACCELERATOR)), node)
         if name not in self._gpu_bytes:

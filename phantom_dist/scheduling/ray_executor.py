@@ -10,25 +10,21 @@ import time
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError
 
-from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
+from phantom_dist.core.errors import InputError
 from phantom_dist.core.events import EventKind, RunEvent, record
-from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
-from phantom_dist.scheduling.messages import Done, Failed, Joined, Lost, Start
+from phantom_dist.scheduling.messages import Done, Joined, Start
 from phantom_dist.scheduling.place import Place, this_place
 from phantom_dist.scheduling.ray_cluster import RayCluster, room
-from phantom_dist.scheduling.ray_group import RankLost, RayGroup, node_is_alive
+from phantom_dist.scheduling.ray_failures import FailedStarts, event_of
+from phantom_dist.scheduling.ray_group import RayGroup, node_is_alive
 from phantom_dist.scheduling.worker import Worker
 
 FIRST_WORKER_S = 900.0
 """How long to wait until the first worker can be scheduled: a cloud takes minutes to start a machine."""
-
-MAX_FAILED_STARTS = 10
-"""After so many workers in a row died before they were ready, no more are started in their place. The run ends if no
-other worker is left."""
 
 
 class RayWorker(Worker):
@@ -65,7 +61,7 @@ class RayExecutor(Executor):
         self._nodes: dict[str, str] = {}  # of the workers that are ready
         self._starting: dict[Any, str] = {}
         self._running: dict[Any, Start] = {}
-        self._failed_starts = 0
+        self._failed_starts = FailedStarts()
         self._waiting_since = time.monotonic()
         cluster.connect()
         self._grows = cluster.grows
@@ -112,6 +108,11 @@ class RayExecutor(Executor):
         """Names of the workers that are ready or busy; a new actor takes over the name of one that died."""
         return tuple(self._nodes)
 
+    def actors_of(self, worker: str) -> tuple[Any, ...]:
+        """Ray's handles of a worker's processes: one, or one for each rank of a group."""
+        actor = self._actors[worker]
+        return tuple(actor.ranks) if isinstance(actor, RayGroup) else (actor,)
+
     def start(self, command: Start) -> None:
         """Send the task to the worker's actor."""
         actor = self._actors[command.worker]
@@ -137,25 +138,12 @@ class RayExecutor(Executor):
         try:
             place: Place = ray.get(ref)
         except RayError as error:
-            if isinstance(error, RayTaskError) and isinstance(error.cause, InputError):
-                raise error.cause from None
-            record(
-                RunEvent(
-                    time=time.time(),
-                    kind=EventKind.WORKER_START_FAILED,
-                    worker=worker,
-                    message=describe(error),
-                )
-            )
-            self._failed_starts += 1
-            if self._failed_starts < MAX_FAILED_STARTS:
+            now, message = time.time(), describe(error)
+            record(RunEvent(time=now, kind=EventKind.WORKER_START_FAILED, worker=worker, message=message))
+            if self._failed_starts.start_again(error, others_work=bool(self._nodes)):
                 self.replace(worker)
-            elif not self._nodes:
-                raise InputError(
-                    f"workers don't start; {self._failed_starts} in a row failed: {describe(error)}"
-                ) from None
             return None
-        self._failed_starts = 0
+        self._failed_starts.worker_started()
         self._nodes[worker] = place.node
         self._request_workers()
         return Joined(worker, self._memory_of(worker), place=place)
@@ -168,24 +156,13 @@ class RayExecutor(Executor):
 
     def _finished(self, ref: Any) -> Finished:
         started = self._running.pop(ref)
-        worker, lease, task = started.worker, started.lease, started.task
         try:
             output = ray.get(ref)
-        except OutOfMemoryError as error:  # Ray's memory monitor has killed its process
-            return Finished(Lost(worker, lease, describe(error), outcome=Outcome.OUT_OF_MEMORY), task)
-        except RayTaskError as error:
-            if self._settings.group is not None:
-                return Finished(_lost(started, error.cause), task)
-            return Finished(_failed(started, error.cause), task)
-        except RayError as error:  # the worker is dead, or its result was lost with its node's object store
-            return Finished(Lost(worker, lease, describe(error), self._was_taken_away(worker, error)), task)
-        return Finished(Done(worker, lease), task, output)
-
-    def _was_taken_away(self, worker: str, error: Exception) -> bool:
-        """Whether the actor's node is gone, which is not the fault of its task."""
-        if isinstance(error, RayActorError) and error.preempted:
-            return True
-        return not node_is_alive(self._nodes[worker])
+        except RayError as error:
+            node, is_group = self._nodes[started.worker], self._settings.group is not None
+            event = event_of(started, error, lambda: node_is_alive(node), is_group=is_group)
+            return Finished(event, started.task)
+        return Finished(Done(started.worker, started.lease), started.task, output)
 
     def _check_that_workers_come(self) -> None:
         if self._nodes:
@@ -236,19 +213,3 @@ def _kill(actor: Any) -> None:
         actor.kill()
     else:
         ray.kill(actor)
-
-
-def _lost(started: Start, cause: BaseException) -> Lost:
-    """The ranks of a group may be in different states after any failure, so the group is replaced."""
-    if isinstance(cause, RankLost):
-        return Lost(started.worker, started.lease, str(cause), cause.preempted)
-    failed = _failed(started, cause)
-    return Lost(failed.worker, failed.lease, failed.message, outcome=failed.outcome)
-
-
-def _failed(started: Start, cause: BaseException) -> Failed:
-    if isinstance(cause, InputError | StoreError):
-        raise cause
-    if isinstance(cause, OutOfMemory):
-        return Failed(started.worker, started.lease, Outcome.OUT_OF_MEMORY, str(cause))
-    return Failed(started.worker, started.lease, Outcome.ERROR, describe(cause))

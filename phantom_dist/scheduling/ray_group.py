@@ -43,7 +43,7 @@ class RankLost(PhantomDistError):
 
 
 class RayGroup:
-    """The actors of a group, with the methods `place` and `do` of a worker, and `kill`.
+    """The actors of a group, with the methods `place` and `do` of a worker, and `kill`; `ranks` are their handles.
 
     Args:
         settings: for each rank; `settings.group` has their number.
@@ -59,7 +59,7 @@ class RayGroup:
         self._placement = placement_group([nonzero] * settings.group.ranks, strategy="PACK")
         environment = options["runtime_env"]["env_vars"] | MALLOC
         rank = ray.remote(concurrency_groups={"pulse": 1})(Rank)
-        self._ranks = [
+        self.ranks = [
             rank.options(
                 **options | {"runtime_env": {"env_vars": environment}},
                 scheduling_strategy=PlacementGroupSchedulingStrategy(self._placement, index),
@@ -67,12 +67,12 @@ class RayGroup:
             for index in range(settings.group.ranks)
         ]
         leader = ray.remote(Leader).options(num_cpus=0, max_restarts=0)
-        self._leader = leader.remote(self._ranks, settings.group.timeout_s)
+        self._leader = leader.remote(self.ranks, settings.group.timeout_s)
         self.place, self.do = self._leader.place, self._leader.do
 
     def kill(self) -> None:
         """End all processes of the group and free their resources."""
-        for actor in (self._leader, *self._ranks):
+        for actor in (self._leader, *self.ranks):
             ray.kill(actor)
         remove_placement_group(self._placement)
 

@@ -60,7 +60,7 @@ class RayJobs:
         try:
             check_server(address, headers)
             with _without_ray_addresses(), speaking_to(address):
-                self._client = JobSubmissionClient(address, headers=headers)
+                self.client = JobSubmissionClient(address, headers=headers)
         except BrokenConnection as error:
             raise InputError(
                 f"--address {address}: no job server of a Ray cluster answers there ({error}). Is the cluster up, "
@@ -86,7 +86,7 @@ class RayJobs:
                 for file, text in files.items():
                     Path(folder, file).write_text(text, encoding="utf-8")
                 with speaking_to(self._address):
-                    self._client.submit_job(
+                    self.client.submit_job(
                         entrypoint=shlex.join(words), submission_id=free, runtime_env={"working_dir": folder}
                     )
         except BrokenConnection as error:
@@ -125,7 +125,7 @@ class RayJobs:
 
     def _log(self, loop: AbstractEventLoop, job: str) -> Iterator[str]:
         """The pieces of the log from its beginning until the server ends the stream."""
-        pieces = items(loop, self._client.tail_job_logs(job))
+        pieces = items(loop, self.client.tail_job_logs(job))
         while True:
             with speaking_to(self._address):
                 piece = next(pieces, None)
@@ -135,7 +135,7 @@ class RayJobs:
 
     def _details(self, job: str) -> Any:
         with speaking_to(self._address):
-            return self._client.get_job_info(job)
+            return self.client.get_job_info(job)
 
     def _check_known(self, job: str) -> None:
         """Raise ClusterError if the head answers but doesn't know the job, because it was restarted."""
@@ -152,7 +152,7 @@ class RayJobs:
         """The job of this name that has not ended, and the next free id."""
         ids: dict[str, bool] = {}
         with speaking_to(self._address):
-            jobs = self._client.list_jobs()
+            jobs = self.client.list_jobs()
         for details in jobs:
             if details.submission_id and details.submission_id.partition(".")[0] == name:
                 ids[details.submission_id] = details.status.is_terminal()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import phantom_dist
-from phantom_dist.campaign.submit import _last_object
+from phantom_dist.campaign.submit import last_object
 from phantom_dist.core.errors import InputError
 
 CONTEXT = {"id": "c", "text": "He spoke openly of his", "target": " shame", "competitor": " guilt"}
@@ -76,4 +76,4 @@ def test_a_bad_address_is_the_users_mistake():
 def test_the_answer_is_the_last_line_whatever_is_in_its_texts(inside):
     answer = {"run": f"a{inside}b", "state": "complete"}
     log = f"started\n{json.dumps({'run': 'early'})}\n{json.dumps(answer, ensure_ascii=False)}\ngone\n"
-    assert _last_object(log) == answer
+    assert last_object(log) == answer

@@ -292,7 +292,7 @@ def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, opt
 @pytest.mark.parametrize("more", [0, 1, 2, 3])
 def test_a_path_that_never_closes_ends_after_so_many_points(loaded, more, monkeypatch):
     monkeypatch.setattr(PathProbe, "MORE", more)
-    monkeypatch.setattr(path_module._Probe, "_newton", lambda self, end, slope: PathProbe.MOST)
+    monkeypatch.setattr(path_module, "newton_correction", lambda end, points, slope: PathProbe.MOST)
     path = probe_path(loaded, problem("full", "sgd")).path
     assert path.trial_steps == pytest.approx(PathProbe.STEPS + more * 4 / 3)
     assert len(path.learning_rates) == 4 + more
@@ -301,12 +301,10 @@ def test_a_path_that_never_closes_ends_after_so_many_points(loaded, more, monkey
 @pytest.mark.parametrize(("end_odds", "expected"), [(-1.0, -0.1 / 2.0), (-4.0, -PathProbe.MOST)])
 def test_an_end_where_the_walk_says_nothing_of_its_slope_is_no_perfect_end(end_odds, expected):
     """The mean slope of the whole path takes over; where ℓ didn't rise either, the correction is the largest."""
-    own = object.__new__(path_module._Probe)
-    own._walk = SgdWalk(made(Optimizer(name="sgd"), 8), torch.zeros(1))
-    own._walk.points = [PathPoint(0.0, -3.0, -2.0), PathPoint(0.9, end_odds - 0.01, -0.5)]
-    correction = own._newton(PathPoint(1.0, end_odds, 0.1), slope=-0.7)
-    assert correction == pytest.approx(expected)
-    assert own._newton(PathPoint(1.0, end_odds, -0.1), slope=-0.7) == pytest.approx(-expected)
+    points = [PathPoint(0.0, -3.0, -2.0), PathPoint(0.9, end_odds - 0.01, -0.5)]
+    for gap, correction in ((0.1, expected), (-0.1, -expected)):
+        found = path_module.newton_correction(PathPoint(1.0, end_odds, gap), points, slope=-0.7)
+        assert found == pytest.approx(correction)
 
 
 def test_momentum_and_schedules_are_walked_as_they_are_trained(loaded):
@@ -334,8 +332,8 @@ def test_a_refused_pair_has_no_path(loaded):
 
 
 def test_a_gap_that_training_widens_has_no_path(loaded, monkeypatch):
-    monkeypatch.setattr(path_module, "_Probe", None)  # would be called, were there a path
-    monkeypatch.setattr(coordinates, "_slope_along", lambda *_: 1.0)
+    monkeypatch.setattr(path_module, "shares", None)  # would be called, were there a path
+    monkeypatch.setattr(coordinates, "slope_along", lambda *_: 1.0)
     measured = probe_path(loaded, problem())
     path = measured.path
     assert path is None

@@ -91,7 +91,7 @@ def test_a_figure_that_does_not_draw_is_seen(
     broken: dict[str, Any],
 ) -> None:
     """The checks above fail for an impossible figure and for an empty one."""
-    monkeypatch.setattr(reports.page, "_specification", lambda chart: broken)
+    monkeypatch.setattr(reports.page, "specification", lambda chart: broken)
     reports.write([tiny_run], tmp_path / "page.html")
     with pytest.raises(AssertionError, match=r"data-errors|has no marks|is None"):
         assert_all_drawn(Opened(browser, tmp_path / "page.html"), FIGURES)

@@ -174,7 +174,7 @@ def long_task(measured, rate: float):
 
 
 def processes(executor) -> list[psutil.Process]:
-    ranks = executor._actors["worker-0"]._ranks
+    ranks = executor.actors_of("worker-0")
     pids = ray.get([rank.__ray_call__.remote(lambda rank: os.getpid()) for rank in ranks])
     return [psutil.Process(pid) for pid in pids]
 

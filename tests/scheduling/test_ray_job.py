@@ -117,7 +117,7 @@ def test_the_same_run_sent_twice_is_one_job_and_a_lost_connection_is_taken_up(
     job, new = jobs.start("waits", command, {"sweep.yaml": ""})
     same, again = jobs.start("waits", command, {"sweep.yaml": ""})
     assert (job, new) == (same, not again)
-    stream, breaks = jobs._client.tail_job_logs, iter([True, True, False])
+    stream, breaks = jobs.client.tail_job_logs, iter([True, True, False])
 
     async def breaking(name):
         async for text in stream(name):
@@ -126,7 +126,7 @@ def test_the_same_run_sent_twice_is_one_job_and_a_lost_connection_is_taken_up(
                 raise ConnectionResetError("the tunnel has collapsed")
             mark.touch()
 
-    monkeypatch.setattr(jobs._client, "tail_job_logs", breaking)
+    monkeypatch.setattr(jobs.client, "tail_job_logs", breaking)
     shown: list[str] = []
     ended = jobs.follow(job, shown.append)
     lines = [line for line in "".join(shown).splitlines() if line in ("first", "last")]
@@ -206,7 +206,7 @@ def test_an_error_of_ours_is_no_broken_connection(head, token, monkeypatch):
         assert raised(fails) is error
         if not isinstance(error, ConnectionError):  # of the stream it would be one
             with monkeypatch.context() as patched:
-                patched.setattr(jobs._client, "tail_job_logs", breaks)
+                patched.setattr(jobs.client, "tail_job_logs", breaks)
                 assert raised(lambda text: None) is error
 
 
@@ -222,7 +222,7 @@ def test_a_job_that_the_head_has_forgotten_is_not_waited_for(head, token):
 def test_a_token_that_no_longer_opens_is_said(head, token, monkeypatch):
     jobs = RayJobs(head.dashboard)
     job, _ = jobs.start("speaks-again", ["true"], {})
-    monkeypatch.setattr(jobs._client, "_headers", {"Authorization": "Bearer " + "wrong" * 8})
+    monkeypatch.setattr(jobs.client, "_headers", {"Authorization": "Bearer " + "wrong" * 8})
     with pytest.raises(InputError, match="the cluster requires its token"):
         jobs.follow(job, print)
 
@@ -256,7 +256,7 @@ def test_another_server_is_no_job_server():
 @pytest.mark.slow
 def test_a_head_that_is_gone_leaves_word_how_to_go_on(head, token, monkeypatch):
     jobs = RayJobs(head.dashboard)
-    monkeypatch.setattr(jobs._client, "_address", f"http://127.0.0.1:{free_ports(1)[0]}")
+    monkeypatch.setattr(jobs.client, "_address", f"http://127.0.0.1:{free_ports(1)[0]}")
     monkeypatch.setattr(ray_job, "PATIENCE_S", 2.0)
     with pytest.raises(ClusterError, match=r"no longer answers .* the same `submit` follows it again"):
         jobs.follow("some-job", print)

@@ -63,7 +63,7 @@ def test_where_there_are_gpus_machines_without_train_nothing(cluster_of, monkeyp
         asked.append((name, kind))
         return {"accelerator_type:L4": 24e9, "accelerator_type:H100": 80e9}[kind]
 
-    monkeypatch.setattr(RayCluster, "_gpu_bytes_of", gpu_bytes)
+    monkeypatch.setattr(RayCluster, "gpu_bytes_of", gpu_bytes)
     cluster = cluster_of(
         node("cpu", CPU=64, memory=512e9),
         node("a", CPU=8, GPU=2, memory=64e9, **{"accelerator_type:L4": 1}),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import assert_never
 
 import torch
@@ -134,6 +135,22 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
         return refused.result
 
 
+def newton_correction(end: PathPoint, points: Sequence[PathPoint], slope: float) -> float:
+    """Δ ln rate, from the gap at the end of a walk and dℓ/d ln rate there, at most `PathProbe.MOST`.
+
+    It is the largest, towards g = 0, where no positive slope is known.
+    """
+    last, (low, high) = points[-1], GAP_SLOPES
+    if slope <= 0:  # the extrapolated ∇ℓ has turned; the mean slope of the whole path is measured
+        slope = end.log_odds - points[0].log_odds
+    if slope <= 0:
+        return math.copysign(PathProbe.MOST, -end.gap)
+    rise = end.log_odds - last.log_odds
+    # Two points that are too close together give no reliable slope.
+    per_odds = min(high, max(low, (end.gap - last.gap) / rise)) if abs(rise) > 0.05 else 1.0
+    return min(PathProbe.MOST, max(-PathProbe.MOST, -end.gap / (per_odds * slope)))
+
+
 class _Probe:
     """The path probe of one problem: a walk, the points measured so far, and what they cost (trial-steps)."""
 
@@ -188,7 +205,7 @@ class _Probe:
         moved, trajectory = self._walk.state(rate, self._problem.steps)
         with torch.no_grad():
             end = self._point(self._forward(moved), trajectory.distances[-1])
-        return moved, end, rate * math.exp(self._newton(end, trajectory.final_slope))
+        return moved, end, rate * math.exp(newton_correction(end, self._walk.points, trajectory.final_slope))
 
     def _solve(self, rate: float) -> float:
         """The rate at which the walk, given the points so far, ends at g = 0."""
@@ -218,21 +235,6 @@ class _Probe:
                 return new
             rate = new
         return rate
-
-    def _newton(self, end: PathPoint, slope: float) -> float:
-        """Δ ln rate, from the gap at the end of a walk and dℓ/d ln rate there, at most `PathProbe.MOST`.
-
-        It is the largest, towards g = 0, where no positive slope is known.
-        """
-        last, (low, high) = self._walk.points[-1], GAP_SLOPES
-        if slope <= 0:  # the extrapolated ∇ℓ has turned; the mean slope of the whole path is measured
-            slope = end.log_odds - self._walk.points[0].log_odds
-        if slope <= 0:
-            return math.copysign(PathProbe.MOST, -end.gap)
-        rise = end.log_odds - last.log_odds
-        # Two points that are too close together give no reliable slope.
-        per_odds = min(high, max(low, (end.gap - last.gap) / rise)) if abs(rise) > 0.05 else 1.0
-        return min(PathProbe.MOST, max(-PathProbe.MOST, -end.gap / (per_odds * slope)))
 
     def _measure(self, moved: Tensor, distance: float) -> None:
         """Measure a point and add it to the walk: one forward and one backward pass."""
