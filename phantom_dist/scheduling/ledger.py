@@ -270,9 +270,8 @@ class Ledger:
             holders = self._holders[needs[0]]
             return holders == 0, self._queues[needs].seconds / (1 + holders)
 
-        return max(
-            (needs for needs in self._queues if needs[1] == needed), key=urgency
-        )  # the first among equals
+        # Among equals `max` takes the first queue.
+        return max((needs for needs in self._queues if needs[1] == needed), key=urgency)
 
     def _find_late(self, now: float) -> list[Entry]:
         """Late tasks that are worth a copy, the latest last; empty while there is no second worker.

@@ -38,8 +38,8 @@ class RayWorker(Worker):
 class RayExecutor(Executor):
     """Actors on a Ray cluster, each with its CPU threads and, on a GPU cluster, one GPU.
 
-    On a cluster that was joined, the executor requests up to twice as many actors as are ready. So nodes that join
-    later are used, and Ray's autoscaler sees the demand. It never requests more actors than are useful.
+    On a cluster that was joined, the executor requests more actors than fit, up to twice as many as are ready. So
+    nodes that join later are used, and Ray's autoscaler sees the demand. It requests no more actors than are useful.
 
     Args:
         settings: for each worker.

@@ -72,7 +72,7 @@ def claim_object(uri: str, refused: Callable[[Mapping[str, Any]], Exception]) ->
 
 
 def _take(store: Any, refused: Callable[[Mapping[str, Any]], Exception]) -> str:
-    """Wait until no live driver has the claim, create the next one, and return its name."""
+    """Create the next claim and return its name; raise `refused` if a live driver has the current one."""
     observed, since = "", time.monotonic()
     while True:
         # While there is a claim, observe it: it changes (alive), is given back, or doesn't change (dead).
