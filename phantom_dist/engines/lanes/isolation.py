@@ -1,7 +1,6 @@
 """Checks that a lane equals its trial's solo run: which prompts may share a batch, and whether lanes mix.
 
-The first two answers depend on the model and not on a trial, the third on the batch: so the same plan gives the same
-batches on any worker.
+The results depend on the model and the batch only, so the same plan gives the same batches on any worker.
 
 1. `length_groups`: does a forward pass leave state in the model that depends on the prompt's length (rotary frequencies
    of `dynamic` and `longrope`)? Prompts that leave the same state may share a batch.
@@ -38,7 +37,7 @@ _state_digests: weakref.WeakKeyDictionary[nn.Module, dict[int, str]] = weakref.W
 """By model and prompt length: a digest of the state that a forward pass leaves in the model."""
 
 _verdicts: weakref.WeakKeyDictionary[nn.Module, dict[object, str | None]] = weakref.WeakKeyDictionary()
-"""By model and sort of lanes: why `check` failed, or None where it passed."""
+"""By model, and by kind, LoRA settings and number of lanes: why `check` failed, or None where it passed."""
 
 
 class DiffersFromProbe(NotFusable):
@@ -64,11 +63,11 @@ def check(loaded: LoadedModel, problem: Problem, lanes: int = 2) -> None:
         NotFusable: they fail, can't be built, or don't support the optimizer.
     """
     require_steps(problem.optimizer)
-    sort = (kind_of(problem), problem.lora, lanes)
+    key = (kind_of(problem), problem.lora, lanes)
     known = _verdicts.setdefault(loaded.model, {})
-    if sort not in known:
-        known[sort] = _reason_against(loaded, problem, lanes)
-    reason = known[sort]
+    if key not in known:
+        known[key] = _reason_against(loaded, problem, lanes)
+    reason = known[key]
     if reason is not None:
         raise NotFusable(reason)
 
@@ -94,16 +93,16 @@ def _test_lanes(loaded: LoadedModel, problem: Problem, count: int) -> str | None
     prompts = _prompts(model, count)
     expected_LV = torch.stack([_solo_pass(model, prompt)[0] for prompt in prompts])
     shape = Shape(first=count, lanes=count, steps=1, tokens=len(prompts[0]))
-    made = lanes_for(loaded, [problem] * count, shape)
+    lanes = lanes_for(loaded, [problem] * count, shape)
     ids_LK, last_L = padded(prompts, model.device)
-    with fused(model, made) as readout:
-        made.begin_step(0, learns=True)
+    with fused(model, lanes) as readout:
+        lanes.begin_step(0, learns=True)
         logits_LV = lane_logits(model, readout, ids_LK, last_L)
         off = (logits_LV.detach() - expected_LV).abs().max() / expected_LV.abs().max()
         if not off <= relative_tolerance(logits_LV):
             return f"lanes of {type(model).__name__} don't compute the model's own logits (off by {float(off):.1g})"
         nn.functional.cross_entropy(logits_LV[:1].float(), logits_LV[:1].argmin(dim=1)).backward()
-        own, *others = made.squared_gradient_norms().tolist()
+        own, *others = lanes.squared_gradient_norms().tolist()
     if not own > 0:
         return f"lanes of {type(model).__name__} get no gradient"
     if any(other != 0 for other in others):

@@ -21,7 +21,7 @@ class Embedding(Leaf):
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:
-        """nn.Embedding alone, without the options that change what it computes."""
+        """Exactly nn.Embedding, no subclass, without the options that change its output or gradient."""
         return type(module) is nn.Embedding and module.max_norm is None and not module.scale_grad_by_freq
 
     def forward(self, ids_LK: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class OffsetPositions(Embedding):
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:
-        """OPTLearnedPositionalEmbedding."""
+        """Exactly OPTLearnedPositionalEmbedding."""
         return type(module) is OPTLearnedPositionalEmbedding
 
     def forward(

@@ -19,7 +19,7 @@ class LayerNorm(Leaf):
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:
-        """nn.LayerNorm alone."""
+        """Exactly nn.LayerNorm, no subclass."""
         return type(module) is nn.LayerNorm
 
     def forward(self, x: Tensor) -> Tensor:

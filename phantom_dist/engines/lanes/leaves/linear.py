@@ -21,7 +21,7 @@ class Linear(Leaf):
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:
-        """nn.Linear alone."""
+        """Exactly nn.Linear, no subclass."""
         return type(module) is nn.Linear
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,5 +41,5 @@ class TransposedLinear(Linear):
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:
-        """Conv1D alone."""
+        """Exactly Conv1D, no subclass."""
         return type(module) is Conv1D
