@@ -121,7 +121,7 @@ def test_rows_weights_and_random_numbers_are_as_without_it(tmp_path, caplog, sch
         ends.append((table, module.state_dict(), torch.get_rng_state()))
     assert monitor.stopped is None
     assert monitor.pacing.looks == 4
-    assert caplog.text.count("Broken takes no row of the monitor") == 1
+    assert caplog.text.count("Broken failed at a row of the monitor") == 1
     assert ends[0][0] == ends[1][0]
     assert all(torch.equal(ends[0][1][key], ends[1][1][key]) for key in ends[0][1])
     assert torch.equal(ends[0][2], ends[1][2])

@@ -126,4 +126,4 @@ def test_a_trainer_without_a_tokenizer_is_told_what_to_do(tmp_path):
     made = trainer(tmp_path, steps=2, tokenizer=False)
     made.train()
     assert made.state.global_step == 2
-    assert "give one as `tokenizer=`" in monitor_of(made).stopped
+    assert "pass one as `tokenizer=`" in monitor_of(made).stopped
