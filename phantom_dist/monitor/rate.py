@@ -34,7 +34,7 @@ ADAMW = {"anyprecisionadamw", *(f"{paged}adamw{bits}" for paged in ("", "paged")
 """Class names, in lower case, of the optimizers whose step is Adam's: torch, apex, DeepSpeed, bitsandbytes, torchao.
 
 An allow-list, since a name that contains `adam` promises nothing: Adamax, NAdam, RAdam, Adam-mini, GaLore's or the
-schedule-free ones take other steps, and κ would be wrong for them without a sign of it.
+schedule-free ones take other steps, so that κ would be silently wrong for them.
 """
 
 

@@ -430,7 +430,7 @@ def test_ten_thousand_trials_make_a_page_under_five_megabytes(tmp_path: Path) ->
     held = {row["trial"] for row in steps}
     assert 0 < len(steps) <= MOST_STEPS
     assert all(sum(row["trial"] == i for row in steps) == trials[i]["steps"] + 1 for i in sorted(held)[:20])
-    assert f"The page holds the steps of {len(held)} of 10000 trained trials" in Elements(page).text
+    assert f"The page contains the steps of {len(held)} of 10000 trained trials" in Elements(page).text
     assert {"many", "few"} <= data["figures"]["phase-map"].keys()
 
 

@@ -12,7 +12,7 @@ const page = JSON.parse(document.getElementById("page-data").textContent);
 
 const KINDS = { u8: [Uint8Array, 0xff], u16: [Uint16Array, 0xffff], f32: [Float32Array, NaN] };
 
-function unpackColumn({ kind, bytes, words }) {
+function decodeColumn({ kind, bytes, words }) {
   const text = atob(bytes);
   const raw = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) raw[i] = text.charCodeAt(i);
@@ -22,11 +22,11 @@ function unpackColumn({ kind, bytes, words }) {
   );
 }
 
-const unpackColumns = ({ columns }) =>
-  Object.fromEntries(Object.entries(columns).map(([name, packed]) => [name, unpackColumn(packed)]));
+const decodeColumns = ({ columns }) =>
+  Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, decodeColumn(column)]));
 
-function unpack(table) {
-  const columns = Object.entries(unpackColumns(table));
+function decodeTable(table) {
+  const columns = Object.entries(decodeColumns(table));
   return Array.from({ length: table.length }, (_, i) => {
     const row = {};
     for (const [name, values] of columns) row[name] = values[i];
@@ -38,7 +38,7 @@ const over = (value, scale) => (value === null || !scale ? null : value / scale)
 
 const store = (() => {
   const { problems, trials, predictions, compared, bars, marks } = Object.fromEntries(
-    ["problems", "trials", "predictions", "compared", "bars", "marks"].map((name) => [name, unpack(page.tables[name])]),
+    ["problems", "trials", "predictions", "compared", "bars", "marks"].map((name) => [name, decodeTable(page.tables[name])]),
   );
   trials.forEach((row, i) => {
     row.trial_id = i;
@@ -47,7 +47,7 @@ const store = (() => {
   });
 
   // A trial's steps are contiguous, so their first and last index suffice; rows are built on demand.
-  const columns = unpackColumns(page.tables.steps);
+  const columns = decodeColumns(page.tables.steps);
   const ranges = new Map();
   columns.trial.forEach((trial, i) => {
     if (ranges.has(trial)) ranges.get(trial)[1] = i + 1;
