@@ -40,8 +40,12 @@ def test_the_hooks_are_the_commands_of_make_check():
 
 
 def test_the_workflow_runs_what_runs_by_hand():
-    steps = read(".github/workflows/ci.yml")["jobs"]["run"]["steps"]
-    assert [step["run"] for step in steps if "run" in step][-1] == ".ci/run"
+    jobs = read(".github/workflows/ci.yml")["jobs"]
+    commands = {
+        name: [step["run"] for step in job["steps"] if "run" in step][-1] for name, job in jobs.items()
+    }
+    assert commands == {"run": ".ci/run", "lowest": "make lowest"}
+    subprocess.run(["make", "--dry-run", "lowest"], cwd=ROOT, capture_output=True, check=True)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.stem)
