@@ -81,7 +81,7 @@ def test_a_run_goes_on_where_they_cannot_be_written(tmp_path, caplog):
     (tmp_path / FILE).mkdir()
     with caplog.at_level(logging.WARNING, "phantom_dist"):
         one_start(Store(tmp_path), "a", range(5))
-    assert [r.getMessage() for r in caplog.records if "goes on without" in r.getMessage()], "told once"
+    assert [r.getMessage() for r in caplog.records if "continues without" in r.getMessage()], "told once"
     assert len(caplog.records) == 1
 
 
