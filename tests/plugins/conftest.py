@@ -58,6 +58,6 @@ def on_path(monkeypatch, folder: Path) -> None:
 
 def forget() -> None:
     """Leaves of other packages are looked up once in a process."""
-    leaves._of_other_packages.cache_clear()
+    leaves._plugin_leaves.cache_clear()
     for name in ("broken", "liar", "twin"):
         sys.modules.pop(name, None)
