@@ -177,7 +177,7 @@ def test_columns_that_are_named_exist():
 
 
 def test_outcomes_stand_in_the_order_in_which_they_are_tested():
-    table = rows("phantom_dist/instruments/README.md", "| outcome | holds where |")
+    table = rows("phantom_dist/instruments/README.md", "| outcome | condition |")
     assert [coded(row[0])[0] for row in table] == [outcome.value for outcome in Outcome if outcome.trained]
 
 
