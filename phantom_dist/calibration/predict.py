@@ -160,8 +160,8 @@ def predict(
 
 def _interrupted(kept: KeptPredictions | None) -> str:
     if kept is None:
-        return "interrupted; no prediction was stored: with `--out FILE` each is, and the same command resumes there"
-    return f"interrupted; {len(kept)} predictions are stored in {kept.file}: the same command resumes there"
+        return "interrupted; no prediction was stored: with `--out FILE` each is, and the same command continues there"
+    return f"interrupted; {len(kept)} predictions are stored in {kept.file}: the same command continues there"
 
 
 def _kept_or_new(

@@ -56,7 +56,7 @@ def test_an_interrupted_prediction_goes_on_to_the_same_end(every, whole, probed,
     stored = whole.to_json()
     file, probed.stop_at = tmp_path / "rates.json", 2
     with pytest.raises(
-        Interrupted, match=rf"2 predictions are stored in {file}: the same command resumes there"
+        Interrupted, match=rf"2 predictions are stored in {file}: the same command continues there"
     ):
         phantom_dist.predict(MODEL, CONTEXTS, steps=2, out=file)
     content = json.loads(file.read_text())
@@ -157,7 +157,7 @@ def test_a_signal_leaves_a_file_that_the_same_command_finishes(send, tmp_path):
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "resume" not in errors
-    assert json.loads(said)["error"].endswith(f"stored in {file}: the same command resumes there")
+    assert json.loads(said)["error"].endswith(f"stored in {file}: the same command continues there")
     before = json.loads(file.read_text())["predictions"]
     assert 0 < len(before) < len(many)
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
