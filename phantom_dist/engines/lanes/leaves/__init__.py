@@ -42,7 +42,7 @@ def leaves_for(model: nn.Module, lanes: FullLanes) -> dict[nn.Module, nn.Module]
         if all(parameter is None for parameter in module._parameters.values()):
             continue
         kind = next((kind for kind in LEAVES if kind.stands_for(module)), None)
-        kind = kind or next((kind for kind in _plugin_leaves() if kind.stands_for(module)), None)
+        kind = kind or next((kind for kind in plugin_leaves() if kind.stands_for(module)), None)
         if kind is None:
             raise NotFusable(f"{name} is a {type(module).__name__}, for which lanes have no leaf")
         replacements[module] = kind(module, lanes)
@@ -50,7 +50,7 @@ def leaves_for(model: nn.Module, lanes: FullLanes) -> dict[nn.Module, nn.Module]
 
 
 @functools.cache
-def _plugin_leaves() -> list[type[Leaf]]:
+def plugin_leaves() -> list[type[Leaf]]:
     """Leaves of other packages, tried where none of `LEAVES` accepts a module.
 
     Raises:
