@@ -34,7 +34,7 @@ DEEPSPEED_OPTIMIZERS = ("sgd", "adamw")
 """Optimizers that it can reset between trials: their state is zero before the first step (NAdam's isn't)."""
 
 
-def engine_named(name: str, outside: Sequence[Named] = ()) -> Engine:
+def engine_named(name: str, plugin_instruments: Sequence[Named] = ()) -> Engine:
     """The engine with this name, measuring with these plug-in instruments too; `auto` selects `lanes`.
 
     Raises:
@@ -44,7 +44,7 @@ def engine_named(name: str, outside: Sequence[Named] = ()) -> Engine:
         name = LanesEngine.name
     if name not in ENGINES:
         raise InputError(f"engine {name!r} doesn't exist.{did_you_mean(name, [*ENGINES, 'auto'])}")
-    return ENGINES[name](outside)
+    return ENGINES[name](plugin_instruments)
 
 
 __all__ = [

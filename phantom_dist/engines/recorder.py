@@ -87,10 +87,10 @@ class Recorder:
         geometry: Geometry,
         tokens: Sequence[Tokens],
         device: torch.device,
-        outside: Sequence[Named] = (),
+        plugin_instruments: Sequence[Named] = (),
     ) -> None:
         self._geometry = geometry
-        self._outside = outside
+        self._plugin_instruments = plugin_instruments
         self._pairs_L2 = torch.tensor([(t.target, t.competitor) for t in tokens], device=device)
         self._hash = geometry.hash() if geometry.frozen else None
         self._p_LV: Tensor | None = None
@@ -158,7 +158,7 @@ class Recorder:
         if step > 0:
             columns["readout_change"] = shares.readout_change(p_LV, now_LV, before_LV, lever_LV)
             columns["geometry_change"] = shares.geometry_change(p_LV, now_LV, before_LV, lever_LV)
-        for instrument in self._outside:
+        for instrument in self._plugin_instruments:
             columns |= instrument.measure(
                 Readout(
                     step=step,
@@ -178,8 +178,10 @@ class Recorder:
         values = {"readout_change": None, "geometry_change": None, "gradient_norm": None} | values
         if not values.pop("finite"):
             values |= {"rank_target": None, "rank_competitor": None}
-        outside = {q.name: values.pop(q.name) for instrument in self._outside for q in instrument.columns}
-        return Measurement(step=step, readout_hash=self._hash, plugin_values=outside, **values)
+        plugin_values = {
+            q.name: values.pop(q.name) for instrument in self._plugin_instruments for q in instrument.columns
+        }
+        return Measurement(step=step, readout_hash=self._hash, plugin_values=plugin_values, **values)
 
     def _check_frozen(self, step: int) -> None:
         now = self._geometry.hash()

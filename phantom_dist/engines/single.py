@@ -31,8 +31,8 @@ class SingleEngine:
 
     name = "single"
 
-    def __init__(self, outside: Sequence[Named] = ()) -> None:
-        self._outside = outside
+    def __init__(self, plugin_instruments: Sequence[Named] = ()) -> None:
+        self._plugin_instruments = plugin_instruments
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials in order, each from the untouched model; see `engine.Engine.run`."""
@@ -40,7 +40,7 @@ class SingleEngine:
             start = time.perf_counter()
             with out_of_memory_named(), trainable(loaded, trial.problem) as ready:
                 tokens, device = trial.measured.tokens, loaded.model.device
-                recorder = Recorder(SoloGeometry(ready), [tokens], device, self._outside)
+                recorder = Recorder(SoloGeometry(ready), [tokens], device, self._plugin_instruments)
                 trace = train(InProcess(ready, trial.problem.optimizer), trial, recorder)
             yield TrialResult(
                 trial=trial,

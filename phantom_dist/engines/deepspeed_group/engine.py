@@ -28,8 +28,8 @@ class DeepSpeedEngine:
     The column `engine` holds the name and ZeRO's stage.
     """
 
-    def __init__(self, outside: Sequence[Named] = ()) -> None:
-        self._outside = outside
+    def __init__(self, plugin_instruments: Sequence[Named] = ()) -> None:
+        self._plugin_instruments = plugin_instruments
 
     def run(self, model: ShardedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials in order, each from the untouched weights; see `engine.Engine.run`."""
@@ -39,7 +39,9 @@ class DeepSpeedEngine:
             with out_of_memory_named():
                 model.zero.reset(trial.problem.optimizer)
                 tokens, device = trial.measured.tokens, model.whole.model.device
-                trace = train(model.zero, trial, Recorder(model.readout, [tokens], device, self._outside))
+                trace = train(
+                    model.zero, trial, Recorder(model.readout, [tokens], device, self._plugin_instruments)
+                )
             yield TrialResult(
                 trial=trial,
                 trace=trace,

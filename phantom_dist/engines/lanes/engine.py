@@ -23,8 +23,8 @@ class LanesEngine:
 
     name = "lanes"
 
-    def __init__(self, outside: Sequence[Named] = ()) -> None:
-        self._outside = outside
+    def __init__(self, plugin_instruments: Sequence[Named] = ()) -> None:
+        self._plugin_instruments = plugin_instruments
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials of each training configuration together; see `engine.Engine.run`."""
@@ -34,7 +34,7 @@ class LanesEngine:
         for members in by_config.values():
             groups = length_groups(loaded, map(_prompt, members))
             for part in _partition(members, groups.__getitem__):
-                yield from _run(loaded, part, self._outside)
+                yield from _run(loaded, part, self._plugin_instruments)
 
 
 def _prompt(trial: Trial) -> tuple[int, ...]:
@@ -49,23 +49,25 @@ def _partition(trials: list[Trial], group_of: Callable[[int], object]) -> list[l
     return list(parts.values())
 
 
-def _run(loaded: LoadedModel, trials: list[Trial], outside: Sequence[Named]) -> Iterator[TrialResult]:
+def _run(
+    loaded: LoadedModel, trials: list[Trial], plugin_instruments: Sequence[Named]
+) -> Iterator[TrialResult]:
     """Train as lanes where that is faster; by prompt length where padding changes results; else by the reference."""
     if not fusion_pays(trials[0].problem, loaded.identity.parameters, len(trials)):
-        yield from SingleEngine(outside).run(loaded, trials)
+        yield from SingleEngine(plugin_instruments).run(loaded, trials)
         return
     start = time.perf_counter()
     try:
         with out_of_memory_named():
             check(loaded, trials[0].problem, lanes=min(2, len(trials)))
-            lanes = train(loaded, trials, outside=outside)
+            lanes = train(loaded, trials, plugin_instruments=plugin_instruments)
     except NotFusable as reason:
         parts = _partition(trials, lambda length: length)
         if isinstance(reason, DiffersFromProbe) and len(parts) > 1:
             for part in parts:
-                yield from _run(loaded, part, outside)
+                yield from _run(loaded, part, plugin_instruments)
             return
-        for result in SingleEngine(outside).run(loaded, trials):
+        for result in SingleEngine(plugin_instruments).run(loaded, trials):
             yield dataclasses.replace(result, note=str(reason))
         return
     share = (time.perf_counter() - start) / len(lanes)

@@ -49,13 +49,16 @@ class Lane:
 
 
 def train(
-    loaded: LoadedModel, trials: Sequence[Trial], kind: str | None = None, outside: Sequence[Named] = ()
+    loaded: LoadedModel,
+    trials: Sequence[Trial],
+    kind: str | None = None,
+    plugin_instruments: Sequence[Named] = (),
 ) -> list[Lane]:
     """Train trials of one training configuration as lanes of a batch, of the given kind or, by default, of `kind_of`.
 
     Lanes of one context (under LoRA, of one seed as well) start as one row: at step 0 they have the same weights, and
-    so the same gradient, whatever their learning rates. A lane that ends leaves the batch. `outside` as in the
-    reference engine.
+    so the same gradient, whatever their learning rates. A lane that ends leaves the batch. `plugin_instruments` as in
+    the reference engine.
 
     Raises:
         NotFusable: the model has a module with parameters that no leaf supports; nothing was trained.
@@ -71,7 +74,7 @@ def train(
     lanes = lanes_for(loaded, [row[0].trial.problem for row in rows], shape, kind)
     all_lanes = [lane for row in rows for lane in row]
     with fused(loaded.model, lanes) as readout:
-        recorder = Recorder(lanes.geometry(), tokens, device, outside)
+        recorder = Recorder(lanes.geometry(), tokens, device, plugin_instruments)
         for step in range(steps + 1):
             lanes.begin_step(step, learns=step < steps)
             with torch.set_grad_enabled(step < steps):

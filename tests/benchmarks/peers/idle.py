@@ -42,7 +42,7 @@ class IdleEngine:
     name = "no-op"
     seconds = 0.0
 
-    def __init__(self, outside: Sequence[object] = ()) -> None:
+    def __init__(self, plugin_instruments: Sequence[object] = ()) -> None:
         """Other packages' instruments measure nothing here."""
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
