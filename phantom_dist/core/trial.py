@@ -73,7 +73,7 @@ class Optimizer(_Frozen):
     beta1: float = Field(default=0.9, ge=0, lt=1, description="adamw only")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="adamw only")
     epsilon: float = Field(
-        default=1e-8, gt=0, description="adamw only; gradients near it are rounding turned into signs"
+        default=1e-8, gt=0, description="adamw only; gradients of its size are dominated by rounding errors"
     )
 
     @model_validator(mode="after")
