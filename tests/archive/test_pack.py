@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+import phantom_dist
 from phantom_dist import archive_pack, archive_verify
 from phantom_dist.archive.checksums import sums_of
 from phantom_dist.archive.database import database
@@ -30,6 +31,8 @@ from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.law.file import read_law, write_law
 from phantom_dist.traces import schema
 from tests.archive.synthetic import write_run
+
+from .conftest import CONTEXTS
 
 Row = dict[str, Any]
 
@@ -55,6 +58,37 @@ def copy(run: Path, to: Path, change: dict[str, Callable[[Row], Row]] | None = N
 def trials(archive: Path) -> list[Row]:
     rows: list[Row] = ds.dataset(archive / "trials", format="parquet").to_table().to_pylist()
     return rows
+
+
+@pytest.mark.parametrize("rates", [[1e-3], {"critical": {"tolerance": 0.1}}], ids=["rates", "search"])
+def test_pairs_refused_for_any_reason_keep_their_ids(
+    tmp_path: Path, without_figures: None, rates: object
+) -> None:
+    """Under full fine-tuning, and under LoRA whose targets only the model resolves; an edit of a row is noticed."""
+    good = CONTEXTS[0].model_dump()
+    contexts = [
+        good | {"id": "words", "target": " unheardof"},
+        good | {"id": "prompt", "text": "Xyzzy " + good["text"]},
+        good | {"id": "committed", "target": good["competitor"], "competitor": good["target"]},
+        good | {"id": "synonym", "competitor": " the"},
+    ]
+    sweep = {
+        "models": ["zoo:llama-a"],
+        "contexts": contexts,
+        "methods": ["full", "lora", {"lora": {"rank": 4, "targets": ["q_proj", "o_proj"]}}],
+        "optimizers": ["sgd", "adamw"],
+        "learning_rates": rates,
+        "steps": 2,
+    }
+    run = tmp_path / "run"
+    phantom_dist.run(sweep, run, executor="inprocess")
+    archive_pack([run], tmp_path / "packed")
+    stored = trials(tmp_path / "packed")
+    assert {row["outcome"] for row in stored} >= {"refused_tokens", "refused_committed", "refused_not_synonym"}
+    assert len(stored) == 4 * 3 * 2
+    edited = copy(run, tmp_path / "edited", {"trials": lambda row: row | {"steps": 3}})
+    with pytest.raises(StoreError, match="24 trial_id"):
+        archive_pack([edited], tmp_path / "none")
 
 
 def test_what_an_archive_holds(packed: Path, runs: list[Path]) -> None:

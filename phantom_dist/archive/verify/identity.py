@@ -64,11 +64,12 @@ def check_identities(connection: duckdb.DuckDBPyConnection, specs: Sequence[Swee
 def _id(row: Mapping[str, Any], expected: Mapping[str, Problem]) -> str | None:
     """The id; None if the row's settings are invalid. `expected`: the sweeps' problems by key."""
     try:
-        if row["weights"] is None or row["prompt_tokens"] is None:
-            # Refused before the model or its tokens were known: the id covers the words of the sweep instead.
-            return trial_id(expected[row["problem"]], row["weights"], None, row["learning_rate"])
-        tokens = _tokens(tuple(row["prompt_tokens"]), row["target_token"], row["competitor_token"])
         problem = _problem(row["model"], tuple(row[name] for name in _SETTINGS))
+        if row["prompt_tokens"] is None:
+            # Refused before the tokens were known: the id covers the words of the sweep instead.
+            problem = problem.model_copy(update={"context": expected[row["problem"]].context})
+            return trial_id(problem, row["weights"], None, row["learning_rate"])
+        tokens = _tokens(tuple(row["prompt_tokens"]), row["target_token"], row["competitor_token"])
         return trial_id(problem, row["weights"], tokens, row["learning_rate"])
     except (ValueError, KeyError):
         return None
@@ -81,7 +82,7 @@ def _tokens(prompt: tuple[int, ...], target: int, competitor: int) -> Tokens:
 
 @functools.lru_cache(maxsize=1024)
 def _problem(model: str, values: tuple[Any, ...]) -> Problem:
-    """The problem that a trial's row describes. Its context is a placeholder: the id covers the tokens instead."""
+    """The problem that a trial's row describes, with a placeholder as its context."""
     s = dict(zip(_SETTINGS, values, strict=True))
     own = OPTIMIZER_SETTINGS[s["optimizer"]]
     # A value for a setting that the optimizer does not have is passed on, so that `Optimizer` refuses it.
