@@ -84,7 +84,11 @@ def test_pairs_refused_for_any_reason_keep_their_ids(
     phantom_dist.run(sweep, run, executor="inprocess")
     archive_pack([run], tmp_path / "packed")
     stored = trials(tmp_path / "packed")
-    assert {row["outcome"] for row in stored} >= {"refused_tokens", "refused_committed", "refused_not_synonym"}
+    assert {row["outcome"] for row in stored} >= {
+        "refused_tokens",
+        "refused_committed",
+        "refused_not_synonym",
+    }
     assert len(stored) == 4 * 3 * 2
     edited = copy(run, tmp_path / "edited", {"trials": lambda row: row | {"steps": 3}})
     with pytest.raises(StoreError, match="24 trial_id"):

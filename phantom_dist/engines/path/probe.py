@@ -1,6 +1,6 @@
 """The critical learning rate from a few gradients: measure, walk on, measure there, correct.
 
-1. First order gives a first rate (under LoRA with the growth of κ, see `first_rate`).
+1. First order gives a first rate (under LoRA with the growth of κ, see `AdamWalk.first_distance`).
 2. For each of two to four shares of the steps (`shares`): walk there, measure g, ℓ and ∇ℓ, and solve for the rate
    again: the walk gives ℓ along the path, the points give g as a function of ℓ, and the two together the rate at which
    g = 0 after T steps.
@@ -8,7 +8,8 @@
 4. Where that step is cut (`PathProbe.MOST`), the path didn't close: the end of the walk becomes one more point, and
    step 3 is repeated from there, at most `PathProbe.MORE` times.
 
-The only fitted numbers are the four of `first_rate`, which only place the points. Our reconstruction, not the paper's.
+The only fitted numbers are the four of `AdamWalk.first_distance`, which only place the points. This is our
+reconstruction, not the paper's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -89,27 +89,11 @@ def shares(problem: Problem) -> tuple[float, ...]:
 
 
 def first_rate(measured: Measured, adapters_rms: float | None) -> float:
-    """The learning rate of the first walk.
-
-    SGD: first order, Π = 1. AdamW: a little less, the more so the larger T. LoRA under AdamW: B grows with the distance
-    x, which lets A grow too, whose part in the gap is quadratic in x: g = g_0 + κ x (1 + α x / rms(A)), with
-    α = 4.3 (T / 8)^0.37. The constants are rounded fits to the zoo: they place the points, and the resulting critical
-    rate hardly depends on them.
-    """
+    """The learning rate of the first walk: first order, Π = 1, as the walk's `first_distance` changes it."""
     problem = measured.problem
     steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
-    distance = abs(measured.gap_0) / measured.kappa
-    match problem.optimizer.name:
-        case "sgd":
-            pass
-        case "adamw" if adapters_rms is None:
-            distance *= 0.98 * (problem.steps / 8) ** -0.04
-        case "adamw":
-            growth = 4.3 * (problem.steps / 8) ** 0.37 * distance / adapters_rms
-            distance *= (math.sqrt(1 + 4 * growth) - 1) / (2 * growth)
-        case _:
-            assert_never(problem.optimizer.name)
-    return distance / steps
+    first_order = abs(measured.gap_0) / measured.kappa
+    return WALKS[problem.optimizer.name].first_distance(first_order, problem.steps, adapters_rms) / steps
 
 
 def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:

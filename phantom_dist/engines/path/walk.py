@@ -87,6 +87,17 @@ class Walk(ABC):
     def bytes_moved(steps: int) -> float:
         """Bytes that all walks of a probe move for each entry of a vector (measured on SmolLM2-135M); plans need it."""
 
+    @staticmethod
+    def first_distance(first_order: float, steps: int, adapters_rms: float | None) -> float:
+        """Learning rate times effective steps of the first walk.
+
+        Args:
+            first_order: |g_0| / κ, where Π = 1: the answer, unless the optimizer's walk has a better one.
+            steps: T.
+            adapters_rms: root mean square of LoRA's first factors A; None for full fine-tuning.
+        """
+        return first_order
+
     @abstractmethod
     def distance_per_rate(self) -> float:
         """dx / d(sum of the learning rates) at the start, once a point is there; κ is per unit of that sum."""
