@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests import prepared
+
 
 def phantom_dist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "phantom_dist", "archive", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return prepared.call("archive", *arguments)
 
 
 def test_pack_and_verify(runs: list[Path], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import phantom_dist
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.digest import results_digest
+from tests import prepared
 
 pytestmark = pytest.mark.ray
 
@@ -29,12 +30,8 @@ steps: 2
 """
 
 
-def call(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "phantom_dist", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300, **more
-    )
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return prepared.call(*arguments, cwd=ROOT, timeout=300)
 
 
 @pytest.fixture(scope="module")

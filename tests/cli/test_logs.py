@@ -12,6 +12,7 @@ import pytest
 
 from phantom_dist.cli.commands import app
 from phantom_dist.spec import load_contexts
+from tests import prepared
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,9 +28,8 @@ def sweep(tmp_path_factory) -> Path:
 
 def run(sweep: Path, out: Path, *words: str) -> tuple[dict, str]:
     command = ["run", str(sweep), "--out", str(out), "--executor", "inprocess", "--json", *words]
-    done = subprocess.run(
-        [sys.executable, "-m", "phantom_dist", *command], capture_output=True, text=True, cwd=ROOT, check=True
-    )
+    done = prepared.call(*command, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
 
 

@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import prepared
+
 ROOT = Path(__file__).parents[2]
 
 SHIPPED_LAW = ROOT / "phantom_dist" / "law" / "shipped.json"
@@ -154,9 +156,9 @@ def run_python(text: str, folder: Path) -> None:
 
 def environment() -> dict[str, str]:
     """This environment's programs first, and this tree's package."""
-    programs = str(Path(sys.executable).parent)
+    folders = map(str, (prepared.program().parent, Path(sys.executable).parent))
     return os.environ | {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([*folders, os.environ["PATH"]]),
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "200",
