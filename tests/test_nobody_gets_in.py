@@ -86,7 +86,7 @@ def test_a_stored_sweep_names_no_file_of_ours(tmp_path):
             directory_and_sweeps,
             lambda it: phantom_dist.open_run(it).studies(),
         ):
-            with pytest.raises(InputError, match="a stored sweep holds its contexts") as error:
+            with pytest.raises(InputError, match="a stored sweep contains its contexts") as error:
                 read(folder)
             assert "hunter2" not in str(error.value)
 

@@ -83,7 +83,7 @@ def test_all_three_in_a_run(tmp_path):
 def test_an_archive_leaves_the_columns_out_and_says_so(tmp_path):
     run(tmp_path / "run", model="zoo:gpt2-a", instruments=["mylab"])
     packed = phantom_dist.archive_pack([tmp_path / "run"], tmp_path / "archive", authors=["Lab"])
-    assert packed.notices == ("columns of other packages' instruments are left out (mylab)",)
+    assert packed.notices == ("columns of plug-in instruments are left out (mylab)",)
     opened = phantom_dist.open_run(tmp_path / "archive").traces()
     assert not set(COLUMNS) & set(opened.column_names)
     assert opened.num_rows == packed.rows

@@ -9,6 +9,7 @@ from ray.exceptions import (
     ObjectLostError,
     OutOfMemoryError,
     OwnerDiedError,
+    RayActorError,
     RayTaskError,
     RuntimeEnvSetupError,
 )
@@ -45,7 +46,7 @@ def test_a_result_that_is_lost_with_its_node_is_a_lost_worker(error, alive, is_g
 
 
 def test_a_preempted_actor_is_known_without_its_node():
-    error = ActorDiedError(preempted=True)
+    error = RayActorError(preempted=True)
     assert event_of(started(), error, lambda: pytest.fail("not asked")).preempted
 
 
