@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from phantom_dist.refinement.critical_rate import critical_rates_of
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import directory_and_sweep
 from phantom_dist.traces.decode import probe_summaries
+from tests import prepared
 from tests.law.rows import changed
 
 ROOT = Path(__file__).parents[2]
@@ -313,31 +312,24 @@ def test_a_long_training_is_out_of_domain_and_says_so():
     assert entry.interval[0] < entry.eta_c < entry.interval[1]
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "phantom_dist", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_commands(directory, tmp_path):
     contexts = tmp_path / "one.yaml"
     contexts.write_text(json.dumps([CONTEXTS["guilt"].model_dump()]))  # JSON is YAML, too
     law = tmp_path / "law.json"
-    fitted = command("fit", directory, "--alone", "--out", law, "--json")
+    fitted = prepared.call("fit", directory, "--alone", "--out", law, "--json")
     assert fitted.returncode == 0, fitted.stderr
     assert json.loads(fitted.stdout)["rows"] == 6
-    predicted = command("predict", "--law", law, "--model", "zoo:gpt2-a", "--contexts", contexts, "--json")
+    predicted = prepared.call(
+        "predict", "--law", law, "--model", "zoo:gpt2-a", "--contexts", contexts, "--json"
+    )
     assert predicted.returncode == 0, predicted.stderr
     (entry,) = json.loads(predicted.stdout)["predictions"]
     assert entry["interval"] is None, "three architectures are too few for 90 %"
     assert math.isfinite(entry["eta_c"])
-    shown = command("predict", "--model", "zoo:gpt2-a", "--contexts", contexts)
+    shown = prepared.call("predict", "--model", "zoo:gpt2-a", "--contexts", contexts)
     assert shown.returncode == 0, shown.stderr
     assert "guilt" in shown.stdout
     assert "…" in shown.stdout
-    wrong = command("predict", "--model", "zoo:gpt2-a", "--method", "prefix")
+    wrong = prepared.call("predict", "--model", "zoo:gpt2-a", "--method", "prefix")
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
