@@ -13,33 +13,26 @@ from pathlib import Path
 
 import pytest
 
+from tests import prepared
 from tests.stored_runs import unpacked
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 INTERRUPTED = """
-import importlib, sys
+import importlib
 def interrupt(*arguments, **how):
     raise KeyboardInterrupt
-module, name = sys.argv.pop(1).split(":")
-module = importlib.import_module(module)
-assert hasattr(module, name), f"{module} has no {name}"
-setattr(module, name, interrupt)
-from phantom_dist.cli import main
-main()
+module = importlib.import_module({module!r})
+assert hasattr(module, {name!r}), "{module} has no {name}"
+setattr(module, {name!r}, interrupt)
 """
 
 
 def interrupted(where: str, *words: str) -> tuple[str, dict[str, str]]:
     """What a command says on stderr and stdout that is interrupted where it calls this function."""
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, where, *words, "--json"],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        cwd=ROOT,
-    )
+    module, name = where.split(":")
+    done = prepared.call(*words, "--json", before=INTERRUPTED.format(module=module, name=name), cwd=ROOT)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.splitlines()[-1], json.loads(done.stdout)
@@ -77,8 +70,7 @@ def test_a_run_says_whether_there_is_something_to_resume(tmp_path):
     assert not out.exists()
     line, _ = interrupted("phantom_dist.campaign.run:start_workers", *words)
     assert line.endswith(f"what was stored is kept: continue with `phantom-dist resume '{out}'`")
-    command = [sys.executable, "-m", "phantom_dist", "resume", str(out), "--executor", "inprocess"]
-    subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=True)
+    assert prepared.call("resume", out, "--executor", "inprocess").returncode == 0
 
 
 def test_a_command_that_is_interrupted_while_it_is_loaded_ends_as_the_others_do():

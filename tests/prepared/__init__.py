@@ -43,7 +43,7 @@ def program() -> Path:
     return script
 
 
-def call(*arguments: str | Path, **how) -> subprocess.CompletedProcess[str]:
-    """Run `phantom-dist` with these arguments; `how` as in `subprocess.run`."""
-    command = [program(), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **how)
+def call(*arguments: str | Path, before: str = "", **how) -> subprocess.CompletedProcess[str]:
+    """Run `phantom-dist` with these arguments; `before`: Python to execute first; `how` as in `subprocess.run`."""
+    command, environment = [program(), *map(str, arguments)], os.environ | {"PHANTOM_DIST_BEFORE": before}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **how)

@@ -81,4 +81,5 @@ if __name__ == "__main__":
     arguments = main(sys.argv[1])
     if arguments is not None:
         sys.argv = arguments
+        exec(os.environ.pop("PHANTOM_DIST_BEFORE", ""))
         importlib.import_module("phantom_dist.cli").main()
