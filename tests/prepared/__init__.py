@@ -9,7 +9,6 @@ Not for commands that get signals (they would reach the script), nor for tests o
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import subprocess
@@ -30,7 +29,7 @@ def program() -> Path:
         [sys.executable, HERE / "template.py", socket],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,  # the template ends when this process does
+        stdin=subprocess.PIPE,  # the template ends, and removes its folder, when this process does
         stdout=subprocess.PIPE,
     )
     assert template.stdout is not None
@@ -39,7 +38,6 @@ def program() -> Path:
         f"#!{sys.executable} -IS\n{(HERE / 'client.py').read_text().replace('SOCKET', str(socket))}"
     )
     script.chmod(0o755)
-    atexit.register(template.kill)
     return script
 
 

@@ -7,9 +7,11 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 
 MODULES = [
     "phantom_dist.campaign.run",
@@ -40,6 +42,7 @@ def main(path: str) -> list[str] | None:
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
+                shutil.rmtree(Path(path).parent)
                 return None
             connection, _ = listener.accept()
             if os.fork() == 0:
