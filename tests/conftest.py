@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -24,3 +26,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else item.nodeid.split("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+NO_RAY = "/no-ray-in-this-test/" + "x" * 100
+"""Too long for the sockets of a Ray, so none starts."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test that starts Ray is marked so, and finds the Rays of the tests before it gone."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("ray"):
+            _wait_for_the_end_of_others()
+        else:
+            patch.setenv("RAY_TMPDIR", NO_RAY)
+        return (yield)
+
+
+def _wait_for_the_end_of_others(seconds: float = 30.0) -> None:
+    """A Ray whose driver was killed ends some seconds later."""
+    from phantom_dist.scheduling.ray_place import clusters_here
+
+    deadline = time.monotonic() + seconds
+    while clusters_here() and time.monotonic() < deadline:
+        time.sleep(0.2)

@@ -114,13 +114,24 @@ def not_started(error: Exception) -> InputError:
 
 
 def _cluster_of_this_machine() -> str:
-    """The cluster of RAY_ADDRESS, else that of the last `ray start`, else one whose processes run here."""
-    services.find_gcs_addresses.cache_clear()
-    try:
-        address = str(services.get_ray_address_from_environment("auto", None))
-    except ConnectionError:
-        file = f"{temporary_folder()}/ray_current_cluster"
-        raise ConnectionError(f"no Ray runs on this machine, and {file} names none") from None
-    if address == "local":
+    """The cluster of RAY_ADDRESS, else that of the last `ray start` if it runs, else the one that runs here.
+
+    Ray itself would also try to join a recorded cluster that has ended while others run.
+    """
+    named = os.environ.get("RAY_ADDRESS", "")
+    if named == "local":
         raise ConnectionError("RAY_ADDRESS=local excludes it")
-    return address
+    if named not in ("", "auto"):
+        return named
+    noted, running = noted_cluster(), clusters_here()
+    if noted is not None and (noted in running or not running):
+        return noted
+    if len(running) == 1:
+        return next(iter(running))
+    file = f"{temporary_folder()}/ray_current_cluster"
+    if running:
+        raise ConnectionError(
+            f"{len(running)} Rays run on this machine, {', '.join(sorted(running))}, and {file} names none of them; "
+            "pass the address of one"
+        )
+    raise ConnectionError(f"no Ray runs on this machine, and {file} names none")

@@ -61,7 +61,9 @@ def checkout(document, tmp_path, request) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", RUN)
+@pytest.mark.parametrize(
+    "document", [pytest.param(d, marks=pytest.mark.ray if d == "README.md" else ()) for d in RUN]
+)
 def test_every_block_is_run(document, checkout):
     ran, left = [], []
     output = ""

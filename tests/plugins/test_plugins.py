@@ -127,6 +127,7 @@ def test_batches_without_the_columns_read_as_null(tmp_path):
 
 @pytest.mark.usefixtures("mylab")
 @pytest.mark.slow
+@pytest.mark.ray
 def test_through_ray(tmp_path):
     out = tmp_path / "ray"
     result = phantom_dist.run(sweep(instruments=["mylab"]), out, executor="ray", address="local", workers=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -133,6 +134,29 @@ def test_a_cluster_that_has_ended_is_named_with_its_address(plain, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "local")
     with pytest.raises(InputError, match="RAY_ADDRESS=local excludes it"):
         check_place("auto")
+
+
+def test_auto_joins_the_recorded_cluster_if_it_runs_else_the_only_one_that_does(plain, monkeypatch):
+    """A recorded cluster may have ended long ago; of several that run none is chosen by chance."""
+    (ended,) = free_ports(1)
+    running: set[str] = set()
+    monkeypatch.setattr(services, "_find_address_from_flag", lambda flag: set(running))
+    (plain / "ray").mkdir()
+    noted = plain / "ray" / "ray_current_cluster"
+    noted.write_text(f"127.0.0.1:{ended}")
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        first, second = (f"127.0.0.1:{server.getsockname()[1]}" for server in (one, two))
+        running |= {first}
+        assert check_place("auto") == first
+        running |= {second}
+        with pytest.raises(InputError) as error:
+            check_place("auto")
+        assert f"2 Rays run on this machine, {', '.join(sorted((first, second)))}" in str(error.value)
+        assert "pass the address of one" in str(error.value)
+        noted.write_text(second)
+        assert check_place("auto") == second
+        monkeypatch.setenv("RAY_ADDRESS", first)
+        assert check_place("auto") == first
 
 
 @pytest.mark.parametrize("address", ["head", "ray://head", "127.0.0.1:x", "127.0.0.1:99999999"])
