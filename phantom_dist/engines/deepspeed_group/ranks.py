@@ -6,6 +6,7 @@ takes about equal time; a long one while loading a model, which only rank 0 read
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import warnings
@@ -132,3 +133,4 @@ def _join_deepspeed() -> None:
     # DeepSpeed would compile a shared-memory reduction, for a minute; gloo does the same.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist.get_backend(), auto_mpi_discovery=False, verbose=False)
+    gc.freeze()  # ZeRO-3 collects garbage whenever it takes a model; that takes a second where it reads all modules
