@@ -6,6 +6,7 @@ import gc
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -37,15 +38,19 @@ def pytest_collection_finish() -> None:
 NO_RAY = "/no-ray-in-this-test/" + "x" * 100
 """Too long for the sockets of a Ray, so none starts."""
 
+RAY_FILE = pytest.StashKey[Path]()
+"""The file of the latest test that started Ray; its tests may share one."""
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """A test that starts Ray is marked so, and finds the Rays of the tests before it gone."""
+    """A test that starts Ray is marked so; the Rays of other files have ended before it."""
     with pytest.MonkeyPatch.context() as patch:
-        if item.get_closest_marker("ray"):
-            _wait_for_the_end_of_others()
-        else:
+        if not item.get_closest_marker("ray"):
             patch.setenv("RAY_TMPDIR", NO_RAY)
+        elif item.config.stash.get(RAY_FILE, None) != item.path:
+            item.config.stash[RAY_FILE] = item.path
+            _wait_for_the_end_of_others()
         return (yield)
 
 
