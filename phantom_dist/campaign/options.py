@@ -58,6 +58,10 @@ class RunOptions:
     def __post_init__(self) -> None:
         one_of("executor", self.executor, EXECUTORS)
         one_of("retry", self.retry, (None, "failed"))
+        if self.engine is not None:
+            from phantom_dist.engines import DEEPSPEED, ENGINES  # takes seconds, so only where it is needed
+
+            one_of("engine", self.engine, ("auto", *ENGINES, DEEPSPEED))
         _ = self.budget
         if self.engine == "deepspeed" and self.executor == "inprocess":
             raise InputError("engine deepspeed needs several processes: executor ray.")

@@ -6,6 +6,8 @@ import math
 
 import pytest
 
+pytest.importorskip("ray.tune", reason="needs ray[tune]", exc_type=ImportError)
+
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.trial import Lora, Optimizer
 from phantom_dist.engines import ENGINES, SingleEngine
