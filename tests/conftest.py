@@ -35,6 +35,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """DuckDB reports each of its objects that is left at exit, and frozen ones are."""
+    gc.unfreeze()
+
+
 NO_RAY = "/no-ray-in-this-test/" + "x" * 100
 """Too long for the sockets of a Ray, so none starts."""
 

@@ -223,11 +223,20 @@ def archive_status(
     )
 
 
+SETTINGS = (
+    "momentum", "weight_decay", "schedule", "warmup_steps", "lora_rank", "lora_alpha", "lora_targets", "seed",
+    "precision",
+)  # fmt: skip
+"""Columns that a table of critical rates has where rates of one model, method and optimizer differ in them."""
+
+
 def rates_table(rates: Iterable[CriticalRate]) -> Table:
-    """A table with one line for each critical rate."""
+    """A table with one line for each critical rate; settings are shown where they differ."""
+    rates = tuple(rates)
+    varying = [name for name in SETTINGS if _differs(rates, name)]
     shown = table(
         "critical learning rates",
-        ("model", "context", "target / competitor", "method", "T"),
+        ("model", "context", "target / competitor", "method", "T", *varying),
         ("eta_c", "bracket", "Pi_c", "trials"),
     )
     for rate in rates:
@@ -237,6 +246,7 @@ def rates_table(rates: Iterable[CriticalRate]) -> Table:
             f"{rate.target} /{rate.competitor}",
             rate.training_class,
             str(rate.steps),
+            *("" if (value := getattr(rate, name)) is None else str(value) for name in varying),
         )
         if rate.crossing is None:
             shown.add_row(*common, "none", rate.reason, "", str(rate.trials_used))
@@ -246,6 +256,13 @@ def rates_table(rates: Iterable[CriticalRate]) -> Table:
         eta_c, pi_c = rate.crossing.eta_c, rate.crossing.pi_c
         shown.add_row(*common, f"{eta_c:.5g}", width, f"{pi_c:.4g}", str(rate.trials_used))
     return shown
+
+
+def _differs(rates: Iterable[CriticalRate], name: str) -> bool:
+    groups: dict[tuple[str, str], set[object]] = {}
+    for rate in rates:
+        groups.setdefault((rate.model, rate.training_class), set()).add(getattr(rate, name))
+    return any(len(values) > 1 for values in groups.values())
 
 
 def _state(recorded: str, *, live: bool) -> Literal["running", "complete", "interrupted"]:

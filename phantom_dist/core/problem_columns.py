@@ -26,6 +26,7 @@ class ProblemColumns:
     momentum: float
     weight_decay: float
     schedule: str
+    warmup_steps: int
     lora_rank: int | None
     lora_alpha: float | None
     lora_targets: str | None

@@ -123,7 +123,9 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
     _q("beta1", "float64", "1", "β1", "decay of the optimizer's first moment; null where it has none", 0, 1),
     _q("beta2", "float64", "1", "β2", "decay of the optimizer's second moment; null where it has none", 0, 1),
     _q("epsilon", "float64", "nat", "ε", "epsilon of the optimizer; null where it has none", 0),
-    _label("schedule", "constant, linear or cosine"),
+    _label(
+        "schedule", "the schedule's name, with its settings beside warm-up where these are not the default"
+    ),
     _q("warmup_steps", "int32", "1", "", "steps of linear warm-up", 0),
     _q("lora_rank", "int32", "1", "r", "rank of the adapters; null under full fine-tuning", 1),
     _q(

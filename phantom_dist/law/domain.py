@@ -23,7 +23,9 @@ MAX_SIZE_RATIO = 3.0
 UNMEASURED = ("precision", "beta1", "beta2", "epsilon", "adapters")
 """Where these settings differ from the calibrated ones, the law gives no interval. Under bfloat16 and SGD the widened
 intervals contain only one critical rate in four; for the others no coverage was measured. For momentum, weight decay,
-schedules and LoRA's rank and scale it was (`tests/benchmarks/out_of_domain.py`)."""
+LoRA's rank and scale and `MEASURED_SCHEDULES` it was (`tests/benchmarks/out_of_domain.py`)."""
+
+MEASURED_SCHEDULES = ("constant", "linear", "cosine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def is_open(probed: LawInput) -> bool:
 
 def _unmeasured(settings: TrainingSettings) -> dict[str, object]:
     columns = settings.columns()
-    return {name: columns[name] for name in UNMEASURED if name in columns}
+    schedule = "measured" if settings.schedule in MEASURED_SCHEDULES else settings.schedule
+    return {name: columns[name] for name in UNMEASURED if name in columns} | {"schedule": schedule}
 
 
 def _open_reasons(probed: LawInput) -> list[str]:

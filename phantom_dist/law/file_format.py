@@ -28,7 +28,6 @@ FORMAT = 2
 KEYS = (
     "problem", *PROBLEM_COLUMNS, "eta_c", "bracket", "weights", "parameters", "width", "effective_steps", "gap_0",
     "kappa", "overlap_0", "log_odds_0", "path_rates", "gap_end", "probe_trial_steps", "beta1", "beta2", "epsilon",
-    "warmup_steps",
 )  # fmt: skip
 """Keys of a new calibration row, in their order; LoRA rows have `adapters` after them."""
 

@@ -24,7 +24,7 @@ def problem_row(problem: Problem) -> Row:
         "beta1": optimizer.beta1 if "beta1" in own else None,
         "beta2": optimizer.beta2 if "beta2" in own else None,
         "epsilon": optimizer.epsilon if "epsilon" in own else None,
-        "schedule": problem.schedule.name,
+        "schedule": problem.schedule.text,
         "warmup_steps": problem.schedule.warmup_steps,
         "lora_rank": None if lora is None else lora.rank,
         "lora_alpha": None if lora is None else lora.alpha,

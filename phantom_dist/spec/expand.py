@@ -28,7 +28,7 @@ def expand(spec: SweepSpec) -> tuple[Problem, ...]:
                     method=method.name,
                     lora=method.adapters,
                     optimizer=optimizer,
-                    schedule=schedule.core(),
+                    schedule=schedule.core(steps),
                     steps=steps,
                     seed=seed,
                     precision=precision,

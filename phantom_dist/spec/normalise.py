@@ -75,7 +75,7 @@ def _axes(spec: SweepSpec) -> dict[str, list[str]]:
         "steps": [str(steps) for steps in spec.steps],
         "seeds": [str(seed) for seed in spec.seeds],
         "precision": list(spec.precision),
-        "schedule": [_named(s.core().name, s.core()) for s in spec.schedule],
+        "schedule": [_named(*entry.settings) for entry in spec.schedule],
     }
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from phantom_dist.core.outcome import Thresholds
-from phantom_dist.core.trial import OPTIMIZER_NAMES, Context
+from phantom_dist.core.trial import OPTIMIZER_NAMES, SCHEDULE_NAMES, Context, Schedule
 from phantom_dist.spec.axis import Strict, as_axis, as_tuple, unique, wrong
 from phantom_dist.spec.methods import MethodAxis, MethodEntry
 from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry
@@ -186,7 +186,7 @@ class SweepSpec(Strict):
     )
     precision: PrecisionAxis = Field(default=("float32",), description="arithmetic of model and optimizer")
     schedule: ScheduleAxis = Field(
-        default=(ScheduleEntry.model_validate({"constant": {}}),), description="constant, linear, cosine"
+        default=(ScheduleEntry.model_validate({"constant": {}}),), description=", ".join(SCHEDULE_NAMES)
     )
     instruments: InstrumentList = Field(
         default=(), description="plug-in instruments by name; they add columns to the built-in quantities"
@@ -199,14 +199,25 @@ class SweepSpec(Strict):
     )
 
     @model_validator(mode="after")
-    def _warmup_leaves_steps(self) -> SweepSpec:
-        for index, entry in enumerate(self.schedule):
-            schedule, fewest = entry.core(), min(self.steps)
-            if schedule.warmup_steps >= fewest:
-                raise wrong(
-                    f"{schedule.warmup_steps} warm-up steps leave none of {fewest} steps for the schedule; "
-                    f"allowed: 0 to {fewest - 1}",
-                    ("schedule", index, schedule.name, "warmup_steps"),
-                    schedule.warmup_steps,
-                )
+    def _schedules_have_their_steps(self) -> SweepSpec:
+        for steps in sorted(self.steps):
+            schedules = [entry.core(steps) for entry in self.schedule]
+            for index, schedule in enumerate(schedules):
+                place = ("schedule", index, schedule.name)
+                if steps < schedule.fewest_steps:
+                    raise wrong(_too_long(schedule, steps), (*place, "warmup_steps"), schedule.warmup_steps)
+                if schedule in schedules[:index]:
+                    raise wrong(
+                        f"is the same as entry {schedules.index(schedule)} where steps is {steps}; give every schedule "
+                        "once",
+                        place,
+                        schedule.warmup_steps,
+                    )
         return self
+
+
+def _too_long(schedule: Schedule, steps: int) -> str:
+    warmup, decay = f"{schedule.warmup_steps} warm-up steps", schedule.decay_steps
+    if decay is None:
+        return f"{warmup} leave none of {steps} steps for the schedule; allowed: 0 to {steps - 1}"
+    return f"{warmup} and {decay} steps of decay are more than {steps} steps; allowed: together up to {steps}"

@@ -60,6 +60,35 @@ def trials(archive: Path) -> list[Row]:
     return rows
 
 
+def test_every_schedule_keeps_its_ids(tmp_path: Path, without_figures: None) -> None:
+    """The text of a row's schedule has all of its settings; another setting is another id."""
+    sweep = {
+        "models": ["zoo:gpt2-a"],
+        "contexts": [CONTEXTS[0].model_dump()],
+        "learning_rates": [1e-3],
+        "steps": 5,
+        "schedule": [
+            *("constant", "linear", "cosine", "inverse_sqrt"),
+            {"cosine_with_min_lr": {"min_lr_rate": 0.1, "warmup_ratio": 0.3}},
+            {"warmup_stable_decay": {"warmup_steps": 1, "decay_steps": 2, "warmup_from_zero": True}},
+        ],
+    }
+    run = tmp_path / "run"
+    phantom_dist.run(sweep, run, executor="inprocess")
+    archive_pack([run], tmp_path / "packed")
+    stored = {row["schedule"]: row["warmup_steps"] for row in trials(tmp_path / "packed")}
+    assert stored["cosine_with_min_lr(min_lr_rate=0.1)"] == 2
+    assert stored["warmup_stable_decay(warmup_from_zero=true, decay_steps=2)"] == 1
+    assert len(stored) == 6
+
+    def lied(row: Row) -> Row:
+        return row | {"schedule": row["schedule"].replace("0.1", "0.2")}
+
+    edited = copy(run, tmp_path / "edited", {"trials": lied})
+    with pytest.raises(StoreError, match="1 trial_id"):
+        archive_pack([edited], tmp_path / "lies")
+
+
 @pytest.mark.parametrize("rates", [[1e-3], {"critical": {"tolerance": 0.1}}], ids=["rates", "search"])
 def test_pairs_refused_for_any_reason_keep_their_ids(
     tmp_path: Path, without_figures: None, rates: object

@@ -48,6 +48,18 @@ def test_a_notebook_shows_what_the_terminal_does(status):
     assert "\nrefused_committed: zoo:gpt2-a swapped: " in str(status)
 
 
+def test_settings_are_shown_where_rates_differ_in_them(status):
+    plain = str(status)
+    assert "schedule" not in plain
+    rate = next(r for r in status.critical_rates if r.crossing is not None)
+    other = dataclasses.replace(rate, schedule="cosine(warmup_from_zero=true)", warmup_steps=3)
+    shown = str(dataclasses.replace(status, critical_rates=(rate, other)))
+    assert re.search(r"T +schedule +warmup_steps +eta_c", shown)
+    assert "cosine(warmup_from_zero=true)" in shown
+    elsewhere = dataclasses.replace(other, model="zoo:other")
+    assert "schedule" not in str(dataclasses.replace(status, critical_rates=(rate, elsewhere)))
+
+
 def test_of_many_refused_pairs_a_few_are_listed_and_the_rest_counted(status):
     pair = RefusedPair(model="m", context="c", outcome="refused_tokens", error="too long")
     lines = str(dataclasses.replace(status, refusals=(pair,) * 13)).split("\n")

@@ -29,12 +29,14 @@ from phantom_dist.records import trial_row
 
 from .problems import CONTEXTS, load, problem
 
+FROM_ZERO = {"name": "cosine", "warmup_steps": 2, "warmup_from_zero": True}
+
 WAYS = {
     "dual": ("full", "sgd", {}),
     "dual-momentum": ("full", "sgd", {"momentum": 0.9}),
-    "dual-decay": ("full", "sgd", {"momentum": 0.5, "weight_decay": 0.02, "schedule": {"name": "cosine"}}),
+    "dual-decay": ("full", "sgd", {"momentum": 0.5, "weight_decay": 0.02, "schedule": FROM_ZERO}),
     "stacked": ("full", "adamw", {}),
-    "stacked-decay": ("full", "adamw", {"weight_decay": 0.01}),
+    "stacked-decay": ("full", "adamw", {"weight_decay": 0.01, "schedule": FROM_ZERO}),
     "lora-adamw": ("lora", "adamw", {}),
     "lora-sgd": ("lora", "sgd", {}),
 }

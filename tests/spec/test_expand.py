@@ -54,6 +54,15 @@ def test_order_models_outermost_precision_innermost() -> None:
     assert expand(spec)[-1].schedule == Schedule(name="linear", warmup_steps=2)
 
 
+def test_a_warmup_ratio_is_steps_for_each_length_rounded_up() -> None:
+    spec = from_yaml(
+        "models: m\ncontexts: [{id: a, text: x, target: y}]\nlearning_rates: 1\nsteps: [5, 20]\n"
+        "schedule: [{linear: {warmup_ratio: 0.1, warmup_from_zero: true}}]\n"
+    )
+    wanted = [Schedule(name="linear", warmup_steps=w, warmup_from_zero=True) for w in (1, 2)]
+    assert [p.schedule for p in expand(spec)] == wanted
+
+
 def test_full_fine_tuning_takes_the_first_seed_only() -> None:
     spec = from_yaml(
         "models: m\ncontexts: [{id: a, text: x, target: y}]\nlearning_rates: 1\n"

@@ -33,7 +33,7 @@ def test_defaults() -> None:
     assert spec.models == ("zoo:gpt2-a",)
     assert [method.name for method in spec.methods] == ["full"]
     assert [entry.core() for entry in spec.optimizers] == [Optimizer(name="sgd")]
-    assert [entry.core() for entry in spec.schedule] == [Schedule(name="constant")]
+    assert [entry.core(8) for entry in spec.schedule] == [Schedule(name="constant")]
     assert (spec.steps, spec.seeds, spec.precision) == ((8,), (0,), ("float32",))
     assert learning_rates_of(spec) == Critical(tolerance=0.01)
     assert not spec.execution.allow_pickle
@@ -197,13 +197,27 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
             "optimizers[0]: needs one optimizer, alone or with its settings; got 3. Allowed: adamw, sgd.",
         ),
         (
+            "schedule: {warmup_stable_decay: {warmup_steps: 4, decay_steps: 5}}",
+            "schedule.warmup_stable_decay.warmup_steps: 4 warm-up steps and 5 steps of decay are more than 8 steps; "
+            "allowed: together up to 8",
+        ),
+        (
+            "schedule: [{linear: {warmup_steps: 1}}, {linear: {warmup_ratio: 0.125}}]",
+            "schedule[1].linear: is the same as entry 0 where steps is 8; give every schedule once",
+        ),
+        (
+            "schedule: {linear: {warmup_steps: 1, warmup_ratio: 0.125}}",
+            "schedule.linear: takes warmup_steps or warmup_ratio, not both",
+        ),
+        (
             "schedule: [linear, {cosine: {warmup_steps: 8}}]",
             "schedule[1].cosine.warmup_steps: 8 warm-up steps leave none of 8 steps for the schedule; "
             "allowed: 0 to 7",
         ),
         (
             "schedule: exponential",
-            "schedule: unknown schedule 'exponential'. Allowed: constant, cosine, linear.",
+            "schedule: unknown schedule 'exponential'. Allowed: constant, cosine, cosine_with_min_lr, inverse_sqrt, "
+            "linear, warmup_stable_decay.",
         ),
         ("name: my sweep", "name: should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$'; got 'my sweep'"),
         (

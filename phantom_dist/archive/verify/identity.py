@@ -100,7 +100,7 @@ def _problem(model: str, values: tuple[Any, ...]) -> Problem:
             targets="attention" if targets == "attention" else tuple(targets.split(",")),
         ),
         optimizer=Optimizer(name=s["optimizer"], **settings),
-        schedule=Schedule(name=s["schedule"], warmup_steps=s["warmup_steps"]),
+        schedule=Schedule.from_text(s["schedule"], s["warmup_steps"]),
         steps=s["steps"],
         seed=s["seed"],
         precision=s["precision"],

@@ -20,7 +20,7 @@ from phantom_dist.archive.layout import PRIVATE
 from phantom_dist.archive.sql import TRAINED
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.quantities import PROBE_COLUMNS, TRACE_COLUMNS, TRIAL_COLUMNS, Quantity
-from phantom_dist.core.trial import OPTIMIZER_NAMES, OPTIMIZER_SETTINGS
+from phantom_dist.core.trial import OPTIMIZER_NAMES, OPTIMIZER_SETTINGS, SCHEDULE_NAMES
 
 EXACT, FLOAT32 = "1e-9", "1e-6"
 
@@ -163,7 +163,10 @@ _PROBLEM = (
     *_not_null(("problem", "model", "context", "target", "competitor", "steps", "seed", "effective_steps")),
     _one_of("method", ("full", "lora")),
     _one_of("optimizer", OPTIMIZER_NAMES),
-    _one_of("schedule", ("constant", "linear", "cosine")),
+    Invariant(
+        rule=f"schedule is {' or '.join(SCHEDULE_NAMES)}, alone or with settings in parentheses",
+        sql=f"regexp_full_match(schedule, '({'|'.join(SCHEDULE_NAMES)})([(].+[)])?')",
+    ),
     _one_of("precision", ("float32", "bfloat16")),
     Invariant(
         rule="lora_rank and lora_alpha are set if and only if the method is lora",

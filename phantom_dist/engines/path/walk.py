@@ -118,9 +118,9 @@ class Walk(ABC):
         self._last = torch.zeros_like(initial)  # θ_0 − θ at the last point
 
     def step_at(self, share: float) -> int:
-        """The step, at least 1, after which the share of the effective steps taken is nearest to this one."""
-        errors = [abs(effort / self.efforts[-1] - share) for effort in self.efforts[1:]]
-        return 1 + errors.index(min(errors))
+        """The step, of those that move the weights, after which the share of the effective steps is nearest to this."""
+        moved = [step for step, effort in enumerate(self.efforts) if effort > 0]
+        return min(moved, key=lambda step: abs(self.efforts[step] / self.efforts[-1] - share))
 
     def add(self, point: PathPoint, descent: Tensor, moved: Tensor) -> None:
         """Add a measured point: −∇ℓ there (N,), and its θ_0 − θ (N,) as `state` returned it."""
