@@ -54,14 +54,20 @@ class Context(_Frozen):
     )
 
 
+LoraPlaces: TypeAlias = Literal["attention", "all-linear"]
+
+LORA_PLACES: tuple[str, ...] = get_args(LoraPlaces)
+
+
 class Lora(_Frozen):
     """Low-rank adapters through peft: y = W x + (alpha / rank) B A x, with B = 0 at the start."""
 
     rank: int = Field(default=8, gt=0, description="rank of the adapters")
     alpha: float = Field(default=16, gt=0, description="adapters are scaled by alpha / rank")
-    targets: tuple[str, ...] | Literal["attention"] = Field(
+    targets: tuple[str, ...] | LoraPlaces = Field(
         default="attention",
-        description="names of linear modules that get adapters, or `attention`: all linear modules of the attention",
+        description="names of linear modules that get adapters; `attention`: all linear modules of the attention; "
+        "`all-linear`: all but the readout",
     )
 
 

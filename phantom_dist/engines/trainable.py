@@ -161,24 +161,26 @@ def vocabulary_rows(model: Any) -> int:
 
 
 def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
-    """The names of the linear modules that get adapters, sorted; `attention` is resolved for this architecture.
+    """The names of the linear modules that get adapters, sorted; places are resolved for this architecture.
 
     `attention` means every linear module (nn.Linear or transformers' Conv1D) inside a module whose name contains
     "attn" or "attention". The name is the last part of the module's path; where a module outside an attention has the
-    same, the last two parts (GPT-2's `attn.c_proj` beside `mlp.c_proj`).
+    same, the last two parts (GPT-2's `attn.c_proj` beside `mlp.c_proj`). `all-linear` means every linear module but
+    the readout, as in peft.
 
     Raises:
         InputError: the model has no such module, or it is the embedding or the readout.
     """
     readout = model.get_output_embeddings()
-    linear = [n for n, m in model.named_modules() if isinstance(m, ADAPTABLE) and m is not readout]
-    if lora.targets == "attention":
-        outside = {_path_end(name, 1) for name in linear if not _in_attention(name)}
-        inside = {name for name in linear if _in_attention(name)}
-        if inside:
-            return tuple(sorted({_path_end(n, 2 if _path_end(n, 1) in outside else 1) for n in inside}))
+    adaptable = {n: m for n, m in model.named_modules() if isinstance(m, ADAPTABLE)}
+    linear = [name for name, module in adaptable.items() if module is not readout]
+    if isinstance(lora.targets, str):
+        chosen = {name for name in linear if lora.targets == "all-linear" or _in_attention(name)}
+        outside = {_path_end(name, 1) for name in adaptable.keys() - chosen}
+        if chosen:
+            return tuple(sorted({_path_end(n, 2 if _path_end(n, 1) in outside else 1) for n in chosen}))
         raise InputError(
-            f"LoRA targets `attention`: {type(model).__name__} has no linear module inside an attention module. "
+            f"LoRA targets `{lora.targets}`: {type(model).__name__} has no linear module there. "
             f"Name the targets. Allowed: {', '.join(sorted({_path_end(n, 1) for n in linear}))}."
         )
     for target in lora.targets:

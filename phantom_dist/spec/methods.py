@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from phantom_dist.core.trial import Lora
+from phantom_dist.core.trial import LORA_PLACES, Lora
 from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique, wrong
 from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry
 
@@ -46,14 +46,16 @@ class LoraMethod(Lora):
     @field_validator("targets", mode="before")
     @classmethod
     def _linear_modules_of_the_body(cls, value: Any) -> Any:
-        if value == "attention":
+        if isinstance(value, str) and value in LORA_PLACES:
             return value
         if (
             not isinstance(value, list | tuple)
             or not value
             or not all(isinstance(name, str) for name in value)
         ):
-            raise ValueError(f"should be `attention` or a list of module names; got {value!r}")
+            raise ValueError(
+                f"should be {' or '.join(LORA_PLACES)}, or a list of module names; got {value!r}"
+            )
         for index, name in enumerate(value):
             if name.rpartition(".")[2] in NO_ADAPTERS:
                 raise wrong(

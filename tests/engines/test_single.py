@@ -6,6 +6,7 @@ import dataclasses
 import math
 import struct
 
+import peft
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from phantom_dist.core.trial import Lora
 from phantom_dist.engines import SingleEngine, engine_named
 from phantom_dist.engines.trainable import lora_targets
 from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.models.quiet import quiet
 from phantom_dist.models.zoo import names
 from phantom_dist.records import trace_rows, trial_row
 
@@ -185,6 +187,21 @@ def test_unknown_lora_target_names_what_the_model_has(loaded):
 def test_adapters_on_embedding_or_readout_are_refused(loaded, target):
     with pytest.raises(InputError, match=f"LoRA target '{target}' .*embedding and readout stay frozen"):
         measured_of(loaded, "lora", targets=(target,))
+
+
+@pytest.mark.parametrize("name", names())
+def test_all_linear_means_what_it_means_in_peft(name):
+    """Every linear module but the readout; the same modules get adapters."""
+    model = load(f"zoo:{name}").model
+    adapted = []
+    for targets in ("all-linear", list(lora_targets(model, Lora(targets="all-linear")))):
+        with quiet():
+            config = peft.LoraConfig(target_modules=targets, task_type="CAUSAL_LM")
+            changed = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
+        adapted.append([n for n, m in changed.named_modules() if hasattr(m, "lora_A")])
+        changed.unload()
+    assert adapted[0] == adapted[1] != []
+    model.requires_grad_(True)
 
 
 def test_attention_means_every_linear_module_of_the_attention_and_no_other(loaded):

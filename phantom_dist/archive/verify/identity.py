@@ -11,6 +11,7 @@ import duckdb
 from phantom_dist.archive.verify.defect import Defect
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import (
+    LORA_PLACES,
     OPTIMIZER_SETTINGS,
     Context,
     Lora,
@@ -97,7 +98,7 @@ def _problem(model: str, values: tuple[Any, ...]) -> Problem:
         else Lora(
             rank=s["lora_rank"],
             alpha=s["lora_alpha"],
-            targets="attention" if targets == "attention" else tuple(targets.split(",")),
+            targets=targets if targets in LORA_PLACES else tuple(targets.split(",")),
         ),
         optimizer=Optimizer(name=s["optimizer"], **settings),
         schedule=Schedule.from_text(s["schedule"], s["warmup_steps"]),
