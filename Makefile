@@ -29,8 +29,9 @@ quickstart: $(INSTALLED) ## find critical learning rates of a real language mode
 	$(BIN)/phantom-dist report runs/quickstart --out runs/quickstart/report.html
 	@echo "The report: $(CURDIR)/runs/quickstart/report.html"
 
-test: $(INSTALLED) ## run the tests, two side by side; those that want all cores afterwards
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not alone"
+# One process more than there are cores: the tests that start Ray, which share a process, wait half of their time.
+test: $(INSTALLED) ## run the tests, three side by side; those that want all cores afterwards
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 coverage: $(INSTALLED) ## the tests again, with branch coverage of all processes; an hour

@@ -129,10 +129,10 @@ def test_an_unknown_command_or_option_is_status_2():
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> tuple[Path, Path]:
-    """A sweep file of 160 trials in several batches, and the directory of its whole run."""
+    """A sweep file of 160 trials in several batches, of which the first ends early, and the directory of its run."""
     folder = tmp_path_factory.mktemp("undisturbed")
     rates = "learning_rates: {log: [1e-4, 1e-2, 40]}"
-    text = SWEEP.replace("learning_rates: [1e-3, 2e-3]", rates).replace("steps: 2", "steps: [2, 3, 4, 5]")
+    text = SWEEP.replace("learning_rates: [1e-3, 2e-3]", rates).replace("steps: 2", "steps: [2, 60, 61, 62]")
     (folder / "sweep.yaml").write_text(text)
     phantom_dist.run(folder / "sweep.yaml", folder / "whole", executor="inprocess")
     return folder / "sweep.yaml", folder / "whole"
