@@ -121,7 +121,7 @@ def calibrate(
             seen.add(key)
             if probe["path_rates"] is not None:
                 rows.append(_row(rate, rate.crossing, probe, problem))
-            elif not can_be_walked(problem.optimizer):
+            elif not can_be_walked(problem):
                 dropped[NO_WALK] += 1
             else:
                 unprobed.setdefault(problem.model, []).append((rate, rate.crossing, problem))

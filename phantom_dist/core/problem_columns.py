@@ -33,6 +33,7 @@ class ProblemColumns:
     steps: int
     seed: int
     precision: str
+    gradient_clipping: float | None = None
 
     def problem_columns(self) -> dict[str, Any]:
         """Only these columns, as JSON values."""

@@ -7,7 +7,7 @@ The formulas are this project's reconstruction of quantities that arXiv 2606.075
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 ColumnType = Literal[
@@ -24,6 +24,7 @@ class Quantity:
 
     `unit` is "1" for dimensionless numbers, "logit" for differences of logits, "nat" for losses, "s" for seconds,
     "" for labels. `is_result` is False if the value depends on the machine (time, host) rather than on the trial.
+    `is_later` columns came when digests were in use: where a run has only nulls there, they are not in its digest.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Quantity:
     low: float = -math.inf
     high: float = math.inf
     is_result: bool = True
+    is_later: bool = False
 
 
 def _q(
@@ -48,6 +50,10 @@ def _q(
     return Quantity(
         name=name, type=type, unit=unit, symbol=symbol, description=description, low=low, high=high
     )
+
+
+def _later(quantity: Quantity) -> Quantity:
+    return replace(quantity, is_later=True)
 
 
 def _label(name: str, description: str, type: ColumnType = "string") -> Quantity:
@@ -140,6 +146,16 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
     _q("steps", "int32", "1", "T", "optimizer steps", 1),
     _q("seed", "int32", "1", "", "seed of the adapters' initialisation", 0),
     _label("precision", "float32 or bfloat16"),
+    _later(
+        _q(
+            "gradient_clipping",
+            "float64",
+            "nat",
+            "",
+            "largest norm of a step's gradient; null where any is allowed",
+            0,
+        )
+    ),
 )
 """The columns that identify the problem, and with it the curve g_T(eta), of a row."""
 
@@ -264,11 +280,7 @@ PLAN_COLUMNS: tuple[Quantity, ...] = (
 """One row per planned trial, searches included."""
 
 CRITICAL_RATE_COLUMNS: tuple[Quantity, ...] = (
-    *(
-        q
-        for q in PROBLEM_COLUMNS
-        if q.name not in {"parameters", "weights", "beta1", "beta2", "epsilon", "warmup_steps"}
-    ),
+    *(q for q in PROBLEM_COLUMNS if q.name not in {"parameters", "weights", "beta1", "beta2", "epsilon"}),
     _q("eta_c", "float64", "1", "η_c", "critical learning rate; null if there is none", 0),
     _label("bracket", "the two tested learning rates on either side of it", "list<float64>"),
     _q("pi_c", "float64", "1", "Π_c", "dimensionless critical rate, eta_c T kappa / |g_0|"),

@@ -253,6 +253,8 @@ class Schedule(_Frozen):
 class Problem(_Frozen):
     """Everything that defines a trial except its learning rate: one curve g_T(eta)."""
 
+    LATER = ("gradient_clipping",)
+
     model: str = Field(description="the model reference as the user wrote it")
     context: Context
     method: Literal["full", "lora"]
@@ -262,6 +264,9 @@ class Problem(_Frozen):
     steps: int = Field(gt=0, description="optimizer steps T")
     seed: int = Field(default=0, ge=0, description="seed of the adapters' initialisation")
     precision: Literal["float32", "bfloat16"] = "float32"
+    gradient_clipping: float | None = Field(
+        default=None, gt=0, description="largest norm of a step's gradient, which is scaled down to it; nats"
+    )
     thresholds: Thresholds = Thresholds()
 
     @model_validator(mode="after")
@@ -272,7 +277,7 @@ class Problem(_Frozen):
 
     @property
     def training_config(self) -> tuple[object, ...]:
-        """What all lanes of a batch have in common; context, learning rate, schedule and seed may differ."""
+        """What all lanes of a batch have in common; context, learning rate, schedule, clipping and seed may differ."""
         return (self.model, self.precision, self.method, self.lora, self.optimizer, self.steps)
 
     @property

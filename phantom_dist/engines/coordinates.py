@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from phantom_dist.core.trial import Optimizer, Tokens
 from phantom_dist.engines.objective import gap_of, loss_of
+from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.trainable import Trainable
-from phantom_dist.instruments.kernel_rate import first_direction, inner_product
+from phantom_dist.instruments.kernel_rate import first_direction, gradient_norm, inner_product
 from phantom_dist.models.last_logits import last_logits
 
 
@@ -65,10 +66,17 @@ class ParameterCoordinates:
         ready: the model as a method trains it.
         prompt: the context's tokens.
         optimizer: determines u, the first direction.
+        clipping: the largest norm of the gradient that u is made of; None for any.
     """
 
-    def __init__(self, ready: Trainable, prompt: tuple[int, ...], optimizer: Optimizer) -> None:
-        self._ready, self._prompt, self._optimizer = ready, prompt, optimizer
+    def __init__(
+        self,
+        ready: Trainable,
+        prompt: tuple[int, ...],
+        optimizer: Optimizer,
+        clipping: float | None = None,
+    ) -> None:
+        self._ready, self._prompt, self._optimizer, self._clipping = ready, prompt, optimizer, clipping
 
     @functools.cached_property
     def origin(self) -> Tensor:
@@ -87,8 +95,11 @@ class ParameterCoordinates:
         gradients = torch.autograd.grad(
             loss_of(logits_V, pair), parameters, retain_graph=True, materialize_grads=True
         )
+        scale = 1.0 if self._clipping is None else clip_scale(gradient_norm(gradients), self._clipping)
         directions = [
-            first_direction(gradient, parameter.detach(), self._optimizer)
+            first_direction(
+                gradient if scale == 1.0 else gradient * scale, parameter.detach(), self._optimizer
+            )
             for gradient, parameter in zip(gradients, parameters, strict=True)
         ]
         kept = _concatenated(gradients) if keep else None

@@ -28,6 +28,21 @@ def torch_optimizer(parameters: Sequence[nn.Parameter], optimizer: Optimizer) ->
             assert_never(optimizer.name)
 
 
+CLIPPING_EPSILON = 1e-6
+"""Added to the norm, as `torch.nn.utils.clip_grad_norm_` does."""
+
+
+def clip_scale(norm: float, largest: float | None) -> float:
+    """What a gradient of this norm is multiplied by so that it has at most the largest: min(1, c / (‖∇L‖ + 1e-6)).
+
+    That is `torch.nn.utils.clip_grad_norm_`'s factor; NaN for a norm that is NaN.
+    """
+    if largest is None:
+        return 1.0
+    scale = largest / (norm + CLIPPING_EPSILON)
+    return 1.0 if scale >= 1.0 else scale
+
+
 def torch_settings(optimizer: Optimizer) -> dict[str, Any]:
     """The settings as keyword arguments of torch's class, and as keys of its parameter groups; no learning rate."""
     match optimizer.name:

@@ -1,7 +1,8 @@
 """The reference engine: one trial after another, in plain torch. Every other engine is tested against it.
 
-A trial of T steps: measure the untouched model, then T times: gradient of the last position's loss, optimizer step,
-measure. The model stays in evaluation mode, so only the adapters' initialisation is random.
+A trial of T steps: measure the untouched model, then T times: gradient of the last position's loss, clipped where the
+sweep says so, optimizer step, measure. The model stays in evaluation mode, so only the adapters' initialisation is
+random.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import loss_of
-from phantom_dist.engines.optimizers import torch_optimizer
+from phantom_dist.engines.optimizers import clip_scale, torch_optimizer
 from phantom_dist.engines.recorder import Recorder, SoloGeometry, with_gradient_norm
 from phantom_dist.engines.trainable import Trainable, readout_matrix, trainable
 from phantom_dist.instruments import kernel_rate
@@ -67,6 +68,10 @@ class ModelInTraining(Protocol):
         """‖∇L‖₂ of that gradient."""
         ...
 
+    def clip(self, scale: float) -> None:
+        """Multiply that gradient by a number below 1."""
+        ...
+
     def step(self, learning_rate: float) -> None:
         """One optimizer step along that gradient."""
         ...
@@ -84,7 +89,10 @@ def train(model: ModelInTraining, trial: Trial, recorder: Recorder) -> tuple[Mea
             trace.append(measurement)
             break
         model.backward(loss_of(logits_V.float(), tokens))
-        trace.append(with_gradient_norm(measurement, model.gradient_norm()))
+        norm = model.gradient_norm()
+        trace.append(with_gradient_norm(measurement, norm))
+        if (scale := clip_scale(norm, problem.gradient_clipping)) != 1.0:
+            model.clip(scale)
         model.step(trial.learning_rate * factors[step])
     return tuple(trace)
 
@@ -114,6 +122,12 @@ class InProcess:
     def gradient_norm(self) -> float:
         """See `ModelInTraining`."""
         return kernel_rate.gradient_norm(parameter.grad for parameter in self._ready.parameters)
+
+    def clip(self, scale: float) -> None:
+        """See `ModelInTraining`."""
+        for parameter in self._ready.parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(scale)
 
     def step(self, learning_rate: float) -> None:
         """See `ModelInTraining`."""

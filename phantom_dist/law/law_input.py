@@ -36,6 +36,7 @@ class TrainingSettings:
     schedule: str = "constant"
     warmup_steps: int = 0
     precision: str = "float32"
+    gradient_clipping: float | None = None
     adapters: AdapterSettings | None = None
 
     @classmethod
@@ -54,7 +55,7 @@ class TrainingSettings:
 
     def columns(self) -> dict[str, Any]:
         """Settings by column name, for law files and messages."""
-        own = {name: getattr(self, name) for name in SETTINGS}
+        own = {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
         if self.adapters is not None:
             own |= {
                 "lora_rank": self.adapters.rank,
@@ -66,6 +67,7 @@ class TrainingSettings:
 
 SETTINGS = (
     "momentum", "weight_decay", "beta1", "beta2", "epsilon", "schedule", "warmup_steps", "precision",
+    "gradient_clipping",
 )  # fmt: skip
 """Names of the settings that all methods have, in the order of law files."""
 

@@ -202,7 +202,7 @@ def _probe(
     dual = dual_pays(problem, model.parameters, tokens(problem))
     if not isinstance(rates, Critical) or group.rank_group is not None:
         with_path = False  # a path needs whole gradients, and each rank has only a share
-    elif not can_be_walked(problem.optimizer):
+    elif not can_be_walked(problem):
         with_path = False
     elif rates.start == "auto":
         with_path = path_pays(problem, model.parameters, len(group.members), dual=dual)

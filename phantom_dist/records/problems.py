@@ -32,4 +32,5 @@ def problem_row(problem: Problem) -> Row:
         "steps": problem.steps,
         "seed": problem.seed,
         "precision": problem.precision,
+        "gradient_clipping": problem.gradient_clipping,
     }

@@ -19,6 +19,7 @@ SETTINGS = (
     "steps",
     "seed",
     "precision",
+    "gradient_clipping",
 )
 """Settings of a way of training, beside method and optimizer."""
 

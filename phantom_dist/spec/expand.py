@@ -14,14 +14,16 @@ from phantom_dist.spec.sweep import SweepSpec
 def expand(spec: SweepSpec) -> tuple[Problem, ...]:
     """Every problem of the sweep, once.
 
-    The order: models outermost, then contexts, methods, optimizers, schedule, steps, seeds, precision.
+    The order: models outermost, then contexts, methods, optimizers, schedule, steps, seeds, precision, clipping.
     Full fine-tuning uses no random numbers (no dropout, no initialisation), so only its first seed is expanded.
     """
     problems: list[Problem] = []
     for model, context in product(spec.models, spec.contexts):
         for method, optimizer in training(spec):
             seeds = spec.seeds if method.name == "lora" else spec.seeds[:1]
-            for schedule, steps, seed, precision in product(spec.schedule, spec.steps, seeds, spec.precision):
+            for schedule, steps, seed, precision, clipping in product(
+                spec.schedule, spec.steps, seeds, spec.precision, spec.gradient_clipping
+            ):
                 problem = Problem(
                     model=model,
                     context=context,
@@ -32,6 +34,7 @@ def expand(spec: SweepSpec) -> tuple[Problem, ...]:
                     steps=steps,
                     seed=seed,
                     precision=precision,
+                    gradient_clipping=clipping,
                     thresholds=spec.thresholds,
                 )
                 problems.append(problem)

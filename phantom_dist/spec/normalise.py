@@ -26,6 +26,7 @@ def to_yaml(spec: SweepSpec) -> str:
     # ruamel.yaml breaks lines at the character U+0085; escaping it prevents that
     yaml.allow_unicode = "\x85" not in spec.model_dump_json()
     stream = io.StringIO()
+    # `exclude_none` leaves out unset settings of entries, and keeps a null within a list.
     yaml.dump(spec.model_dump(mode="json", exclude_none=True), stream)
     return stream.getvalue()
 
@@ -75,6 +76,7 @@ def _axes(spec: SweepSpec) -> dict[str, list[str]]:
         "steps": [str(steps) for steps in spec.steps],
         "seeds": [str(seed) for seed in spec.seeds],
         "precision": list(spec.precision),
+        "gradient_clipping": ["none" if c is None else repr(c) for c in spec.gradient_clipping],
         "schedule": [_named(*entry.settings) for entry in spec.schedule],
     }
 

@@ -62,6 +62,12 @@ SeedAxis: TypeAlias = Annotated[
     BeforeValidator(as_axis),
     AfterValidator(unique),
 ]
+ClippingAxis: TypeAlias = Annotated[
+    tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, ...],
+    Field(min_length=1),
+    BeforeValidator(as_axis),
+    AfterValidator(unique),
+]
 PrecisionAxis: TypeAlias = Annotated[
     tuple[Literal["float32", "bfloat16"], ...],
     Field(min_length=1),
@@ -187,6 +193,10 @@ class SweepSpec(Strict):
     precision: PrecisionAxis = Field(default=("float32",), description="arithmetic of model and optimizer")
     schedule: ScheduleAxis = Field(
         default=(ScheduleEntry.model_validate({"constant": {}}),), description=", ".join(SCHEDULE_NAMES)
+    )
+    gradient_clipping: ClippingAxis = Field(
+        default=(None,),
+        description="largest norm of a step's gradient, as transformers' max_grad_norm; null for any",
     )
     instruments: InstrumentList = Field(
         default=(), description="plug-in instruments by name; they add columns to the built-in quantities"

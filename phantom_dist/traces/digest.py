@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import pyarrow as pa
+
 from phantom_dist.core.quantities import TRACE_COLUMNS, TRIAL_COLUMNS
 from phantom_dist.traces.run_directory import RunDirectory
 
@@ -20,7 +22,12 @@ def results_digest(directory: RunDirectory) -> str:
         (directory.traces(), TRACE_COLUMNS, ["trial_id", "step"]),
     )
     for table, columns, keys in tables:
-        results = [q.name for q in columns if q.is_result]
+        results = [q.name for q in columns if q.is_result and not (q.is_later and _is_null(table, q.name))]
         for row in table.select(results).sort_by([(key, "ascending") for key in keys]).to_pylist():
             sha.update(repr(tuple(row.values())).encode())
     return sha.hexdigest()
+
+
+def _is_null(table: pa.Table, name: str) -> bool:
+    nulls: int = table[name].null_count
+    return nulls == int(table.num_rows)

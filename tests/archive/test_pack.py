@@ -60,7 +60,17 @@ def trials(archive: Path) -> list[Row]:
     return rows
 
 
-def test_every_schedule_keeps_its_ids(tmp_path: Path, without_figures: None) -> None:
+@pytest.mark.parametrize(
+    ("column", "lie", "wrong"),
+    [
+        ("schedule", lambda text: text.replace("0.1", "0.2"), 2),
+        ("warmup_steps", lambda steps: steps + (steps == 2), 2),
+        ("gradient_clipping", lambda norm: norm and norm / 2, 6),
+    ],
+)
+def test_settings_of_a_recipe_keep_their_ids(
+    tmp_path: Path, without_figures: None, column: str, lie: Callable[[Any], Any], wrong: int
+) -> None:
     """The text of a row's schedule has all of its settings; another setting is another id."""
     sweep = {
         "models": ["zoo:gpt2-a"],
@@ -72,6 +82,7 @@ def test_every_schedule_keeps_its_ids(tmp_path: Path, without_figures: None) -> 
             {"cosine_with_min_lr": {"min_lr_rate": 0.1, "warmup_ratio": 0.3}},
             {"warmup_stable_decay": {"warmup_steps": 1, "decay_steps": 2, "warmup_from_zero": True}},
         ],
+        "gradient_clipping": [None, 0.5],
     }
     run = tmp_path / "run"
     phantom_dist.run(sweep, run, executor="inprocess")
@@ -80,12 +91,9 @@ def test_every_schedule_keeps_its_ids(tmp_path: Path, without_figures: None) -> 
     assert stored["cosine_with_min_lr(min_lr_rate=0.1)"] == 2
     assert stored["warmup_stable_decay(warmup_from_zero=true, decay_steps=2)"] == 1
     assert len(stored) == 6
-
-    def lied(row: Row) -> Row:
-        return row | {"schedule": row["schedule"].replace("0.1", "0.2")}
-
-    edited = copy(run, tmp_path / "edited", {"trials": lied})
-    with pytest.raises(StoreError, match="1 trial_id"):
+    assert len(trials(tmp_path / "packed")) == 12
+    edited = copy(run, tmp_path / "edited", {"trials": lambda row: row | {column: lie(row[column])}})
+    with pytest.raises(StoreError, match=f"{wrong} trial_id"):
         archive_pack([edited], tmp_path / "lies")
 
 

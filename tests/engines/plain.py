@@ -6,6 +6,7 @@ import copy
 
 import peft
 import torch
+from transformers import get_scheduler
 
 
 def gaps(loaded, problem, tokens, learning_rate) -> list[float]:
@@ -23,6 +24,7 @@ def gaps(loaded, problem, tokens, learning_rate) -> list[float]:
         optimizer = torch.optim.SGD(trained, lr=learning_rate, momentum=problem.optimizer.momentum)
     else:
         optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=problem.optimizer.weight_decay)
+    scheduler = get_scheduler(problem.schedule.name, optimizer, problem.schedule.warmup_steps, problem.steps)
     ids = torch.tensor([tokens.prompt], device=model.device)
     target = torch.tensor(tokens.target, device=model.device)
     result = []
@@ -32,5 +34,8 @@ def gaps(loaded, problem, tokens, learning_rate) -> list[float]:
         if step < problem.steps:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(logits, target).backward()
+            if problem.gradient_clipping is not None:
+                torch.nn.utils.clip_grad_norm_(trained, problem.gradient_clipping)
             optimizer.step()
+            scheduler.step()
     return result

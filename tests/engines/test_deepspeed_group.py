@@ -42,7 +42,7 @@ NULLABLE = {
 }
 WAYS = {
     "sgd": ("full", "sgd", {}),
-    "momentum": ("full", "sgd", {"momentum": 0.9, "schedule": {"name": "cosine"}}),
+    "momentum": ("full", "sgd", {"momentum": 0.9, "schedule": {"name": "cosine"}, "gradient_clipping": 1.0}),
     "adamw": ("full", "adamw", {"weight_decay": 0.01}),
     "lora": ("lora", "adamw", {}),
 }

@@ -35,6 +35,9 @@ WAYS = {
     "dual": ("full", "sgd", {}),
     "dual-momentum": ("full", "sgd", {"momentum": 0.9}),
     "dual-decay": ("full", "sgd", {"momentum": 0.5, "weight_decay": 0.02, "schedule": FROM_ZERO}),
+    "dual-clipped": ("full", "sgd", {"momentum": 0.5, "gradient_clipping": 1.0}),
+    "stacked-clipped": ("full", "adamw", {"gradient_clipping": 1.0}),
+    "lora-clipped": ("lora", "sgd", {"weight_decay": 0.02, "gradient_clipping": 0.1}),
     "stacked": ("full", "adamw", {}),
     "stacked-decay": ("full", "adamw", {"weight_decay": 0.01, "schedule": FROM_ZERO}),
     "lora-adamw": ("lora", "adamw", {}),
@@ -123,7 +126,10 @@ def same_reading(a: Measurement, b: Measurement, gap_tolerance: float) -> None:
 
 
 CASES = [
-    (name, way) for name in names() for way in WAYS if "decay" not in way or name in ("gpt2-a", "llama-b")
+    (name, way)
+    for name in names()
+    for way in WAYS
+    if not way.endswith(("decay", "clipped")) or name in ("gpt2-a", "llama-b")
 ]
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.core.trial import Context
+from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.probe import probe
 
 from .problems import CONTEXT, problem
@@ -65,3 +67,33 @@ def test_the_measured_gap_is_the_models_own(loaded, text):
     t, c = measured.tokens.target, measured.tokens.competitor
     assert measured.gap_0 == pytest.approx(float(logits_V[t] - logits_V[c]), abs=1e-5)
     assert loaded.tokenizer.decode([t]) == CONTEXT.target == measured.tokens.target_text
+
+
+@pytest.mark.parametrize(
+    ("method", "optimizer", "more"),
+    [
+        ("full", "sgd", {}),
+        ("full", "sgd", {"weight_decay": 0.1}),
+        ("lora", "sgd", {}),
+        ("full", "adamw", {"epsilon": 1e-2}),
+    ],
+    ids=str,
+)
+def test_the_gaps_rate_under_clipping_is_that_of_the_first_step_taken(loaded, method, optimizer, more):
+    """Clipped to a fifth: one short step of the reference engine changes the gap by κ η; ε makes AdamW notice, too."""
+    free = problem(method, optimizer, steps=1)
+    settings = free.optimizer.model_copy(update=more)
+    free = free.model_copy(update={"optimizer": settings})
+    measured = probe(loaded, free)
+    rate = 1e-3 * abs(measured.gap_0 / measured.kappa)
+    (whole,) = SingleEngine().run(loaded, [Trial(measured=measured, learning_rate=rate)])
+    clipped = free.model_copy(update={"gradient_clipping": whole.trace[0].gradient_norm / 5})
+    short = probe(loaded, clipped)
+    assert short.kappa < 0.9 * measured.kappa
+    if optimizer == "sgd" and not more:
+        assert short.kappa == pytest.approx(measured.kappa / 5, rel=1e-5)
+    rate = 1e-2 * abs(short.gap_0 / short.kappa)
+    (result,) = SingleEngine().run(loaded, [Trial(measured=short, learning_rate=rate)])
+    rise = (result.trace[1].logit_gap - result.trace[0].logit_gap) / rate
+    assert rise == pytest.approx(short.kappa, rel=0.03), "the curvature over a hundredth of the way"
+    assert result.id != whole.id

@@ -24,12 +24,17 @@ from phantom_dist.records import trace_rows, trial_row
 from . import plain
 from .problems import load, measured_of, problem
 
+FROM_ZERO = {"name": "linear", "warmup_steps": 2, "warmup_from_zero": True}
+"""As transformers' `Trainer` has it."""
+
 WAYS = [
     ("full", "sgd", {}),
     ("full", "sgd", {"momentum": 0.9}),
     ("full", "adamw", {}),
     ("lora", "adamw", {}),
     ("lora", "sgd", {}),
+    ("full", "sgd", {"momentum": 0.9, "gradient_clipping": 1.0}),
+    ("lora", "adamw", {"gradient_clipping": 0.01, "schedule": FROM_ZERO}),
 ]
 
 
@@ -125,7 +130,7 @@ def test_a_diverging_trial_is_a_result_and_touches_no_other(loaded):
 def test_kappa_is_the_gaps_rate_at_a_tiny_step(loaded):
     """(g_1 - g_0) / η -> κ as η -> 0, for every way of training."""
     for method, optimizer, more in WAYS:
-        measured = measured_of(loaded, method, optimizer, steps=1, **more)
+        measured = measured_of(loaded, method, optimizer, steps=1, **more | {"schedule": {}})
         eta = 1e-3 * first_order(measured)
         (result,) = run(loaded, measured, eta)
         rate = (result.trace[1].logit_gap - result.trace[0].logit_gap) / eta

@@ -252,7 +252,7 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         ),
         (
             "seed: 0",
-            "seed: unknown key. Did you mean 'seeds'? Allowed: contexts, execution, "
+            "seed: unknown key. Did you mean 'seeds'? Allowed: contexts, execution, gradient_clipping, "
             "instruments, learning_rates, methods, models, name, optimizers, precision, schedule, seeds, steps, "
             "thresholds.",
         ),

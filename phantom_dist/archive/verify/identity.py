@@ -26,7 +26,8 @@ from phantom_dist.spec import SweepSpec, expand
 _OPTIMIZER = ("momentum", "weight_decay", "beta1", "beta2", "epsilon")
 _SETTINGS = (
     "method", "lora_rank", "lora_alpha", "lora_targets", "optimizer", *_OPTIMIZER, "schedule", "warmup_steps", "steps",
-    "seed", "precision", "structural_drag", "jump_threshold", "jump_share_of_range", "synonym_floor_rms",
+    "seed", "precision", "gradient_clipping", "structural_drag", "jump_threshold", "jump_share_of_range",
+    "synonym_floor_rms",
 )  # fmt: skip
 _TOKENS = ("prompt_tokens", "target_token", "competitor_token")
 _COLUMNS = ("trial_id", "learning_rate", "problem", "weights", "model", *_SETTINGS)
@@ -105,6 +106,7 @@ def _problem(model: str, values: tuple[Any, ...]) -> Problem:
         steps=s["steps"],
         seed=s["seed"],
         precision=s["precision"],
+        gradient_clipping=s["gradient_clipping"],
         thresholds=Thresholds(
             structural_drag=s["structural_drag"],
             jump_size=s["jump_threshold"],

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured, ProbeResult
-from phantom_dist.core.trial import Optimizer, Problem, Tokens
+from phantom_dist.core.trial import Problem, Tokens
 from phantom_dist.engines import DEEPSPEED
 from phantom_dist.engines.deepspeed_group.sharded import ShardedModel, load_config_of
 from phantom_dist.engines.deepspeed_group.zero import Zero
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import gap_of, loss_of
+from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.probe import ProbeRefused, measure, read_context
 from phantom_dist.engines.recorder import Recorder
 from phantom_dist.engines.single import stopped_early, train
@@ -64,7 +65,7 @@ class DeepSpeedEngine:
 def _probe(model: ShardedModel, problem: Problem) -> Measured:
     context = read_context(model.whole, problem, model.readout, model.lora_targets)
     model.zero.reset(problem.optimizer)
-    start = ShardedFirstOrder(model.zero, context.prompt, problem.optimizer)
+    start = ShardedFirstOrder(model.zero, context.prompt, problem)
     measured, _ = measure(context, start, start.untouched_logits())
     return measured
 
@@ -72,8 +73,8 @@ def _probe(model: ShardedModel, problem: Problem) -> Measured:
 class ShardedFirstOrder:
     """A `coordinates.FirstOrder` over all ranks: each keeps its shard of u while ∇g is computed."""
 
-    def __init__(self, zero: Zero, prompt: tuple[int, ...], optimizer: Optimizer) -> None:
-        self._zero, self._prompt, self._optimizer = zero, prompt, optimizer
+    def __init__(self, zero: Zero, prompt: tuple[int, ...], problem: Problem) -> None:
+        self._zero, self._prompt, self._problem = zero, prompt, problem
 
     def untouched_logits(self) -> Tensor:
         """See `FirstOrder`."""
@@ -83,8 +84,10 @@ class ShardedFirstOrder:
         """See `FirstOrder`; no rank ever holds all of ∇L, so `keep` has no effect."""
         zero = self._zero
         zero.backward(loss_of(logits_V, pair))
+        if self._problem.gradient_clipping is not None:
+            zero.clip(clip_scale(zero.gradient_norm(), self._problem.gradient_clipping))
         directions = [
-            kernel_rate.first_direction(gradient, parameter, self._optimizer).clone()
+            kernel_rate.first_direction(gradient, parameter, self._problem.optimizer).clone()
             for gradient, parameter in zero.gradients()
         ]
         zero.step(0.0)

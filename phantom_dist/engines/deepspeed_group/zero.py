@@ -3,7 +3,7 @@
 DeepSpeed's engine keeps this rank's part of the trained parameters as flat float32 tensors, the master weights, and
 averages the gradients into tensors in the same order. Instruments, probes and the reset need only these two.
 
-The update is the reference's: torch's own optimizer on the master weights, without clipping, and without skipping
+The update is the reference's: torch's own optimizer on the master weights, and without skipping
 steps whose gradient is NaN or Inf: a diverging trial must be recorded as such.
 """
 
@@ -139,6 +139,11 @@ class Zero:
         """‖∇L‖₂ over all ranks."""
         squares = sum(kernel_rate.inner_product(gradient, gradient) for gradient, _ in self.gradients())
         return math.sqrt(self.sum(squares))
+
+    def clip(self, scale: float) -> None:
+        """Multiply the gradient by a number; DeepSpeed's own clipping is off, because the reference's norm is here."""
+        for gradient, _ in self.gradients():
+            gradient.mul_(scale)
 
     def gradients(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's part of the gradient, piece by piece, each with the matching part of the parameters; flat."""

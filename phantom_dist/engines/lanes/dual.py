@@ -111,6 +111,11 @@ class Dual(FullLanes):
         super().select(index)
         self.tape.select(index)
 
+    def clip(self, scales: Sequence[float]) -> None:
+        """See `Lanes`; factors keep the whole gradient, and its coefficient is scaled."""
+        super().clip(scales)
+        self.tape.clip(scales)
+
     def update(self, rates: Sequence[float]) -> None:
         """See `FullLanes`."""
         super().update(rates)

@@ -38,7 +38,8 @@ against 31 at 250, 78 against 40 at 500."""
 
 def dual_pays(problem: Problem, parameters: int, tokens: int) -> bool:
     """Whether to probe a problem with this many prompt tokens in the dual form, which requires u = ∇L."""
-    fits = kind_of(problem) == "dual" and problem.optimizer.weight_decay == 0 and tokens <= TOKENS
+    plain = problem.optimizer.weight_decay == 0 and problem.gradient_clipping is None
+    fits = kind_of(problem) == "dual" and plain and tokens <= TOKENS
     return fits and fusion_pays(problem, parameters, lanes=1)
 
 
@@ -70,6 +71,10 @@ class _PointCoefficients:
 
     def update(self, rates: Sequence[float]) -> None:
         """A no-op: `DualCoordinates.logits` sets the coefficients."""
+
+    def clip(self, scales: Sequence[float]) -> None:
+        """Never called: `dual_pays` leaves clipped problems to `ParameterCoordinates`."""
+        raise NotImplementedError
 
     def select(self, index: Sequence[int]) -> None:
         """A no-op: there is one lane."""

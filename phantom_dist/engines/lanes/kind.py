@@ -52,7 +52,8 @@ class Lanes(ABC):
     """The lanes of one batch. Abstract; the three kinds are final.
 
     Call order: `replacements`, `allocate`. Then for each step: `begin_step`, a forward pass, a backward pass,
-    `squared_gradient_norms`, `select` where lanes leave or are repeated, `update`.
+    `squared_gradient_norms`, `select` where lanes leave or are repeated, `clip`
+    where gradients are clipped, `update`.
     """
 
     def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
@@ -89,6 +90,10 @@ class Lanes(ABC):
     def select(self, index: Sequence[int]) -> None:
         """Replace lane j by lane index[j]; see `lane_buffers.select_rows`."""
         self.parameters.select(index)
+
+    def clip(self, scales: Sequence[float]) -> None:
+        """Multiply each lane's gradient, before `update`."""
+        self.parameters.scale_gradients(scales)
 
     def update(self, rates: Sequence[float]) -> None:
         """One optimizer step of each lane at its learning rate, with the gradients of the backward pass."""

@@ -158,6 +158,13 @@ class LaneParameters:
             squares_L += matrix.squared_norms()
         return squares_L
 
+    @torch.no_grad()
+    def scale_gradients(self, scales: Sequence[float]) -> None:
+        """Multiply each lane's gradient by a number."""
+        for gradient_N, scale in zip(self._gradients_LN, scales, strict=False):
+            if scale != 1.0:
+                gradient_N.mul_(scale)
+
     def update(self, rates: Sequence[float]) -> None:
         """One optimizer step of each lane at its learning rate."""
         self._optimizer.step(rates)

@@ -34,6 +34,10 @@ class Coefficients(Protocol):
         """c_r of each lane and each step so far; (L, s)."""
         ...
 
+    def clip(self, scales: Sequence[float]) -> None:
+        """Multiply the next update's gradient by a number for each lane."""
+        ...
+
     def update(self, rates: Sequence[float]) -> None:
         """One step of each lane at its learning rate."""
         ...
@@ -58,6 +62,7 @@ class SgdCoefficients:
         self._buffer = torch.zeros_like(self._theta)
         self._theta[:, 0] = 1.0
         self._steps = 0
+        self._scales: Sequence[float] | None = None
 
     @property
     def decays(self) -> bool:
@@ -76,12 +81,20 @@ class SgdCoefficients:
 
     def update(self, rates: Sequence[float]) -> None:
         """One step of each lane at its learning rate."""
-        # g' = λ θ + g_s, b = μ b + g', θ = θ − η b; each is a vector of coefficients of θ_0, g_0, …, g_s.
+        # g' = λ θ + g_s, with g_s scaled where it is clipped; b = μ b + g', θ = θ − η b. Each is a vector of
+        # coefficients of θ_0, g_0, …, g_s.
         gradient = self._optimizer.weight_decay * self._theta
         self._steps += 1
-        gradient[:, self._steps] += 1.0
+        gradient[:, self._steps] += (
+            1.0 if self._scales is None else torch.tensor(self._scales, dtype=torch.float64)
+        )
+        self._scales = None
         self._buffer = self._optimizer.momentum * self._buffer + gradient
         self._theta = self._theta - torch.tensor(rates, dtype=torch.float64)[:, None] * self._buffer
+
+    def clip(self, scales: Sequence[float]) -> None:
+        """Multiply the next update's gradient by a number for each lane."""
+        self._scales = scales
 
     def select(self, index: Sequence[int]) -> None:
         """Replace lane j by lane index[j]."""

@@ -104,6 +104,10 @@ class Tape:
         for finish in self._at_end:
             finish()
 
+    def clip(self, scales: Sequence[float]) -> None:
+        """Multiply the gradient of this step by a number for each lane."""
+        self._path.clip(scales)
+
     def update(self, rates: Sequence[float]) -> None:
         """One step of each lane at its learning rate."""
         self.end_step()

@@ -14,6 +14,7 @@ from phantom_dist.engines.lanes.choice import lanes_for
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe
 from phantom_dist.engines.lanes.kind import Shape
+from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel
@@ -107,6 +108,9 @@ def train(
                 ids_LK, last_L, target_L = ids_LK[index_L], last_L[index_L], target_L[index_L]
                 lanes.select(staying)
                 recorder.select(staying)
+            clipping = [row[0].trial.problem.gradient_clipping for row in rows]
+            if any(largest is not None for largest in clipping):
+                lanes.clip([clip_scale(norms[p], c) for p, c in zip(staying, clipping, strict=True)])
             lanes.update([row[0].rate for row in rows])
     return all_lanes
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.probe_result import Measured, PathProbe, ProbeResult
-from phantom_dist.core.trial import Optimizer, Problem
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import loss_of
 from phantom_dist.engines.path.adam import AdamWalk
@@ -56,9 +56,9 @@ WALKS: dict[str, type[Walk]] = {"sgd": SgdWalk, "adamw": AdamWalk}
 """The walk of each optimizer whose path can be probed, by name. Under any other one, searches start at first order."""
 
 
-def can_be_walked(optimizer: Optimizer) -> bool:
-    """Whether the path of a training under an optimizer can be probed; else no law predicts its critical rate."""
-    return optimizer.name in WALKS
+def can_be_walked(problem: Problem) -> bool:
+    """Whether the path of a training can be probed; else no law predicts its critical rate. No walk knows clipping."""
+    return problem.optimizer.name in WALKS and problem.gradient_clipping is None
 
 
 def unwalked(name: str) -> str:
@@ -103,12 +103,13 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
     path needs to close. There is no path where κ ≤ 0 (the first steps widen the gap).
 
     Raises:
-        InputError: an optimizer whose path can't be walked, or a LoRA target that this model doesn't have.
+        InputError: a training whose path can't be walked, or a LoRA target that this model doesn't have.
         OutOfMemory: the gradients of all points (N numbers each) don't fit.
         ArithmeticError: the gap or the log-odds become NaN or Inf along the path.
     """
-    if not can_be_walked(problem.optimizer):
-        raise InputError(unwalked(problem.optimizer.name))
+    if not can_be_walked(problem):
+        clipped = ", gradient_clipping" if problem.gradient_clipping is not None else ""
+        raise InputError(unwalked(problem.optimizer.name + clipped))
     try:
         with out_of_memory_named(), starting_point(loaded, problem, keep_gradient=True) as start:
             measured = start.measured
