@@ -34,6 +34,7 @@ class ProblemColumns:
     seed: int
     precision: str
     gradient_clipping: float | None = None
+    lora_rslora: bool | None = None
 
     def problem_columns(self) -> dict[str, Any]:
         """Only these columns, as JSON values."""

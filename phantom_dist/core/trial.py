@@ -60,7 +60,9 @@ LORA_PLACES: tuple[str, ...] = get_args(LoraPlaces)
 
 
 class Lora(_Frozen):
-    """Low-rank adapters through peft: y = W x + (alpha / rank) B A x, with B = 0 at the start."""
+    """Low-rank adapters through peft: y = W x + scale B A x, with B = 0 at the start."""
+
+    LATER = ("rslora",)
 
     rank: int = Field(default=8, gt=0, description="rank of the adapters")
     alpha: float = Field(default=16, gt=0, description="adapters are scaled by alpha / rank")
@@ -69,6 +71,14 @@ class Lora(_Frozen):
         description="names of linear modules that get adapters; `attention`: all linear modules of the attention; "
         "`all-linear`: all but the readout",
     )
+    rslora: bool = Field(
+        default=False, description="scale by alpha / sqrt(rank) instead (rank-stabilised, arXiv 2312.03732)"
+    )
+
+    @property
+    def scale(self) -> float:
+        """What B A x is multiplied by; dimensionless."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
 OptimizerName: TypeAlias = Literal["sgd", "adamw"]

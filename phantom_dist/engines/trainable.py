@@ -112,6 +112,7 @@ def with_adapters(base: Any, lora: Lora, seed: int) -> Any:
         lora_alpha=lora.alpha,
         target_modules=list(lora_targets(base, lora)),
         lora_dropout=0.0,
+        use_rslora=lora.rslora,
         fan_in_fan_out=any(isinstance(m, Conv1D) for m in base.modules()),
         task_type="CAUSAL_LM",
     )

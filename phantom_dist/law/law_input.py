@@ -18,6 +18,7 @@ class AdapterSettings:
     rank: int | None
     alpha: float | None
     targets: str = ATTENTION
+    rslora: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +51,7 @@ class TrainingSettings:
                 rank=columns.get("lora_rank"),
                 alpha=columns.get("lora_alpha"),
                 targets=ATTENTION if targets is None else targets,
+                rslora=bool(columns.get("lora_rslora")),
             )
         return cls(**stated, adapters=adapters)
 
@@ -61,7 +63,7 @@ class TrainingSettings:
                 "lora_rank": self.adapters.rank,
                 "lora_alpha": self.adapters.alpha,
                 "adapters": self.adapters.targets,
-            }
+            } | ({"lora_rslora": True} if self.adapters.rslora else {})
         return own
 
 

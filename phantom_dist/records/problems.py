@@ -29,6 +29,7 @@ def problem_row(problem: Problem) -> Row:
         "lora_rank": None if lora is None else lora.rank,
         "lora_alpha": None if lora is None else lora.alpha,
         "lora_targets": targets if targets is None or isinstance(targets, str) else ",".join(targets),
+        "lora_rslora": None if lora is None or not lora.rslora else True,
         "steps": problem.steps,
         "seed": problem.seed,
         "precision": problem.precision,

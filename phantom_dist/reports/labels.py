@@ -20,6 +20,7 @@ SETTINGS = (
     "seed",
     "precision",
     "gradient_clipping",
+    "lora_rslora",
 )
 """Settings of a way of training, beside method and optimizer."""
 

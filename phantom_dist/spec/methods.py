@@ -68,7 +68,7 @@ class LoraMethod(Lora):
 
     def core(self) -> Lora:
         """The settings as trials store them."""
-        return Lora(rank=self.rank, alpha=self.alpha, targets=self.targets)
+        return Lora(rank=self.rank, alpha=self.alpha, targets=self.targets, rslora=self.rslora)
 
 
 class MethodEntry(Entry):

@@ -16,7 +16,13 @@ def gaps(loaded, problem, tokens, learning_rate) -> list[float]:
         torch.manual_seed(problem.seed)
         targets = sorted(problem.lora.targets)
         model = peft.get_peft_model(
-            model, peft.LoraConfig(r=problem.lora.rank, lora_alpha=problem.lora.alpha, target_modules=targets)
+            model,
+            peft.LoraConfig(
+                r=problem.lora.rank,
+                lora_alpha=problem.lora.alpha,
+                target_modules=targets,
+                use_rslora=problem.lora.rslora,
+            ),
         )
     model.eval()
     trained = [p for p in model.parameters() if p.requires_grad]

@@ -27,7 +27,8 @@ def problem(
 ):
     settings = {k: more.pop(k) for k in ("momentum", "weight_decay") if k in more}
     schedule = Schedule(**more.pop("schedule", {}))
-    lora = Lora(rank=4, alpha=8, targets=more.pop("targets", "attention")) if method == "lora" else None
+    adapters = {k: more.pop(k) for k in ("targets", "rslora") if k in more}
+    lora = Lora(rank=4, alpha=8, **adapters) if method == "lora" else None
     return Problem(
         model="zoo:gpt2-a",
         context=context,

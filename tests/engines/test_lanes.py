@@ -42,7 +42,11 @@ WAYS = {
     "stacked-decay": ("full", "adamw", {"weight_decay": 0.01, "schedule": FROM_ZERO}),
     "lora-adamw": ("lora", "adamw", {}),
     "lora-sgd": ("lora", "sgd", {}),
-    "lora-decay": ("lora", "adamw", {"targets": "all-linear", "weight_decay": 0.01, "schedule": FROM_ZERO}),
+    "lora-decay": (
+        "lora",
+        "adamw",
+        {"targets": "all-linear", "rslora": True, "weight_decay": 0.01, "schedule": FROM_ZERO},
+    ),
 }
 RATES = (0.5, 1.0, 1.5, 20.0)
 """Multiples of the first-order critical rate: it fails, lies near the boundary, commits, and jumps far beyond it."""

@@ -34,7 +34,7 @@ WAYS = [
     ("lora", "adamw", {}),
     ("lora", "sgd", {}),
     ("full", "sgd", {"momentum": 0.9, "gradient_clipping": 1.0}),
-    ("lora", "adamw", {"gradient_clipping": 0.01, "schedule": FROM_ZERO}),
+    ("lora", "adamw", {"gradient_clipping": 0.01, "rslora": True, "schedule": FROM_ZERO}),
 ]
 
 

@@ -157,7 +157,7 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         (
             "methods: [{lora: {rnk: 8}}]",
             "methods[0].lora.rnk: unknown key. Did you mean 'rank'? "
-            "Allowed: alpha, optimizers, rank, targets.",
+            "Allowed: alpha, optimizers, rank, rslora, targets.",
         ),
         ("methods: [{lora: {rank: 0}}]", "methods[0].lora.rank: should be greater than 0; got 0"),
         (

@@ -25,9 +25,9 @@ from phantom_dist.spec import SweepSpec, expand
 
 _OPTIMIZER = ("momentum", "weight_decay", "beta1", "beta2", "epsilon")
 _SETTINGS = (
-    "method", "lora_rank", "lora_alpha", "lora_targets", "optimizer", *_OPTIMIZER, "schedule", "warmup_steps", "steps",
-    "seed", "precision", "gradient_clipping", "structural_drag", "jump_threshold", "jump_share_of_range",
-    "synonym_floor_rms",
+    "method", "lora_rank", "lora_alpha", "lora_targets", "lora_rslora", "optimizer", *_OPTIMIZER, "schedule",
+    "warmup_steps", "steps", "seed", "precision", "gradient_clipping", "structural_drag",
+    "jump_threshold", "jump_share_of_range", "synonym_floor_rms",
 )  # fmt: skip
 _TOKENS = ("prompt_tokens", "target_token", "competitor_token")
 _COLUMNS = ("trial_id", "learning_rate", "problem", "weights", "model", *_SETTINGS)
@@ -100,6 +100,7 @@ def _problem(model: str, values: tuple[Any, ...]) -> Problem:
             rank=s["lora_rank"],
             alpha=s["lora_alpha"],
             targets=targets if targets in LORA_PLACES else tuple(targets.split(",")),
+            rslora=bool(s["lora_rslora"]),
         ),
         optimizer=Optimizer(name=s["optimizer"], **settings),
         schedule=Schedule.from_text(s["schedule"], s["warmup_steps"]),

@@ -65,4 +65,4 @@ def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind
             return Stacked(problem.optimizer, shape, readout)
     assert problem.lora is not None
     initial = [adapters(loaded, problem.lora, first.seed) for first in firsts]
-    return LoraLanes(problem.optimizer, shape, readout, initial, problem.lora.alpha / problem.lora.rank)
+    return LoraLanes(problem.optimizer, shape, readout, initial, problem.lora.scale)

@@ -1,4 +1,4 @@
-"""LoRA lanes: one frozen model for all, and adapters for each lane: y = x Wᵀ + (α / r) x Aᵀ Bᵀ.
+"""LoRA lanes: one frozen model for all, and adapters for each lane: y = x Wᵀ + s x Aᵀ Bᵀ.
 
 Memory of a lane: its adapters, their gradients and the optimizer's state, and the activations of one backward pass.
 """
@@ -62,7 +62,7 @@ class FrozenGeometry:
 
 @final
 class LoraLanes(Lanes):
-    """LoRA lanes. `initial`: the adapters of each first lane, drawn as the reference draws them; `scale`: α / r."""
+    """LoRA lanes. `initial`: the adapters of each first lane, drawn as the reference draws them; `scale`: s, α / r or α / √r."""
 
     def __init__(
         self,
