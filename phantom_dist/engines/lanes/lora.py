@@ -62,7 +62,7 @@ class FrozenGeometry:
 
 @final
 class LoraLanes(Lanes):
-    """LoRA lanes. `initial`: the adapters of each first lane, drawn as the reference draws them; `scale`: s, α / r or α / √r."""
+    """LoRA lanes. `initial`: the adapters of each first lane, drawn as the reference draws them; `scale`: s."""
 
     def __init__(
         self,
