@@ -260,6 +260,9 @@ class Schedule(_Frozen):
         return factor * (1.0 - self.min_lr_rate) + self.min_lr_rate
 
 
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+
+
 class Problem(_Frozen):
     """Everything that defines a trial except its learning rate: one curve g_T(eta)."""
 
@@ -273,7 +276,7 @@ class Problem(_Frozen):
     schedule: Schedule = Schedule()
     steps: int = Field(gt=0, description="optimizer steps T")
     seed: int = Field(default=0, ge=0, description="seed of the adapters' initialisation")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     gradient_clipping: float | None = Field(
         default=None, gt=0, description="largest norm of a step's gradient, which is scaled down to it; nats"
     )

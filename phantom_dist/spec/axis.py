@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from phantom_dist.core.errors import did_you_mean
@@ -60,6 +60,11 @@ def unique(entries: Sequence[Item]) -> Sequence[Item]:
                 f"is the same as entry {entries.index(entry)}; give every value once", (index,), entry
             )
     return entries
+
+
+def unique_if_crossed(entries: Sequence[Item], info: ValidationInfo) -> Sequence[Item]:
+    """`unique` for an axis that may go side by side with others (`combine: zip`), where a value may occur again."""
+    return entries if info.data.get("combine") == "zip" else unique(entries)
 
 
 def named(kind: str, *names: str) -> Callable[[Any], Any]:

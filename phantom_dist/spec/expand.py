@@ -5,40 +5,60 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from phantom_dist.core.trial import Optimizer, Problem
+from phantom_dist.core.trial import Optimizer, Precision, Problem
 from phantom_dist.spec.methods import MethodEntry
 from phantom_dist.spec.rates import Critical, CriticalSearch, LogRange
+from phantom_dist.spec.schedules import ScheduleEntry
 from phantom_dist.spec.sweep import SweepSpec
 
 
 def expand(spec: SweepSpec) -> tuple[Problem, ...]:
     """Every problem of the sweep, once.
 
-    The order: models outermost, then contexts, methods, optimizers, schedule, steps, seeds, precision, clipping.
-    Full fine-tuning uses no random numbers (no dropout, no initialisation), so only its first seed is expanded.
+    The order: models outermost, then contexts, methods, optimizers, schedule, steps, seeds, precision, clipping; with
+    `combine: zip` the last seven go side by side. Full fine-tuning uses no random numbers (no dropout, no
+    initialisation), so only its first seed is expanded.
     """
-    problems: list[Problem] = []
-    for model, context in product(spec.models, spec.contexts):
-        for method, optimizer in training(spec):
-            seeds = spec.seeds if method.name == "lora" else spec.seeds[:1]
-            for schedule, steps, seed, precision, clipping in product(
-                spec.schedule, spec.steps, seeds, spec.precision, spec.gradient_clipping
-            ):
-                problem = Problem(
-                    model=model,
-                    context=context,
-                    method=method.name,
-                    lora=method.adapters,
-                    optimizer=optimizer,
-                    schedule=schedule.core(steps),
-                    steps=steps,
-                    seed=seed,
-                    precision=precision,
-                    gradient_clipping=clipping,
-                    thresholds=spec.thresholds,
-                )
-                problems.append(problem)
-    return tuple(problems)
+    combinations = list(_combinations(spec))
+    return tuple(
+        dict.fromkeys(
+            Problem(
+                model=model,
+                context=context,
+                method=method.name,
+                lora=method.adapters,
+                optimizer=optimizer,
+                schedule=schedule.core(steps),
+                steps=steps,
+                seed=seed if method.name == "lora" else spec.seeds[0],
+                precision=precision,
+                gradient_clipping=clipping,
+                thresholds=spec.thresholds,
+            )
+            for model, context in product(spec.models, spec.contexts)
+            for (method, optimizer), schedule, steps, seed, precision, clipping in combinations
+        )
+    )
+
+
+Combination = tuple[tuple[MethodEntry, Optimizer], ScheduleEntry, int, int, Precision, float | None]
+
+
+def _combinations(spec: SweepSpec) -> Iterator[Combination]:
+    """The ways of training: every combination of the axes' values, or the values side by side."""
+    axes = (spec.schedule, spec.steps, spec.seeds, spec.precision, spec.gradient_clipping)
+    if spec.combine == "product":
+        yield from product(list(training(spec)), *axes)
+        return
+    length = max(map(len, (spec.methods, spec.optimizers, *axes)))
+    methods, optimizers, *others = (
+        [*axis] * (length // len(axis)) for axis in (spec.methods, spec.optimizers, *axes)
+    )
+    pairs = [
+        (method, (method.optimizers or (entry,))[0].core())
+        for method, entry in zip(methods, optimizers, strict=True)
+    ]
+    yield from zip(pairs, *others, strict=True)
 
 
 def training(spec: SweepSpec) -> Iterator[tuple[MethodEntry, Optimizer]]:

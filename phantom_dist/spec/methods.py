@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from phantom_dist.core.trial import LORA_PLACES, Lora
 from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique, wrong
@@ -94,8 +94,10 @@ class MethodEntry(Entry):
         return None if settings is None else settings.optimizers
 
 
-def each_method_once(entries: tuple[MethodEntry, ...]) -> tuple[MethodEntry, ...]:
-    """Refuse the same method and adapters in two entries, even with different optimizers."""
+def each_method_once(entries: tuple[MethodEntry, ...], info: ValidationInfo) -> tuple[MethodEntry, ...]:
+    """Refuse the same method and adapters in two entries, even with different optimizers, if axes are crossed."""
+    if info.data.get("combine") == "zip":
+        return entries
     seen: list[Lora | None] = []
     for index, entry in enumerate(entries):
         if entry.adapters in seen:

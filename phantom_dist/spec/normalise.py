@@ -49,7 +49,11 @@ def extends(old: SweepSpec, new: SweepSpec) -> list[str]:
         for key in settings
         if settings[key] != wanted[key]
     ]
-    if not differences and not set(expand(old)) <= set(expand(new)):
+    if differences or set(expand(old)) <= set(expand(new)):
+        return differences
+    if old.combine == "zip":
+        differences.append("combine: values that go side by side in the directory don't in the sweep")
+    else:
         # full fine-tuning uses the first seed only, so a new seed before it would change its trials
         differences.append(f"seeds: the directory begins with {old.seeds[0]}, the sweep with {new.seeds[0]}")
     return differences
@@ -87,6 +91,7 @@ def _settings(spec: SweepSpec) -> dict[str, object]:
     search = f"a search with tolerance {rates.tolerance}" if isinstance(rates, Critical) else "given rates"
     return {
         "name": spec.name,
+        "combine": spec.combine,
         "learning_rates": search,
         "instruments": ", ".join(spec.instruments) or "none",
         **{f"thresholds.{key}": value for key, value in spec.thresholds.model_dump().items()},

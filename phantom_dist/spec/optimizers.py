@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from phantom_dist.core.trial import OPTIMIZER_NAMES, Optimizer, OptimizerName
-from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique
+from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique_if_crossed
 
 
 class Sgd(Strict):
@@ -60,5 +60,5 @@ OptimizerAxis: TypeAlias = Annotated[
     ],
     Field(min_length=1),
     BeforeValidator(as_axis),
-    AfterValidator(unique),
+    AfterValidator(unique_if_crossed),
 ]

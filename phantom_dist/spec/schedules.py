@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from phantom_dist.core.trial import Schedule, ScheduleName
-from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique
+from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique_if_crossed
 
 NAMES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 
@@ -94,5 +94,5 @@ ScheduleAxis: TypeAlias = Annotated[
     ],
     Field(min_length=1),
     BeforeValidator(as_axis),
-    AfterValidator(unique),
+    AfterValidator(unique_if_crossed),
 ]

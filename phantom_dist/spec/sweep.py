@@ -18,8 +18,8 @@ from pydantic import (
 )
 
 from phantom_dist.core.outcome import Thresholds
-from phantom_dist.core.trial import OPTIMIZER_NAMES, SCHEDULE_NAMES, Context, Schedule
-from phantom_dist.spec.axis import Strict, as_axis, as_tuple, unique, wrong
+from phantom_dist.core.trial import OPTIMIZER_NAMES, SCHEDULE_NAMES, Context, Precision, Schedule
+from phantom_dist.spec.axis import Strict, as_axis, as_tuple, unique, unique_if_crossed, wrong
 from phantom_dist.spec.methods import MethodAxis, MethodEntry
 from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry
 from phantom_dist.spec.rates import RateAxis
@@ -54,25 +54,25 @@ StepsAxis: TypeAlias = Annotated[
     tuple[Annotated[int, Field(gt=0, le=_INT32)], ...],
     Field(min_length=1),
     BeforeValidator(as_axis),
-    AfterValidator(unique),
+    AfterValidator(unique_if_crossed),
 ]
 SeedAxis: TypeAlias = Annotated[
     tuple[Annotated[int, Field(ge=0, le=_INT32)], ...],
     Field(min_length=1),
     BeforeValidator(as_axis),
-    AfterValidator(unique),
+    AfterValidator(unique_if_crossed),
 ]
 ClippingAxis: TypeAlias = Annotated[
     tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, ...],
     Field(min_length=1),
     BeforeValidator(as_axis),
-    AfterValidator(unique),
+    AfterValidator(unique_if_crossed),
 ]
 PrecisionAxis: TypeAlias = Annotated[
-    tuple[Literal["float32", "bfloat16"], ...],
+    tuple[Precision, ...],
     Field(min_length=1),
     BeforeValidator(as_axis),
-    AfterValidator(unique),
+    AfterValidator(unique_if_crossed),
 ]
 
 InstrumentList: TypeAlias = Annotated[tuple[Name, ...], BeforeValidator(as_axis), AfterValidator(unique)]
@@ -177,6 +177,11 @@ class SweepSpec(Strict):
     contexts: ContextAxis = Field(
         description="the path of a contexts file, relative to this one, or the contexts"
     )
+    combine: Literal["product", "zip"] = Field(
+        default="product",
+        description="zip: values of the axes from here to gradient_clipping go side by side instead of crossing; an "
+        "axis of one value has it everywhere",
+    )
     methods: MethodAxis = Field(default=(MethodEntry.model_validate({"full": {}}),), description="full, lora")
     optimizers: OptimizerAxis = Field(
         default=(OptimizerEntry.model_validate({"sgd": {}}),),
@@ -209,21 +214,64 @@ class SweepSpec(Strict):
     )
 
     @model_validator(mode="after")
+    def _axes_side_by_side_have_one_length(self) -> SweepSpec:
+        if self.combine == "product":
+            return self
+        axes = ("methods", "optimizers", "schedule", "steps", "seeds", "precision", "gradient_clipping")
+        lengths = {name: len(getattr(self, name)) for name in axes}
+        longest = max(lengths.values())
+        for name, length in lengths.items():
+            if length not in (1, longest):
+                most = next(other for other in axes if lengths[other] == longest)
+                raise wrong(
+                    f"has {length} values and {most} has {longest}; with `combine: zip` allowed: 1 or {longest}",
+                    (name,),
+                    length,
+                )
+        rows = list(zip(*(getattr(self, name) * (longest // lengths[name]) for name in axes), strict=True))
+        for index, row in enumerate(rows):
+            if row in rows[:index]:
+                name = next(name for name in axes if lengths[name] == longest)
+                raise wrong(
+                    f"goes side by side with the same values as entry {rows.index(row)}",
+                    (name, index),
+                    row[0],
+                )
+        for index, method in enumerate(self.methods):
+            if len(method.optimizers or ()) > 1:
+                raise wrong(
+                    "with `combine: zip` a method may name one optimizer",
+                    ("methods", index, method.name),
+                    method.name,
+                )
+        return self
+
+    @model_validator(mode="after")
     def _schedules_have_their_steps(self) -> SweepSpec:
-        for steps in sorted(self.steps):
-            schedules = [entry.core(steps) for entry in self.schedule]
-            for index, schedule in enumerate(schedules):
+        for steps, entries in self._schedules_by_steps():
+            seen: dict[Schedule, int] = {}
+            for index, entry in entries:
+                schedule = entry.core(steps)
                 place = ("schedule", index, schedule.name)
                 if steps < schedule.fewest_steps:
                     raise wrong(_too_long(schedule, steps), (*place, "warmup_steps"), schedule.warmup_steps)
-                if schedule in schedules[:index]:
+                if schedule in seen:
                     raise wrong(
-                        f"is the same as entry {schedules.index(schedule)} where steps is {steps}; give every schedule "
-                        "once",
+                        f"is the same as entry {seen[schedule]} where steps is {steps}; give every schedule once",
                         place,
                         schedule.warmup_steps,
                     )
+                seen[schedule] = index
         return self
+
+    def _schedules_by_steps(self) -> list[tuple[int, list[tuple[int, ScheduleEntry]]]]:
+        """Each number of steps with the schedules, by their index, that are combined with it."""
+        indexed = list(enumerate(self.schedule))
+        if self.combine == "product":
+            return [(steps, indexed) for steps in sorted(self.steps)]
+        length = max(len(self.steps), len(indexed))
+        pairs = zip(self.steps * (length // len(self.steps)), indexed * (length // len(indexed)), strict=True)
+        return [(steps, [entry]) for steps, entry in pairs]
 
 
 def _too_long(schedule: Schedule, steps: int) -> str:

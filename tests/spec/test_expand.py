@@ -54,6 +54,37 @@ def test_order_models_outermost_precision_innermost() -> None:
     assert expand(spec)[-1].schedule == Schedule(name="linear", warmup_steps=2)
 
 
+def test_axes_side_by_side() -> None:
+    """An axis of one value has it everywhere; models, contexts and learning rates are crossed."""
+    spec = from_yaml(
+        "models: [m, n]\ncontexts: [{id: a, text: x, target: y}]\nlearning_rates: [1, 2]\ncombine: zip\n"
+        "methods: [full, lora, {lora: {rank: 2, optimizers: sgd}}]\noptimizers: [sgd, adamw, adamw]\n"
+        "steps: [2, 8, 16]\nseeds: [7]\nschedule: [constant, {linear: {warmup_steps: 4}}, constant]\n"
+    )
+    found = [
+        (
+            p.model,
+            p.method,
+            p.lora and p.lora.rank,
+            p.optimizer.name,
+            p.steps,
+            p.schedule.warmup_steps,
+            p.seed,
+        )
+        for p in expand(spec)
+    ]
+    ways = [("full", None, "sgd", 2, 0, 7), ("lora", 8, "adamw", 8, 4, 7), ("lora", 2, "sgd", 16, 0, 7)]
+    assert found == [(model, *way) for model in "mn" for way in ways]
+
+
+def test_seeds_side_by_side_are_trained_once_under_full_fine_tuning() -> None:
+    spec = from_yaml(
+        "models: m\ncontexts: [{id: a, text: x, target: y}]\nlearning_rates: 1\ncombine: zip\n"
+        "methods: [full, lora, {lora: {rank: 2}}]\nseeds: [5, 6, 7]\n"
+    )
+    assert [(p.method, p.seed) for p in expand(spec)] == [("full", 5), ("lora", 6), ("lora", 7)]
+
+
 def test_a_warmup_ratio_is_steps_for_each_length_rounded_up() -> None:
     spec = from_yaml(
         "models: m\ncontexts: [{id: a, text: x, target: y}]\nlearning_rates: 1\nsteps: [5, 20]\n"

@@ -127,7 +127,7 @@ def test_every_default_is_written_and_contexts_are_inlined() -> None:
         "name: sweep\n"
         "models:\n- m\n"
         "contexts:\n- id: a\n  text: x\n  target: ' y'\n  competitor: auto\n"
-        "methods:\n- full: {}\n"
+        "combine: product\nmethods:\n- full: {}\n"
         "optimizers:\n- sgd:\n    momentum: 0.0\n    weight_decay: 0.0\n"
         "learning_rates:\n  critical:\n    tolerance: 0.01\n    start: auto\n"
         "steps:\n- 8\n"

@@ -197,6 +197,18 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
             "optimizers[0]: needs one optimizer, alone or with its settings; got 3. Allowed: adamw, sgd.",
         ),
         (
+            "seeds: [0, 1]\nsteps: [4, 8, 16]\ncombine: zip",
+            "seeds: has 2 values and steps has 3; with `combine: zip` allowed: 1 or 3",
+        ),
+        (
+            "steps: [4, 8, 4]\nprecision: [float32, bfloat16, float32]\ncombine: zip",
+            "steps[2]: goes side by side with the same values as entry 0",
+        ),
+        (
+            "methods: [{lora: {optimizers: [sgd, adamw]}}]\ncombine: zip",
+            "methods[0].lora: with `combine: zip` a method may name one optimizer",
+        ),
+        (
             "schedule: {warmup_stable_decay: {warmup_steps: 4, decay_steps: 5}}",
             "schedule.warmup_stable_decay.warmup_steps: 4 warm-up steps and 5 steps of decay are more than 8 steps; "
             "allowed: together up to 8",
@@ -252,7 +264,7 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         ),
         (
             "seed: 0",
-            "seed: unknown key. Did you mean 'seeds'? Allowed: contexts, execution, gradient_clipping, "
+            "seed: unknown key. Did you mean 'seeds'? Allowed: combine, contexts, execution, gradient_clipping, "
             "instruments, learning_rates, methods, models, name, optimizers, precision, schedule, seeds, steps, "
             "thresholds.",
         ),
