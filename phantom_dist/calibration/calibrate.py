@@ -129,7 +129,7 @@ def calibrate(
     for model, measured in unprobed.items():
         loaded: dict[str, LoadedModel] = {}
         for rate, crossing, problem in measured:
-            precision = problem.precision
+            precision = problem.weights_precision
             if precision not in loaded:
                 loaded[precision] = load(model, precision=precision, device=device_of("auto"))
             try:

@@ -146,7 +146,9 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
     _later(_label("lora_rslora", "true where adapters are scaled by alpha / sqrt(rank); else null", "bool")),
     _q("steps", "int32", "1", "T", "optimizer steps", 1),
     _q("seed", "int32", "1", "", "seed of the adapters' initialisation", 0),
-    _label("precision", "float32 or bfloat16"),
+    _label(
+        "precision", "float32, bfloat16, or bfloat16-mixed: float32 weights with an autocast forward pass"
+    ),
     _later(
         _q(
             "gradient_clipping",

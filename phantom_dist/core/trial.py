@@ -260,7 +260,13 @@ class Schedule(_Frozen):
         return factor * (1.0 - self.min_lr_rate) + self.min_lr_rate
 
 
-Precision: TypeAlias = Literal["float32", "bfloat16"]
+WeightsPrecision: TypeAlias = Literal["float32", "bfloat16"]
+
+Precision: TypeAlias = Literal["float32", "bfloat16", "bfloat16-mixed"]
+"""`bfloat16-mixed`: float32 weights, gradients and optimizer, and torch's autocast to bfloat16 in the forward pass, as
+transformers' `bf16=True`."""
+
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 class Problem(_Frozen):
@@ -287,6 +293,16 @@ class Problem(_Frozen):
         if (self.method == "lora") != (self.lora is not None):
             raise ValueError("`lora` settings are required by method lora, and allowed for it only")
         return self
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the forward pass is autocast to another precision than the weights'."""
+        return self.precision == "bfloat16-mixed"
+
+    @property
+    def weights_precision(self) -> WeightsPrecision:
+        """The precision of weights, gradients and optimizer."""
+        return "bfloat16" if self.precision == "bfloat16" else "float32"
 
     @property
     def training_config(self) -> tuple[object, ...]:

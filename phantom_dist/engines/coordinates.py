@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from phantom_dist.core.trial import Optimizer, Tokens
 from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.optimizers import clip_scale
+from phantom_dist.engines.precision import autocast
 from phantom_dist.engines.trainable import Trainable
 from phantom_dist.instruments.kernel_rate import first_direction, gradient_norm, inner_product
 from phantom_dist.models.last_logits import last_logits
@@ -67,6 +68,7 @@ class ParameterCoordinates:
         prompt: the context's tokens.
         optimizer: determines u, the first direction.
         clipping: the largest norm of the gradient that u is made of; None for any.
+        is_mixed: whether forward passes are autocast.
     """
 
     def __init__(
@@ -75,8 +77,11 @@ class ParameterCoordinates:
         prompt: tuple[int, ...],
         optimizer: Optimizer,
         clipping: float | None = None,
+        *,
+        is_mixed: bool = False,
     ) -> None:
-        self._ready, self._prompt, self._optimizer, self._clipping = ready, prompt, optimizer, clipping
+        self._ready, self._prompt, self._optimizer = ready, prompt, optimizer
+        self._clipping, self._is_mixed = clipping, is_mixed
 
     @functools.cached_property
     def origin(self) -> Tensor:
@@ -85,7 +90,8 @@ class ParameterCoordinates:
 
     def untouched_logits(self) -> Tensor:
         """See `Coordinates`."""
-        return last_logits(self._ready.model, self._prompt).float()
+        with autocast(self._ready.readout_Vd.device, self._is_mixed):
+            return last_logits(self._ready.model, self._prompt).float()
 
     def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
         """See `Coordinates`."""

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
-from phantom_dist.core.trial import Optimizer
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import loss_of
 from phantom_dist.engines.optimizers import clip_scale, torch_optimizer
+from phantom_dist.engines.precision import autocast
 from phantom_dist.engines.recorder import Recorder, SoloGeometry, with_gradient_norm
 from phantom_dist.engines.trainable import Trainable, readout_matrix, trainable
 from phantom_dist.instruments import kernel_rate
@@ -42,7 +43,7 @@ class SingleEngine:
             with out_of_memory_named(), trainable(loaded, trial.problem) as ready:
                 tokens, device = trial.measured.tokens, loaded.model.device
                 recorder = Recorder(SoloGeometry(ready), [tokens], device, self._plugin_instruments)
-                trace = train(InProcess(ready, trial.problem.optimizer), trial, recorder)
+                trace = train(InProcess(ready, trial.problem), trial, recorder)
             yield TrialResult(
                 trial=trial,
                 trace=trace,
@@ -105,13 +106,13 @@ def stopped_early(trial: Trial, trace: Sequence[Measurement]) -> str | None:
 class InProcess:
     """A `ModelInTraining` whose weights this process holds."""
 
-    def __init__(self, ready: Trainable, optimizer: Optimizer) -> None:
-        self._ready = ready
-        self._optimizer = torch_optimizer(ready.parameters, optimizer)
+    def __init__(self, ready: Trainable, problem: Problem) -> None:
+        self._ready, self._is_mixed = ready, problem.is_mixed
+        self._optimizer = torch_optimizer(ready.parameters, problem.optimizer)
 
     def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
         """See `ModelInTraining`."""
-        with torch.set_grad_enabled(gradient):
+        with torch.set_grad_enabled(gradient), autocast(self._ready.readout_Vd.device, self._is_mixed):
             return last_logits(self._ready.model, prompt)
 
     def backward(self, value: Tensor) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.trial import ModelIdentity
+from phantom_dist.core.trial import ModelIdentity, WeightsPrecision
 from phantom_dist.models.adapter import ModelFolder, Permissions
 from phantom_dist.models.cache import fingerprint, is_in_cache
 from phantom_dist.models.identity import model_files, weights_digest
@@ -33,7 +32,7 @@ class LoadedModel:
 def load(
     reference: str,
     *,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: WeightsPrecision = "float32",
     device: str | torch.device = "cpu",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,

@@ -71,8 +71,8 @@ def fits_worker(problem: Problem, model: ModelMetadata, worker_memory: float) ->
 
 
 def bytes_per_parameter(problem: Problem) -> int:
-    """Bytes of one weight."""
-    return 2 if problem.precision == "bfloat16" else 4
+    """Bytes of one weight; of both copies where the forward pass has its own."""
+    return {"bfloat16": 2, "float32": 4, "bfloat16-mixed": 6}[problem.precision]
 
 
 def bytes_of_a_lane(problem: Problem, model: ModelMetadata) -> float:

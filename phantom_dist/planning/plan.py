@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED, SingleEngine
-from phantom_dist.engines.lanes.choice import steps_known
+from phantom_dist.engines.lanes.choice import lanes_support
 from phantom_dist.engines.lanes.dual_coordinates import dual_pays
 from phantom_dist.engines.path import can_be_walked
 from phantom_dist.models import ModelMetadata
@@ -112,8 +112,8 @@ def make_plan(
         by_ranks = rank_groups(problems, models, spec.execution.group, resources, always=always)
 
     def one_by_one(problem: Problem) -> bool:
-        """Whether trials are trained one after another: on the reference engine, or if lanes lack the optimizer."""
-        return engine == SingleEngine.name or not steps_known(problem.optimizer)
+        """Whether trials are trained one after another: on the reference engine, or if lanes lack what it needs."""
+        return engine == SingleEngine.name or not lanes_support(problem)
 
     def room(problem: Problem, kind: WorkerKind) -> int:
         """How many trials of a problem a batch may have on a worker of a kind; 0 if not even one fits."""
@@ -131,7 +131,7 @@ def make_plan(
 
     def lanes(problem: Problem, trials: int) -> int:
         """How many trials of a batch are trained at the same time."""
-        return trials if steps_known(problem.optimizer) else 1
+        return trials if lanes_support(problem) else 1
 
     peak_bytes = [
         process_bytes(problem, models[problem.model], group.rank_group, lanes(problem, group.most_trials))

@@ -138,12 +138,12 @@ class Worker:
         return engine_named(self._settings.engine, self._plugin_instruments)
 
     def _model(self, problem: Problem) -> LoadedModel:
-        key = (problem.model, problem.precision)
+        key = (problem.model, problem.weights_precision)
         if key not in self._warm:
             with activity(Activity.LOADING, f"loading {problem.model}"):
                 self._warm[key] = load(
                     problem.model,
-                    precision=problem.precision,
+                    precision=problem.weights_precision,
                     device=self._device,
                     allow_pickle=self._settings.permissions.pickle,
                     trust_remote_code=self._settings.permissions.remote_code,

@@ -195,7 +195,10 @@ class SweepSpec(Strict):
         default=(0,),
         description="seeds of the adapters' initialisation; full fine-tuning uses the first only",
     )
-    precision: PrecisionAxis = Field(default=("float32",), description="arithmetic of model and optimizer")
+    precision: PrecisionAxis = Field(
+        default=("float32",),
+        description="arithmetic of model and optimizer; bfloat16-mixed: float32 weights, autocast forward pass",
+    )
     schedule: ScheduleAxis = Field(
         default=(ScheduleEntry.model_validate({"constant": {}}),), description=", ".join(SCHEDULE_NAMES)
     )

@@ -35,7 +35,8 @@ def gaps(loaded, problem, tokens, learning_rate) -> list[float]:
     target = torch.tensor(tokens.target, device=model.device)
     result = []
     for step in range(problem.steps + 1):
-        logits = model(input_ids=ids).logits[0, -1]
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=problem.precision == "bfloat16-mixed"):
+            logits = model(input_ids=ids).logits[0, -1].float()
         result.append(float(logits[tokens.target] - logits[tokens.competitor]))
         if step < problem.steps:
             optimizer.zero_grad()

@@ -14,9 +14,11 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Lora
-from phantom_dist.engines import SingleEngine, engine_named
+from phantom_dist.engines import LanesEngine, SingleEngine, engine_named
+from phantom_dist.engines.deepspeed_group import load_sharded
 from phantom_dist.engines.trainable import lora_targets
 from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.models import Permissions
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.zoo import names
 from phantom_dist.records import trace_rows, trial_row
@@ -62,6 +64,33 @@ def test_agrees_with_a_straight_loop(loaded, method, optimizer, more):
     # Same operations in another order (fused update): float32 rounding of logits of size 10, over a few steps.
     tolerance = 1e-3 if optimizer == "adamw" else 1e-4
     assert [m.logit_gap for m in result.trace] == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize(("method", "optimizer"), [("full", "sgd"), ("lora", "adamw")])
+def test_mixed_precision_is_torchs_autocast(loaded, method, optimizer):
+    """At first bit for bit; later fused and unfused updates differ by rounding, which bfloat16 logits of size 10 show.
+
+    Lanes don't support it, and say so; a group of ranks refuses it.
+    """
+    more = {"targets": lora_targets(loaded.model, Lora())} if method == "lora" else {}
+    measured = measured_of(loaded, method, optimizer, precision="bfloat16-mixed", **more)
+    eta = first_order(measured)
+    (result,) = run(loaded, measured, eta)
+    expected = plain.gaps(loaded, measured.problem, measured.tokens, eta)
+    found = [m.logit_gap for m in result.trace]
+    assert found[0] == expected[0]
+    assert found == pytest.approx(expected, abs=4 * 2**-8 * 10)
+    assert found[-1] > found[0] + 0.5, "it learns"
+    exact = measured_of(loaded, method, optimizer, **more)
+    assert 0 < abs(found[0] - exact.gap_0) < 2 * 2**-8 * 10
+    assert measured.kappa == pytest.approx(exact.kappa, rel=0.05)
+    trials = [Trial(measured=measured, learning_rate=rate) for rate in (eta, eta / 2)]
+    first, second = LanesEngine().run(loaded, trials)
+    assert first.trace == result.trace
+    assert first.trace != second.trace
+    assert (first.engine, first.note) == ("single", "lanes don't support the precision bfloat16-mixed")
+    with pytest.raises(InputError, match="bfloat16-mixed: groups of ranks"):
+        load_sharded(measured.problem, 3, None, Permissions())
 
 
 @pytest.mark.parametrize(("method", "optimizer", "more"), WAYS, ids=str)

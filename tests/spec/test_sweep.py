@@ -138,7 +138,7 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         (
             "precision: [float23]",
             "precision[0]: unknown value 'float23'. Did you mean 'float32' or 'bfloat16'? "
-            "Allowed: bfloat16, float32.",
+            "Allowed: bfloat16, bfloat16-mixed, float32.",
         ),
         ("methods: [ful]", "methods[0]: unknown method 'ful'. Did you mean 'full'? Allowed: full, lora."),
         (

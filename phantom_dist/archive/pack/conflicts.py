@@ -39,7 +39,7 @@ LINEAR_OPTIMIZERS = ("sgd",)
 _LABELS = {"problem", "model", "context", "seed", "target", "competitor"}
 """Columns outside the id: sweeps may name the same trial differently, and full fine-tuning ignores the seed."""
 
-_BFLOAT16 = "a.precision = 'bfloat16'"
+_BFLOAT16 = "a.precision LIKE 'bfloat16%'"
 
 
 @dataclass(frozen=True, kw_only=True)

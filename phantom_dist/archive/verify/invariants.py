@@ -20,7 +20,7 @@ from phantom_dist.archive.layout import PRIVATE
 from phantom_dist.archive.sql import TRAINED
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.quantities import PROBE_COLUMNS, TRACE_COLUMNS, TRIAL_COLUMNS, Quantity
-from phantom_dist.core.trial import OPTIMIZER_NAMES, OPTIMIZER_SETTINGS, SCHEDULE_NAMES
+from phantom_dist.core.trial import OPTIMIZER_NAMES, OPTIMIZER_SETTINGS, PRECISIONS, SCHEDULE_NAMES
 
 EXACT, FLOAT32 = "1e-9", "1e-6"
 
@@ -167,7 +167,7 @@ _PROBLEM = (
         rule=f"schedule is {' or '.join(SCHEDULE_NAMES)}, alone or with settings in parentheses",
         sql=f"regexp_full_match(schedule, '({'|'.join(SCHEDULE_NAMES)})([(].+[)])?')",
     ),
-    _one_of("precision", ("float32", "bfloat16")),
+    _one_of("precision", PRECISIONS),
     Invariant(
         rule="lora_rank and lora_alpha are set if and only if the method is lora",
         sql=_set_exactly(_LORA[:2], "method = 'lora'"),
@@ -256,9 +256,7 @@ _JUMPED = "largest >= greatest(jump_threshold, jump_share_of_range * phi_range) 
 
 
 def _near(one: str, other: str, tolerance: str) -> str:
-    return (
-        f"(precision = 'bfloat16' OR coalesce(abs({one} - {other}) <= {tolerance} * (1 + abs({one})), false))"
-    )
+    return f"(precision LIKE 'bfloat16%' OR coalesce(abs({one} - {other}) <= {tolerance} * (1 + abs({one})), false))"
 
 
 JOINED: tuple[Invariant, ...] = (

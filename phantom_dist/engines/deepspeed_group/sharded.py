@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from transformers.integrations import HfDeepSpeedConfig
 
+from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Lora, Problem
 from phantom_dist.engines.deepspeed_group.ranks import Ranks
 from phantom_dist.engines.deepspeed_group.readout import ShardedReadout, run_length
@@ -43,14 +44,19 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
     """Load a problem's model as its method trains it. At stage 3 only rank 0 ever holds more than its share.
 
     Raises:
-        InputError: as `models.load`, or a LoRA target that the model doesn't have.
+        InputError: as `models.load`, or a LoRA target that the model doesn't have, or mixed precision.
     """
+    if problem.is_mixed:
+        raise InputError(
+            f"precision {problem.precision}: groups of ranks train in float32 and bfloat16 only. Give the sweep "
+            "workers with enough memory for its models."
+        )
     with ranks.patient():
         # While this object lives, transformers builds and loads models as shards.
-        sharding = HfDeepSpeedConfig(settings(stage, problem.precision))
+        sharding = HfDeepSpeedConfig(settings(stage, problem.weights_precision))
         whole = load(
             problem.model,
-            precision=problem.precision,
+            precision=problem.weights_precision,
             device=ranks.device,
             allow_pickle=permissions.pickle,
             trust_remote_code=permissions.remote_code,
@@ -60,7 +66,7 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
         if problem.lora is not None:
             targets = lora_targets(module, problem.lora)
             module = with_adapters(whole.model, problem.lora, problem.seed)
-        zero = Zero(module, problem.optimizer, stage, problem.precision)
+        zero = Zero(module, problem.optimizer, stage, problem.weights_precision)
         del sharding
     readout, vocabulary_size = _readout(whole.model, stage, ranks, frozen=problem.lora is not None)
     return ShardedModel(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from phantom_dist.core.trial import Optimizer, Problem
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.dual import Dual
 from phantom_dist.engines.lanes.kind import Lanes, NotFusable, Shape
 from phantom_dist.engines.lanes.lora import LoraLanes
@@ -25,19 +25,21 @@ def kind_of(problem: Problem) -> str:
     return "dual" if problem.optimizer.name == "sgd" and problem.precision == "float32" else "stacked"
 
 
-def steps_known(optimizer: Optimizer) -> bool:
-    """Whether lanes support an optimizer; if not, the reference engine trains."""
-    return optimizer.name in LANE_OPTIMIZERS
+def lanes_support(problem: Problem) -> bool:
+    """Whether lanes support a problem's optimizer and precision; if not, the reference engine trains."""
+    return problem.optimizer.name in LANE_OPTIMIZERS and not problem.is_mixed
 
 
-def require_steps(optimizer: Optimizer) -> None:
-    """Check that lanes support the optimizer.
+def require_support(problem: Problem) -> None:
+    """Check that lanes support a problem's optimizer and precision.
 
     Raises:
         NotFusable: they don't.
     """
-    if not steps_known(optimizer):
-        raise NotFusable(f"lanes don't support the optimizer {optimizer.name}")
+    if not lanes_support(problem):
+        known = problem.optimizer.name in LANE_OPTIMIZERS
+        what = f"the precision {problem.precision}" if known else f"the optimizer {problem.optimizer.name}"
+        raise NotFusable(f"lanes don't support {what}")
 
 
 LONE_PAYS = 1e7
@@ -54,10 +56,10 @@ def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind
     """The lanes of a batch, from the problems of its first lanes, which share one training configuration.
 
     Raises:
-        NotFusable: lanes don't support the optimizer.
+        NotFusable: lanes don't support the optimizer or the precision.
     """
     problem, readout = firsts[0], readout_matrix(loaded.model)
-    require_steps(problem.optimizer)
+    require_support(problem)
     match kind or kind_of(problem):
         case "dual":
             return Dual(problem.optimizer, shape, readout)

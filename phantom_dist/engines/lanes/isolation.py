@@ -22,7 +22,7 @@ from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.core.measurement import Measurement
 from phantom_dist.core.probe_result import PairReading
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import kind_of, lanes_for, require_steps
+from phantom_dist.engines.lanes.choice import kind_of, lanes_for, require_support
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import NotFusable, Shape
 from phantom_dist.engines.memory import out_of_memory_named
@@ -60,9 +60,9 @@ def check(loaded: LoadedModel, problem: Problem, lanes: int = 2) -> None:
     """Try lanes of the problem's kind: they must compute the model's logits, and must not mix. Once for each model.
 
     Raises:
-        NotFusable: they fail, can't be built, or don't support the optimizer.
+        NotFusable: they fail, can't be built, or don't support the optimizer or the precision.
     """
-    require_steps(problem.optimizer)
+    require_support(problem)
     key = (kind_of(problem), problem.lora, lanes)
     known = _verdicts.setdefault(loaded.model, {})
     if key not in known:
