@@ -95,8 +95,8 @@ OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {
 class Optimizer(_Frozen):
     """A torch optimizer and its settings.
 
-    A new field would change the id of every trial. So a new optimizer uses the existing fields, by their meaning
-    (RMSprop's `alpha` is `beta2`).
+    A new optimizer uses the existing fields, by their meaning (RMSprop's `alpha` is `beta2`). A field that it needs
+    beside them goes into `LATER`, so that other trials keep their ids.
     """
 
     name: OptimizerName = Field(description=f"{' or '.join(OPTIMIZER_NAMES)}, as in torch.optim")

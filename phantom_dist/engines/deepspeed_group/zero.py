@@ -3,8 +3,8 @@
 DeepSpeed's engine keeps this rank's part of the trained parameters as flat float32 tensors, the master weights, and
 averages the gradients into tensors in the same order. Instruments, probes and the reset need only these two.
 
-The update is the reference's: torch's own optimizer on the master weights, and without skipping
-steps whose gradient is NaN or Inf: a diverging trial must be recorded as such.
+The update is the reference's: torch's own optimizer on the master weights, without skipping steps whose gradient is NaN
+or Inf: a diverging trial must be recorded as such.
 """
 
 from __future__ import annotations
