@@ -35,6 +35,7 @@ class ProblemColumns:
     precision: str
     gradient_clipping: float | None = None
     lora_rslora: bool | None = None
+    decay: str | None = None
 
     def problem_columns(self) -> dict[str, Any]:
         """Only these columns, as JSON values."""

@@ -126,6 +126,7 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
     _label("optimizer", "the optimizer's name, as in the sweep"),
     _q("momentum", "float64", "1", "μ", "momentum of sgd (dampening 0)", 0, 1),
     _q("weight_decay", "float64", "1", "λ", "weight decay of the optimizer", 0),
+    _later(_label("decay", "weights where neither biases nor norms decay; null where everything does")),
     _q("beta1", "float64", "1", "β1", "decay of the optimizer's first moment; null where it has none", 0, 1),
     _q("beta2", "float64", "1", "β2", "decay of the optimizer's second moment; null where it has none", 0, 1),
     _q("epsilon", "float64", "nat", "ε", "epsilon of the optimizer; null where it has none", 0),

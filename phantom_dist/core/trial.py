@@ -81,13 +81,15 @@ class Lora(_Frozen):
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
+Decay: TypeAlias = Literal["all", "weights"]
+
 OptimizerName: TypeAlias = Literal["sgd", "adamw"]
 
 OPTIMIZER_NAMES: tuple[str, ...] = get_args(OptimizerName)
 
 OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {
-    "sgd": ("momentum", "weight_decay"),
-    "adamw": ("weight_decay", "beta1", "beta2", "epsilon"),
+    "sgd": ("momentum", "weight_decay", "decay"),
+    "adamw": ("weight_decay", "decay", "beta1", "beta2", "epsilon"),
 }
 """The settings of each optimizer. Others keep their defaults, and are null in the tables if the column allows null."""
 
@@ -99,10 +101,16 @@ class Optimizer(_Frozen):
     beside them goes into `LATER`, so that other trials keep their ids.
     """
 
+    LATER = ("decay",)
+
     name: OptimizerName = Field(description=f"{' or '.join(OPTIMIZER_NAMES)}, as in torch.optim")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="sgd only; dampening 0")
     weight_decay: float = Field(
         default=0.0, ge=0, description="0 unless the sweep sets it (torch's AdamW has 0.01)"
+    )
+    decay: Decay = Field(
+        default="all",
+        description="what decays; weights: neither biases nor norms, as in transformers' Trainer",
     )
     beta1: float = Field(default=0.9, ge=0, lt=1, description="adamw only")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="adamw only")
@@ -116,6 +124,8 @@ class Optimizer(_Frozen):
         for name, field in type(self).model_fields.items():
             if name not in ("name", *own) and getattr(self, name) != field.default:
                 raise ValueError(f"{self.name} has no {name}; its settings are {', '.join(own)}")
+        if self.decay != "all" and self.weight_decay == 0:
+            raise ValueError(f"decay {self.decay} needs a weight_decay above 0")
         return self
 
     @property
@@ -298,6 +308,11 @@ class Problem(_Frozen):
     def is_mixed(self) -> bool:
         """Whether the forward pass is autocast to another precision than the weights'."""
         return self.precision == "bfloat16-mixed"
+
+    @property
+    def decays_apart(self) -> bool:
+        """Whether some trained parameters decay and others don't; adapters all do."""
+        return self.optimizer.decay == "weights" and self.method == "full"
 
     @property
     def weights_precision(self) -> WeightsPrecision:

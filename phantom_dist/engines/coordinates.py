@@ -8,16 +8,16 @@ span of a few gradients, so there a vector can hold the coefficients of these gr
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from phantom_dist.core.trial import Optimizer, Tokens
+from phantom_dist.core.trial import Problem, Tokens
 from phantom_dist.engines.objective import gap_of, loss_of
-from phantom_dist.engines.optimizers import clip_scale
+from phantom_dist.engines.optimizers import clip_scale, undecayed_parameters
 from phantom_dist.engines.precision import autocast
 from phantom_dist.engines.trainable import Trainable
 from phantom_dist.instruments.kernel_rate import first_direction, gradient_norm, inner_product
@@ -66,22 +66,11 @@ class ParameterCoordinates:
     Args:
         ready: the model as a method trains it.
         prompt: the context's tokens.
-        optimizer: determines u, the first direction.
-        clipping: the largest norm of the gradient that u is made of; None for any.
-        is_mixed: whether forward passes are autocast.
+        problem: its optimizer, clipping and precision determine u, the first direction.
     """
 
-    def __init__(
-        self,
-        ready: Trainable,
-        prompt: tuple[int, ...],
-        optimizer: Optimizer,
-        clipping: float | None = None,
-        *,
-        is_mixed: bool = False,
-    ) -> None:
-        self._ready, self._prompt, self._optimizer = ready, prompt, optimizer
-        self._clipping, self._is_mixed = clipping, is_mixed
+    def __init__(self, ready: Trainable, prompt: tuple[int, ...], problem: Problem) -> None:
+        self._ready, self._prompt, self._problem = ready, prompt, problem
 
     @functools.cached_property
     def origin(self) -> Tensor:
@@ -90,7 +79,7 @@ class ParameterCoordinates:
 
     def untouched_logits(self) -> Tensor:
         """See `Coordinates`."""
-        with autocast(self._ready.readout_Vd.device, self._is_mixed):
+        with autocast(self._ready.readout_Vd.device, self._problem.is_mixed):
             return last_logits(self._ready.model, self._prompt).float()
 
     def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
@@ -101,16 +90,25 @@ class ParameterCoordinates:
         gradients = torch.autograd.grad(
             loss_of(logits_V, pair), parameters, retain_graph=True, materialize_grads=True
         )
-        scale = 1.0 if self._clipping is None else clip_scale(gradient_norm(gradients), self._clipping)
-        directions = [
-            first_direction(
-                gradient if scale == 1.0 else gradient * scale, parameter.detach(), self._optimizer
-            )
-            for gradient, parameter in zip(gradients, parameters, strict=True)
-        ]
+        directions = list(self._first_directions(gradients))
         kept = _concatenated(gradients) if keep else None
         del gradients  # frees N numbers before the second backward pass
         return -slope_along(gap_of(logits_V, pair), parameters, directions), kept
+
+    def _first_directions(self, gradients: Sequence[Tensor]) -> Iterator[Tensor]:
+        """u for each parameter, from ∇L, clipped as the problem says."""
+        parameters, optimizer, largest = (
+            self._ready.parameters,
+            self._problem.optimizer,
+            self._problem.gradient_clipping,
+        )
+        scale = 1.0 if largest is None else clip_scale(gradient_norm(gradients), largest)
+        undecayed = undecayed_parameters(self._ready.model) if self._problem.decays_apart else ()
+        apart = {id(parameter) for parameter in undecayed}
+        without_decay = optimizer.model_copy(update={"weight_decay": 0.0, "decay": "all"})
+        for gradient, parameter in zip(gradients, parameters, strict=True):
+            own = without_decay if id(parameter) in apart else optimizer
+            yield first_direction(gradient if scale == 1.0 else gradient * scale, parameter.detach(), own)
 
     def logits(self, moved: Tensor) -> Tensor:
         """See `Coordinates`."""

@@ -92,9 +92,7 @@ def _coordinates(loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...])
                 coordinates = stack.enter_context(dual_coordinates(loaded, problem, prompt))
         if coordinates is None:
             ready = stack.enter_context(trainable(loaded, problem))
-            coordinates = ParameterCoordinates(
-                ready, prompt, problem.optimizer, problem.gradient_clipping, is_mixed=problem.is_mixed
-            )
+            coordinates = ParameterCoordinates(ready, prompt, problem)
         yield coordinates
 
 

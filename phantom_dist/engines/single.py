@@ -18,7 +18,7 @@ from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import loss_of
-from phantom_dist.engines.optimizers import clip_scale, torch_optimizer
+from phantom_dist.engines.optimizers import clip_scale, torch_optimizer, undecayed_parameters
 from phantom_dist.engines.precision import autocast
 from phantom_dist.engines.recorder import Recorder, SoloGeometry, with_gradient_norm
 from phantom_dist.engines.trainable import Trainable, readout_matrix, trainable
@@ -108,7 +108,8 @@ class InProcess:
 
     def __init__(self, ready: Trainable, problem: Problem) -> None:
         self._ready, self._is_mixed = ready, problem.is_mixed
-        self._optimizer = torch_optimizer(ready.parameters, problem.optimizer)
+        undecayed = undecayed_parameters(ready.model) if problem.decays_apart else ()
+        self._optimizer = torch_optimizer(ready.parameters, problem.optimizer, undecayed)
 
     def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
         """See `ModelInTraining`."""

@@ -20,7 +20,16 @@ MARGIN = 0.1
 MAX_SIZE_RATIO = 3.0
 """Largest allowed ratio of a model's parameters to those of the nearest calibrated model, either way."""
 
-UNMEASURED = ("precision", "beta1", "beta2", "epsilon", "adapters", "gradient_clipping", "lora_rslora")
+UNMEASURED = (
+    "precision",
+    "beta1",
+    "beta2",
+    "epsilon",
+    "adapters",
+    "gradient_clipping",
+    "decay",
+    "lora_rslora",
+)
 """Where these settings differ from the calibrated ones, the law gives no interval. Under bfloat16 and SGD the widened
 intervals contain only one critical rate in four; for the others no coverage was measured. For momentum, weight decay,
 LoRA's rank and scale and `MEASURED_SCHEDULES` it was (`tests/benchmarks/out_of_domain.py`)."""

@@ -38,6 +38,7 @@ class TrainingSettings:
     warmup_steps: int = 0
     precision: str = "float32"
     gradient_clipping: float | None = None
+    decay: str | None = None
     adapters: AdapterSettings | None = None
 
     @classmethod
@@ -69,7 +70,7 @@ class TrainingSettings:
 
 SETTINGS = (
     "momentum", "weight_decay", "beta1", "beta2", "epsilon", "schedule", "warmup_steps", "precision",
-    "gradient_clipping",
+    "gradient_clipping", "decay",
 )  # fmt: skip
 """Names of the settings that all methods have, in the order of law files."""
 

@@ -47,7 +47,8 @@ def rank_groups(
     groups = {}
     for config, problem in longest_prompt.items():
         model = models[problem.model]
-        trainable = problem.optimizer.name in DEEPSPEED_OPTIMIZERS and not problem.is_mixed
+        trainable = problem.optimizer.name in DEEPSPEED_OPTIMIZERS
+        trainable = trainable and not problem.is_mixed and not problem.decays_apart
         if always or (trainable and not fits_worker(problem, model, resources.largest.memory_bytes)):
             group = _smallest_that_fits(problem, model, settings, resources, always)
             if group is not None:

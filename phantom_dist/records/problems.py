@@ -21,6 +21,7 @@ def problem_row(problem: Problem) -> Row:
         "optimizer": optimizer.name,
         "momentum": optimizer.momentum,
         "weight_decay": optimizer.weight_decay,
+        "decay": None if optimizer.decay == "all" else optimizer.decay,
         "beta1": optimizer.beta1 if "beta1" in own else None,
         "beta2": optimizer.beta2 if "beta2" in own else None,
         "epsilon": optimizer.epsilon if "epsilon" in own else None,

@@ -11,6 +11,7 @@ Row = dict[str, Any]
 SETTINGS = (
     "momentum",
     "weight_decay",
+    "decay",
     "schedule",
     "warmup_steps",
     "lora_rank",

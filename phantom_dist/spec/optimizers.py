@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from phantom_dist.core.trial import OPTIMIZER_NAMES, Optimizer, OptimizerName
+from phantom_dist.core.trial import OPTIMIZER_NAMES, Decay, Optimizer, OptimizerName
 from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique_if_crossed
 
+_DECAY = "what decays: all, or weights, which leaves out biases and norms as transformers' Trainer does"
 
-class Sgd(Strict):
+
+class Settings(Strict):
+    """Settings of any optimizer."""
+
+    @model_validator(mode="after")
+    def _decay_of_something(self) -> Self:
+        decay, amount = getattr(self, "decay", None), getattr(self, "weight_decay", 0.0)
+        if decay not in (None, "all") and not amount:
+            raise ValueError(f"decay {decay} needs a weight_decay above 0")
+        return self
+
+
+class Sgd(Settings):
     """`torch.optim.SGD` with dampening 0."""
 
     momentum: float = Field(default=0.0, ge=0, lt=1, description="momentum, dampening 0")
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="weight decay")
+    decay: Decay | None = Field(default=None, description=_DECAY)
 
 
-class AdamW(Strict):
+class AdamW(Settings):
     """`torch.optim.AdamW`; without weight decay unless it is set here."""
 
     weight_decay: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="weight decay (torch's own default is 0.01)"
     )
+    decay: Decay | None = Field(default=None, description=_DECAY)
     beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the first moment")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the second moment")
     epsilon: float = Field(

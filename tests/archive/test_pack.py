@@ -66,6 +66,7 @@ def trials(archive: Path) -> list[Row]:
         ("schedule", lambda text: text.replace("0.1", "0.2"), 2),
         ("warmup_steps", lambda steps: steps + (steps == 2), 2),
         ("gradient_clipping", lambda norm: norm and norm / 2, 6),
+        ("decay", lambda decay: None, 12),
     ],
 )
 def test_settings_of_a_recipe_keep_their_ids(
@@ -83,6 +84,7 @@ def test_settings_of_a_recipe_keep_their_ids(
             {"warmup_stable_decay": {"warmup_steps": 1, "decay_steps": 2, "warmup_from_zero": True}},
         ],
         "gradient_clipping": [None, 0.5],
+        "optimizers": {"sgd": {"weight_decay": 0.1, "decay": "weights"}},
     }
     run = tmp_path / "run"
     phantom_dist.run(sweep, run, executor="inprocess")

@@ -6,7 +6,7 @@ import copy
 
 import peft
 import torch
-from transformers import get_scheduler
+from transformers import Trainer, get_scheduler
 
 
 def gaps(loaded, problem, tokens, learning_rate) -> list[float]:
@@ -26,10 +26,24 @@ def gaps(loaded, problem, tokens, learning_rate) -> list[float]:
         )
     model.eval()
     trained = [p for p in model.parameters() if p.requires_grad]
+    groups = trained
+    if problem.optimizer.decay == "weights":
+        decayed = Trainer.get_decay_parameter_names(None, model)
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for n, p in named if n in decayed]},
+            {"params": [p for n, p in named if n not in decayed], "weight_decay": 0.0},
+        ]
+        assert all(group["params"] for group in groups) or problem.lora is not None
     if problem.optimizer.name == "sgd":
-        optimizer = torch.optim.SGD(trained, lr=learning_rate, momentum=problem.optimizer.momentum)
+        optimizer = torch.optim.SGD(
+            groups,
+            lr=learning_rate,
+            momentum=problem.optimizer.momentum,
+            weight_decay=problem.optimizer.weight_decay,
+        )
     else:
-        optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=problem.optimizer.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=problem.optimizer.weight_decay)
     scheduler = get_scheduler(problem.schedule.name, optimizer, problem.schedule.warmup_steps, problem.steps)
     ids = torch.tensor([tokens.prompt], device=model.device)
     target = torch.tensor(tokens.target, device=model.device)

@@ -25,7 +25,7 @@ def load(model: str, **more) -> LoadedModel:
 def problem(
     method: str = "full", optimizer: str = "sgd", *, context: Context = CONTEXT, steps: int = 4, **more
 ):
-    settings = {k: more.pop(k) for k in ("momentum", "weight_decay") if k in more}
+    settings = {k: more.pop(k) for k in ("momentum", "weight_decay", "decay") if k in more}
     schedule = Schedule(**more.pop("schedule", {}))
     adapters = {k: more.pop(k) for k in ("targets", "rslora") if k in more}
     lora = Lora(rank=4, alpha=8, **adapters) if method == "lora" else None

@@ -40,7 +40,7 @@ def measured(coordinates, pair):
 
 def check_both(loaded, asked, prompt, pair):
     with trainable(loaded, asked) as ready:
-        kappa, products, logits = measured(ParameterCoordinates(ready, prompt, asked.optimizer), pair)
+        kappa, products, logits = measured(ParameterCoordinates(ready, prompt, asked), pair)
     with dual_coordinates(loaded, asked, prompt) as coordinates:
         dual_kappa, dual_products, dual_logits = measured(coordinates, pair)
     # An entry of a gradient is a float32 sum over tokens and widths, off by 1e-7 times the root of their number, 30 at

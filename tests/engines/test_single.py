@@ -36,6 +36,8 @@ WAYS = [
     ("lora", "adamw", {}),
     ("lora", "sgd", {}),
     ("full", "sgd", {"momentum": 0.9, "gradient_clipping": 1.0}),
+    ("full", "sgd", {"weight_decay": 1.0, "decay": "weights"}),
+    ("full", "adamw", {"weight_decay": 0.1, "decay": "weights"}),
     ("lora", "adamw", {"gradient_clipping": 0.01, "rslora": True, "schedule": FROM_ZERO}),
 ]
 
@@ -89,7 +91,7 @@ def test_mixed_precision_is_torchs_autocast(loaded, method, optimizer):
     assert first.trace == result.trace
     assert first.trace != second.trace
     assert (first.engine, first.note) == ("single", "lanes don't support the precision bfloat16-mixed")
-    with pytest.raises(InputError, match="bfloat16-mixed: groups of ranks"):
+    with pytest.raises(InputError, match="precision bfloat16-mixed: groups of ranks"):
         load_sharded(measured.problem, 3, None, Permissions())
 
 

@@ -41,8 +41,9 @@ def test_defaults() -> None:
 
 
 def test_optimizers_have_the_defaults_of_core() -> None:
-    assert Sgd().model_dump() == Optimizer(name="sgd").model_dump(include=set(Sgd.model_fields))
-    assert AdamW().model_dump() == Optimizer(name="adamw").model_dump(include=set(AdamW.model_fields))
+    for entry, name in ((Sgd(), "sgd"), (AdamW(), "adamw")):
+        core = Optimizer(name=name).model_dump(include=set(type(entry).model_fields))
+        assert entry.model_dump(exclude_none=True) == core
 
 
 def test_a_single_value_stands_for_a_list() -> None:
@@ -180,11 +181,11 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         (
             "optimizers: [sgd, {sgd: {momentm: 0.9}}]",
             "optimizers[1].sgd.momentm: unknown key. Did you mean 'momentum'? "
-            "Allowed: momentum, weight_decay.",
+            "Allowed: decay, momentum, weight_decay.",
         ),
         (
             "optimizers: [{adamw: {momentum: 0.9}}]",
-            "optimizers[0].adamw.momentum: unknown key. Allowed: beta1, beta2, epsilon, weight_decay.",
+            "optimizers[0].adamw.momentum: unknown key. Allowed: beta1, beta2, decay, epsilon, weight_decay.",
         ),
         ("optimizers: [{sgd: {momentum: 1}}]", "optimizers[0].sgd.momentum: should be less than 1; got 1"),
         ("optimizers: [{sgd: 0.9}]", "optimizers[0].sgd: should be a mapping of keys to values; got 0.9"),
@@ -216,6 +217,10 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         (
             "schedule: [{linear: {warmup_steps: 1}}, {linear: {warmup_ratio: 0.125}}]",
             "schedule[1].linear: is the same as entry 0 where steps is 8; give every schedule once",
+        ),
+        (
+            "optimizers: {adamw: {decay: weights}}",
+            "optimizers.adamw: decay weights needs a weight_decay above 0",
         ),
         (
             "schedule: {linear: {warmup_steps: 1, warmup_ratio: 0.125}}",

@@ -44,12 +44,13 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
     """Load a problem's model as its method trains it. At stage 3 only rank 0 ever holds more than its share.
 
     Raises:
-        InputError: as `models.load`, or a LoRA target that the model doesn't have, or mixed precision.
+        InputError: as `models.load`, or a LoRA target that the model doesn't have, or a training that groups don't
+            support.
     """
-    if problem.is_mixed:
+    if problem.is_mixed or problem.decays_apart:
+        what = f"precision {problem.precision}" if problem.is_mixed else f"decay {problem.optimizer.decay}"
         raise InputError(
-            f"precision {problem.precision}: groups of ranks train in float32 and bfloat16 only. Give the sweep "
-            "workers with enough memory for its models."
+            f"{what}: groups of ranks don't support it. Give the sweep workers with enough memory for its models."
         )
     with ranks.patient():
         # While this object lives, transformers builds and loads models as shards.

@@ -27,7 +27,7 @@ def kind_of(problem: Problem) -> str:
 
 def lanes_support(problem: Problem) -> bool:
     """Whether lanes support a problem's optimizer and precision; if not, the reference engine trains."""
-    return problem.optimizer.name in LANE_OPTIMIZERS and not problem.is_mixed
+    return _unsupported(problem) is None
 
 
 def require_support(problem: Problem) -> None:
@@ -36,10 +36,17 @@ def require_support(problem: Problem) -> None:
     Raises:
         NotFusable: they don't.
     """
-    if not lanes_support(problem):
-        known = problem.optimizer.name in LANE_OPTIMIZERS
-        what = f"the precision {problem.precision}" if known else f"the optimizer {problem.optimizer.name}"
+    what = _unsupported(problem)
+    if what is not None:
         raise NotFusable(f"lanes don't support {what}")
+
+
+def _unsupported(problem: Problem) -> str | None:
+    if problem.optimizer.name not in LANE_OPTIMIZERS:
+        return f"the optimizer {problem.optimizer.name}"
+    if problem.is_mixed:
+        return f"the precision {problem.precision}"
+    return f"decay: {problem.optimizer.decay}" if problem.decays_apart else None
 
 
 LONE_PAYS = 1e7

@@ -57,8 +57,12 @@ WALKS: dict[str, type[Walk]] = {"sgd": SgdWalk, "adamw": AdamWalk}
 
 
 def can_be_walked(problem: Problem) -> bool:
-    """Whether the path of a training can be probed; else no law predicts its critical rate. No walk knows clipping."""
-    return problem.optimizer.name in WALKS and problem.gradient_clipping is None
+    """Whether the path of a training can be probed; else no law predicts its critical rate.
+
+    No walk knows clipping, or parameters that don't decay beside others that do.
+    """
+    plain = problem.gradient_clipping is None and not problem.decays_apart
+    return plain and problem.optimizer.name in WALKS
 
 
 def unwalked(name: str) -> str:
@@ -108,8 +112,9 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
         ArithmeticError: the gap or the log-odds become NaN or Inf along the path.
     """
     if not can_be_walked(problem):
-        clipped = ", gradient_clipping" if problem.gradient_clipping is not None else ""
-        raise InputError(unwalked(problem.optimizer.name + clipped))
+        clipped = " with gradient_clipping" if problem.gradient_clipping is not None else ""
+        apart = " with decay: weights" if problem.decays_apart else ""
+        raise InputError(unwalked(problem.optimizer.name + clipped + apart))
     try:
         with out_of_memory_named(), starting_point(loaded, problem, keep_gradient=True) as start:
             measured = start.measured
