@@ -24,11 +24,13 @@ class Explanation:
         trial: the id of the requested trial; None if a task was requested.
         task: the trial's batch, or the requested task.
         stories: oldest first; the last one is the task's.
+        stored: number of the task's trials that are stored.
     """
 
     trial: str | None
     task: str
     stories: tuple[Story, ...]
+    stored: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The object `why` of `status --json`."""
@@ -36,6 +38,7 @@ class Explanation:
             "trial_id": self.trial,
             "task": self.task,
             "tasks": [story.to_json() for story in self.stories],
+            "stored": self.stored,
         }
 
 
@@ -77,4 +80,5 @@ def explain(location: str | os.PathLike[str], name: str) -> Explanation:
     (key,) = matches
     task = batches.get(key, key)
     trial = key if key in batches else None
-    return Explanation(trial=trial, task=task, stories=tuple(run.ancestry(task)))
+    stored = sum(batch == task for batch in batches.values())
+    return Explanation(trial=trial, task=task, stories=tuple(run.ancestry(task)), stored=stored)

@@ -42,6 +42,12 @@ def why_text(why: Json) -> str:
             lines.append(f"  split into {' and '.join(story['split_into'])}")
         if story["given_up"]:
             lines.append(f"  given up: {shortened(story['given_up'])}")
+    ends = [End(attempt["end"]) for story in why["tasks"][-1:] for attempt in story["attempts"]]
+    if why["stored"] and ends and End.DONE not in ends and End.RUNNING not in ends:
+        lines.append(
+            f"  its {why['stored']} trial(s) are stored: they had been written before the worker or the driver ended, "
+            "and the next start found them"
+        )
     return "\n".join(lines)
 
 

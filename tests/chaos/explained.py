@@ -1,8 +1,9 @@
 """Whether a run's timeline explains what was done to it: killed workers as lost attempts, killed drivers as starts.
 
 A worker that was at a task when it was killed must have lost it, with a reason, and the task must have come to its end
-otherwise: by another attempt, in parts, or stored before the kill. One that idled, or wasn't ready yet, must never be
-done with anything later. A driver that was killed must have left a start without an end, and another after it.
+otherwise: by another attempt, in parts, or stored before the kill, where the next start of the driver finds it. One
+that idled, or wasn't ready yet, must never be done with anything later. A driver that was killed must have left a start
+without an end, and another after it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def _untied(went: Timeline) -> Iterator[str]:
     for story in went.stories():
         last: Attempt = story.attempts[-1]
         done = any(attempt.end is End.DONE for attempt in story.attempts)
-        # One that was cut off after it was stored is never started again: the next start finds its rows.
-        if not done and not story.split_into and story.given_up is None and last.end is not End.CUT_OFF:
+        # One whose driver ended too after it was stored is never started again: the next start finds its rows.
+        found = last.end in (End.CUT_OFF, *DEATHS) and last.start < len(went.starts)
+        if not done and not story.split_into and story.given_up is None and not found:
             yield f"task {story.task} ended as {last.end} and nothing follows"

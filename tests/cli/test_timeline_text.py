@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -37,6 +38,7 @@ def test_why_tells_each_attempt_with_its_reason(run):
         "trial_id": "t1",
         "task": split.task,
         "tasks": [s.to_json() for s in run.went.ancestry(split.task)],
+        "stored": 3,
     }
     lines = why_text(json.loads(json.dumps(why))).splitlines()
     assert lines[0] == f"trial t1 is in batch {split.task}"
@@ -47,6 +49,19 @@ def test_why_tells_each_attempt_with_its_reason(run):
     assert len(attempts) == sum(len(story.attempts) for story in run.went.ancestry(split.task))
     bad = [a for a in whole.attempts if a.end not in (End.DONE, End.SUPERSEDED)]
     assert sum("(the storm: " in line for line in attempts) >= len(bad) > 0
+
+
+@pytest.mark.parametrize("end", [End.LOST, End.CUT_OFF, End.PREEMPTED])
+def test_why_tells_of_a_task_that_was_stored_although_no_attempt_reported_it(run, end):
+    """Its worker and then its driver died after the rows were written: the next start doesn't run it again."""
+    story = next(s for s in run.went.stories() if s.attempts[-1].end is End.DONE)
+    attempt = dataclasses.replace(story.attempts[-1], end=end, message="the worker died")
+    struck = dataclasses.replace(story, attempts=(attempt,)).to_json()
+    why = {"trial_id": "t1", "task": story.task, "tasks": [struck], "stored": 3}
+    found = "  its 3 trial(s) are stored: they had been written before the worker or the driver ended"
+    assert found in why_text(why)
+    for other in (why | {"stored": 0}, why | {"tasks": [story.to_json()]}):
+        assert "are stored" not in why_text(other)
 
 
 def test_a_run_without_events_says_so():
