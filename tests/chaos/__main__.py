@@ -108,6 +108,11 @@ class Chaos:
             self._unexplained += len(open_questions)
             for question in open_questions:
                 self.say(f"the timeline doesn't explain: {question}")
+            if open_questions:
+                kept = Path(f"build/chaos-seed-{self._seed}-storm-{number}-events.jsonl")
+                kept.parent.mkdir(exist_ok=True)
+                shutil.copy(out / "events.jsonl", kept)
+                self.say(f"its events: {kept}")
             self._kills += storm.toll.kills
             self._in_writes += storm.toll.steps.total()
             self._toll.kinds += storm.toll.kinds
