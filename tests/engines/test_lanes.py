@@ -37,6 +37,8 @@ WAYS = {
     "dual-decay": ("full", "sgd", {"momentum": 0.5, "weight_decay": 0.02, "schedule": FROM_ZERO}),
     "dual-clipped": ("full", "sgd", {"momentum": 0.5, "gradient_clipping": 1.0}),
     "stacked-clipped": ("full", "adamw", {"gradient_clipping": 1.0}),
+    "dual-weights-decay": ("full", "sgd", {"momentum": 0.5, "weight_decay": 0.5, "decay": "weights"}),
+    "stacked-weights-decay": ("full", "adamw", {"weight_decay": 0.5, "decay": "weights"}),
     "lora-clipped": ("lora", "sgd", {"weight_decay": 0.02, "gradient_clipping": 0.1}),
     "stacked": ("full", "adamw", {}),
     "stacked-decay": ("full", "adamw", {"weight_decay": 0.01, "schedule": FROM_ZERO}),

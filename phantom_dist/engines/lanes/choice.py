@@ -10,6 +10,7 @@ from phantom_dist.engines.lanes.kind import Lanes, NotFusable, Shape
 from phantom_dist.engines.lanes.lora import LoraLanes
 from phantom_dist.engines.lanes.optimizer import LANE_OPTIMIZERS
 from phantom_dist.engines.lanes.stacked import Stacked
+from phantom_dist.engines.optimizers import undecayed_parameters
 from phantom_dist.engines.trainable import adapters, readout_matrix
 from phantom_dist.models import LoadedModel
 
@@ -44,9 +45,7 @@ def require_support(problem: Problem) -> None:
 def _unsupported(problem: Problem) -> str | None:
     if problem.optimizer.name not in LANE_OPTIMIZERS:
         return f"the optimizer {problem.optimizer.name}"
-    if problem.is_mixed:
-        return f"the precision {problem.precision}"
-    return f"decay: {problem.optimizer.decay}" if problem.decays_apart else None
+    return f"the precision {problem.precision}" if problem.is_mixed else None
 
 
 LONE_PAYS = 1e7
@@ -63,15 +62,16 @@ def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind
     """The lanes of a batch, from the problems of its first lanes, which share one training configuration.
 
     Raises:
-        NotFusable: lanes don't support the optimizer or the precision.
+        NotFusable: lanes don't support the optimizer, the precision, or what decays.
     """
     problem, readout = firsts[0], readout_matrix(loaded.model)
     require_support(problem)
+    undecayed = undecayed_parameters(loaded.model) if problem.decays_apart else ()
     match kind or kind_of(problem):
         case "dual":
-            return Dual(problem.optimizer, shape, readout)
+            return Dual(problem.optimizer, shape, readout, undecayed)
         case "stacked":
-            return Stacked(problem.optimizer, shape, readout)
+            return Stacked(problem.optimizer, shape, readout, undecayed)
     assert problem.lora is not None
     initial = [adapters(loaded, problem.lora, first.seed) for first in firsts]
     return LoraLanes(problem.optimizer, shape, readout, initial, problem.lora.scale)

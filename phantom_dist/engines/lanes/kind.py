@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,17 +101,31 @@ class Lanes(ABC):
 
 
 class FullLanes(Lanes):
-    """Lanes that train every parameter: each replaced leaf gets its weights from the methods here."""
+    """Lanes that train every parameter: each replaced leaf gets its weights from the methods here.
 
-    def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
+    `undecayed` parameters get no weight decay; all must be vectors.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        shape: Shape,
+        readout: nn.Parameter,
+        undecayed: Collection[nn.Parameter] = (),
+    ) -> None:
         super().__init__(optimizer, shape, readout)
+        self._undecayed = {id(parameter) for parameter in undecayed}
+        if any(parameter.ndim > 1 for parameter in undecayed):
+            raise NotFusable("a matrix that doesn't decay beside others that do")
         self._vectors: dict[int, LaneTensor] = {}
         self._tables: set[int] = set()
 
     def vector(self, parameter: Tensor) -> LaneTensor:
         """A trained gain or bias, of which every lane has its own copy. Modules that share it share the copies."""
         if id(parameter) not in self._vectors:
-            self._vectors[id(parameter)] = self.parameters.vector(parameter)
+            self._vectors[id(parameter)] = self.parameters.vector(
+                parameter, decays=id(parameter) not in self._undecayed
+            )
         return self._vectors[id(parameter)]
 
     def _only_table(self, parameter: Tensor) -> None:

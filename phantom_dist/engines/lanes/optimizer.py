@@ -20,12 +20,16 @@ from phantom_dist.engines.lanes.lane_buffers import select_rows
 class LaneOptimizer(ABC):
     """An optimizer over rows of values and gradients (capacity, N); all lanes have taken the same number of steps.
 
+    No weight decay applies to the `undecayed` parts of a row.
+
     It calls torch's functions, not its optimizer objects: one object a lane costs more in Python than the arithmetic of
     a small model.
     """
 
-    def __init__(self, settings: Optimizer, values_LN: Tensor, gradients_LN: Tensor) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Optimizer, values_LN: Tensor, gradients_LN: Tensor, undecayed: Sequence[slice] = ()
+    ) -> None:
+        self._settings, self._undecayed = settings, undecayed
         self._values_LN, self._gradients_LN = values_LN, gradients_LN
         self._moments_LN = [torch.zeros_like(values_LN) for _ in range(settings.state_size)]
         self._taken = 0
@@ -53,6 +57,7 @@ class LaneAdamW(LaneOptimizer):
     def _update(self, rates: Sequence[float]) -> None:
         settings, fused = self._settings, self._values_LN.dtype is torch.float32
         for lane, rate in enumerate(rates):
+            kept = [self._values_LN[lane, part].clone() for part in self._undecayed]
             adamw(
                 [self._values_LN[lane]],
                 [self._gradients_LN[lane]],
@@ -70,6 +75,9 @@ class LaneAdamW(LaneOptimizer):
                 eps=settings.epsilon,
                 maximize=False,
             )
+            # The kernel has shrunk the whole row to 1 − ηλ: give the rest back.
+            for part, before in zip(self._undecayed, kept, strict=True):
+                self._values_LN[lane, part].add_(before, alpha=rate * settings.weight_decay)
 
 
 @final
@@ -81,6 +89,8 @@ class LaneSgd(LaneOptimizer):
         values_LN, step_LN = self._values_LN[:lanes], self._gradients_LN[:lanes]
         if settings.weight_decay:
             step_LN = step_LN.add(values_LN, alpha=settings.weight_decay)
+            for part in self._undecayed:
+                step_LN[:, part] = self._gradients_LN[:lanes, part]
         if settings.momentum:
             step_LN = self._moments_LN[0][:lanes].mul_(settings.momentum).add_(step_LN)
         for value_N, step_N, rate in zip(values_LN, step_LN, rates, strict=True):

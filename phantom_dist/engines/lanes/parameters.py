@@ -28,8 +28,8 @@ class LaneTensor:
     value: Tensor
     gradient: Tensor
 
-    def __init__(self, shape: torch.Size) -> None:
-        self.shape = shape
+    def __init__(self, shape: torch.Size, *, decays: bool = True) -> None:
+        self.shape, self.decays = shape, decays
         self._fresh = True
         self._squared_norms_L: Tensor | None = None
 
@@ -97,14 +97,15 @@ class LaneParameters:
         self._vectors: list[LaneTensor] = []
         self._matrices: list[LaneTensor] = []
 
-    def vector(self, initial: Tensor, lanes: int | None = None) -> LaneTensor:
+    def vector(self, initial: Tensor, lanes: int | None = None, *, decays: bool = True) -> LaneTensor:
         """A tensor for ordinary use through `value`, with autograd.
 
         Args:
             initial: one for all lanes, (*shape); or, if `lanes` is given, one for each, (lanes, *shape).
             lanes: number of initial values.
+            decays: whether the optimizer's weight decay applies to it.
         """
-        tensor = LaneTensor(initial.shape if lanes is None else initial.shape[1:])
+        tensor = LaneTensor(initial.shape if lanes is None else initial.shape[1:], decays=decays)
         self._initial[tensor] = initial.detach()
         self._vectors.append(tensor)
         return tensor
@@ -131,7 +132,14 @@ class LaneParameters:
         # The alignment gaps between tensors are never read.
         self._values_LN = like.new_empty(capacity, width)
         self._gradients_LN = like.new_empty(capacity, width)
-        self._optimizer = LANE_OPTIMIZERS[optimizer.name](optimizer, self._values_LN, self._gradients_LN)
+        undecayed = [
+            slice(start, start + math.prod(tensor.shape))
+            for tensor, start in self._starts.items()
+            if not tensor.decays
+        ]
+        self._optimizer = LANE_OPTIMIZERS[optimizer.name](
+            optimizer, self._values_LN, self._gradients_LN, undecayed
+        )
         self._set_views(lanes)
         with torch.no_grad():
             for tensor, initial in self._initial.items():
