@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 
 COVERED := */phantom_dist/core/*,*/phantom_dist/scheduling/*,*/phantom_dist/planning/*,*/phantom_dist/traces/*
 
-LOWEST := tests/spec tests/instruments tests/refinement tests/scheduling tests/campaign tests/models tests/cli \
+LOWEST := tests/spec tests/core tests/instruments tests/refinement tests/scheduling tests/campaign tests/models tests/cli \
 	$(addprefix tests/traces/test_,store.py leases.py object_claim.py monitor_log.py) \
 	$(addprefix tests/engines/test_,single.py lanes.py path.py) $(addprefix tests/contexts/test_,usable.py tokens.py) \
 	$(addprefix tests/law/test_,law.py closure.py) tests/reports/test_page.py
@@ -34,7 +34,7 @@ test: $(INSTALLED) ## run the tests, three side by side; those that want all cor
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
-coverage: $(INSTALLED) ## the tests again, with branch coverage of all processes; an hour
+coverage: $(INSTALLED) ## the tests again, with branch coverage of all processes; 45 minutes
 	rm -rf build/coverage && mkdir -p build/coverage
 	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup -m "not alone" --timeout=1200
 	$(BIN)/python -m coverage run -m pytest -m alone --timeout=1200
@@ -51,7 +51,7 @@ check: $(INSTALLED) ## linters, types, import contracts
 bench-lanes: $(INSTALLED) ## measure lanes against loops: a quarter of an hour
 	$(BIN)/python -m tests.benchmarks.lanes
 
-chaos: $(INSTALLED) ## kill and stop everything 300 times; nothing may be lost: half an hour
+chaos: $(INSTALLED) ## kill and stop everything 300 times; nothing may be lost: 50 minutes
 	$(BIN)/python -m tests.chaos
 
 bench-law: $(INSTALLED) ## the law's errors on architectures it was not fitted to: eight minutes
