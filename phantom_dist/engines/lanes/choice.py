@@ -10,7 +10,6 @@ from phantom_dist.engines.lanes.kind import Lanes, NotFusable, Shape
 from phantom_dist.engines.lanes.lora import LoraLanes
 from phantom_dist.engines.lanes.optimizer import LANE_OPTIMIZERS
 from phantom_dist.engines.lanes.stacked import Stacked
-from phantom_dist.engines.optimizers import undecayed_parameters
 from phantom_dist.engines.trainable import adapters, readout_matrix
 from phantom_dist.models import LoadedModel
 
@@ -62,16 +61,15 @@ def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind
     """The lanes of a batch, from the problems of its first lanes, which share one training configuration.
 
     Raises:
-        NotFusable: lanes don't support the optimizer, the precision, or what decays.
+        NotFusable: lanes don't support the optimizer or the precision.
     """
     problem, readout = firsts[0], readout_matrix(loaded.model)
     require_support(problem)
-    undecayed = undecayed_parameters(loaded.model) if problem.decays_apart else ()
     match kind or kind_of(problem):
         case "dual":
-            return Dual(problem.optimizer, shape, readout, undecayed)
+            return Dual(problem.optimizer, shape, readout)
         case "stacked":
-            return Stacked(problem.optimizer, shape, readout, undecayed)
+            return Stacked(problem.optimizer, shape, readout)
     assert problem.lora is not None
     initial = [adapters(loaded, problem.lora, first.seed) for first in firsts]
     return LoraLanes(problem.optimizer, shape, readout, initial, problem.lora.scale)

@@ -16,7 +16,7 @@ take 538 MB.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -38,15 +38,9 @@ class Dual(FullLanes):
     """Dual lanes. With a `path` they follow that instead of SGD's, and the tape takes all gradients' inner products."""
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        shape: Shape,
-        readout: nn.Parameter,
-        undecayed: Collection[nn.Parameter] = (),
-        *,
-        path: Coefficients | None = None,
+        self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter, path: Coefficients | None = None
     ) -> None:
-        super().__init__(optimizer, shape, readout, undecayed)
+        super().__init__(optimizer, shape, readout)
         own_path = path or SgdCoefficients(optimizer, shape.first, shape.steps)
         self.tape = Tape(own_path, shape, readout.device, compares=path is not None)
         self._readout = DualReadout(self.tape, readout.detach())
@@ -54,6 +48,7 @@ class Dual(FullLanes):
 
     def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
         """See `Lanes`."""
+        self.leave_undecayed(model)
         return leaves_for(model, self)
 
     def matrix(self, parameter: Tensor, *, transposed: bool = False) -> DualMatrix:

@@ -55,7 +55,7 @@ def dual_coordinates(
     check(loaded, problem, lanes=1)
     point = _PointCoefficients()
     shape = Shape(first=1, lanes=1, steps=GRADIENTS, tokens=len(prompt))
-    lanes = Dual(problem.optimizer, shape, readout_matrix(loaded.model), path=point)
+    lanes = Dual(problem.optimizer, shape, readout_matrix(loaded.model), point)
     with fused(loaded.model, lanes) as last:
         yield DualCoordinates(loaded, prompt, lanes, last, point)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.lanes.parameters import LaneParameters, LaneTensor
+from phantom_dist.engines.optimizers import undecayed_parameters
 from phantom_dist.engines.recorder import Geometry
 
 
@@ -101,24 +102,24 @@ class Lanes(ABC):
 
 
 class FullLanes(Lanes):
-    """Lanes that train every parameter: each replaced leaf gets its weights from the methods here.
+    """Lanes that train every parameter: each replaced leaf gets its weights from the methods here."""
 
-    `undecayed` parameters get no weight decay; all must be vectors.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        shape: Shape,
-        readout: nn.Parameter,
-        undecayed: Collection[nn.Parameter] = (),
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
         super().__init__(optimizer, shape, readout)
-        self._undecayed = {id(parameter) for parameter in undecayed}
-        if any(parameter.ndim > 1 for parameter in undecayed):
-            raise NotFusable("a matrix that doesn't decay beside others that do")
+        self._undecayed: set[int] = set()
         self._vectors: dict[int, LaneTensor] = {}
         self._tables: set[int] = set()
+
+    def leave_undecayed(self, model: nn.Module) -> None:
+        """Register the parameters that get no weight decay, before they are asked for.
+
+        Raises:
+            NotFusable: one of them is a matrix.
+        """
+        undecayed = undecayed_parameters(model) if self.optimizer.decay == "weights" else ()
+        if any(parameter.ndim > 1 for parameter in undecayed):
+            raise NotFusable("a matrix that doesn't decay beside others that do")
+        self._undecayed = {id(parameter) for parameter in undecayed}
 
     def vector(self, parameter: Tensor) -> LaneTensor:
         """A trained gain or bias, of which every lane has its own copy. Modules that share it share the copies."""

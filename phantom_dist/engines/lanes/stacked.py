@@ -6,7 +6,7 @@ and the activations of one backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -87,18 +87,13 @@ class StackedGeometry:
 class Stacked(FullLanes):
     """Stacked lanes."""
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        shape: Shape,
-        readout: nn.Parameter,
-        undecayed: Collection[nn.Parameter] = (),
-    ) -> None:
-        super().__init__(optimizer, shape, readout, undecayed)
+    def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
+        super().__init__(optimizer, shape, readout)
         self._weights: dict[int, LaneTensor] = {}
 
     def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
         """See `Lanes`."""
+        self.leave_undecayed(model)
         return leaves_for(model, self)
 
     def matrix(self, parameter: Tensor, *, transposed: bool = False) -> StackedMatrix:
