@@ -39,13 +39,14 @@ def bulk_of(loaded: LoadedModel) -> dict[str, float]:
 def finished_lora_searches(rates: Iterable[CriticalRate]) -> list[CriticalRate]:
     """The searches under LoRA that found a critical rate or failed for a reason in `FAILS`.
 
-    Without those under clipping or rank-stabilised scaling, which `sufficiency_split.SETTINGS` don't tell apart.
+    Without those under clipping, rank-stabilised scaling or a training set, which `sufficiency_split.SETTINGS` don't
+    tell apart.
     """
     return [
         rate
         for rate in rates
         if rate.method == "lora" and rate.kappa is not None and rate.reason in (None, *FAILS)
-        if rate.gradient_clipping is None and not rate.lora_rslora
+        if rate.gradient_clipping is None and not rate.lora_rslora and rate.training_set is None
     ]
 
 

@@ -6,10 +6,12 @@ from contextlib import suppress
 
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.data import TrainingData
 from phantom_dist.planning.plan import Plan
 from phantom_dist.planning.summary import plan_rows
 from phantom_dist.spec import SweepSpec, extends, from_yaml, spelled_as, to_yaml
 from phantom_dist.traces import RunDirectory
+from phantom_dist.traces.training_data import write_examples
 
 FAILURES = (Outcome.ERROR.value, Outcome.OUT_OF_MEMORY.value)
 
@@ -24,12 +26,13 @@ def spelled_as_stored(spec: SweepSpec, directory: RunDirectory) -> SweepSpec:
     return spec
 
 
-def take_over(directory: RunDirectory, plan: Plan, *, retry_failed: bool) -> None:
-    """Write the sweep and plan into the directory, and remove half batches of an earlier start.
+def take_over(directory: RunDirectory, plan: Plan, data: TrainingData | None, *, retry_failed: bool) -> None:
+    """Write data, sweep and plan into the directory, and remove half batches of an earlier start.
 
     Args:
         directory: the run directory, under the driver's own lease.
         plan: the plan that is about to run.
+        data: what it trains on; None without a training set, or if the directory has the data.
         retry_failed: also remove what ended in `FAILURES`, so that it runs again.
 
     Raises:
@@ -40,6 +43,8 @@ def take_over(directory: RunDirectory, plan: Plan, *, retry_failed: bool) -> Non
     directory.discard_halves()
     if retry_failed:
         directory.discard_failed(FAILURES)
+    if data is not None:
+        write_examples(directory, data.sha256, data)
     directory.write_plan(plan_rows(plan))
     directory.write_sweep(to_yaml(plan.spec))
 
@@ -48,7 +53,8 @@ def _check_same_sweep(spec: SweepSpec, directory: RunDirectory) -> None:
     text = directory.read_sweep()
     location = directory.store.location
     if text is None:
-        if directory.store.names() not in ([], ["plan.parquet"]):  # a start that ended right after its plan
+        # A start that ended early leaves its plan and its data.
+        if any(name != "plan.parquet" and not name.startswith("data/") for name in directory.store.names()):
             raise InputError(
                 f"--out {location}: the directory is not empty and holds no run. Choose another one."
             )

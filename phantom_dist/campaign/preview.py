@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.campaign.planner import models_of, resources_of
+from phantom_dist.campaign.training_data import with_data
 from phantom_dist.core.result import Result
 from phantom_dist.instruments import plugin_instruments
 from phantom_dist.planning.plan import Plan, make_plan
@@ -41,7 +42,7 @@ def plan(sweep: Any, *, engine: str = "auto") -> PlanPreview:
         InputError: the sweep is wrong, one of its models doesn't exist or can't be trained, an instrument can't be
             loaded, or `deepspeed` is named and isn't installed.
     """
-    spec = load(sweep)
+    spec = with_data(load(sweep)).spec
     plugin_instruments.load(spec.instruments)  # reports a missing plug-in
     kinds = (worker_kind(spec.execution.device, spec.execution.threads),)
     return PlanPreview(make_plan(spec, models_of(spec), resources_of(kinds, engine), engine=engine))

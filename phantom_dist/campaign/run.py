@@ -19,6 +19,7 @@ from phantom_dist.campaign.planner import plan_run
 from phantom_dist.campaign.restore import restored
 from phantom_dist.campaign.run_driver import RunDriver
 from phantom_dist.campaign.status import RunStatus, status
+from phantom_dist.campaign.training_data import with_data
 from phantom_dist.campaign.workers import open_cluster, start_workers
 from phantom_dist.core.activity import Activity, activity, preparation
 from phantom_dist.core.errors import InputError
@@ -55,12 +56,13 @@ def run(
     directory = RunDirectory(Store(out))
     with recording() as log, interruption_explained(directory), open_cluster(chosen) as cluster:
         with preparation(), activity(Activity.PLANNING, "planning"):
-            spec = spelled_as_stored(load(sweep), directory)
+            read = with_data(load(sweep))
+            spec = spelled_as_stored(read.spec, directory)
             kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
             plan = plan_run(spec, chosen, directory, kinds)
         with claim(directory) as leases:
             directory = directory.under(leases.own)
-            take_over(directory, plan, retry_failed=chosen.retry == "failed")
+            take_over(directory, plan, read.data, retry_failed=chosen.retry == "failed")
             with log.kept_in(directory.store, leases.driver):
                 driver = RunDriver(restored(plan, directory), directory, leases, chosen.budget, observer)
                 driver.execute(

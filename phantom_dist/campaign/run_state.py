@@ -18,13 +18,14 @@ that was interrupted at any moment, and one whose sweep gained values on its axe
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from phantom_dist.campaign.progress import title
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.measurement import Trial, Untrained, content_address
+from phantom_dist.core.measurement import Trial, Untrained, by_training, content_address
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ProbeResult, Refused
 from phantom_dist.core.summaries import TrialSummary
@@ -36,6 +37,7 @@ from phantom_dist.planning.plan import Phase, Plan
 from phantom_dist.planning.probes import probe_tasks
 from phantom_dist.refinement.root_search import Expected
 from phantom_dist.refinement.search import Search
+from phantom_dist.refinement.shared_search import Word, next_learning_rates
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, batch_id, train_task
 
 
@@ -199,28 +201,56 @@ class RunState:
         """
         if self._in_training[group] or any(problem.key not in self.results for problem in group.problems):
             return
-        next_rates: dict[str, tuple[Measured, tuple[float, ...]]] = {}
         for problem in group.problems:
             result = self.results[problem.key]
             if isinstance(result, Refused):
                 yield from self._refuse(result)
-            else:
-                next_rates[problem.key] = result, self._next_learning_rates(problem, group)
-        trials = [
-            Trial(measured=measured, learning_rate=candidate)
+        trials = self._shared_trials(group) if group.is_shared_search else self._own_trials(group)
+        self._in_training[group] = len(trials)
+        for part in _parts(trials, group.lanes) if group.is_shared_search else [trials] * bool(trials):
+            model = self.plan.models[part[0].problem.model]
+            trainings = len(by_training(part))
+            watched = math.ceil(len(part) / trainings)
+            seconds = sum(
+                trial_seconds(trial.problem, model, group.rank_group, trainings, watched) for trial in part
+            )
+            yield train_task(part, seconds, group.memory_bytes)
+
+    def _own_trials(self, group: BatchGroup) -> list[Trial]:
+        """The next trials of a group whose problems have given rates, or search each on its own."""
+        measured = self._measured(group)
+        next_rates = {key: self._next_learning_rates(m.problem, group) for key, m in measured.items()}
+        return [
+            Trial(measured=measured[problem.key], learning_rate=candidate)
             for problem, rate in group.members
-            if problem.key in next_rates
-            for measured, candidates in (next_rates[problem.key],)
-            for candidate in candidates
+            if problem.key in measured
+            for candidate in next_rates[problem.key]
             if rate is None or rate == candidate
         ]
-        self._in_training[group] = len(trials)
-        if trials:
-            model = self.plan.models[trials[0].problem.model]
-            seconds = sum(
-                trial_seconds(trial.problem, model, group.rank_group, len(trials)) for trial in trials
-            )
-            yield train_task(trials, seconds, group.memory_bytes)
+
+    def _shared_trials(self, group: BatchGroup) -> list[Trial]:
+        """The next trials of a group whose problems share their trainings: all contexts at each of the next rates."""
+        measured = self._measured(group)
+        words = [
+            Word(search=self.searches[key], trials=self.trials[key])
+            for key, m in measured.items()
+            if not m.problem.context.held_out
+        ]
+        assert self.plan.tolerance is not None
+        rates = next_learning_rates(words, self.plan.tolerance)
+        if not rates:
+            self.settled.update(measured)
+        tried = {key: {trial.learning_rate for trial in self.trials[key]} for key in measured}
+        return [
+            Trial(measured=m, learning_rate=rate)
+            for rate in rates
+            for key, m in measured.items()
+            if rate not in tried[key]
+        ]
+
+    def _measured(self, group: BatchGroup) -> dict[str, Measured]:
+        results = {problem.key: self.results[problem.key] for problem in group.problems}
+        return {key: result for key, result in results.items() if isinstance(result, Measured)}
 
     def _next_learning_rates(self, problem: Problem, group: BatchGroup) -> tuple[float, ...]:
         search = self.searches[problem.key]
@@ -285,6 +315,13 @@ class RunState:
     def _add_trial(self, trial: TrialSummary) -> None:
         self.trials[trial.problem].append(trial)
         self.outcomes[trial.outcome.value] += 1
+
+
+def _parts(trials: Sequence[Trial], lanes: int) -> Iterator[list[Trial]]:
+    """The trials in batches of at most so many trainings."""
+    trainings = by_training(trials)
+    for start in range(0, len(trainings), lanes):
+        yield [trial for training in trainings[start : start + lanes] for trial in training]
 
 
 def _summary(untrained: Untrained, batch: str) -> TrialSummary:

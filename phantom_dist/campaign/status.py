@@ -12,6 +12,7 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.result import Result, duration, table
 from phantom_dist.core.summaries import ProbeSummary, TrialSummary
 from phantom_dist.refinement.critical_rate import CriticalRate, critical_rates, critical_rates_of
+from phantom_dist.refinement.trainings import Training, trainings
 from phantom_dist.spec import SweepSpec, tolerance_of
 from phantom_dist.traces import directory_and_sweep
 from phantom_dist.traces.claim import alive
@@ -62,6 +63,7 @@ class RunStatus(Result):
         state: `running`, `complete` or `interrupted`.
         outcomes: finished trials by outcome.
         critical_rates: one for each probed problem.
+        trainings: each training on a training set, and what it taught; empty without one.
         errors: trials that ended in `error`.
         refusals: pairs that are not trained.
         notes: number of trials that an engine other than the configured one trained, by the reason.
@@ -84,6 +86,7 @@ class RunStatus(Result):
     workers: int | None
     seconds: float | None
     peak_memory_bytes: int | None
+    trainings: tuple[Training, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of `phantom-dist run` and `status`."""
@@ -101,6 +104,7 @@ class RunStatus(Result):
             "workers": self.workers,
             "seconds": self.seconds,
             "peak_memory_bytes": self.peak_memory_bytes,
+            "trainings": [training.to_json() for training in self.trainings],
         }
 
     @classmethod
@@ -123,6 +127,7 @@ class RunStatus(Result):
             critical_rates=tuple(map(CriticalRate.from_json, value["critical_rates"])),
             errors=tuple(FailedTrial(**entry) for entry in value["errors"]),
             refusals=tuple(RefusedPair(**entry) for entry in value["refusals"]),
+            trainings=tuple(Training(**entry) for entry in value.get("trainings", ())),
         )
 
     def parts(self) -> Iterable[str | Table]:
@@ -139,6 +144,8 @@ class RunStatus(Result):
         yield from (f"{count} trial(s) on the reference engine: {why}" for why, count in self.notes.items())
         if self.critical_rates:
             yield rates_table(self.critical_rates)
+        if self.trainings:
+            yield trainings_table(self.trainings)
         shown = self.refusals[:REFUSALS]
         yield from (f"{pair.outcome}: {pair.model} {pair.context}: {pair.error}" for pair in shown)
         if (more := len(self.refusals) - REFUSALS) > 0:
@@ -182,7 +189,8 @@ def status(location: str | os.PathLike[str]) -> RunStatus:
     """
     directory, spec = directory_and_sweep(location)
     trials = trial_summaries(directory.trials())
-    rates = critical_rates(probe_summaries(directory.probes()), trials, tolerance_of(spec))
+    probes = probe_summaries(directory.probes())
+    rates = critical_rates(probes, trials, tolerance_of(spec))
     recorded = directory.read_state()
     live = alive(recorded)
     # A refused pair has a row for each learning rate and training configuration, but is listed once.
@@ -208,6 +216,7 @@ def status(location: str | os.PathLike[str]) -> RunStatus:
         workers=recorded.get("workers"),
         seconds=recorded.get("seconds"),
         peak_memory_bytes=recorded.get("peak_memory_bytes"),
+        trainings=trainings(probes, trials),
     )
 
 
@@ -242,7 +251,7 @@ def rates_table(rates: Iterable[CriticalRate]) -> Table:
     for rate in rates:
         common = (
             rate.model,
-            rate.context,
+            rate.context + " (held out)" * rate.held_out,
             f"{rate.target} /{rate.competitor}",
             rate.training_class,
             str(rate.steps),
@@ -255,6 +264,16 @@ def rates_table(rates: Iterable[CriticalRate]) -> Table:
         width = f"{low:.5g} … {high:.5g} ({100 * (high / low - 1):.2g} %)"
         eta_c, pi_c = rate.crossing.eta_c, rate.crossing.pi_c
         shown.add_row(*common, f"{eta_c:.5g}", width, f"{pi_c:.4g}", str(rate.trials_used))
+    return shown
+
+
+def trainings_table(trainings: Iterable[Training]) -> Table:
+    """A table with one line for each training: its rate, its loss, and the shares of words that it taught."""
+    shown = table("trainings", ("model",), ("learning rate", "training loss", "learnt", "learnt, held out"))
+    for t in trainings:
+        shares = ("" if share is None else f"{share:.0%}" for share in (t.learnt, t.learnt_held_out))
+        loss = "" if t.training_loss is None else f"{t.training_loss:.4g}"
+        shown.add_row(t.model, f"{t.learning_rate:.5g}", loss, *shares)
     return shown
 
 

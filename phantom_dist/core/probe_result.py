@@ -62,11 +62,13 @@ class ModelReading:
         width: d, columns of the readout matrix.
         lora_targets: names of the modules that get adapters, resolved for this architecture; None under full
             fine-tuning.
+        batches: sha256 of the tokens of all batches (`data.Batches.digest`); None without a training set.
     """
 
     identity: ModelIdentity
     width: int
     lora_targets: tuple[str, ...] | None
+    batches: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -108,6 +108,16 @@ TRACE_COLUMNS: tuple[Quantity, ...] = (
         0,
     ),
     _label("readout_hash", "xxh3-128 of the readout matrix's bytes where it is frozen (LoRA), else null"),
+    _later(
+        _q(
+            "training_loss",
+            "float64",
+            "nat",
+            "",
+            "mean loss of the batch of the step that follows; null in the last row, and without a training set",
+            0,
+        )
+    ),
 )
 
 PROBLEM_COLUMNS: tuple[Quantity, ...] = (
@@ -160,6 +170,13 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
             0,
         )
     ),
+    _later(
+        _label(
+            "training_set",
+            "data and batches that are trained on, in one line; null where each context is trained on alone",
+        )
+    ),
+    _later(_label("held_out", "true for a context that chooses no learning rate; else null", "bool")),
 )
 """The columns that identify the problem, and with it the curve g_T(eta), of a row."""
 
@@ -176,10 +193,21 @@ PROBED_COLUMNS: tuple[Quantity, ...] = (
 
 TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _label("trial_id", "content address of the trial"),
+    _later(
+        _label(
+            "training_id",
+            "content address of the training that it shares with other contexts; null without a training set",
+        )
+    ),
     *PROBLEM_COLUMNS,
     _q("learning_rate", "float64", "1", "η", "peak learning rate; null for a refused pair of a search", 0),
     _label("outcome", "how the trial ended"),
-    _label("silent", "not committed although the loss fell at every step", "bool"),
+    _label(
+        "silent",
+        "not committed although the loss fell at every step; with a training set: although the training loss fell "
+        "(last tenth of the steps below the first) and the context's own loss fell",
+        "bool",
+    ),
     _q("commit_step", "int32", "1", "", "first step with a positive gap; null if there is none", 0),
     _q("jump_step", "int32", "1", "", "step of the largest jump of Φ; null if there is none", 1),
     _q("jump_size", "float64", "1", "|ΔΦ|", "size of that jump", 0, 2),
@@ -195,6 +223,19 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
     _q("gap_final", "float64", "logit", "g_T", "logit gap after the last step"),
     _q("loss_final", "float64", "nat", "L_T", "loss after the last step", 0),
     _q("drag_final", "float64", "1", "δ_T", "drag after the last step", -1, 1),
+    _later(
+        _q(
+            "training_loss_first",
+            "float64",
+            "nat",
+            "",
+            "mean training loss of the first tenth of the steps",
+            0,
+        )
+    ),
+    _later(
+        _q("training_loss_last", "float64", "nat", "", "mean training loss of the last tenth of the steps", 0)
+    ),
     _q("pi", "float64", "1", "Π", "dimensionless rate, eta T kappa / |g_0|"),
     _q("structural_drag", "float64", "1", "", "threshold in force for a structural failure", 0),
     _q("jump_threshold", "float64", "1", "", "threshold in force for a jump", 0),
@@ -237,6 +278,7 @@ PROBE_COLUMNS: tuple[Quantity, ...] = (
     _label("prompt_tokens", "token ids of the prompt, special tokens included", "list<int32>"),
     _label("target_token", "token id of the target", "int32"),
     _label("competitor_token", "token id of the competitor", "int32"),
+    _later(_label("batches", "sha256 over the tokens of all batches; null without a training set")),
     _q("width", "int32", "1", "d", "columns of the readout matrix", 1),
     _q(
         "log_odds_0",
@@ -292,6 +334,14 @@ CRITICAL_RATE_COLUMNS: tuple[Quantity, ...] = (
     _q("trials_used", "int32", "1", "", "trials that were trained for it", 0),
     _q("trial_steps_used", "float64", "1", "", "their steps, with those of the probe", 0),
     _label("reason", "why there is no critical rate; null if there is one"),
+    _q(
+        "eta_loss",
+        "float64",
+        "1",
+        "",
+        "the tried rate with the lowest training loss; null without a training set",
+        0,
+    ),
 )
 """One row per probed problem; computed from `probes/` and `trials/`, not stored."""
 

@@ -26,6 +26,8 @@ class TrialSummary:
         wall_time: seconds of training and measuring; a lane's share of its batch.
         process_bytes: peak resident memory of the worker's process.
         error: why nothing was trained; `note`: why an engine other than the configured one trained it.
+        training_id: the training that it shares; `training_loss_last`: that training's loss at its end, nats. None
+            without a training set.
     """
 
     trial_id: str
@@ -43,6 +45,8 @@ class TrialSummary:
     process_bytes: int | None
     error: str | None
     note: str | None
+    training_id: str | None = None
+    training_loss_last: float | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -63,6 +67,8 @@ class TrialSummary:
             process_bytes=row.get("process_bytes"),
             error=row.get("error"),
             note=row.get("note"),
+            training_id=row.get("training_id"),
+            training_loss_last=row.get("training_loss_last"),
         )
 
 
@@ -77,6 +83,7 @@ class ProbeSummary(ProblemColumns):
             before they were measured.
         trial_steps: cost of probing in trial-steps; None in runs of versions that did not store it.
         refusal: outcome of a pair that is not trained; None if it is.
+        held_out: whether it chooses no learning rate.
     """
 
     problem: str
@@ -85,6 +92,7 @@ class ProbeSummary(ProblemColumns):
     kappa: float | None
     trial_steps: float | None
     refusal: Outcome | None
+    held_out: bool = False
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -97,4 +105,5 @@ class ProbeSummary(ProblemColumns):
             kappa=row["kappa"],
             trial_steps=row["probe_trial_steps"],
             refusal=None if row["refusal"] is None else Outcome(row["refusal"]),
+            held_out=bool(row["held_out"]),
         )

@@ -6,37 +6,19 @@ import functools
 import hashlib
 import json
 import math
-from typing import Any, ClassVar, Literal, TypeAlias, assert_never, get_args
+from typing import Any, Literal, TypeAlias, assert_never, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
+from phantom_dist.core.frozen import Frozen
 from phantom_dist.core.outcome import Thresholds
+from phantom_dist.core.training_set import TrainingSet
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    LATER: ClassVar[tuple[str, ...]] = ()
-    """Fields that came when ids were in use: at their defaults they are in no serialised form, and so in no id."""
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values = serialise(self)
-        for name in self.LATER:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                values.pop(name, None)
-        return dict(values)
-
-
-class Context(_Frozen):
+class Context(Frozen):
     """A prompt, the correct next token (target) and a near-synonym of it (competitor)."""
+
+    LATER = ("held_out",)
 
     id: str = Field(
         min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="short name, unique in its file"
@@ -52,6 +34,10 @@ class Context(_Frozen):
         min_length=1,
         description="the near-synonym with its leading space; one token; `auto`: the likeliest above the overlap floor",
     )
+    held_out: bool = Field(
+        default=False,
+        description="the training set doesn't hold it: it is measured in every training, and chooses no learning rate",
+    )
 
 
 LoraPlaces: TypeAlias = Literal["attention", "all-linear"]
@@ -59,7 +45,7 @@ LoraPlaces: TypeAlias = Literal["attention", "all-linear"]
 LORA_PLACES: tuple[str, ...] = get_args(LoraPlaces)
 
 
-class Lora(_Frozen):
+class Lora(Frozen):
     """Low-rank adapters through peft: y = W x + scale B A x, with B = 0 at the start."""
 
     LATER = ("rslora",)
@@ -94,7 +80,7 @@ OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {
 """The settings of each optimizer. Others keep their defaults, and are null in the tables if the column allows null."""
 
 
-class Optimizer(_Frozen):
+class Optimizer(Frozen):
     """A torch optimizer and its settings.
 
     A new optimizer uses the existing fields, by their meaning (RMSprop's `alpha` is `beta2`). A field that it needs
@@ -157,7 +143,7 @@ INVERSE_SQRT_TIMESCALE = 10_000
 """Steps over which `inverse_sqrt` decays without warm-up, as in transformers; with warm-up it is the warm-up's."""
 
 
-class Schedule(_Frozen):
+class Schedule(Frozen):
     """The learning rate of each step as a multiple of the trial's learning rate."""
 
     LATER = ("warmup_from_zero", "min_lr_rate", "decay_steps")
@@ -279,10 +265,13 @@ transformers' `bf16=True`."""
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
-class Problem(_Frozen):
-    """Everything that defines a trial except its learning rate: one curve g_T(eta)."""
+class Problem(Frozen):
+    """Everything that defines a trial except its learning rate: one curve g_T(eta).
 
-    LATER = ("gradient_clipping",)
+    Without a `training` set the loss is that of the context's target alone. With one, the context is only watched.
+    """
+
+    LATER = ("gradient_clipping", "training")
 
     model: str = Field(description="the model reference as the user wrote it")
     context: Context
@@ -297,6 +286,7 @@ class Problem(_Frozen):
         default=None, gt=0, description="largest norm of a step's gradient, which is scaled down to it; nats"
     )
     thresholds: Thresholds = Thresholds()
+    training: TrainingSet | None = None
 
     @model_validator(mode="after")
     def _lora_iff_method(self) -> Problem:
@@ -322,12 +312,21 @@ class Problem(_Frozen):
     @property
     def training_config(self) -> tuple[object, ...]:
         """What all lanes of a batch have in common; context, learning rate, schedule, clipping and seed may differ."""
-        return (self.model, self.precision, self.method, self.lora, self.optimizer, self.steps)
+        shared = (self.model, self.precision, self.method, self.lora, self.optimizer, self.steps)
+        return shared if self.training is None else (*shared, self.training)
+
+    @property
+    def without_context(self) -> Problem:
+        """What all contexts that are watched in one training have in common."""
+        return self.model_copy(update={"context": _NO_CONTEXT, "thresholds": Thresholds()})
 
     @property
     def key(self) -> str:
         """A short name of the problem within its sweep: 16 hex digits of a hash of its definition, weights excluded."""
         return _key(self)
+
+
+_NO_CONTEXT = Context(id="none", text="-", target="-")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -336,7 +335,7 @@ def _key(problem: Problem) -> str:
     return _digest(problem.model_dump(mode="json"))[:16]
 
 
-class ModelIdentity(_Frozen):
+class ModelIdentity(Frozen):
     """The identity of a loaded model, whatever folder or file it came from."""
 
     weights: str = Field(
@@ -346,7 +345,7 @@ class ModelIdentity(_Frozen):
     parameters: int = Field(gt=0, description="number of parameters, tied ones counted once")
 
 
-class Tokens(_Frozen):
+class Tokens(Frozen):
     """A context's tokens for one model."""
 
     prompt: tuple[int, ...] = Field(
@@ -364,23 +363,46 @@ class Tokens(_Frozen):
 
 
 def trial_id(
-    problem: Problem, weights: str | None, tokens: Tokens | None, learning_rate: float | None
+    problem: Problem,
+    weights: str | None,
+    tokens: Tokens | None,
+    learning_rate: float | None,
+    batches: str | None = None,
 ) -> str:
     """The trial's content address: 32 hex digits of a hash of everything that defines its result, and nothing else.
 
     The model enters by its weights, the context by its tokens (by its words if they are not single tokens). So a trial
     has the same id under another model path or context name. Engine, device, host and number of threads don't enter.
-    `learning_rate` is None for a refused pair of a search.
+    `learning_rate` is None for a refused pair of a search. A training set enters by the tokens of its `batches`, and by
+    how often contexts are measured.
     """
-    definition = problem.model_dump(mode="json", exclude={"model", "context"})
+    definition = _training_definition(problem, weights, learning_rate, batches)
+    definition["context"] = (
+        problem.context.model_dump(exclude={"id", "held_out"}) if tokens is None else tokens.ids
+    )
+    definition["thresholds"] = problem.thresholds.model_dump(mode="json")
+    if problem.training is not None:
+        definition["measure_every"] = problem.training.measure_every
+    return _digest(definition)[:32]
+
+
+def training_id(problem: Problem, weights: str, learning_rate: float, batches: str) -> str:
+    """The content address of one training on a training set, whatever contexts are watched: 32 hex digits."""
+    return _digest(_training_definition(problem, weights, learning_rate, batches))[:32]
+
+
+def _training_definition(
+    problem: Problem, weights: str | None, learning_rate: float | None, batches: str | None
+) -> dict[str, object]:
+    definition = problem.model_dump(mode="json", exclude={"model", "context", "thresholds", "training"})
     if problem.method == "full":
         definition["seed"] = None  # full fine-tuning has no random initialisation
-    definition |= {
-        "weights": problem.model if weights is None else weights,
-        "context": problem.context.model_dump(exclude={"id"}) if tokens is None else tokens.ids,
-        "learning_rate": None if learning_rate is None else float(learning_rate).hex(),
-    }
-    return _digest(definition)[:32]
+    if problem.training is not None:
+        definition["batches"] = problem.training.data if batches is None else batches
+        definition["accumulate"] = problem.training.accumulate
+    definition["weights"] = problem.model if weights is None else weights
+    definition["learning_rate"] = None if learning_rate is None else float(learning_rate).hex()
+    return definition
 
 
 def _digest(value: object) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import uuid
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes, *, staging: Path | None = None) -> None:
+def write_whole(path: Path, data: bytes | mmap.mmap, *, staging: Path | None = None) -> None:
     """Write a file under a hidden temporary name, flush it to the disk, and rename it over its final name.
 
     Args:

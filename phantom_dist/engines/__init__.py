@@ -4,6 +4,8 @@
 |---|---|
 | `engine` | the interface |
 | `single` | the reference: one trial after another, in plain torch; read it first |
+| `watch` | the contexts that are watched in one training, and their traces |
+| `training_sets` | batches of a training set, their loss, and its gradient on the untouched model |
 | `probe` | measures the untouched model: gap, overlaps, κ; or refuses the pair |
 | `path/` | the path probe: gradients at a few points of a training, and the critical rate that follows |
 | `coordinates` | the vector space around the untouched weights in which a probe moves |
@@ -23,9 +25,13 @@ from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.lanes import LanesEngine
 from phantom_dist.engines.single import SingleEngine
+from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.instruments.plugin_instruments import Named
 
-ENGINES: dict[str, Callable[[Sequence[Named]], Engine]] = {"single": SingleEngine, "lanes": LanesEngine}
+ENGINES: dict[str, Callable[[Sequence[Named], TrainingSets | None], Engine]] = {
+    "single": SingleEngine,
+    "lanes": LanesEngine,
+}
 """Single-process engines by name; `auto` is the fastest that is exact for the trial at hand."""
 
 DEEPSPEED = "deepspeed"
@@ -35,8 +41,12 @@ DEEPSPEED_OPTIMIZERS = ("sgd", "adamw")
 """Optimizers that it can reset between trials: their state is zero before the first step (NAdam's isn't)."""
 
 
-def engine_named(name: str, plugin_instruments: Sequence[Named] = ()) -> Engine:
+def engine_named(
+    name: str, plugin_instruments: Sequence[Named] = (), training_sets: TrainingSets | None = None
+) -> Engine:
     """The engine with this name, measuring with these plug-in instruments too; `auto` selects `lanes`.
+
+    `training_sets`: where it gets batches; None if no trial has any.
 
     Raises:
         InputError: there is no such engine.
@@ -45,7 +55,7 @@ def engine_named(name: str, plugin_instruments: Sequence[Named] = ()) -> Engine:
         name = LanesEngine.name
     if name not in ENGINES:
         raise InputError(f"engine {name!r} doesn't exist.{did_you_mean(name, [*ENGINES, 'auto'])}")
-    return ENGINES[name](plugin_instruments)
+    return ENGINES[name](plugin_instruments, training_sets)
 
 
 __all__ = [

@@ -67,10 +67,19 @@ class ParameterCoordinates:
         ready: the model as a method trains it.
         prompt: the context's tokens.
         problem: its optimizer, clipping and precision determine u, the first direction.
+        loss_gradients: with a training set, ∇L of its loss at θ_0, one tensor for each parameter; else L is the
+            context's own.
     """
 
-    def __init__(self, ready: Trainable, prompt: tuple[int, ...], problem: Problem) -> None:
+    def __init__(
+        self,
+        ready: Trainable,
+        prompt: tuple[int, ...],
+        problem: Problem,
+        loss_gradients: Sequence[Tensor] | None = None,
+    ) -> None:
         self._ready, self._prompt, self._problem = ready, prompt, problem
+        self._loss_gradients = loss_gradients
 
     @functools.cached_property
     def origin(self) -> Tensor:
@@ -87,7 +96,7 @@ class ParameterCoordinates:
         # κ = −⟨∇g, u⟩, u from ∇L. One forward pass serves both gradients.
         parameters = self._ready.parameters
         # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
-        gradients = torch.autograd.grad(
+        gradients = self._loss_gradients or torch.autograd.grad(
             loss_of(logits_V, pair), parameters, retain_graph=True, materialize_grads=True
         )
         directions = list(self._first_directions(gradients))

@@ -6,6 +6,7 @@ Cost: one forward and two backward passes (`Measured.PROBE_STEPS`).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,11 +22,20 @@ from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading, ProbeResult, Refused
 from phantom_dist.core.trial import Problem
+from phantom_dist.data import Batch, Batches
 from phantom_dist.engines.coordinates import Coordinates, FirstOrder, ParameterCoordinates
 from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates, dual_pays
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable, vocabulary_rows
+from phantom_dist.engines.precision import autocast
+from phantom_dist.engines.trainable import (
+    Trainable,
+    lora_targets,
+    readout_matrix,
+    trainable,
+    vocabulary_rows,
+)
+from phantom_dist.engines.training_sets import TrainingSets, losses, starting_gradients
 from phantom_dist.instruments import overlap, readout
 from phantom_dist.models import LoadedModel
 
@@ -46,8 +56,10 @@ class StartingPoint:
     gradient: Tensor | None
 
 
-def probe(loaded: LoadedModel, problem: Problem) -> ProbeResult:
+def probe(loaded: LoadedModel, problem: Problem, training_sets: TrainingSets | None = None) -> ProbeResult:
     """Measure κ and the quantities it follows from, and restore the model.
+
+    With a training set u is the first step along the mean loss of its first examples (`data.Batches.sample`).
 
     A pair that this model can't be trained on is returned as `Refused`, not raised.
 
@@ -56,15 +68,20 @@ def probe(loaded: LoadedModel, problem: Problem) -> ProbeResult:
         OutOfMemory: the gradients don't fit.
     """
     try:
-        with starting_point(loaded, problem, keep_gradient=False) as start:
+        batches = None if training_sets is None else training_sets.batches(loaded, problem)
+        with starting_point(loaded, problem, keep_gradient=False, batches=batches) as start:
             return start.measured
     except ProbeRefused as refused:
         return refused.result
 
 
 @contextmanager
-def starting_point(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool) -> Iterator[StartingPoint]:
+def starting_point(
+    loaded: LoadedModel, problem: Problem, *, keep_gradient: bool, batches: Batches | None = None
+) -> Iterator[StartingPoint]:
     """The model as the problem trains it, measured by one forward and two backward passes.
+
+    `batches`: those of its training set, if it has one.
 
     Raises:
         ProbeRefused: the pair can't be trained on.
@@ -74,8 +91,9 @@ def starting_point(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
     matrix = WholeReadout(readout_matrix(loaded.model))
     with out_of_memory_named():
-        context = read_context(loaded, problem, matrix, targets)
-        with _coordinates(loaded, problem, context.prompt) as coordinates:
+        digest = None if batches is None else batches.digest(problem.steps)
+        context = read_context(loaded, problem, matrix, targets, digest)
+        with _coordinates(loaded, problem, context.prompt, batches) as coordinates:
             with _weights_unchanged(loaded.model):
                 logits_V = coordinates.untouched_logits()
             measured, gradient = measure(context, coordinates, logits_V, keep_gradient=keep_gradient)
@@ -83,17 +101,35 @@ def starting_point(loaded: LoadedModel, problem: Problem, *, keep_gradient: bool
 
 
 @contextmanager
-def _coordinates(loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...]) -> Iterator[Coordinates]:
+def _coordinates(
+    loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...], batches: Batches | None
+) -> Iterator[Coordinates]:
     """The cheapest coordinates for this problem; restores the untouched model on exit."""
     with ExitStack() as stack:
         coordinates: Coordinates | None = None
-        if dual_pays(problem, loaded.identity.parameters, len(prompt)):
+        if batches is None and dual_pays(problem, loaded.identity.parameters, len(prompt)):
             with suppress(NotFusable):
                 coordinates = stack.enter_context(dual_coordinates(loaded, problem, prompt))
         if coordinates is None:
             ready = stack.enter_context(trainable(loaded, problem))
-            coordinates = ParameterCoordinates(ready, prompt, problem)
+            gradients = None
+            if batches is not None:
+                compute = functools.partial(_loss_gradients, ready, problem)
+                gradients = starting_gradients(loaded, problem, batches, compute)
+            coordinates = ParameterCoordinates(ready, prompt, problem, gradients)
         yield coordinates
+
+
+def _loss_gradients(ready: Trainable, problem: Problem, batch: Batch) -> list[Tensor]:
+    """∇L of a batch's loss, one example after another, as there may be many of them."""
+    sums = [torch.zeros_like(parameter) for parameter in ready.parameters]
+    device = ready.readout_Vd.device
+    with autocast(device, problem.is_mixed):
+        for loss in losses(ready.model, batch, len(batch.sequences), device):
+            parts = torch.autograd.grad(loss, ready.parameters, materialize_grads=True)
+            for total, part in zip(sums, parts, strict=True):
+                total += part
+    return sums
 
 
 @contextmanager
@@ -171,7 +207,11 @@ class ReadContext:
 
 
 def read_context(
-    loaded: LoadedModel, problem: Problem, matrix: ReadoutMatrix, targets: tuple[str, ...] | None
+    loaded: LoadedModel,
+    problem: Problem,
+    matrix: ReadoutMatrix,
+    targets: tuple[str, ...] | None,
+    batches: str | None = None,
 ) -> ReadContext:
     """Tokenize a problem's context and check it, before any forward pass.
 
@@ -180,12 +220,13 @@ def read_context(
         problem: the problem to measure.
         matrix: the model's readout matrix.
         targets: LoRA targets as resolved for this model; None under full fine-tuning.
+        batches: digest of a training set's batches.
 
     Raises:
         ProbeRefused: this model can't read the context.
         InputError: the tokenizer can't be used for any context.
     """
-    model = ModelReading(identity=loaded.identity, width=matrix.width, lora_targets=targets)
+    model = ModelReading(identity=loaded.identity, width=matrix.width, lora_targets=targets, batches=batches)
     rows = vocabulary_rows(loaded.model)
     if loaded.tokenizer not in _usable:
         check_tokenizer(loaded.tokenizer, problem.model, rows=rows)

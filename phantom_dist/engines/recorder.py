@@ -48,23 +48,25 @@ class Geometry(Protocol):
 
 
 class SoloGeometry:
-    """The geometry of the one model of the reference engine."""
+    """The geometry of the one model of the reference engine; as many lanes as it watches contexts."""
 
-    def __init__(self, trainable: Trainable) -> None:
-        self._trainable = trainable
+    def __init__(self, trainable: Trainable, watched: int = 1) -> None:
+        self._trainable, self._watched = trainable, watched
         self.frozen = trainable.readout_frozen
         self._hash = drift.ReadoutHash(trainable.readout_Vd)
 
     def prepare(self, pairs_L2: Tensor) -> None:
-        """A no-op: there is one lane."""
+        """A no-op: there is one model."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `Geometry`."""
-        return overlap.overlap_rows(self._trainable.readout_Vd, tuple(pairs_L2[0].tolist()))[None]
+        readout_Vd = self._trainable.readout_Vd
+        return torch.stack([overlap.overlap_rows(readout_Vd, tuple(pair)) for pair in pairs_L2.tolist()])
 
     def drift(self) -> Sequence[float]:
         """See `Geometry`."""
-        return [drift.embedding_drift(self._trainable.readout_Vd, self._trainable.initial_readout_Vd)]
+        ready = self._trainable
+        return [drift.embedding_drift(ready.readout_Vd, ready.initial_readout_Vd)] * self._watched
 
     def hash(self) -> str:
         """See `Geometry`."""
@@ -191,6 +193,8 @@ class Recorder:
             )
 
 
-def with_gradient_norm(measurement: Measurement, gradient_norm: float) -> Measurement:
-    """The measurement with the norm of the gradient at its step."""
-    return dataclasses.replace(measurement, gradient_norm=gradient_norm)
+def with_gradient_norm(
+    measurement: Measurement, gradient_norm: float, training_loss: float | None = None
+) -> Measurement:
+    """The measurement with the norm of the gradient at its step, and with the loss of a training set's batch."""
+    return dataclasses.replace(measurement, gradient_norm=gradient_norm, training_loss=training_loss)

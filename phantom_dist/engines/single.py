@@ -1,27 +1,32 @@
-"""The reference engine: one trial after another, in plain torch. Every other engine is tested against it.
+"""The reference engine: one training after another, in plain torch. Every other engine is tested against it.
 
-A trial of T steps: measure the untouched model, then T times: gradient of the last position's loss, clipped where the
-sweep says so, optimizer step, measure. The model stays in evaluation mode, so only the adapters' initialisation is
-random.
+A training of T steps: measure the untouched model, then T times: gradient of the loss, clipped where the sweep says so,
+optimizer step, measure. The loss is that of one context's target at the last position; with a training set that of the
+step's batch, and any number of contexts are watched. The model stays in evaluation mode, so only the adapters'
+initialisation is random.
 """
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from phantom_dist.core.measurement import Measurement, Trial, TrialResult
+from phantom_dist.core.measurement import Trial, TrialResult, by_training
 from phantom_dist.core.trial import Problem
+from phantom_dist.data import Batches
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import loss_of
 from phantom_dist.engines.optimizers import clip_scale, torch_optimizer, undecayed_parameters
 from phantom_dist.engines.precision import autocast
-from phantom_dist.engines.recorder import Recorder, SoloGeometry, with_gradient_norm
+from phantom_dist.engines.recorder import Recorder, SoloGeometry
 from phantom_dist.engines.trainable import Trainable, readout_matrix, trainable
+from phantom_dist.engines.training_sets import TrainingSets, losses
+from phantom_dist.engines.watch import Watch
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel
@@ -33,24 +38,29 @@ class SingleEngine:
 
     name = "single"
 
-    def __init__(self, plugin_instruments: Sequence[Named] = ()) -> None:
+    def __init__(
+        self, plugin_instruments: Sequence[Named] = (), training_sets: TrainingSets | None = None
+    ) -> None:
         self._plugin_instruments = plugin_instruments
+        self._training_sets = training_sets or TrainingSets()
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
-        """Train the trials in order, each from the untouched model; see `engine.Engine.run`."""
-        for trial in trials:
-            start = time.perf_counter()
-            with out_of_memory_named(), trainable(loaded, trial.problem) as ready:
-                tokens, device = trial.measured.tokens, loaded.model.device
-                recorder = Recorder(SoloGeometry(ready), [tokens], device, self._plugin_instruments)
-                trace = train(InProcess(ready, trial.problem), trial, recorder)
-            yield TrialResult(
-                trial=trial,
-                trace=trace,
-                vocabulary_size=readout_matrix(loaded.model).shape[0],
-                wall_time=time.perf_counter() - start,
-                engine=self.name,
-                stopped_early=stopped_early(trial, trace),
+        """Train the trials in order, each training from the untouched model; see `engine.Engine.run`."""
+        for watched in by_training(trials):
+            problem, start = watched[0].problem, time.perf_counter()
+            with out_of_memory_named(), trainable(loaded, problem) as ready:
+                batches = self._training_sets.batches(loaded, problem)
+                recorder = Recorder(
+                    SoloGeometry(ready, len(watched)),
+                    [trial.measured.tokens for trial in watched],
+                    loaded.model.device,
+                    self._plugin_instruments,
+                )
+                model = InProcess(ready, problem)
+                losses_of = None if batches is None else functools.partial(model.losses, batches)
+                watch = train(model, Watch(watched), recorder, losses_of)
+            yield from watch.results(
+                readout_matrix(loaded.model).shape[0], time.perf_counter() - start, self.name
             )
 
 
@@ -61,8 +71,8 @@ class ModelInTraining(Protocol):
         """Logits after the prompt (V,), in the model's precision; differentiable if a `gradient` follows."""
         ...
 
-    def backward(self, value: Tensor) -> None:
-        """Take the gradient of a number that was computed from the last logits."""
+    def backward(self, values: Iterable[Tensor]) -> float:
+        """Take the gradient of a sum of numbers, each of them before the next is computed; returns the sum."""
         ...
 
     def gradient_norm(self) -> float:
@@ -78,29 +88,40 @@ class ModelInTraining(Protocol):
         ...
 
 
-def train(model: ModelInTraining, trial: Trial, recorder: Recorder) -> tuple[Measurement, ...]:
-    """Train one trial. Returns its trace s = 0..T; it ends earlier at NaN or Inf, after which nothing can change."""
-    problem, tokens = trial.problem, trial.measured.tokens
+def train(
+    model: ModelInTraining,
+    watch: Watch,
+    recorder: Recorder,
+    losses_of: Callable[[int], Iterable[Tensor]] | None = None,
+) -> Watch:
+    """Train once; it ends early where nothing can change any more.
+
+    Args:
+        model: the model, untouched.
+        watch: the training and its contexts.
+        recorder: measures them.
+        losses_of: the loss of a step's batch in parts, one for each pass; None for the loss of the one context.
+    """
+    problem, tokens = watch.problem, watch.tokens
     factors = problem.schedule.factors(problem.steps)
-    trace: list[Measurement] = []
     for step in range(problem.steps + 1):
-        logits_V = model.logits(tokens.prompt, gradient=step < problem.steps)
-        (measurement,) = recorder.measure(step, logits_V[None])
-        if step == problem.steps or not measurement.finite:
-            trace.append(measurement)
-            break
-        model.backward(loss_of(logits_V.float(), tokens))
+        is_last = step == problem.steps
+        if watch.is_due(step):
+            gradient = losses_of is None and not is_last
+            logits_WV = torch.stack([model.logits(t.prompt, gradient=gradient) for t in tokens])
+            watch.add(recorder.measure(step, logits_WV))
+            if watch.ended:
+                break
+        if losses_of is None:
+            loss = model.backward([loss_of(logits_WV[0].float(), tokens[0])])
+        else:
+            loss = model.backward(losses_of(step))
         norm = model.gradient_norm()
-        trace.append(with_gradient_norm(measurement, norm))
+        watch.stepped(step, norm, loss)
         if (scale := clip_scale(norm, problem.gradient_clipping)) != 1.0:
             model.clip(scale)
-        model.step(trial.learning_rate * factors[step])
-    return tuple(trace)
-
-
-def stopped_early(trial: Trial, trace: Sequence[Measurement]) -> str | None:
-    """Why a trace is shorter than T + 1 rows; None where it isn't."""
-    return None if len(trace) > trial.problem.steps else "non_finite"
+        model.step(watch.learning_rate * factors[step])
+    return watch
 
 
 class InProcess:
@@ -116,10 +137,20 @@ class InProcess:
         with torch.set_grad_enabled(gradient), autocast(self._ready.readout_Vd.device, self._is_mixed):
             return last_logits(self._ready.model, prompt)
 
-    def backward(self, value: Tensor) -> None:
+    def losses(self, batches: Batches, step: int) -> Iterator[Tensor]:
+        """The loss of a step's batch in parts, one for each pass."""
+        device = self._ready.readout_Vd.device
+        with autocast(device, self._is_mixed):
+            yield from losses(self._ready.model, batches[step], batches.training.accumulate, device)
+
+    def backward(self, values: Iterable[Tensor]) -> float:
         """See `ModelInTraining`."""
         self._optimizer.zero_grad()
-        value.backward()
+        total = 0.0
+        for value in values:
+            value.backward()
+            total += float(value.detach())
+        return total
 
     def gradient_norm(self) -> float:
         """See `ModelInTraining`."""

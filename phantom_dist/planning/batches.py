@@ -3,6 +3,10 @@
 Trials that can be lanes of one batch (same model, training configuration and steps) form batch groups, in the order of
 the sweep and as large as the memory of a kind of workers allows. A group with given learning rates is one batch. A
 group of searches is one batch per round: once all trials of a round are done, the searches choose the next ones.
+
+With a training set one training serves all watched contexts, so it is trainings that are packed: each is a lane with a
+trial for every context. The searches of a training's contexts are a group of their own; each round of it may have
+several batches.
 """
 
 from __future__ import annotations
@@ -40,6 +44,19 @@ class BatchGroup:
     kind: WorkerKind
     memory_bytes: float
     rank_group: RankGroup | None
+
+    @property
+    def is_shared_search(self) -> bool:
+        """Whether its members are the searches of contexts that share their trainings."""
+        return self.members[0][1] is None and self.members[0][0].training is not None
+
+    @property
+    def trainings(self) -> int:
+        """The largest number of trainings in one of its batches: lanes, or trials one after another."""
+        if self.members[0][0].training is None:
+            return self.most_trials
+        rates = len({rate for _, rate in self.members})
+        return self.lanes if self.is_shared_search else rates
 
     @property
     def trials_per_search(self) -> int:
@@ -87,14 +104,16 @@ def batch_groups(
     for problem in problems:
         by_config.setdefault(problem.training_config, []).extend((problem, rate) for rate in rates)
     for config, members in by_config.items():
-        for kind, lanes, share in _shares(members, room, kinds):
+        units = _units(members)
+        is_shared_search = members[0][0].training is not None and not learning_rates
+        for kind, lanes, share in _shares(units, room, kinds):
             searches = GPU_SEARCHES if kind.on_gpu else MAX_SEARCHES
             most = min(MAX_LANES if learning_rates else searches, lanes)
             # As few groups as possible, of nearly equal size.
-            size = math.ceil(len(share) / math.ceil(len(share) / most))
+            size = 1 if is_shared_search else math.ceil(len(share) / math.ceil(len(share) / most))
             for start in range(0, len(share), size):
                 yield BatchGroup(
-                    members=tuple(share[start : start + size]),
+                    members=tuple(member for unit in share[start : start + size] for member in unit),
                     lanes=lanes,
                     kind=kind,
                     memory_bytes=kind.memory_bytes if len(kinds) > 1 else 0.0,
@@ -102,12 +121,23 @@ def batch_groups(
                 )
 
 
+def _units(members: Sequence[Member]) -> list[tuple[Member, ...]]:
+    """The members by the training that they share; each alone without a training set."""
+    units: dict[object, list[Member]] = {}
+    for number, (problem, rate) in enumerate(members):
+        shared = number if problem.training is None else (problem.without_context, rate)
+        units.setdefault(shared, []).append((problem, rate))
+    return [tuple(unit) for unit in units.values()]
+
+
 def _shares(
-    members: Sequence[Member], room: Callable[[Problem, WorkerKind], int], kinds: Sequence[WorkerKind]
-) -> Iterator[tuple[WorkerKind, int, Sequence[Member]]]:
-    """Each kind of workers, how many trials one of them can hold, and its share of the members."""
+    units: Sequence[tuple[Member, ...]],
+    room: Callable[[Problem, WorkerKind], int],
+    kinds: Sequence[WorkerKind],
+) -> Iterator[tuple[WorkerKind, int, Sequence[tuple[Member, ...]]]]:
+    """Each kind of workers, how many lanes one of them can hold, and its share of the units."""
     # The longest prompt decides, because all lanes are padded to it.
-    rooms = [min(room(problem, kind) for problem, _ in members) for kind in kinds]
+    rooms = [min(room(problem, kind) for unit in units for problem, _ in unit) for kind in kinds]
     usable = [(kind, lanes) for kind, lanes in zip(kinds, rooms, strict=True) if lanes >= 1]
     if not usable:  # predictions of memory are rough, so the largest worker tries
         usable = [(max(kinds, key=lambda kind: kind.memory_bytes), 1)]
@@ -115,7 +145,7 @@ def _shares(
     begin, capacity = 0, 0
     for kind, lanes in usable:
         capacity += kind.count * lanes
-        end = round(len(members) * capacity / total)
+        end = round(len(units) * capacity / total)
         if end > begin:
-            yield kind, lanes, members[begin:end]
+            yield kind, lanes, units[begin:end]
         begin = end

@@ -16,7 +16,7 @@ from phantom_dist.engines.lanes.choice import kind_of
 from phantom_dist.engines.path import shares, walked_bytes
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.memory import bytes_per_parameter
-from phantom_dist.planning.sizes import tokens
+from phantom_dist.planning.sizes import looks, prompt_tokens, tokens
 from phantom_dist.scheduling.rank_group import RankGroup
 
 BANDWIDTH = 6e9
@@ -42,8 +42,23 @@ RANK_OVERHEAD_S = {2: 0.03, 3: 0.08}
 """Seconds of a group's step that don't depend on the model's size, by ZeRO stage."""
 
 
-def trial_seconds(problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, lanes: int) -> float:
-    """Predicted time (s) of a trial in a batch of `lanes` lanes, or on its group of ranks."""
+def trial_seconds(
+    problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, lanes: int, watched: int = 1
+) -> float:
+    """Predicted time (s) of a trial in a batch of `lanes` lanes, or on its group of ranks.
+
+    Of `watched` contexts that share a training each has its part, and its own measurements.
+    """
+    if problem.training is not None:
+        step = (
+            seconds_per_step(problem, model.parameters)
+            if lanes == 1
+            else seconds_per_lane_step(problem, model.parameters, lanes)
+        )
+        look = max(
+            4 * model.parameters / BANDWIDTH, 2 * model.parameters * prompt_tokens(problem) / OPERATIONS
+        )
+        return problem.steps * step / watched + looks(problem) * (look + OVERHEAD_S)
     if rank_group is not None:
         return problem.steps * seconds_per_group_step(problem, model, rank_group.stage)
     return problem.steps * seconds_per_lane_step(problem, model.parameters, lanes)

@@ -6,6 +6,7 @@ the run, so a run that continues elsewhere gets the same plan.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,19 +123,21 @@ def make_plan(
             return 0
         limits = limits_of[problem.key]
         if one_by_one(problem) or problem.training_config in by_ranks:
-            return limits.one_after_another if learning_rates else 1
+            return limits.one_after_another if learning_rates or problem.training else 1
         most = limits.gpu_lanes if kind.on_gpu else limits.lanes
         return min(most, lanes_that_fit(problem, model, kind.memory_bytes))
 
     groups = tuple(batch_groups(problems, learning_rates, room, resources.kinds, by_ranks))
     members = [(group, problem, rate) for group in groups for problem, rate in group.members]
 
-    def lanes(problem: Problem, trials: int) -> int:
-        """How many trials of a batch are trained at the same time."""
-        return trials if lanes_support(problem) else 1
+    def lanes(problem: Problem, trainings: int) -> int:
+        """How many trainings of a batch run at the same time."""
+        return trainings if lanes_support(problem) else 1
+
+    watched = Counter(_training(problem, rate) for _, problem, rate in members)
 
     peak_bytes = [
-        process_bytes(problem, models[problem.model], group.rank_group, lanes(problem, group.most_trials))
+        process_bytes(problem, models[problem.model], group.rank_group, lanes(problem, group.trainings))
         for group, problem, _ in members
     ]
     phases = _phases(groups, problems, rates, models)
@@ -144,7 +147,11 @@ def make_plan(
             learning_rate=rate,
             batch=None if rate is None else group.batch,
             seconds=trial_seconds(
-                problem, models[problem.model], group.rank_group, lanes(problem, len(group.members))
+                problem,
+                models[problem.model],
+                group.rank_group,
+                lanes(problem, len(group.members) if problem.training is None else group.trainings),
+                watched[_training(problem, rate)],
             ),
             process_bytes=peak,
         )
@@ -162,6 +169,11 @@ def make_plan(
         trials=trials,
         phases=phases,
     )
+
+
+def _training(problem: Problem, rate: float | None) -> object:
+    """What trials that share a training have in common."""
+    return (problem.key if problem.training is None else problem.without_context, rate)
 
 
 def _phases(

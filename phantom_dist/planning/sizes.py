@@ -28,8 +28,22 @@ MAX_PROBES = 8
 
 
 def tokens(problem: Problem) -> int:
-    """Number of tokens of the prompt, estimated from its words, since nothing is tokenised yet."""
+    """Number of tokens of a step, of the prompt or of a batch; from words, since nothing is tokenised yet."""
+    training = problem.training
+    if training is not None:
+        return training.batch_size * min(training.max_length, training.words + 1)
+    return prompt_tokens(problem)
+
+
+def prompt_tokens(problem: Problem) -> int:
+    """Number of tokens of the prompt, estimated from its words."""
     return len(problem.context.text.split()) + 1
+
+
+def looks(problem: Problem) -> int:
+    """How often a context is measured in a training, in forward passes that serve nothing else."""
+    training = problem.training
+    return 0 if training is None else 1 + -(-problem.steps // training.measure_every)
 
 
 def work(problem: Problem, parameters: int) -> float:

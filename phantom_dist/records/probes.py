@@ -49,6 +49,7 @@ def probe_row(probed: ProbeResult) -> Row:
         "target_token": None if tokens is None else tokens.target,
         "competitor_token": None if tokens is None else tokens.competitor,
         "width": None if probed.model is None else probed.model.width,
+        "batches": None if probed.model is None else probed.model.batches,
         "probe_trial_steps": probed.trial_steps if isinstance(probed, Measured) else 0.0,
         "refusal": None if refused is None else refused.outcome.value,
         "error": None if refused is None else refused.message,
@@ -86,6 +87,7 @@ def _model_from_row(row: Row, problem: Problem) -> ModelReading:
         identity=ModelIdentity.model_validate({f: row[f] for f in ModelIdentity.model_fields}),
         width=row["width"],
         lora_targets=tuple(row["lora_targets"].split(",")) if named else None,
+        batches=row["batches"],
     )
 
 

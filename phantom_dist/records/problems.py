@@ -35,4 +35,6 @@ def problem_row(problem: Problem) -> Row:
         "seed": problem.seed,
         "precision": problem.precision,
         "gradient_clipping": problem.gradient_clipping,
+        "training_set": None if problem.training is None else problem.training.text,
+        "held_out": True if problem.context.held_out else None,
     }

@@ -9,7 +9,7 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ProbeResult
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.jumps import largest_jump
-from phantom_dist.instruments.outcome import commit_step, outcome, silent
+from phantom_dist.instruments.outcome import commit_step, ends, outcome, silent, silent_in_set
 from phantom_dist.records.probes import shared_columns
 from phantom_dist.records.row import Row
 
@@ -28,25 +28,32 @@ class TraceSummary:
     gap_final: float
     loss_final: float
     drag_final: float
+    training_loss_first: float | None
+    training_loss_last: float | None
 
 
 def trace_summary(result: TrialResult) -> TraceSummary:
     """The outcome, the largest jump and the final values of a trained trial."""
-    thresholds, trace = result.trial.problem.thresholds, result.trace
+    problem, trace = result.trial.problem, result.trace
+    thresholds, training = problem.thresholds, problem.training
     loss = [m.loss for m in trace]
     gap = [m.logit_gap for m in trace]
+    first, last = ends(result.training_losses)
     result_outcome = outcome(
-        loss=loss,
+        loss=loss if first is None or last is None else [first, last],
         logit_gap=gap,
         drag=[m.drag for m in trace],
         vocabulary_size=result.vocabulary_size,
         thresholds=thresholds,
     )
-    jump = largest_jump([m.order_parameter for m in trace], [m.readout_change for m in trace], thresholds)
+    is_silent = silent_in_set(loss, result_outcome, first, last) if training else silent(loss, result_outcome)
+    commit, jump = commit_step(gap), None
+    if training is None or training.measure_every == 1:  # a jump lies between two steps
+        jump = largest_jump([m.order_parameter for m in trace], [m.readout_change for m in trace], thresholds)
     return TraceSummary(
         outcome=result_outcome,
-        silent=silent(loss, result_outcome),
-        commit_step=commit_step(gap),
+        silent=is_silent,
+        commit_step=None if commit is None else trace[commit].step,
         jump_step=None if jump is None else jump.step,
         jump_size=None if jump is None else jump.size,
         jump_readout_share=None if jump is None else jump.readout_share,
@@ -54,6 +61,8 @@ def trace_summary(result: TrialResult) -> TraceSummary:
         gap_final=gap[-1],
         loss_final=loss[-1],
         drag_final=trace[-1].drag,
+        training_loss_first=first,
+        training_loss_last=last,
     )
 
 
@@ -64,7 +73,15 @@ def trial_row(result: TrialResult | Untrained) -> Row:
         return row | {"outcome": result.outcome.value, "error": result.message}
     row = _settings_row(result.id, result.trial.measured, result.trial.learning_rate)
     columns = dataclasses.asdict(trace_summary(result))
-    return row | columns | {"outcome": columns["outcome"].value, "stopped_early": result.stopped_early}
+    return (
+        row
+        | columns
+        | {
+            "training_id": result.trial.training_id,
+            "outcome": columns["outcome"].value,
+            "stopped_early": result.stopped_early,
+        }
+    )
 
 
 def training_columns(result: TrialResult | Untrained) -> Row:

@@ -34,6 +34,8 @@ class CriticalRate(ProblemColumns):
         trials_used: trials trained for it; `trial_steps_used`: their steps, plus those of the probe.
         gap_0: g_0 in logits; `kappa`: its rate in logits per step per unit learning rate. None where the pair was
             refused before they were measured.
+        held_out: whether it chose no learning rate, so that its bracket is as wide as others left it.
+        eta_loss: with a training set, the tried rate with the lowest training loss at its end.
     """
 
     problem: str
@@ -43,6 +45,8 @@ class CriticalRate(ProblemColumns):
     trial_steps_used: float
     gap_0: float | None
     kappa: float | None
+    held_out: bool = False
+    eta_loss: float | None = None
 
     @property
     def eta_c(self) -> float | None:
@@ -70,6 +74,8 @@ class CriticalRate(ProblemColumns):
             "kappa": self.kappa,
             "pi_c": self.pi_c,
             "reason": self.reason,
+            "held_out": self.held_out,
+            "eta_loss": self.eta_loss,
         }  # fmt: skip
 
     @classmethod
@@ -80,7 +86,10 @@ class CriticalRate(ProblemColumns):
             low, high = value["bracket"]
             crossing = Crossing(eta_c=value["eta_c"], bracket=(low, high), pi_c=value["pi_c"])
         same = ("problem", "reason", "trials_used", "trial_steps_used", "gap_0", "kappa")
-        return cls(**problem_columns(value), **{name: value[name] for name in same}, crossing=crossing)
+        later = {name: value[name] for name in ("held_out", "eta_loss") if name in value}
+        return cls(
+            **problem_columns(value), **{name: value[name] for name in same}, **later, crossing=crossing
+        )
 
 
 def points_of(trials: Iterable[TrialSummary]) -> list[Point]:
@@ -144,7 +153,8 @@ def _critical_rate(
     probe: ProbeSummary, trials: Sequence[TrialSummary], tolerance: float | None
 ) -> CriticalRate:
     trained = [trial for trial in trials if trial.outcome.trained]
-    crossing, reason = _crossing_or_reason(probe, trials, tolerance)
+    # A held-out context chooses no rates, so its bracket is as wide as others leave it.
+    crossing, reason = _crossing_or_reason(probe, trials, None if probe.held_out else tolerance)
     return CriticalRate(
         problem=probe.problem,
         **probe.problem_columns(),
@@ -154,7 +164,18 @@ def _critical_rate(
         trial_steps_used=sum(trial.steps_taken or 0 for trial in trained) + _probe_steps(probe),
         gap_0=probe.gap_0,
         kappa=probe.kappa,
+        held_out=probe.held_out,
+        eta_loss=_eta_loss(trained),
     )
+
+
+def _eta_loss(trained: Iterable[TrialSummary]) -> float | None:
+    losses = [
+        (trial.training_loss_last, trial.learning_rate)
+        for trial in trained
+        if trial.training_loss_last is not None and math.isfinite(trial.training_loss_last)
+    ]
+    return min(losses)[1] if losses else None
 
 
 def _crossing_or_reason(

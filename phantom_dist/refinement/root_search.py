@@ -26,7 +26,7 @@ Expected = tuple[float, float, float]
 _NODES = 3
 """Trials that the polynomial passes through, at most."""
 
-_CLOSE = 0.95
+CLOSE = 0.95
 """Distance of two trials that close a bracket, in tolerances; below 1 so that rounding can't exceed the tolerance."""
 
 
@@ -103,7 +103,7 @@ def next_step(
 
 def _apart(tolerance: float) -> float:
     """The ratio of two rates that close a bracket."""
-    return 1 + _CLOSE * tolerance
+    return 1 + CLOSE * tolerance
 
 
 def _place(curve: Curve, low: float, tolerance: float) -> tuple[float, ...]:

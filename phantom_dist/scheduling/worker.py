@@ -20,6 +20,7 @@ from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines import Engine, engine_named, probe
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path import probe_path
+from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.instruments import plugin_instruments
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel, load
@@ -29,6 +30,7 @@ from phantom_dist.scheduling.executor import TaskOutput, WorkerSettings
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.leases import lease_name
+from phantom_dist.traces.training_data import read_examples
 
 WARM_PARAMETERS = 200e6
 """Models stay loaded while they have at most so many parameters together; the latest one always stays."""
@@ -113,7 +115,7 @@ class Worker:
                 return probe_path(loaded, problem)
             except (OutOfMemory, ArithmeticError):
                 pass
-        return probe.probe(loaded, problem)
+        return probe.probe(loaded, problem, self._training_sets)
 
     @property
     def _more_packages(self) -> list[str]:
@@ -135,7 +137,12 @@ class Worker:
 
     @functools.cached_property
     def _engine(self) -> Engine:
-        return engine_named(self._settings.engine, self._plugin_instruments)
+        return engine_named(self._settings.engine, self._plugin_instruments, self._training_sets)
+
+    @functools.cached_property
+    def _training_sets(self) -> TrainingSets:
+        """The batches of training sets, from the examples in the run directory."""
+        return TrainingSets(functools.partial(read_examples, self._directory))
 
     def _model(self, problem: Problem) -> LoadedModel:
         key = (problem.model, problem.weights_precision)

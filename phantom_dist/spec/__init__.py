@@ -9,6 +9,7 @@ normalised form that a run directory stores; `extends` lists why a run can't be 
 | `axis` | what all axes share |
 | `methods`, `optimizers`, `rates`, `schedules` | the axes with settings of their own |
 | `reference` | model references that no table reader takes for a number or a date |
+| `training` | the key `training`: a data set, and how its examples become batches |
 | `load`, `yaml_lines`, `messages` | reading files, with errors that name the line, the value and what is allowed |
 | `expand` | the problems that the axes span |
 | `normalise` | the form that a run directory stores, and whether another sweep extends it |
@@ -21,9 +22,12 @@ from phantom_dist.spec.load import from_yaml, load
 from phantom_dist.spec.normalise import extends, spelled_as, to_yaml
 from phantom_dist.spec.rates import Critical
 from phantom_dist.spec.sweep import Execution, SweepSpec, load_contexts
+from phantom_dist.spec.training import CONTEXTS, DataContent
 
 __all__ = [
+    "CONTEXTS",
     "Critical",
+    "DataContent",
     "Execution",
     "SweepSpec",
     "expand",

@@ -13,13 +13,14 @@ from phantom_dist.spec.sweep import SweepSpec
 
 
 def expand(spec: SweepSpec) -> tuple[Problem, ...]:
-    """Every problem of the sweep, once.
+    """Every problem of the sweep, once. The data of its `training` must have been read (`TrainingSettings.content`).
 
     The order: models outermost, then contexts, methods, optimizers, schedule, steps, seeds, precision, clipping; with
     `combine: zip` the last seven go side by side. Full fine-tuning uses no random numbers (no dropout, no
     initialisation), so only its first seed is expanded.
     """
     combinations = list(_combinations(spec))
+    training_set = None if spec.training is None else spec.training.core()
     return tuple(
         dict.fromkeys(
             Problem(
@@ -34,6 +35,7 @@ def expand(spec: SweepSpec) -> tuple[Problem, ...]:
                 precision=precision,
                 gradient_clipping=clipping,
                 thresholds=spec.thresholds,
+                training=training_set,
             )
             for model, context in product(spec.models, spec.contexts)
             for (method, optimizer), schedule, steps, seed, precision, clipping in combinations

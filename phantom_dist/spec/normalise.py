@@ -74,7 +74,10 @@ def _axes(spec: SweepSpec) -> dict[str, list[str]]:
     rates = learning_rates_of(spec)
     return {
         "models": list(spec.models),
-        "contexts": [f"{c.id} ({c.text!r},{c.target} /{c.competitor})" for c in spec.contexts],
+        "contexts": [
+            f"{c.id} ({c.text!r},{c.target} /{c.competitor}{', held out' * c.held_out})"
+            for c in spec.contexts
+        ],
         "methods": [f"{_named(m.name, m.adapters)} with {_named(o.name, o)}" for m, o in training(spec)],
         "learning_rates": [] if isinstance(rates, Critical) else [repr(rate) for rate in rates],
         "steps": [str(steps) for steps in spec.steps],
@@ -92,6 +95,7 @@ def _settings(spec: SweepSpec) -> dict[str, object]:
     return {
         "name": spec.name,
         "combine": spec.combine,
+        "training": "none" if spec.training is None else spec.training.core().text,
         "learning_rates": search,
         "instruments": ", ".join(spec.instruments) or "none",
         **{f"thresholds.{key}": value for key, value in spec.thresholds.model_dump().items()},

@@ -25,6 +25,7 @@ from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry
 from phantom_dist.spec.rates import RateAxis
 from phantom_dist.spec.reference import all_as_text
 from phantom_dist.spec.schedules import ScheduleAxis, ScheduleEntry
+from phantom_dist.spec.training import TrainingSettings
 from phantom_dist.spec.yaml_lines import parse
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -52,6 +53,12 @@ ModelAxis: TypeAlias = Annotated[
 ]
 StepsAxis: TypeAlias = Annotated[
     tuple[Annotated[int, Field(gt=0, le=_INT32)], ...],
+    Field(min_length=1),
+    BeforeValidator(as_axis),
+    AfterValidator(unique_if_crossed),
+]
+EpochsAxis: TypeAlias = Annotated[
+    tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...],
     Field(min_length=1),
     BeforeValidator(as_axis),
     AfterValidator(unique_if_crossed),
@@ -177,6 +184,11 @@ class SweepSpec(Strict):
     contexts: ContextAxis = Field(
         description="the path of a contexts file, relative to this one, or the contexts"
     )
+    training: TrainingSettings | None = Field(
+        default=None,
+        description="a data set that is trained on in batches; the contexts are then watched. Left out: each context "
+        "is trained on alone",
+    )
     combine: Literal["product", "zip"] = Field(
         default="product",
         description="zip: values of the axes from here to gradient_clipping go side by side instead of crossing; an "
@@ -191,6 +203,9 @@ class SweepSpec(Strict):
         description="a list, {log: [low, high, count]} or {critical: {tolerance: 0.01}}"
     )
     steps: StepsAxis = Field(default=(8,), description="optimizer steps T")
+    epochs: EpochsAxis | None = Field(
+        default=None, description="the same in passes over the training data, instead of `steps`"
+    )
     seeds: SeedAxis = Field(
         default=(0,),
         description="seeds of the adapters' initialisation; full fine-tuning uses the first only",
@@ -217,10 +232,26 @@ class SweepSpec(Strict):
     )
 
     @model_validator(mode="after")
+    def _training_has_its_data(self) -> SweepSpec:
+        if self.epochs is not None and self.training is None:
+            raise wrong("are passes over the data of `training`, which is missing", ("epochs",), self.epochs)
+        if self.epochs is not None and "steps" in self.model_fields_set:
+            raise wrong("takes the place of `steps`; give one of the two", ("epochs",), self.epochs)
+        for index, context in enumerate(self.contexts):
+            if context.held_out and self.training is None:
+                raise wrong(
+                    "needs `training`: without a training set each context is trained on",
+                    ("contexts", index, "held_out"),
+                    True,
+                )
+        return self
+
+    @model_validator(mode="after")
     def _axes_side_by_side_have_one_length(self) -> SweepSpec:
         if self.combine == "product":
             return self
-        axes = ("methods", "optimizers", "schedule", "steps", "seeds", "precision", "gradient_clipping")
+        number = "steps" if self.epochs is None else "epochs"
+        axes = ("methods", "optimizers", "schedule", number, "seeds", "precision", "gradient_clipping")
         lengths = {name: len(getattr(self, name)) for name in axes}
         longest = max(lengths.values())
         for name, length in lengths.items():
@@ -251,6 +282,8 @@ class SweepSpec(Strict):
 
     @model_validator(mode="after")
     def _schedules_have_their_steps(self) -> SweepSpec:
+        if self.epochs is not None:
+            return self  # checked again once the data are read and the steps are known
         for steps, entries in self._schedules_by_steps():
             seen: dict[Schedule, int] = {}
             for index, entry in entries:

@@ -18,6 +18,7 @@ _PROBE = [
     "kappa",
     "probe_trial_steps",
     "refusal",
+    "held_out",
 ]
 
 

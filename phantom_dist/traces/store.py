@@ -9,6 +9,7 @@ Files that are written under a lease (see `leases`) become visible only while th
 from __future__ import annotations
 
 import copy
+import mmap
 import os
 import uuid
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ class Store:
             raise StoreError(f"{self.location}: {name!r} is not the name of a file in it")
         return f"{self.root}/{name}"
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes | mmap.mmap) -> None:
         """Store a file atomically; an existing file is replaced.
 
         Raises:

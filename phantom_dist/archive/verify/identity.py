@@ -10,6 +10,7 @@ import duckdb
 
 from phantom_dist.archive.verify.defect import Defect
 from phantom_dist.core.outcome import Thresholds
+from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.core.trial import (
     LORA_PLACES,
     OPTIMIZER_SETTINGS,
@@ -26,10 +27,10 @@ from phantom_dist.spec import SweepSpec, expand
 _OPTIMIZER = ("momentum", "weight_decay", "beta1", "beta2", "epsilon")
 _SETTINGS = (
     "method", "lora_rank", "lora_alpha", "lora_targets", "lora_rslora", "optimizer", *_OPTIMIZER, "decay", "schedule",
-    "warmup_steps", "steps", "seed", "precision", "gradient_clipping", "structural_drag",
+    "warmup_steps", "steps", "seed", "precision", "gradient_clipping", "training_set", "structural_drag",
     "jump_threshold", "jump_share_of_range", "synonym_floor_rms",
 )  # fmt: skip
-_TOKENS = ("prompt_tokens", "target_token", "competitor_token")
+_TOKENS = ("prompt_tokens", "target_token", "competitor_token", "batches")
 _COLUMNS = ("trial_id", "learning_rate", "problem", "weights", "model", *_SETTINGS)
 
 
@@ -70,9 +71,9 @@ def _id(row: Mapping[str, Any], expected: Mapping[str, Problem]) -> str | None:
         if row["prompt_tokens"] is None:
             # Refused before the tokens were known: the id covers the words of the sweep instead.
             problem = problem.model_copy(update={"context": expected[row["problem"]].context})
-            return trial_id(problem, row["weights"], None, row["learning_rate"])
+            return trial_id(problem, row["weights"], None, row["learning_rate"], row["batches"])
         tokens = _tokens(tuple(row["prompt_tokens"]), row["target_token"], row["competitor_token"])
-        return trial_id(problem, row["weights"], tokens, row["learning_rate"])
+        return trial_id(problem, row["weights"], tokens, row["learning_rate"], row["batches"])
     except (ValueError, KeyError):
         return None
 
@@ -108,6 +109,7 @@ def _problem(model: str, values: tuple[Any, ...]) -> Problem:
         seed=s["seed"],
         precision=s["precision"],
         gradient_clipping=s["gradient_clipping"],
+        training=None if s["training_set"] is None else TrainingSet.from_text(s["training_set"]),
         thresholds=Thresholds(
             structural_drag=s["structural_drag"],
             jump_size=s["jump_threshold"],

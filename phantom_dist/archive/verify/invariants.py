@@ -72,9 +72,9 @@ TRACES: tuple[Invariant, ...] = (
         rule="trial_id is 32 hex digits", sql="regexp_full_match(trial_id, '[0-9a-f]{32}')"
     ),
     Invariant(
-        rule="rows are sorted by trial_id and step, and a trial's steps run from 0 without gaps",
+        rule="rows are sorted by trial_id and step, and a trial's steps rise from 0",
         sql=f"CASE WHEN {_FIRST} THEN step = 0 AND (trial_before IS NULL OR trial_before < trial_id) "
-        "ELSE step = step_before + 1 END",
+        "ELSE step > step_before END",
     ),
     Invariant(
         rule="a step with a non-finite value is the trial's last",
@@ -230,7 +230,7 @@ PROBES: tuple[Invariant, ...] = (
 """Of each row of `probes`."""
 
 SUMMARY = """
-SELECT trial_id, any_value(model) AS in_model, max(step) AS last_step,
+SELECT trial_id, any_value(model) AS in_model, max(step) AS last_step, count(*) AS measured,
     min(step) FILTER (logit_gap > 0 AND NOT isnan(logit_gap)) AS first_commit,
     bool_and(isfinite(loss) AND isfinite(logit_gap) AND isfinite(drag)) AS all_finite,
     bool_and(finite) AS ended_finite,
@@ -255,6 +255,10 @@ FROM (
 _JUMPED = "largest >= greatest(jump_threshold, jump_share_of_range * phi_range) AND largest > 0"
 
 
+_EVERY = "coalesce(regexp_extract(training_set, 'measure_every=([0-9]+)', 1)::INT, 1)"
+"""Steps between two measurements."""
+
+
 def _near(one: str, other: str, tolerance: str) -> str:
     return f"(precision LIKE 'bfloat16%' OR coalesce(abs({one} - {other}) <= {tolerance} * (1 + abs({one})), false))"
 
@@ -262,7 +266,10 @@ def _near(one: str, other: str, tolerance: str) -> str:
 JOINED: tuple[Invariant, ...] = (
     Invariant(rule="it has traces", sql="last_step IS NOT NULL"),
     Invariant(rule="its traces are filed under its model", sql="in_model = model"),
-    Invariant(rule="it has steps_taken + 1 trace rows", sql="steps_taken = last_step"),
+    Invariant(
+        rule="it has steps_taken + 1 trace rows, fewer where contexts are not measured at every step",
+        sql=f"steps_taken = last_step AND measured = 1 + ceil(last_step / {_EVERY})",
+    ),
     Invariant(rule="gradient_norm is null in its last trace row and only there", sql="norms"),
     Invariant(
         rule="gap_final, loss_final and drag_final equal its last trace row's values",
@@ -280,23 +287,35 @@ JOINED: tuple[Invariant, ...] = (
     ),
     Invariant(
         rule="its outcome follows from its traces",
-        sql="CASE outcome WHEN 'diverged' THEN NOT all_finite OR loss_last > loss_first "
+        sql="CASE outcome WHEN 'diverged' THEN NOT all_finite "
+        "OR CASE WHEN training_set IS NULL THEN loss_last > loss_first "
+        "ELSE NOT isfinite(training_loss_last) OR training_loss_last > training_loss_first END "
         "WHEN 'committed' THEN all_finite AND gap_last > 0 "
         "WHEN 'relapsed' THEN all_finite AND gap_last <= 0 AND first_commit IS NOT NULL "
         "WHEN 'structural' THEN all_finite AND first_commit IS NULL AND drag_last < drag_first - structural_drag "
         "WHEN 'kinematic' THEN all_finite AND first_commit IS NULL AND drag_last >= drag_first - structural_drag END",
     ),
     Invariant(
-        rule="silent is true if and only if it did not commit although the loss fell at every step",
-        sql="silent = (outcome <> 'committed' AND last_step > 0 AND fell)",
+        rule="silent is true if and only if it did not commit although the loss fell at every step; with a training "
+        "set, although the training loss and its own loss fell",
+        sql="silent = (outcome <> 'committed' AND last_step > 0 AND CASE WHEN training_set IS NULL THEN fell "
+        "ELSE loss_last < loss_first AND training_loss_last < training_loss_first END)",
+    ),
+    Invariant(
+        rule="training_id and the ends of the training loss are set if and only if it has a training set",
+        sql=_set_exactly(
+            ("training_id", "training_loss_first", "training_loss_last"), "training_set IS NOT NULL"
+        ),
     ),
     Invariant(
         rule="if it was stopped early as non-finite, its last trace row is not finite",
         sql="stopped_early IS DISTINCT FROM 'non_finite' OR NOT ended_finite",
     ),
     Invariant(
-        rule="its jump is the largest change of Φ if that exceeds the thresholds, else null",
-        sql=f"CASE WHEN coalesce({_JUMPED}, false) THEN coalesce(jump_step = largest_step AND jump_size = largest "
+        rule="its jump is the largest change of Φ if that exceeds the thresholds, else null; null where contexts are "
+        "not measured at every step",
+        sql=f"CASE WHEN coalesce({_JUMPED} AND {_EVERY} = 1, false) THEN "
+        "coalesce(jump_step = largest_step AND jump_size = largest "
         f"AND abs(jump_readout_share - largest_share) <= {EXACT} * (1 + abs(largest_share)), false) "
         "ELSE jump_step IS NULL END",
     ),

@@ -18,7 +18,8 @@ from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.probe import ProbeRefused, measure, read_context
 from phantom_dist.engines.recorder import Recorder
-from phantom_dist.engines.single import stopped_early, train
+from phantom_dist.engines.single import train
+from phantom_dist.engines.watch import Watch
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.plugin_instruments import Named
 
@@ -40,16 +41,10 @@ class DeepSpeedEngine:
             with out_of_memory_named():
                 model.zero.reset(trial.problem.optimizer)
                 tokens, device = trial.measured.tokens, model.whole.model.device
-                trace = train(
-                    model.zero, trial, Recorder(model.readout, [tokens], device, self._plugin_instruments)
-                )
-            yield TrialResult(
-                trial=trial,
-                trace=trace,
-                vocabulary_size=model.vocabulary_size,
-                wall_time=time.perf_counter() - start,
-                engine=f"{DEEPSPEED} {model.zero.stage}",
-                stopped_early=stopped_early(trial, trace),
+                recorder = Recorder(model.readout, [tokens], device, self._plugin_instruments)
+                watch = train(model.zero, Watch([trial]), recorder)
+            yield from watch.results(
+                model.vocabulary_size, time.perf_counter() - start, f"{DEEPSPEED} {model.zero.stage}"
             )
 
     def probe(self, model: ShardedModel, problem: Problem) -> ProbeResult:
@@ -83,7 +78,7 @@ class ShardedFirstOrder:
     def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool = False) -> tuple[float, None]:
         """See `FirstOrder`; no rank ever holds all of ∇L, so `keep` has no effect."""
         zero = self._zero
-        zero.backward(loss_of(logits_V, pair))
+        zero.backward([loss_of(logits_V, pair)])
         if self._problem.gradient_clipping is not None:
             zero.clip(clip_scale(zero.gradient_norm(), self._problem.gradient_clipping))
         directions = [
@@ -92,7 +87,7 @@ class ShardedFirstOrder:
         ]
         zero.step(0.0)
         # DeepSpeed allows one backward pass for each forward pass, so ∇g needs a second forward pass.
-        zero.backward(gap_of(self.untouched_logits(), pair))
+        zero.backward([gap_of(self.untouched_logits(), pair)])
         slopes = zip(zero.gradients(), directions, strict=True)
         slope = zero.sum(sum(kernel_rate.inner_product(gradient, u) for (gradient, _), u in slopes))
         zero.step(0.0)

@@ -47,8 +47,14 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
         InputError: as `models.load`, or a LoRA target that the model doesn't have, or a training that groups don't
             support.
     """
-    if problem.is_mixed or problem.decays_apart:
-        what = f"precision {problem.precision}" if problem.is_mixed else f"decay {problem.optimizer.decay}"
+    what = None
+    if problem.is_mixed:
+        what = f"precision {problem.precision}"
+    elif problem.decays_apart:
+        what = f"decay {problem.optimizer.decay}"
+    elif problem.training is not None:
+        what = "a training set"
+    if what is not None:
         raise InputError(
             f"{what}: groups of ranks don't support it. Give the sweep workers with enough memory for its models."
         )

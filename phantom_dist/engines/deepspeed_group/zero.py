@@ -10,7 +10,7 @@ or Inf: a diverging trial must be recorded as such.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -125,9 +125,11 @@ class Zero:
         with torch.set_grad_enabled(gradient):
             return last_logits(self._module, prompt, self._engine)
 
-    def backward(self, value: Tensor) -> None:
-        """Compute the gradient of a scalar; `gradients` returns it until `step`."""
+    def backward(self, values: Iterable[Tensor]) -> float:
+        """Compute the gradient of a scalar, given as the only value; `gradients` returns it until `step`."""
+        (value,) = values
         self._engine.backward(value)
+        return float(value.detach())
 
     def step(self, learning_rate: float) -> None:
         """One optimizer step; a learning rate of 0 drops the gradients and leaves the weights unchanged."""

@@ -18,11 +18,13 @@ def kind_of(problem: Problem) -> str:
     """`lora`, `dual` or `stacked`.
 
     The dual form needs an optimizer that is linear in the gradients: SGD. It keeps the steps' updates apart from the
-    weights, whereas bfloat16 training rounds their sum at every step; so bfloat16 needs stacked lanes.
+    weights, whereas bfloat16 training rounds their sum at every step; so bfloat16 needs stacked lanes. So do batches of
+    a training set: the dual form multiplies by the factors of all earlier tokens, which are soon more than the widths.
     """
     if problem.method == "lora":
         return "lora"
-    return "dual" if problem.optimizer.name == "sgd" and problem.precision == "float32" else "stacked"
+    is_linear = problem.optimizer.name == "sgd" and problem.precision == "float32"
+    return "dual" if is_linear and problem.training is None else "stacked"
 
 
 def lanes_support(problem: Problem) -> bool:

@@ -18,7 +18,7 @@ from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.core.trial import Problem, Tokens
 from phantom_dist.engines.lanes.choice import fusion_pays, kind_of
 from phantom_dist.engines.lanes.dual import Dual
-from phantom_dist.engines.lanes.fuse import LastPosition, fused, lane_logits, padded
+from phantom_dist.engines.lanes.fuse import Positions, fused, lane_logits, padded
 from phantom_dist.engines.lanes.isolation import check
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.lanes.parameters import LaneTensor
@@ -88,7 +88,7 @@ class DualCoordinates:
         loaded: LoadedModel,
         prompt: tuple[int, ...],
         lanes: Dual,
-        last: LastPosition,
+        last: Positions,
         point: _PointCoefficients,
     ) -> None:
         self.origin = torch.zeros(GRADIENTS, dtype=torch.float64)

@@ -11,26 +11,29 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.engines.lanes.kind import Lanes
+from phantom_dist.engines.training_sets import UNCOUNTED, PaddedBatch
 from phantom_dist.models.forward_state import memoryless
 
 
-class LastPosition(nn.Module):
-    """Replaces the readout: applies it at each lane's last token only, wherever its padding begins."""
+class Positions(nn.Module):
+    """Replaces the readout: applies it at chosen positions only.
+
+    `places`: index (L, n) into the positions of all rows of the batch, one row after another.
+    """
 
     def __init__(self, readout: nn.Module) -> None:
         super().__init__()
         self._readout = readout
-        self.last_L: Tensor
+        self.places: Tensor
 
-    def forward(self, hidden_LKd: Tensor) -> Tensor:
-        """(L, K, d) -> (L, 1, V)."""
-        index_L1d = self.last_L[:, None, None].expand(-1, 1, hidden_LKd.shape[2])
-        logits_L1V: Tensor = self._readout(hidden_LKd.gather(1, index_L1d))
-        return logits_L1V
+    def forward(self, hidden_RKd: Tensor) -> Tensor:
+        """(R, K, d) -> (L, n, V)."""
+        logits_LnV: Tensor = self._readout(hidden_RKd.flatten(0, 1)[self.places])
+        return logits_LnV
 
 
 @contextmanager
-def fused(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
+def fused(model: Any, lanes: Lanes) -> Iterator[Positions]:
     """The model as the lanes' kind trains it; restores the untouched model on exit. Yields its readout.
 
     No state of earlier forward passes is left in the model on entry, and none of its own on exit.
@@ -43,11 +46,11 @@ def fused(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
 
 
 @contextmanager
-def _replaced(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
+def _replaced(model: Any, lanes: Lanes) -> Iterator[Positions]:
     readout = model.get_output_embeddings()
     replacements = lanes.replacements(model)
     lanes.allocate()
-    last = LastPosition(replacements.get(readout, readout))
+    last = Positions(replacements.get(readout, readout))
     replacements[readout] = last
     swapped: list[tuple[nn.Module, str, nn.Module]] = []
     model.requires_grad_(False)
@@ -68,14 +71,29 @@ def _replaced(model: Any, lanes: Lanes) -> Iterator[LastPosition]:
         model.requires_grad_(True)
 
 
-def lane_logits(model: Any, readout: LastPosition, ids_LK: Tensor, last_L: Tensor) -> Tensor:
+def lane_logits(model: Any, readout: Positions, ids_LK: Tensor, last_L: Tensor) -> Tensor:
     """Every lane's logits after its prompt, from prompts padded on the right; (L, V), differentiable.
 
     Attention is causal, so padding changes nothing before it, and the readout ignores everything after the last token.
     """
-    readout.last_L = last_L
+    starts_L = torch.arange(len(ids_LK), device=ids_LK.device) * ids_LK.shape[1]
+    readout.places = (starts_L + last_L)[:, None]
     logits_L1V: Tensor = model(input_ids=ids_LK, use_cache=False).logits
     return logits_L1V[:, 0]
+
+
+def batch_logits(model: Any, readout: Positions, batch: PaddedBatch, lanes: int) -> tuple[Tensor, Tensor]:
+    """Every lane's logits (L, n, V) at the places of a batch that the loss counts, and the labels (n,) there."""
+    labels = batch.labels_BK.flatten()
+    (counted_n,) = (labels != UNCOUNTED).nonzero(as_tuple=True)
+    starts_L = torch.arange(lanes, device=labels.device) * len(labels)
+    readout.places = starts_L[:, None] + counted_n
+    logits_LnV: Tensor = model(
+        input_ids=batch.ids_BK.repeat(lanes, 1),
+        attention_mask=batch.mask_BK.repeat(lanes, 1),
+        use_cache=False,
+    ).logits
+    return logits_LnV, labels[counted_n]
 
 
 def padded(prompts: list[tuple[int, ...]], device: torch.device) -> tuple[Tensor, Tensor]:

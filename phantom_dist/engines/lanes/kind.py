@@ -40,13 +40,15 @@ class Shape:
     """The dimensions of a batch.
 
     `first`: lanes at the start, one for each context (see `training.train`). `lanes`: lanes after step 0.
-    `steps`: the largest T. `tokens`: K of the longest prompt.
+    `steps`: the largest T. `tokens`: K of the longest prompt. `in_batches`: whether lanes train batches of examples,
+    whose tokens change from step to step.
     """
 
     first: int
     lanes: int
     steps: int
     tokens: int
+    in_batches: bool = False
 
 
 class Lanes(ABC):
@@ -55,7 +57,12 @@ class Lanes(ABC):
     Call order: `replacements`, `allocate`. Then for each step: `begin_step`, a forward pass, a backward pass,
     `squared_gradient_norms`, `select` where lanes leave or are repeated, `clip`
     where gradients are clipped, `update`.
+
+    `rows`: how many rows of the model's input each lane has in the next forward pass, one after another: 1, or the
+    examples of a batch, or the prompts that are watched.
     """
+
+    rows = 1
 
     def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
         self.optimizer = optimizer

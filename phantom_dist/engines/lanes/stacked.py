@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.trial import Optimizer
-from phantom_dist.engines.lanes.kind import FullLanes, NotFusable, Shape
+from phantom_dist.engines.lanes.kind import FullLanes, Lanes, NotFusable, Shape
 from phantom_dist.engines.lanes.leaves import leaves_for
 from phantom_dist.engines.lanes.own_rows import OwnRows
 from phantom_dist.engines.lanes.parameters import LaneTensor
@@ -23,8 +23,8 @@ from phantom_dist.instruments import drift, overlap
 class StackedMatrix:
     """A matrix with a copy per lane: W (L, o, i)."""
 
-    def __init__(self, weight: LaneTensor) -> None:
-        self._weight = weight
+    def __init__(self, weight: LaneTensor, lanes: Lanes) -> None:
+        self._weight, self._lanes = weight, lanes
 
     def product(self, x: Tensor) -> Tensor:
         """See `kind.Matrix`."""
@@ -34,8 +34,11 @@ class StackedMatrix:
         return y_LKo.reshape(*x.shape[:-1], -1)
 
     def rows(self, ids_LK: Tensor) -> Tensor:
-        """See `kind.Table`."""
-        return self._weight.rows(ids_LK.expand(len(self._weight.value), -1))
+        """See `kind.Table`; with several rows a lane (L · rows, K) -> (L · rows, K, i)."""
+        lanes, rows = len(self._weight.value), self._lanes.rows
+        ids_LK = ids_LK.expand(lanes * rows, -1).reshape(lanes, -1)
+        rows_LKi = self._weight.rows(ids_LK)
+        return rows_LKi.reshape(lanes * rows, -1, rows_LKi.shape[2])
 
 
 class _Product(torch.autograd.Function):
@@ -102,7 +105,7 @@ class Stacked(FullLanes):
             raise NotFusable("a matrix that is not the readout is used for lookups and for products")
         if id(parameter) not in self._weights:
             self._weights[id(parameter)] = self.parameters.matrix(parameter.T if transposed else parameter)
-        return StackedMatrix(self._weights[id(parameter)])
+        return StackedMatrix(self._weights[id(parameter)], self)
 
     def table(self, parameter: Tensor) -> StackedMatrix | OwnRows:
         """See `FullLanes`."""
@@ -111,6 +114,8 @@ class Stacked(FullLanes):
         self._only_table(parameter)
         if id(parameter) in self._weights:
             raise NotFusable("a matrix that is not the readout is used for lookups and for products")
+        if self.shape.in_batches:  # any row may be looked up
+            return StackedMatrix(self.parameters.matrix(parameter), self)
         return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
 
     def geometry(self) -> StackedGeometry:

@@ -59,9 +59,9 @@ WALKS: dict[str, type[Walk]] = {"sgd": SgdWalk, "adamw": AdamWalk}
 def can_be_walked(problem: Problem) -> bool:
     """Whether the path of a training can be probed; else no law predicts its critical rate.
 
-    No walk knows clipping, or parameters that don't decay beside others that do.
+    No walk knows clipping, parameters that don't decay beside others that do, or training sets.
     """
-    plain = problem.gradient_clipping is None and not problem.decays_apart
+    plain = problem.gradient_clipping is None and not problem.decays_apart and problem.training is None
     return plain and problem.optimizer.name in WALKS
 
 

@@ -1,0 +1,157 @@
+"""The loop over steps of one batch of lanes that train the same batches of a training set, each at its own rate.
+
+It does to each lane what `engines/single.py` does to one training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.core.measurement import Measurement
+from phantom_dist.data import Batch, Batches
+from phantom_dist.engines.lanes.choice import lanes_for
+from phantom_dist.engines.lanes.fuse import Positions, batch_logits, fused, lane_logits, padded
+from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe
+from phantom_dist.engines.lanes.kind import Lanes, Shape
+from phantom_dist.engines.optimizers import clip_scale
+from phantom_dist.engines.recorder import Geometry, Recorder
+from phantom_dist.engines.training_sets import padded as padded_batch
+from phantom_dist.engines.watch import Watch
+from phantom_dist.instruments.plugin_instruments import Named
+from phantom_dist.models import LoadedModel
+
+
+def train_on_set(
+    loaded: LoadedModel,
+    watches: Sequence[Watch],
+    batches: Batches,
+    plugin_instruments: Sequence[Named] = (),
+) -> None:
+    """Train several trainings of one training configuration, each as a lane, and add their measurements to `watches`.
+
+    As in `training.train`, lanes of one seed start as one row, and a lane that ends leaves the batch.
+
+    Raises:
+        NotFusable: the model has a module with parameters that no leaf supports; nothing was trained.
+        DiffersFromProbe: at step 0 a prompt measures something else than in the probe; nothing was trained.
+    """
+    model, device = loaded.model, loaded.model.device
+    rows = _starting_rows(watches)
+    problem, tokens = watches[0].problem, watches[0].tokens
+    ids_WK, last_W = padded([t.prompt for t in tokens], device)
+    shape = Shape(
+        first=len(rows),
+        lanes=len(watches),
+        steps=problem.steps,
+        tokens=ids_WK.shape[1],
+        in_batches=True,
+    )
+    lanes = lanes_for(loaded, [row[0].problem for row in rows], shape)
+    with fused(model, lanes) as readout:
+        geometry = WatchedGeometry(lanes.geometry(), len(tokens))
+        recorder = Recorder(geometry, [*tokens] * len(rows), device, plugin_instruments)
+        for step in range(problem.steps + 1):
+            if watches[0].is_due(step):
+                lanes.rows = len(tokens)
+                lanes.begin_step(step, learns=False)
+                with torch.no_grad():
+                    logits_RV = lane_logits(
+                        model, readout, ids_WK.repeat(len(rows), 1), last_W.repeat(len(rows))
+                    )
+                measurements = recorder.measure(step, logits_RV)
+                if step == 0:
+                    _check_first(rows, measurements, logits_RV)
+                for place, row in enumerate(rows):
+                    for watch in row:
+                        watch.add(measurements[place * len(tokens) : (place + 1) * len(tokens)])
+            staying = [place for place, row in enumerate(rows) if not row[0].ended]
+            if not staying:
+                return
+            lanes.begin_step(step, learns=True)
+            losses = _backward(model, readout, lanes, batches[step], batches.training.accumulate, len(rows))
+            norms = lanes.squared_gradient_norms().sqrt().tolist()
+            for place in staying:
+                for watch in rows[place]:
+                    watch.stepped(step, norms[place], losses[place])
+            before = len(rows)
+            if step == 0:  # from here on every lane has a row of its own
+                staying = [place for place in staying for _ in rows[place]]
+                rows = [[watch] for watch in watches if not watch.ended]
+            else:
+                rows = [rows[place] for place in staying]
+            if step == 0 or len(staying) < before:
+                lanes.select(staying)
+                recorder.select([p * len(tokens) + word for p in staying for word in range(len(tokens))])
+            clipping = [row[0].problem.gradient_clipping for row in rows]
+            if any(largest is not None for largest in clipping):
+                lanes.clip([clip_scale(norms[p], c) for p, c in zip(staying, clipping, strict=True)])
+            factors = [row[0].problem.schedule.factors(problem.steps)[step] for row in rows]
+            lanes.update([row[0].learning_rate * f for row, f in zip(rows, factors, strict=True)])
+
+
+def _backward(
+    model: nn.Module, readout: Positions, lanes: Lanes, batch: Batch, accumulate: int, count: int
+) -> list[float]:
+    """Take the gradient of every lane's loss on a batch; returns the losses."""
+    sums_L = torch.zeros(count, dtype=torch.float64)
+    for part in batch.passes(accumulate):
+        lanes.rows = len(part.sequences)
+        logits_LnV, labels_n = batch_logits(model, readout, padded_batch(part, lanes.readout.device), count)
+        losses_Ln = nn.functional.cross_entropy(
+            logits_LnV.float().flatten(0, 1), labels_n.repeat(count), reduction="none"
+        ).unflatten(0, (count, -1))
+        losses_L = losses_Ln.sum(dim=1) / batch.counted
+        losses_L.sum().backward()
+        sums_L += losses_L.detach().double().cpu()
+    losses: list[float] = sums_L.tolist()
+    return losses
+
+
+def _starting_rows(watches: Sequence[Watch]) -> list[list[Watch]]:
+    """The trainings grouped by identical start: by seed under LoRA."""
+    rows: dict[object, list[Watch]] = {}
+    for watch in watches:
+        rows.setdefault(watch.problem.seed if watch.problem.method == "lora" else None, []).append(watch)
+    return list(rows.values())
+
+
+def _check_first(
+    rows: Sequence[Sequence[Watch]], measurements: Sequence[Measurement], logits_RV: Tensor
+) -> None:
+    """Compare every row's first measurements with the probes of its contexts."""
+    probed = [trial.measured.pair for row in rows for trial in row[0].trials]
+    difference = difference_from_probe(probed, measurements, logits_RV)
+    if difference is not None:
+        raise DiffersFromProbe(difference)
+
+
+class WatchedGeometry:
+    """The geometry of lanes that each watch several contexts: as many rows for each lane, one after another."""
+
+    def __init__(self, geometry: Geometry, watched: int) -> None:
+        self._geometry, self._watched = geometry, watched
+        self.frozen = geometry.frozen
+
+    def prepare(self, pairs_L2: Tensor) -> None:
+        """See `Geometry`."""
+        self._geometry.prepare(pairs_L2)
+
+    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
+        """See `Geometry`."""
+        own = (row // self._watched for row in range(lanes.start, lanes.start + len(pairs_L2)))
+        parts = [
+            self._geometry.overlap_rows(pair_2[None], slice(lane, lane + 1))
+            for lane, pair_2 in zip(own, pairs_L2, strict=True)
+        ]
+        return torch.cat(parts)
+
+    def drift(self) -> Sequence[float]:
+        """See `Geometry`."""
+        return [drift for drift in self._geometry.drift() for _ in range(self._watched)]
+
+    def hash(self) -> str:
+        """See `Geometry`."""
+        return self._geometry.hash()

@@ -1,0 +1,112 @@
+"""Training on batches: where an engine gets them, their loss, and its gradient on the untouched model."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phantom_dist.core.errors import InputError
+from phantom_dist.core.trial import Problem
+from phantom_dist.data import Batch, Batches, Examples
+from phantom_dist.models import LoadedModel
+
+UNCOUNTED = -100
+"""The label of a token that the loss doesn't count, as in torch's and transformers' losses."""
+
+
+def _no_examples(sha256: str) -> Examples:
+    raise InputError(f"the training data {sha256[:12]}… are not at hand")
+
+
+class TrainingSets:
+    """The batches of training sets, tokenised once for each model. `examples_of`: a set's data by their hash."""
+
+    def __init__(self, examples_of: Callable[[str], Examples] = _no_examples) -> None:
+        self._examples_of = examples_of
+        self._known: weakref.WeakKeyDictionary[nn.Module, dict[object, Batches]] = weakref.WeakKeyDictionary()
+
+    def batches(self, loaded: LoadedModel, problem: Problem) -> Batches | None:
+        """The batches of a problem on a model; None if it trains on its context alone.
+
+        Raises:
+            InputError: the data are not at hand, can't be tokenised, or are fewer than a batch.
+        """
+        training = problem.training
+        if training is None:
+            return None
+        known = self._known.setdefault(loaded.model, {})
+        if training not in known:
+            limit = getattr(loaded.model.config, "max_position_embeddings", None)
+            known[training] = Batches(loaded.tokenizer, training, self._examples_of(training.data), limit)
+        return known[training]
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedBatch:
+    """A batch as tensors (B, K), padded on the right: token ids, labels (see `UNCOUNTED`), and 1 for real tokens.
+
+    `labels_BK` holds at each place the token that follows it.
+    """
+
+    ids_BK: Tensor
+    labels_BK: Tensor
+    mask_BK: Tensor
+
+
+def padded(batch: Batch, device: torch.device) -> PaddedBatch:
+    """The batch as tensors."""
+    longest = max(len(sequence.ids) for sequence in batch.sequences)
+
+    def rows(of: Iterator[list[int]], fill: int) -> Tensor:
+        return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in of], device=device)
+
+    labels = (
+        [t if counts else UNCOUNTED for t, counts in zip(s.ids[1:], s.counted[1:], strict=True)]
+        for s in batch.sequences
+    )
+    return PaddedBatch(
+        ids_BK=rows((list(s.ids) for s in batch.sequences), batch.sequences[0].ids[-1]),
+        labels_BK=rows(labels, UNCOUNTED),
+        mask_BK=rows(([1] * len(s.ids) for s in batch.sequences), 0),
+    )
+
+
+def losses(model: Any, batch: Batch, accumulate: int, device: torch.device) -> Iterator[Tensor]:
+    """The loss of a batch in parts, one for each pass: their sum is the mean over all counted tokens, in nats."""
+    counted = batch.counted
+    for part in batch.passes(accumulate):
+        tensors = padded(part, device)
+        logits_BKV = model(
+            input_ids=tensors.ids_BK, attention_mask=tensors.mask_BK, use_cache=False
+        ).logits.float()
+        yield (
+            nn.functional.cross_entropy(
+                logits_BKV.flatten(0, 1), tensors.labels_BK.flatten(), ignore_index=UNCOUNTED, reduction="sum"
+            )
+            / counted
+        )
+
+
+_gradients: weakref.WeakKeyDictionary[nn.Module, tuple[object, tuple[Tensor, ...]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""By model: the gradient of the last training set's loss, which the probes of all its contexts need."""
+
+
+def starting_gradients(
+    loaded: LoadedModel, problem: Problem, batches: Batches, compute: Callable[[Batch], Sequence[Tensor]]
+) -> tuple[Tensor, ...]:
+    """∇L of the sample's mean loss (`Batches.sample`) on the untouched model, one tensor for each trained parameter.
+
+    `compute` takes it; its result is kept for the other contexts of the same training.
+    """
+    key = (problem.without_context, batches)
+    kept = _gradients.get(loaded.model)
+    if kept is None or kept[0] != key:
+        kept = _gradients[loaded.model] = key, tuple(compute(batches.sample))
+    return kept[1]
