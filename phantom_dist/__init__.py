@@ -18,7 +18,7 @@ The map of the layers, top to bottom; imports only go down, and rows side by sid
     refinement | scheduling
     law | engines
     records
-    traces | models | contexts | instruments
+    traces | models | contexts | data | instruments
     spec
     core
 

@@ -234,7 +234,7 @@ def archive_status(
 
 SETTINGS = (
     "momentum", "weight_decay", "decay", "schedule", "warmup_steps", "lora_rank", "lora_alpha", "lora_targets", "seed",
-    "precision", "gradient_clipping", "lora_rslora",
+    "precision", "gradient_clipping", "lora_rslora", "lora_dropout",
 )  # fmt: skip
 """Columns that a table of critical rates has where rates of one model, method and optimizer differ in them."""
 

@@ -36,6 +36,7 @@ class ProblemColumns:
     gradient_clipping: float | None = None
     lora_rslora: bool | None = None
     decay: str | None = None
+    lora_dropout: float | None = None
     training_set: str | None = None
 
     def problem_columns(self) -> dict[str, Any]:

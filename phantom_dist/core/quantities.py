@@ -154,6 +154,17 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
         0,
     ),
     _label("lora_targets", "modules with adapters, comma-separated; null under full fine-tuning"),
+    _later(
+        _q(
+            "lora_dropout",
+            "float64",
+            "1",
+            "",
+            "share of the adapters' inputs that a step leaves out; null where it leaves out none",
+            0,
+            1,
+        )
+    ),
     _later(_label("lora_rslora", "true where adapters are scaled by alpha / sqrt(rank); else null", "bool")),
     _q("steps", "int32", "1", "T", "optimizer steps", 1),
     _q("seed", "int32", "1", "", "seed of the adapters' initialisation", 0),

@@ -40,7 +40,7 @@ class Context(Frozen):
     )
 
 
-LoraPlaces: TypeAlias = Literal["attention", "all-linear"]
+LoraPlaces: TypeAlias = Literal["attention", "all-linear", "peft"]
 
 LORA_PLACES: tuple[str, ...] = get_args(LoraPlaces)
 
@@ -48,17 +48,24 @@ LORA_PLACES: tuple[str, ...] = get_args(LoraPlaces)
 class Lora(Frozen):
     """Low-rank adapters through peft: y = W x + scale B A x, with B = 0 at the start."""
 
-    LATER = ("rslora",)
+    LATER = ("rslora", "dropout")
 
     rank: int = Field(default=8, gt=0, description="rank of the adapters")
     alpha: float = Field(default=16, gt=0, description="adapters are scaled by alpha / rank")
     targets: tuple[str, ...] | LoraPlaces = Field(
         default="attention",
         description="names of linear modules that get adapters; `attention`: all linear modules of the attention; "
-        "`all-linear`: all but the readout",
+        "`all-linear`: all but the readout; `peft`: those that peft chooses for the architecture",
     )
     rslora: bool = Field(
         default=False, description="scale by alpha / sqrt(rank) instead (rank-stabilised, arXiv 2312.03732)"
+    )
+
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of an adapter's inputs that each step of a training set leaves out, drawn from the seed",
     )
 
     @property
@@ -292,6 +299,8 @@ class Problem(Frozen):
     def _lora_iff_method(self) -> Problem:
         if (self.method == "lora") != (self.lora is not None):
             raise ValueError("`lora` settings are required by method lora, and allowed for it only")
+        if self.lora is not None and self.lora.dropout and self.training is None:
+            raise ValueError("dropout needs a training set")
         return self
 
     @property

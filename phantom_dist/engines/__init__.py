@@ -12,6 +12,7 @@
 | `lanes/` | many trials as one batch; exact within a stated tolerance |
 | `deepspeed_group/` | one trial on several processes, for models that don't fit one |
 | `optimizers` | the torch optimizer of a trial's settings |
+| `adapter_dropout` | dropout before adapters, the same in every batch |
 | `precision` | autocast of the forward pass |
 | `trainable` | full fine-tuning or LoRA: which parameters train, and how the untouched model is restored |
 | `objective` | the loss that is trained on, and the gap that it should close |

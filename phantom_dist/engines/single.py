@@ -141,7 +141,12 @@ class InProcess:
         """The loss of a step's batch in parts, one for each pass."""
         device = self._ready.readout_Vd.device
         with autocast(device, self._is_mixed):
-            yield from losses(self._ready.model, batches[step], batches.training.accumulate, device)
+            accumulate, dropout = batches.training.accumulate, self._ready.dropout
+            if dropout is None:
+                yield from losses(self._ready.model, batches[step], accumulate, device)
+            else:
+                drawn = functools.partial(dropout.drawn, step)
+                yield from losses(self._ready.model, batches[step], accumulate, device, drawn)
 
     def backward(self, values: Iterable[Tensor]) -> float:
         """See `ModelInTraining`."""

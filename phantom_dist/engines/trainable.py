@@ -10,11 +10,13 @@ from typing import Any
 
 import peft
 import torch
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.core.trial import Lora, Problem
+from phantom_dist.engines.adapter_dropout import AdapterDropout
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.quiet import quiet
@@ -33,7 +35,10 @@ _drawn: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Lora, int], Adapters]] =
 
 @dataclass(frozen=True, kw_only=True)
 class Trainable:
-    """A model ready for training: the callable, its trained parameters and its readout matrix (V x d)."""
+    """A model ready for training: the callable, its trained parameters and its readout matrix (V x d).
+
+    `dropout`: that of its adapters, if they have any; off unless a step is drawn.
+    """
 
     # `initial_readout_Vd` is E_0; with a frozen readout it is the same tensor as `readout_Vd`.
 
@@ -42,6 +47,7 @@ class Trainable:
     readout_Vd: Tensor
     initial_readout_Vd: Tensor
     readout_frozen: bool
+    dropout: AdapterDropout | None = None
 
 
 @contextmanager
@@ -88,8 +94,12 @@ def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
     base = loaded.model
     adapted = with_adapters(base, lora, seed)
     readout_Vd = readout_matrix(base)
+    dropout = None if not lora.dropout else AdapterDropout(lora.dropout)
+    if dropout is not None:
+        dropout.insert(adapted, seed)
     try:
         yield Trainable(
+            dropout=dropout,
             model=adapted,
             parameters=tuple(p for p in adapted.parameters() if p.requires_grad),
             readout_Vd=readout_Vd,
@@ -167,7 +177,7 @@ def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
     `attention` means every linear module (nn.Linear or transformers' Conv1D) inside a module whose name contains
     "attn" or "attention". The name is the last part of the module's path; where a module outside an attention has the
     same, the last two parts (GPT-2's `attn.c_proj` beside `mlp.c_proj`). `all-linear` means every linear module but
-    the readout, as in peft.
+    the readout, as in peft. `peft` means those that peft trains where a configuration names none.
 
     Raises:
         InputError: the model has no such module, or it is the embedding or the readout.
@@ -175,6 +185,14 @@ def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
     readout = model.get_output_embeddings()
     adaptable = {n: m for n, m in model.named_modules() if isinstance(m, ADAPTABLE)}
     linear = [name for name, module in adaptable.items() if module is not readout]
+    if lora.targets == "peft":
+        kind = getattr(model.config, "model_type", "")
+        defaults = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind)
+        if defaults is None:
+            raise InputError(
+                f"LoRA targets `peft`: peft has no default for the architecture {kind!r}. Name the targets."
+            )
+        return lora_targets(model, lora.model_copy(update={"targets": tuple(sorted(defaults))}))
     if isinstance(lora.targets, str):
         chosen = {name for name in linear if lora.targets == "all-linear" or _in_attention(name)}
         outside = {_path_end(name, 1) for name in adaptable.keys() - chosen}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,14 +77,24 @@ def padded(batch: Batch, device: torch.device) -> PaddedBatch:
     )
 
 
-def losses(model: Any, batch: Batch, accumulate: int, device: torch.device) -> Iterator[Tensor]:
-    """The loss of a batch in parts, one for each pass: their sum is the mean over all counted tokens, in nats."""
+def losses(
+    model: Any,
+    batch: Batch,
+    accumulate: int,
+    device: torch.device,
+    drawn: Callable[[int], AbstractContextManager[None]] = lambda number: nullcontext(),
+) -> Iterator[Tensor]:
+    """The loss of a batch in parts, one for each pass: their sum is the mean over all counted tokens, in nats.
+
+    `drawn`: wraps the forward pass of each number, for dropout.
+    """
     counted = batch.counted
-    for part in batch.passes(accumulate):
+    for number, part in enumerate(batch.passes(accumulate)):
         tensors = padded(part, device)
-        logits_BKV = model(
-            input_ids=tensors.ids_BK, attention_mask=tensors.mask_BK, use_cache=False
-        ).logits.float()
+        with drawn(number):
+            logits_BKV = model(
+                input_ids=tensors.ids_BK, attention_mask=tensors.mask_BK, use_cache=False
+            ).logits.float()
         yield (
             nn.functional.cross_entropy(
                 logits_BKV.flatten(0, 1), tensors.labels_BK.flatten(), ignore_index=UNCOUNTED, reduction="sum"

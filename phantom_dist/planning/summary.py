@@ -10,13 +10,14 @@ from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.planning.plan import Plan
 from phantom_dist.records import problem_row
 from phantom_dist.refinement.search import EXPECTED_TRIALS
+from phantom_dist.spec import SweepSpec, recipe_named, written_out
 
 Json = dict[str, Any]
 
 
 def plan_rows(plan: Plan) -> list[Json]:
     """The rows of `plan.parquet`: one per given learning rate, or one per search before its first round."""
-    count = 1 if plan.learning_rates else EXPECTED_TRIALS
+    count = 1 if plan.learning_rates else _trials_of_a_search(plan)
     return [
         problem_row(trial.problem)
         | {
@@ -60,9 +61,9 @@ def plan_rows_as_run(plan: Plan, trials_of: Mapping[str, Sequence[TrialSummary]]
 
 def plan_json(plan: Plan) -> Json:
     """The JSON object of `phantom-dist plan`."""
-    per_problem = len(plan.learning_rates) or EXPECTED_TRIALS
+    per_problem = len(plan.learning_rates) or _trials_of_a_search(plan)
     searching = plan.tolerance is not None
-    rounds = EXPECTED_TRIALS if searching else 1
+    rounds = per_problem if searching else 1
     seconds = sum(probe.seconds for phase in plan.phases for probe in phase.probes) + rounds * sum(
         trial.seconds for trial in plan.trials
     )
@@ -83,11 +84,15 @@ def plan_json(plan: Plan) -> Json:
         "trials": {
             "total": len(plan.problems) * per_problem,
             "searches": len(plan.problems) if searching else 0,
-            "reason": f"each search takes about {EXPECTED_TRIALS} trials" if searching else None,
+            "reason": f"each search takes about {per_problem} trials" if searching else None,
         },
+        "trainings": None if plan.spec.training is None else per_problem * _ways(plan),
         "batches": len(plan.batch_groups) * rounds,
-        "lanes": max(len(group.members) for group in plan.batch_groups),
-        "trial_steps": sum(problem.steps * per_problem for problem in plan.problems),
+        "lanes": max(
+            len(group.members) if group.problems[0].training is None else group.trainings
+            for group in plan.batch_groups
+        ),
+        "trial_steps": sum(steps * per_problem for steps in _steps(plan)),
         "predicted_seconds": seconds,
         "predicted_worker_bytes": max(trial.process_bytes for trial in plan.trials),
         "worker_memory_bytes": plan.resources.largest.memory_bytes,
@@ -96,7 +101,26 @@ def plan_json(plan: Plan) -> Json:
         "threads_per_worker": plan.spec.execution.threads,
         "tolerance": plan.tolerance,
         "groups": _rank_groups(plan),
+        "recipe": _recipe(plan.spec),
     }
+
+
+def _trials_of_a_search(plan: Plan) -> int:
+    """Expected number of trials of each search; words that share their trainings have one at each other's rates."""
+    words = {problem.context.id for problem in plan.problems if not problem.context.held_out}
+    return EXPECTED_TRIALS if plan.spec.training is None else max(EXPECTED_TRIALS, 2 * len(words))
+
+
+def _ways(plan: Plan) -> int:
+    """Number of ways of training that the sweep has, its rates and contexts aside."""
+    return len({problem.without_context for problem in plan.problems})
+
+
+def _steps(plan: Plan) -> list[int]:
+    """T of each problem; with a training set of each way of training, whose contexts share its steps."""
+    if plan.spec.training is None:
+        return [problem.steps for problem in plan.problems]
+    return [problem.steps for problem in {problem.without_context for problem in plan.problems}]
 
 
 def plan_lines(shown: Json) -> Iterator[str]:
@@ -107,6 +131,13 @@ def plan_lines(shown: Json) -> Iterator[str]:
         f"sweep {shown['name']}: {shown['problems']} problems, {about}{trials['total']} trials "
         f"in {about}{shown['batches']} batches of up to {shown['lanes']}, {shown['trial_steps']} trial-steps"
     )
+    if shown["trainings"] is not None:
+        yield f"  {about}{shown['trainings']} trainings, each watched in all contexts"
+    if (recipe := shown["recipe"]) is not None:
+        yield f"recipe {recipe['name']}: {recipe['description']}"
+        yield f"  source: {recipe['source']}"
+        yield from (f"  not expressed: {what}" for what in recipe["not_expressed"])
+        yield from (f"  {line}" for line in recipe["sweep"].splitlines())
     for m in shown["models"]:
         size = f"{m['title']}, {m['architecture']}, {m['parameters'] / 1e6:.4g} M parameters"
         yield f"  {m['model']}: {size}" + ("" if m["verified"] else f" (unverified: {m['reason']})")
@@ -122,6 +153,20 @@ def plan_lines(shown: Json) -> Iterator[str]:
         f"{shown['predicted_worker_bytes'] / 1e9:.2g} of {shown['worker_memory_bytes'] / 1e9:.2g} GB and "
         f"{shown['threads_per_worker']} thread(s) per worker"
     )
+
+
+def _recipe(spec: SweepSpec) -> Json | None:
+    """The recipe that a sweep names, and the keys of the sweep as they are with it; None without one."""
+    if spec.recipe is None:
+        return None
+    recipe = recipe_named(spec.recipe)
+    return {
+        "name": recipe.name,
+        "description": recipe.description,
+        "source": recipe.source,
+        "not_expressed": list(recipe.not_expressed),
+        "sweep": written_out(spec, recipe.sweep),
+    }
 
 
 def _rank_groups(plan: Plan) -> list[Json]:

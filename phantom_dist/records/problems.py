@@ -31,6 +31,7 @@ def problem_row(problem: Problem) -> Row:
         "lora_alpha": None if lora is None else lora.alpha,
         "lora_targets": targets if targets is None or isinstance(targets, str) else ",".join(targets),
         "lora_rslora": None if lora is None or not lora.rslora else True,
+        "lora_dropout": None if lora is None or not lora.dropout else lora.dropout,
         "steps": problem.steps,
         "seed": problem.seed,
         "precision": problem.precision,

@@ -74,7 +74,7 @@ class CriticalRate(ProblemColumns):
             "kappa": self.kappa,
             "pi_c": self.pi_c,
             "reason": self.reason,
-            "held_out": self.held_out,
+            "held_out": True if self.held_out else None,
             "eta_loss": self.eta_loss,
         }  # fmt: skip
 
@@ -86,9 +86,12 @@ class CriticalRate(ProblemColumns):
             low, high = value["bracket"]
             crossing = Crossing(eta_c=value["eta_c"], bracket=(low, high), pi_c=value["pi_c"])
         same = ("problem", "reason", "trials_used", "trial_steps_used", "gap_0", "kappa")
-        later = {name: value[name] for name in ("held_out", "eta_loss") if name in value}
         return cls(
-            **problem_columns(value), **{name: value[name] for name in same}, **later, crossing=crossing
+            **problem_columns(value),
+            **{name: value[name] for name in same},
+            held_out=bool(value.get("held_out")),
+            eta_loss=value.get("eta_loss"),
+            crossing=crossing,
         )
 
 

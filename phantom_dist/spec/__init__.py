@@ -9,6 +9,7 @@ normalised form that a run directory stores; `extends` lists why a run can't be 
 | `axis` | what all axes share |
 | `methods`, `optimizers`, `rates`, `schedules` | the axes with settings of their own |
 | `reference` | model references that no table reader takes for a number or a date |
+| `recipes/` | the defaults of tools that people fine-tune with, as keys of a sweep |
 | `training` | the key `training`: a data set, and how its examples become batches |
 | `load`, `yaml_lines`, `messages` | reading files, with errors that name the line, the value and what is allowed |
 | `expand` | the problems that the axes span |
@@ -19,8 +20,9 @@ normalised form that a run directory stores; `extends` lists why a run can't be 
 from phantom_dist.spec.expand import expand, learning_rates_of, tolerance_of
 from phantom_dist.spec.json_schema import json_schema
 from phantom_dist.spec.load import from_yaml, load
-from phantom_dist.spec.normalise import extends, spelled_as, to_yaml
+from phantom_dist.spec.normalise import extends, spelled_as, to_yaml, written_out
 from phantom_dist.spec.rates import Critical
+from phantom_dist.spec.recipes import Recipe, recipe_named, recipe_names
 from phantom_dist.spec.sweep import Execution, SweepSpec, load_contexts
 from phantom_dist.spec.training import CONTEXTS, DataContent
 
@@ -29,6 +31,7 @@ __all__ = [
     "Critical",
     "DataContent",
     "Execution",
+    "Recipe",
     "SweepSpec",
     "expand",
     "extends",
@@ -37,7 +40,10 @@ __all__ = [
     "learning_rates_of",
     "load",
     "load_contexts",
+    "recipe_named",
+    "recipe_names",
     "spelled_as",
     "to_yaml",
     "tolerance_of",
+    "written_out",
 ]

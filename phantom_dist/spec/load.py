@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from phantom_dist.spec.recipes import recipe_named, recipe_names
 from phantom_dist.spec.sweep import SweepSpec
 from phantom_dist.spec.yaml_lines import Document, check, read, read_text
 
@@ -24,7 +25,7 @@ def load(sweep: str | Path | Mapping[str, Any] | SweepSpec) -> SweepSpec:
     if isinstance(sweep, SweepSpec):
         return sweep
     if isinstance(sweep, Mapping):
-        return check(SweepSpec, Document(data=dict(sweep), source="sweep"))
+        return check(SweepSpec, _with_recipe(Document(data=dict(sweep), source="sweep")))
     path = Path(sweep)
     return _check(read(path), folder=path.parent, name=path.stem)
 
@@ -47,4 +48,14 @@ def _check(document: Document, *, folder: Path | None, name: str) -> SweepSpec:
     if isinstance(document.data, dict):
         fallback = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._") or "sweep"
         document = replace(document, data={"name": fallback} | document.data)
+        if folder is not None:  # a stored sweep has all keys of its recipe
+            document = _with_recipe(document)
     return check(SweepSpec, document, context={"folder": None if folder is None else str(folder)})
+
+
+def _with_recipe(document: Document) -> Document:
+    """The document with the keys of the recipe that it names, where it has none of its own."""
+    name = document.data.get("recipe")
+    if not isinstance(name, str) or name not in recipe_names():
+        return document  # validation says so
+    return replace(document, data=recipe_named(name).under(document.data))

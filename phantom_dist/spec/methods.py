@@ -68,7 +68,9 @@ class LoraMethod(Lora):
 
     def core(self) -> Lora:
         """The settings as trials store them."""
-        return Lora(rank=self.rank, alpha=self.alpha, targets=self.targets, rslora=self.rslora)
+        return Lora(
+            rank=self.rank, alpha=self.alpha, targets=self.targets, rslora=self.rslora, dropout=self.dropout
+        )
 
 
 class MethodEntry(Entry):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Iterable
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
@@ -29,6 +31,13 @@ def to_yaml(spec: SweepSpec) -> str:
     # `exclude_none` leaves out unset settings of entries, and keeps a null within a list.
     yaml.dump(spec.model_dump(mode="json", exclude_none=True), stream)
     return stream.getvalue()
+
+
+def written_out(spec: SweepSpec, keys: Iterable[str]) -> str:
+    """Some keys of a sweep as YAML, one a line, with every setting; epochs as steps."""
+    values = spec.model_dump(mode="json", exclude_none=True)
+    shown = {("steps" if key == "epochs" else key): None for key in keys}
+    return "\n".join(f"{key}: {json.dumps(values[key])}" for key in shown if key in values)
 
 
 def extends(old: SweepSpec, new: SweepSpec) -> list[str]:

@@ -23,6 +23,7 @@ from phantom_dist.spec.axis import Strict, as_axis, as_tuple, unique, unique_if_
 from phantom_dist.spec.methods import MethodAxis, MethodEntry
 from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry
 from phantom_dist.spec.rates import RateAxis
+from phantom_dist.spec.recipes import recipe_named, recipe_names
 from phantom_dist.spec.reference import all_as_text
 from phantom_dist.spec.schedules import ScheduleAxis, ScheduleEntry
 from phantom_dist.spec.training import TrainingSettings
@@ -184,6 +185,11 @@ class SweepSpec(Strict):
     contexts: ContextAxis = Field(
         description="the path of a contexts file, relative to this one, or the contexts"
     )
+    recipe: str | None = Field(
+        default=None,
+        description=f"a tool's defaults, for every key that is left out: {', '.join(recipe_names())}",
+        json_schema_extra={"enum": [*recipe_names(), None]},
+    )
     training: TrainingSettings | None = Field(
         default=None,
         description="a data set that is trained on in batches; the contexts are then watched. Left out: each context "
@@ -231,6 +237,11 @@ class SweepSpec(Strict):
         default=Execution(), description="threads, device, rank groups, and what models may do"
     )
 
+    @field_validator("recipe")
+    @classmethod
+    def _known_recipe(cls, name: str | None) -> str | None:
+        return None if name is None else recipe_named(name).name
+
     @model_validator(mode="after")
     def _training_has_its_data(self) -> SweepSpec:
         if self.epochs is not None and self.training is None:
@@ -243,6 +254,13 @@ class SweepSpec(Strict):
                     "needs `training`: without a training set each context is trained on",
                     ("contexts", index, "held_out"),
                     True,
+                )
+        for index, method in enumerate(self.methods):
+            if self.training is None and method.lora is not None and method.lora.dropout:
+                raise wrong(
+                    "needs `training`: the one context is measured in the pass that it is trained in",
+                    ("methods", index, "lora", "dropout"),
+                    method.lora.dropout,
                 )
         return self
 

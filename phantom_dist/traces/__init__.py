@@ -13,6 +13,7 @@
 | `process` | whether a recorded process may still be alive |
 | `digest` | one hash of all results of a run |
 | `event_log`, `json_lines` | `events.jsonl`: the events of a run, one per line |
+| `training_data` | the examples of a training set in a run directory |
 | `monitor_log` | writes and reads the record of a monitored training |
 """
 

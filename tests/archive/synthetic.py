@@ -160,6 +160,7 @@ def _batch(
         )
         for name, values in columns.items()
     }
+    arrays["training_loss"] = pa.nulls(count * (steps + 1), pa.float64())
     arrays["trial_id"] = pa.array(np.repeat(ids, steps + 1), pa.string())
     arrays["step"] = pa.array(np.tile(step, count), pa.int32())
     frozen = f"{MODELS.index(problem.model):032x}" if lora else None

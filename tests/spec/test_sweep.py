@@ -269,9 +269,9 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         ),
         (
             "seed: 0",
-            "seed: unknown key. Did you mean 'seeds'? Allowed: combine, contexts, execution, gradient_clipping, "
-            "instruments, learning_rates, methods, models, name, optimizers, precision, schedule, seeds, steps, "
-            "thresholds.",
+            "seed: unknown key. Did you mean 'seeds'? Allowed: combine, contexts, epochs, execution, "
+            "gradient_clipping, instruments, learning_rates, methods, models, name, optimizers, precision, recipe, "
+            "schedule, seeds, steps, thresholds, training.",
         ),
     ],
 )
@@ -365,7 +365,7 @@ class TestFiles:
             load(sweep)
         assert str(caught.value).splitlines() == [
             f"{pairs}:2: [1].text: is missing",
-            f"{pairs}:2: [1].txt: unknown key. Did you mean 'text'? Allowed: competitor, id, target, text.",
+            f"{pairs}:2: [1].txt: unknown key. Did you mean 'text'? Allowed: competitor, held_out, id, target, text.",
         ]
 
     def test_no_sweep_file(self, tmp_path: Path) -> None:

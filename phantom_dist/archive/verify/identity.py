@@ -26,7 +26,8 @@ from phantom_dist.spec import SweepSpec, expand
 
 _OPTIMIZER = ("momentum", "weight_decay", "beta1", "beta2", "epsilon")
 _SETTINGS = (
-    "method", "lora_rank", "lora_alpha", "lora_targets", "lora_rslora", "optimizer", *_OPTIMIZER, "decay", "schedule",
+    "method", "lora_rank", "lora_alpha", "lora_targets", "lora_rslora", "lora_dropout",
+    "optimizer", *_OPTIMIZER, "decay", "schedule",
     "warmup_steps", "steps", "seed", "precision", "gradient_clipping", "training_set", "structural_drag",
     "jump_threshold", "jump_share_of_range", "synonym_floor_rms",
 )  # fmt: skip
@@ -102,6 +103,7 @@ def _problem(model: str, values: tuple[Any, ...]) -> Problem:
             alpha=s["lora_alpha"],
             targets=targets if targets in LORA_PLACES else tuple(targets.split(",")),
             rslora=bool(s["lora_rslora"]),
+            dropout=s["lora_dropout"] or 0.0,
         ),
         optimizer=Optimizer(name=s["optimizer"], decay=s["decay"] or "all", **settings),
         schedule=Schedule.from_text(s["schedule"], s["warmup_steps"]),

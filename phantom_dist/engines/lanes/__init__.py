@@ -7,6 +7,7 @@ the lanes in their first axis. Everything else (attention, rotary positions, act
 |---|---|
 | `engine` | the engine `lanes`: splits trials into batches, falls back to the reference |
 | `training` | the loop over steps; read it after `engines/single.py` |
+| `set_training` | the same loop for lanes that train the batches of a training set |
 | `fuse` | replaces the model's leaves, and restores them |
 | `isolation` | checks that lanes equal solo runs: which lengths may share a batch, whether lanes mix |
 | `leaves/` | one file per kind of leaf, and the line that registers it |

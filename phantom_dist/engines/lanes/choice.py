@@ -74,4 +74,5 @@ def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind
             return Stacked(problem.optimizer, shape, readout)
     assert problem.lora is not None
     initial = [adapters(loaded, problem.lora, first.seed) for first in firsts]
-    return LoraLanes(problem.optimizer, shape, readout, initial, problem.lora.scale)
+    seeds = [first.seed for first in firsts]
+    return LoraLanes(problem.optimizer, shape, readout, initial, problem.lora, seeds)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from phantom_dist.core.trial import Optimizer
+from phantom_dist.engines.adapter_dropout import AdapterDropout
 from phantom_dist.engines.lanes.parameters import LaneParameters, LaneTensor
 from phantom_dist.engines.optimizers import undecayed_parameters
 from phantom_dist.engines.recorder import Geometry
@@ -63,6 +64,7 @@ class Lanes(ABC):
     """
 
     rows = 1
+    dropout: AdapterDropout | None = None
 
     def __init__(self, optimizer: Optimizer, shape: Shape, readout: nn.Parameter) -> None:
         self.optimizer = optimizer

@@ -5,13 +5,15 @@ Memory of a lane: its adapters, their gradients and the optimizer's state, and t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from phantom_dist.core.trial import Optimizer
+from phantom_dist.core.trial import Lora, Optimizer
+from phantom_dist.engines.adapter_dropout import AdapterDropout
 from phantom_dist.engines.lanes.kind import Lanes, Shape
 from phantom_dist.engines.lanes.parameters import LaneTensor
 from phantom_dist.engines.trainable import Adapters
@@ -21,8 +23,16 @@ from phantom_dist.instruments import drift, overlap
 class AdaptedLinear(nn.Module):
     """Replaces a linear module that has an adapter in every lane."""
 
-    def __init__(self, module: nn.Module, a_Lri: LaneTensor, b_Lor: LaneTensor, scale: float) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        a_Lri: LaneTensor,
+        b_Lor: LaneTensor,
+        scale: float,
+        dropped: Callable[[Tensor], Tensor] = lambda x_LKi: x_LKi,
+    ) -> None:
         super().__init__()
+        self._dropped = dropped
         self._frozen: Callable[[Tensor], Tensor] = module.forward
         self._a, self._b, self._scale = a_Lri, b_Lor, scale
 
@@ -31,6 +41,7 @@ class AdaptedLinear(nn.Module):
         a_Lri, b_Lor = self._a.value, self._b.value
         x_LKi = x.reshape(len(a_Lri), -1, x.shape[-1])
         y = self._frozen(x)
+        x_LKi = self._dropped(x_LKi)
         return y + (torch.bmm(torch.bmm(x_LKi, a_Lri.mT) * self._scale, b_Lor.mT)).reshape(y.shape)
 
 
@@ -62,7 +73,14 @@ class FrozenGeometry:
 
 @final
 class LoraLanes(Lanes):
-    """LoRA lanes. `initial`: the adapters of each first lane, drawn as the reference draws them; `scale`: s."""
+    """LoRA lanes.
+
+    Args:
+        optimizer, shape, readout: as for all lanes.
+        initial: the adapters of each first lane, drawn as the reference draws them.
+        lora: their settings.
+        seeds: the seed of each first lane, from which its dropout is drawn.
+    """
 
     def __init__(
         self,
@@ -70,11 +88,14 @@ class LoraLanes(Lanes):
         shape: Shape,
         readout: nn.Parameter,
         initial: Sequence[Adapters],
-        scale: float,
+        lora: Lora,
+        seeds: Sequence[int],
     ) -> None:
         super().__init__(optimizer, shape, readout)
         self._initial = initial
-        self._scale = scale
+        self._scale = lora.scale
+        self._seeds = list(seeds)
+        self.dropout = AdapterDropout(lora.dropout) if lora.dropout else None
 
     def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
         """See `Lanes`. Modules without adapters stay: their weights are the same for all lanes."""
@@ -88,8 +109,21 @@ class LoraLanes(Lanes):
                 self.parameters.vector(a_Lri, lanes=self.shape.first),
                 self.parameters.vector(b_Lor, lanes=self.shape.first),
                 self._scale,
+                *([] if self.dropout is None else [functools.partial(self._dropped, self.dropout, name)]),
             )
         return replacements
+
+    def _dropped(self, dropout: AdapterDropout, name: str, x_LKi: Tensor) -> Tensor:
+        """The inputs of a module's adapters after dropout, each lane's drawn from its own seed."""
+        if not dropout.is_on:
+            return x_LKi
+        masks = {seed: dropout.mask(seed, name, x_LKi[0]) for seed in set(self._seeds)}
+        return x_LKi * torch.stack([masks[seed] for seed in self._seeds])
+
+    def select(self, index: Sequence[int]) -> None:
+        """See `Lanes`."""
+        super().select(index)
+        self._seeds = [self._seeds[lane] for lane in index]
 
     def geometry(self) -> FrozenGeometry:
         """See `Lanes`."""

@@ -6,12 +6,13 @@ It does to each lane what `engines/single.py` does to one training.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.measurement import Measurement
-from phantom_dist.data import Batch, Batches
+from phantom_dist.data import Batches
 from phantom_dist.engines.lanes.choice import lanes_for
 from phantom_dist.engines.lanes.fuse import Positions, batch_logits, fused, lane_logits, padded
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe
@@ -71,7 +72,7 @@ def train_on_set(
             if not staying:
                 return
             lanes.begin_step(step, learns=True)
-            losses = _backward(model, readout, lanes, batches[step], batches.training.accumulate, len(rows))
+            losses = _backward(model, readout, lanes, batches, step, len(rows))
             norms = lanes.squared_gradient_norms().sqrt().tolist()
             for place in staying:
                 for watch in rows[place]:
@@ -93,13 +94,17 @@ def train_on_set(
 
 
 def _backward(
-    model: nn.Module, readout: Positions, lanes: Lanes, batch: Batch, accumulate: int, count: int
+    model: nn.Module, readout: Positions, lanes: Lanes, batches: Batches, step: int, count: int
 ) -> list[float]:
-    """Take the gradient of every lane's loss on a batch; returns the losses."""
+    """Take the gradient of every lane's loss on the batch of a step; returns the losses."""
+    batch = batches[step]
     sums_L = torch.zeros(count, dtype=torch.float64)
-    for part in batch.passes(accumulate):
+    for number, part in enumerate(batch.passes(batches.training.accumulate)):
         lanes.rows = len(part.sequences)
-        logits_LnV, labels_n = batch_logits(model, readout, padded_batch(part, lanes.readout.device), count)
+        with nullcontext() if lanes.dropout is None else lanes.dropout.drawn(step, number):
+            logits_LnV, labels_n = batch_logits(
+                model, readout, padded_batch(part, lanes.readout.device), count
+            )
         losses_Ln = nn.functional.cross_entropy(
             logits_LnV.float().flatten(0, 1), labels_n.repeat(count), reduction="none"
         ).unflatten(0, (count, -1))

@@ -1,0 +1,131 @@
+"""The same training by the tools that people use: TRL's SFTTrainer and transformers' Trainer, and by our engine."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import datasets
+import peft
+import torch
+import transformers
+import trl
+from torch.utils.data import SequentialSampler
+
+from phantom_dist.campaign.training_data import with_data
+from phantom_dist.core.measurement import Trial, TrialResult
+from phantom_dist.core.probe_result import Measured
+from phantom_dist.engines import engine_named
+from phantom_dist.engines.probe import probe
+from phantom_dist.engines.trainable import lora_targets
+from phantom_dist.engines.training_sets import TrainingSets
+from phantom_dist.models import LoadedModel
+from phantom_dist.models.last_logits import last_logits
+from phantom_dist.spec import expand, load
+
+
+def ours(loaded: LoadedModel, sweep: Mapping[str, Any], engine: str = "single") -> dict[str, TrialResult]:
+    """The results of a sweep with one learning rate, by context."""
+    read = with_data(load(sweep))
+    assert read.data is not None
+    examples = list(read.data)
+    sets = TrainingSets(lambda sha256: examples)
+    (rate,) = sweep["learning_rates"]
+    probed = [probe(loaded, problem, sets) for problem in expand(read.spec)]
+    trials = [Trial(measured=m, learning_rate=rate) for m in probed if isinstance(m, Measured)]
+    results = engine_named(engine, (), sets).run(loaded, trials)
+    return {result.trial.problem.context.id: result for result in results}
+
+
+class _Recording:
+    """Takes a trainer's losses of each pass, unrounded, and its examples in order."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.passes: list[float] = []
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().compute_loss(*args, **kwargs)  # type: ignore[misc]
+        value = loss[0] if isinstance(loss, tuple) else loss
+        self.passes.append(float(value.detach()))
+        return loss
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
+        return SequentialSampler(self.train_dataset)  # type: ignore[attr-defined]
+
+
+class RecordingSFTTrainer(_Recording, trl.SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer."""
+
+
+def by_trl(
+    loaded: LoadedModel,
+    data: Path,
+    contexts: Mapping[str, tuple[tuple[int, ...], int, int]],
+    folder: Path,
+    *,
+    lora: Any = None,
+    accumulate: int = 1,
+    **settings: Any,
+) -> tuple[list[float], dict[str, float]]:
+    """Train with TRL: the loss of each step, and each context's gap at the end.
+
+    `contexts`: prompt, target and competitor by id. `lora`: our settings of the adapters.
+    """
+    model = copy.deepcopy(loaded.model)
+    if lora is not None:
+        torch.manual_seed(0)
+        config = peft.LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            target_modules=list(lora_targets(model, lora)),
+            lora_dropout=lora.dropout,
+            use_rslora=lora.rslora,
+            task_type="CAUSAL_LM",
+        )
+        model = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    trainer = RecordingSFTTrainer(
+        model=model,
+        args=trl.SFTConfig(
+            output_dir=str(folder),
+            gradient_accumulation_steps=accumulate,
+            bf16=False,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+            seed=0,
+            **settings,
+        ),
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=copy.deepcopy(loaded.tokenizer),
+    )
+    ends: list[int] = []
+    trainer.add_callback(_Steps(trainer.passes, ends))
+    trainer.train()
+    return [sum(trainer.passes[a:b]) for a, b in pairwise([0, *ends])], _gaps(trainer.model, contexts)
+
+
+class _Steps(transformers.TrainerCallback):  # type: ignore[misc]
+    """Notes how many passes there were at the end of each step; an epoch's last step may have fewer."""
+
+    def __init__(self, passes: list[float], ends: list[int]) -> None:
+        self._passes, self._ends = passes, ends
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self._ends.append(len(self._passes))
+
+
+@torch.no_grad()
+def _gaps(model: Any, contexts: Mapping[str, tuple[tuple[int, ...], int, int]]) -> dict[str, float]:
+    model.eval()
+    gaps = {}
+    for name, (prompt, target, competitor) in contexts.items():
+        logits_V = last_logits(model, prompt)
+        gaps[name] = float(logits_V[target] - logits_V[competitor])
+    return gaps
