@@ -53,9 +53,7 @@ class LoraMethod(Lora):
             or not value
             or not all(isinstance(name, str) for name in value)
         ):
-            raise ValueError(
-                f"should be {' or '.join(LORA_PLACES)}, or a list of module names; got {value!r}"
-            )
+            raise ValueError(f"should be {', '.join(LORA_PLACES)} or a list of module names; got {value!r}")
         for index, name in enumerate(value):
             if name.rpartition(".")[2] in NO_ADAPTERS:
                 raise wrong(

@@ -38,6 +38,15 @@ def sweep(
     } | more
 
 
+def training_set(contexts: int, held_out: int = 1, **more: object):
+    """The same with a training set, whose last contexts are held out."""
+    made = sweep(contexts + held_out, **more)
+    for context in made["contexts"][contexts:]:
+        context["held_out"] = True
+    data = {"name": "d", "sha256": "0" * 64, "form": "text", "examples": 40, "words": 9}
+    return made | {"training": {"data": data, "batch_size": 4}}
+
+
 def plan_of(sweep: object, *, memory_bytes: float = 10e9, count: int = 2, engine: str = "auto") -> Plan:
     """The plan of a sweep, with models that are never loaded."""
     spec = load(sweep)
@@ -75,6 +84,7 @@ class World:
             identity=ModelIdentity(weights=problem.model, architecture="x", parameters=1),
             width=64,
             lora_targets=None if problem.lora is None else ("c_attn",),
+            batches=None if problem.training is None else "batches",
         )
         if problem.context.id in self.refused:
             return Refused(

@@ -17,7 +17,7 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Refused
 from phantom_dist.scheduling.tasks import ProbeTask, TrainTask
 
-from .scripted import World, plan_of, sweep
+from .scripted import World, plan_of, sweep, training_set
 
 
 class Stored:
@@ -120,6 +120,46 @@ def test_what_is_trained_depends_neither_on_who_is_faster_nor_on_interruptions(s
     play(other.state(plan), world, other, order=random.Random(seed + 1))
     assert rates(other) == rates(whole)
     assert max(Counter((t.problem, t.learning_rate) for t in other.trials).values()) == 1, "none twice"
+
+
+@given(seed=st.integers(0, 10**6), cut=st.integers(0, 12), contexts=st.integers(1, 6))
+@settings(deadline=None, max_examples=60)
+def test_words_that_share_trainings_are_trained_the_same_whatever_happens(seed, cut, contexts):
+    """Interruptions, also in the middle of a round of several batches, and the order of its batches change nothing."""
+    plan = plan_of(training_set(contexts, methods=["full", {"lora": {"rank": 4}}]))
+    whole = Stored()
+    play(whole.state(plan), World(), whole)
+    other = Stored()
+    play(other.state(plan), World(), other, order=random.Random(seed), tasks=cut)
+    play(other.state(plan), World(), other, order=random.Random(seed + 1))
+    assert rates(other) == rates(whole)
+    assert max(Counter((t.problem, t.learning_rate) for t in other.trials).values()) == 1, "none twice"
+
+
+def test_a_training_answers_for_all_words_and_held_out_ones_ask_for_none():
+    plan, stored, world = plan_of(training_set(4, held_out=3)), Stored(), World()
+    state = stored.state(plan)
+    assert play(state, world, stored) == []
+    tried = {}
+    for context, rate in world.trained:
+        tried.setdefault(context, set()).add(rate)
+    assert len(set(map(frozenset, tried.values()))) == 1, "every context is watched in every training"
+    alone, one = Stored(), World()
+    play(alone.state(plan_of(training_set(4, held_out=0))), one, alone)
+    assert {rate for _, rate in one.trained} == {rate for _, rate in world.trained}
+    for number in range(1, 5):  # η_c of the scripted world is 1 / (0.9 n)
+        of_word = sorted(rate for context, rate in world.trained if context == f"c{number - 1}")
+        root = 1 / (0.9 * number)
+        low, high = max(r for r in of_word if r <= root), min(r for r in of_word if r >= root)
+        assert high <= 1.05 * low
+
+
+def test_a_word_that_is_refused_or_fails_holds_up_no_other():
+    plan = plan_of(training_set(4))
+    world, stored = World(refused=frozenset({"c1"}), failing=frozenset({"c2"})), Stored()
+    state = stored.state(plan)
+    assert play(state, world, stored) == []
+    assert shown(state).done == shown(state).expected
 
 
 def test_a_batch_waits_for_all_problems_of_its_group():

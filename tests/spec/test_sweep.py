@@ -158,16 +158,16 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         (
             "methods: [{lora: {rnk: 8}}]",
             "methods[0].lora.rnk: unknown key. Did you mean 'rank'? "
-            "Allowed: alpha, optimizers, rank, rslora, targets.",
+            "Allowed: alpha, dropout, optimizers, rank, rslora, targets.",
         ),
         ("methods: [{lora: {rank: 0}}]", "methods[0].lora.rank: should be greater than 0; got 0"),
         (
             "methods: [{lora: {targets: atention}}]",
-            "methods[0].lora.targets: should be attention or all-linear, or a list of module names; got 'atention'",
+            "methods[0].lora.targets: should be attention, all-linear, peft or a list of module names; got 'atention'",
         ),
         (
             "methods: [{lora: {targets: []}}]",
-            "methods[0].lora.targets: should be attention or all-linear, or a list of module names; got []",
+            "methods[0].lora.targets: should be attention, all-linear, peft or a list of module names; got []",
         ),
         (
             "methods: [{lora: {targets: [q_proj, q_proj]}}]",
