@@ -318,10 +318,11 @@ class RunState:
 
 
 def _parts(trials: Sequence[Trial], lanes: int) -> Iterator[list[Trial]]:
-    """The trials in batches of at most so many trainings."""
+    """The trials in batches of nearly equal size, of at most so many trainings."""
     trainings = by_training(trials)
-    for start in range(0, len(trainings), lanes):
-        yield [trial for training in trainings[start : start + lanes] for trial in training]
+    size = math.ceil(len(trainings) / math.ceil(len(trainings) / lanes)) if trainings else 1
+    for start in range(0, len(trainings), size):
+        yield [trial for training in trainings[start : start + size] for trial in training]
 
 
 def _summary(untrained: Untrained, batch: str) -> TrialSummary:

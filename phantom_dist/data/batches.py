@@ -21,7 +21,7 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.data.examples import form_of
 
-SAMPLE = 64
+SAMPLE = 32
 """Examples whose mean loss stands for that of the whole set, where the first step's direction is needed."""
 
 _KEPT = 1 << 16

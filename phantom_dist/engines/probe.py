@@ -121,11 +121,13 @@ def _coordinates(
 
 
 def _loss_gradients(ready: Trainable, problem: Problem, batch: Batch) -> list[Tensor]:
-    """∇L of a batch's loss, one example after another, as there may be many of them."""
+    """∇L of a batch's loss, in passes of a step's size."""
+    assert problem.training is not None
     sums = [torch.zeros_like(parameter) for parameter in ready.parameters]
     device = ready.readout_Vd.device
     with autocast(device, problem.is_mixed):
-        for loss in losses(ready.model, batch, len(batch.sequences), device):
+        passes = math.ceil(len(batch.sequences) / problem.training.batch_size * problem.training.accumulate)
+        for loss in losses(ready.model, batch, min(passes, len(batch.sequences)), device):
             parts = torch.autograd.grad(loss, ready.parameters, materialize_grads=True)
             for total, part in zip(sums, parts, strict=True):
                 total += part

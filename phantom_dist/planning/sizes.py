@@ -17,6 +17,9 @@ lanes, 155 ms for 192)."""
 MAX_LANES = 192
 """Lanes of a batch of a small model, whose steps are mostly overhead: 1.3 times as fast as 48 lanes on the zoo."""
 
+SET_LANES = 2
+"""Least lanes of a batch of trainings on a training set, on a CPU."""
+
 MAX_SEARCHES = 16
 """Searches of a batch on a CPU: beyond this number more lanes are hardly faster, and fewer workers would be busy."""
 
@@ -67,8 +70,18 @@ class BatchLimits:
 
 
 def batch_limits(problem: Problem, parameters: int) -> BatchLimits:
-    """The limits for a problem whose model has so many parameters: by `BATCH_WORK`, from `LANES` to `MAX_LANES`."""
+    """The limits for a problem whose model has so many parameters: by `BATCH_WORK`, from `LANES` to `MAX_LANES`.
+
+    A step of a batch of examples is bound by arithmetic unless the model is small, so there few lanes suffice, and more
+    batches keep more workers busy: down to `SET_LANES`.
+    """
     of_one = work(problem, parameters)
+    if problem.training is not None:
+        return BatchLimits(
+            one_after_another=max(1, min(MAX_LANES, int(BATCH_WORK // of_one))),
+            lanes=max(SET_LANES, min(LANES, int(LANES * BATCH_WORK // of_one))),
+            gpu_lanes=LANES,
+        )
     return BatchLimits(
         one_after_another=max(1, min(MAX_LANES, int(BATCH_WORK // of_one))),
         lanes=max(LANES, min(MAX_LANES, int(LANES * BATCH_WORK // of_one))),

@@ -123,10 +123,10 @@ def test_a_probe_that_fails_is_named_and_the_rest_runs(sweep, tmp_path, monkeypa
 
     measure, bad = probe.probe, sweep["contexts"][0]["id"]
 
-    def flaky(loaded, problem):
+    def flaky(loaded, problem, training_sets):
         if problem.context.id == bad:
             raise ArithmeticError("cosmic ray")
-        return measure(loaded, problem)
+        return measure(loaded, problem, training_sets)
 
     monkeypatch.setattr(probe, "probe", flaky)
     result = run(sweep, tmp_path)

@@ -27,7 +27,9 @@ def test_its_json_is_the_contracts(status):
     assert value["trials"] == {"total": 6, "done": 6, "failed": 0}
     more = {
         "problem", "eta_c", "bracket", "pi_c", "gap_0", "kappa", "trials_used", "trial_steps_used", "reason",
+        "held_out", "eta_loss",
     }  # fmt: skip
+    assert value["trainings"] == []
     for entry in value["critical_rates"]:
         assert set(entry) == {*PROBLEM_COLUMNS, *more}
         assert (entry["eta_c"] is None) == (entry["bracket"] is None) == (entry["reason"] is not None)

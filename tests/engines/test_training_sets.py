@@ -1,4 +1,4 @@
-"""Training on batches: the reference against a plain loop, lanes against the reference, and what must change nothing."""
+"""Training on batches: the reference against a plain loop, lanes against the reference, and what changes nothing."""
 
 from __future__ import annotations
 
