@@ -216,7 +216,7 @@ def status(location: str | os.PathLike[str]) -> RunStatus:
         workers=recorded.get("workers"),
         seconds=recorded.get("seconds"),
         peak_memory_bytes=recorded.get("peak_memory_bytes"),
-        trainings=trainings(probes, trials),
+        trainings=trainings(probes, trials, spec.recipe),
     )
 
 

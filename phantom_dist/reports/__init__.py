@@ -7,6 +7,7 @@
 | `run_tables`, `rows`, `sample`, `changes` | from stored tables to the rows that the figures draw |
 | `comparison` | compares several runs |
 | `predictions` | the law's predictions of a run's critical rates |
+| `training_rows` | how many words each training taught, and tools' default rates |
 | `timeline_rows`, `timeline_tables` | which worker ran which task when |
 | `figures/` | one figure a file: its drawing, section, caption and alternative text |
 | `tables`, `verdict`, `phrases` | numbers as text, for tables and sentences |

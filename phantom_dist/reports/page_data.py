@@ -26,6 +26,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "predictions": DATASETS["predictions"],
     "compared": DATASETS["compared"],
+    "trainings": DATASETS["trainings"],
+    "defaults": DATASETS["defaults"],
     "bars": DATASETS["bars"],
     "marks": DATASETS["marks"],
 }  # fmt: skip
@@ -42,6 +44,8 @@ def page_data(rows: Rows) -> dict[str, Any]:
         "steps": steps,
         "predictions": rows.predictions,
         "compared": compared(rows),
+        "trainings": rows.trainings,
+        "defaults": rows.defaults,
         "bars": rows.bars,
         "marks": rows.marks,
     }

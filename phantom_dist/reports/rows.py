@@ -30,6 +30,7 @@ from phantom_dist.reports.labels import Labels, setting, varying
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.sample import sample, step_rows
 from phantom_dist.reports.timeline_rows import bars, marks, restarts, unit_for
+from phantom_dist.reports.training_rows import default_rows, training_rows
 
 Row = dict[str, Any]
 
@@ -52,6 +53,7 @@ class Rows:
         others: trials without training (refused, failed).
         predictions: one row per critical rate that the law predicts, with measured over predicted (`found_ratio`), the
             interval in the same unit, and the law's groups.
+        trainings, defaults: of trainings on a training set, and of tools' default rates (`training_rows`).
         several_models: whether the rows are of more than one model.
         several_runs: whether they are of more than one run.
         bars, marks, restarts: of the runs' timelines, in `time_unit` (`timeline_rows`).
@@ -65,6 +67,8 @@ class Rows:
     opening: int | None
     others: list[Row]
     predictions: list[Row]
+    trainings: list[Row]
+    defaults: list[Row]
     several_models: bool
     several_runs: bool
     bars: list[Row]
@@ -106,6 +110,8 @@ class Rows:
                 _predicted(labels.of(made.to_row() | {"run": run.name, "law": run.law, "number": number}))
                 for number, (run, made) in enumerate((run, p) for run in runs for p in run.predictions)
             ],
+            trainings=training_rows(trained),
+            defaults=default_rows(trained),
             several_models=several_models,
             several_runs=several_runs,
             bars=[

@@ -20,6 +20,7 @@ from phantom_dist.reports.figures.shares_in_sum import SHARES_IN_SUM, shares_in_
 from phantom_dist.reports.figures.side_by_side import SIDE_BY_SIDE, side_by_side, side_by_side_many
 from phantom_dist.reports.figures.silent_failure import SILENT_FAILURE, silent_failure
 from phantom_dist.reports.figures.timeline import TIMELINE, timeline
+from phantom_dist.reports.figures.words_learnt import WORD_MAP, WORDS_LEARNT, word_map, words_learnt
 
 FIGURES: tuple[Figure, ...] = (
     RATES_COMPARED,
@@ -27,6 +28,8 @@ FIGURES: tuple[Figure, ...] = (
     SILENT_FAILURE,
     PLAYER,
     EVERY_FAILURE,
+    WORDS_LEARNT,
+    WORD_MAP,
     PHASE_MAP,
     JUMPS,
     SHARES_IN_SUM,
@@ -69,4 +72,6 @@ __all__ = [
     "side_by_side_many",
     "silent_failure",
     "timeline",
+    "word_map",
+    "words_learnt",
 ]

@@ -20,7 +20,7 @@ def tooltip(*fields: str) -> list[Any]:
     """A tooltip of these columns under their own names; numbers with four significant digits."""
     words = {
         "run", "model", "pair", "line", "way", "outcome", "place", "part", "inside", "known", "word", "agreement",
-        "did", "happened", "why", "task",
+        "did", "happened", "why", "task", "prompts", "recipes",
     }  # fmt: skip
     return [
         alt.Tooltip(f"{field}:N") if field in words else alt.Tooltip(f"{field}:Q", format=".4~g")

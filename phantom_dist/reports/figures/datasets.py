@@ -32,6 +32,8 @@ DATASETS: dict[str, tuple[str, ...]] = {
         "run", "model", "pair", "line", "way", "number", "eta_c", "reference_rate", "change", "low_change",
         "high_change", "agreement",
     ),
+    "trainings": ("run", "model", "way", "learning_rate", "prompts", "learnt", "watched", "training_loss"),
+    "defaults": ("learning_rate", "recipes"),
     "bars": ("run", "line", "model", "begun", "ended", "did", "task", "attempt", "tasks", "size"),
     "marks": ("run", "line", "model", "at", "happened", "why", "task", "attempt"),
     "failures": _STEP,
@@ -73,6 +75,7 @@ def source(rows: Rows, name: str, *, number: int | None = None, trial_id: str | 
     if name == "compared":
         return compared(rows)
     tables = {"problems": rows.located, "trials": rows.trials, "predictions": rows.predictions}
+    tables |= {"trainings": rows.trainings, "defaults": rows.defaults}
     return (tables | {"bars": rows.bars, "marks": rows.marks})[name]
 
 

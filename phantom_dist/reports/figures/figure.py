@@ -23,6 +23,7 @@ class Section(StrEnum):
     COMPARED = "compared"
     CRITICAL_RATES = "critical-rates"
     SILENT_FAILURE = "silent-failure"
+    TRAININGS = "trainings"
     PHASE_MAP = "phase-map"
     JUMPS = "jumps"
     FIRST_ORDER = "first-order"

@@ -37,8 +37,8 @@ function decodeTable(table) {
 const over = (value, scale) => (value === null || !scale ? null : value / scale);
 
 const store = (() => {
-  const { problems, trials, predictions, compared, bars, marks } = Object.fromEntries(
-    ["problems", "trials", "predictions", "compared", "bars", "marks"].map((name) => [name, decodeTable(page.tables[name])]),
+  const { problems, trials, predictions, compared, trainings, defaults, bars, marks } = Object.fromEntries(
+    ["problems", "trials", "predictions", "compared", "trainings", "defaults", "bars", "marks"].map((name) => [name, decodeTable(page.tables[name])]),
   );
   trials.forEach((row, i) => {
     row.trial_id = i;
@@ -73,7 +73,7 @@ const store = (() => {
     const [start, end] = ranges.get(trial);
     return Array.from({ length: end - start }, (_, i) => row(start + i));
   }
-  return { problems, trials, predictions, compared, bars, marks, stepsOf, hasSteps: (trial) => ranges.has(trial) };
+  return { problems, trials, predictions, compared, trainings, defaults, bars, marks, stepsOf, hasSteps: (trial) => ranges.has(trial) };
 })();
 
 const AXES = ["run", "model", "pair", "way"];
@@ -92,6 +92,8 @@ const DATASETS = {
   trials: () => store.trials.filter((row) => picked(row)),
   predictions: () => store.predictions.filter((row) => picked(row)),
   compared: () => store.compared.filter((row) => picked(row, "run")),
+  trainings: () => store.trainings.filter((row) => picked(row, "pair")),
+  defaults: () => store.defaults,
   bars: () => store.bars.filter(ofRunAndModel),
   marks: () => store.marks.filter(ofRunAndModel),
   failures: () =>
