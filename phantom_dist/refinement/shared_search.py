@@ -3,9 +3,9 @@
 With a training set all watched words share a training: one rate gives a point of every word's curve g_T(η). So rates
 are chosen for all words at once:
 
-1. a first round over the range of all first-order estimates, Π = 1;
+1. a first round around the lower half of all first-order estimates, Π = 1;
 2. then for each word without a closed bracket: a rate on the side where its bracket is open, or at the estimated root
-   while estimates still disagree, or else two rates that close the bracket. Words whose roots are near share rates.
+   while its bracket is wide, or else two rates that close it. Words whose roots are near share rates.
 
 The choice follows from the rounds before it alone. A run that was interrupted in the middle of a round, or continues
 on other workers, goes on with the same rates.
@@ -16,15 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.refinement.critical_rate import points_of
-from phantom_dist.refinement.curve import Curve, Point, curve
-from phantom_dist.refinement.root_search import CLOSE, MAX_TRIALS, bracket, interpolated_root
+from phantom_dist.refinement.curve import Curve, curve
+from phantom_dist.refinement.root_search import CLOSE, MAX_TRIALS, bracket
 from phantom_dist.refinement.search import Search
 
 MARGIN = 1.5
-"""The first round goes beyond the first-order estimates by this factor on both sides."""
+"""The first round begins so far below the lower quartile of the first-order estimates."""
 
 APART = 2.0
 """Largest ratio of neighbouring rates of the first round."""
@@ -32,8 +33,11 @@ APART = 2.0
 NEAR = 1.3
 """A rate within this ratio of another one of its round tells too little more."""
 
-SURE = 1.5
-"""Within a bracket of this ratio an interpolated root is taken as it is; in a wider one it must be confirmed."""
+SURE = 1.8
+"""Within a bracket of this ratio a root is known well enough to be closed in on."""
+
+_NODES = 3
+"""Points through which the interpolation passes, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,16 +90,22 @@ def propose(curves: Sequence[Curve], tolerance: float) -> tuple[float, ...]:
     tried = {point.learning_rate for known in curves for point in known.points}
     roots = sorted(root for known in open_curves if (root := _sure_root(known)) is not None)
     chosen = set(_closing(roots, tried, tolerance))
-    for rate in sorted(_single(known) for known in open_curves if _sure_root(known) is None):
+    for rate in sorted(_single(known, tolerance) for known in open_curves if _sure_root(known) is None):
         if not any(max(rate, other) / min(rate, other) <= NEAR for other in chosen) and rate not in tried:
             chosen.add(rate)
     return tuple(sorted(chosen))
 
 
 def _first_round(estimates: Sequence[float]) -> tuple[float, ...]:
+    """Rates from below the lower quartile of the estimates to their median.
+
+    Single estimates may be off by far: they know the first step, and neither the batches that follow nor, under LoRA,
+    the adapters' growth, which makes most critical rates smaller.
+    """
     if not estimates:
         return ()
-    low, high = min(estimates) / MARGIN, max(estimates) * MARGIN
+    ordered = sorted(estimates)
+    low, high = ordered[len(ordered) // 4] / MARGIN, ordered[len(ordered) // 2]
     count = 1 + max(2, math.ceil(math.log(high / low) / math.log(APART)))
     return tuple(low * (high / low) ** (index / (count - 1)) for index in range(count))
 
@@ -121,46 +131,52 @@ def _bounds(known: Curve) -> tuple[float, float]:
 
 
 def _sure_root(known: Curve) -> float | None:
-    """The root, where it is bracketed and known well enough to be closed in on; else None."""
+    """The root, where it is bracketed narrowly enough to be closed in on; else None."""
     low, high = _bounds(known)
-    if known.above is None or known.below is None:
+    if known.above is None or known.below is None or high / low > SURE:
         return None
-    root = _root(known, low, high)
-    if root is None:
-        return None
-    if high / low <= SURE:
-        return root
-    others = _root(_without_farthest(known), low, high)
-    is_confirmed = others is not None and abs(math.log(others / root)) <= math.log(SURE) / 16
-    return root if is_confirmed else None
+    return _root(known)
 
 
-def _root(known: Curve, low: float, high: float) -> float | None:
-    """The root by interpolation; in a wide bracket none for a curve that falls at first, which training may turn."""
-    if known.slope_0 > 0:
-        return interpolated_root(known, low, high)
+def _root(known: Curve) -> float | None:
+    """The bracketed root by interpolation of ln η over the gap; None without a bracket.
+
+    The slope at η = 0, which the searches of single contexts use, is not that of this curve: see `_first_round`.
+    """
     closed = bracket(known)
-    return None if closed is None or high / low > SURE else closed.root
+    if closed is None:
+        return None
+    nearest = sorted((p for p in known.points if p.on_curve), key=lambda p: abs(p.gap))[:_NODES]
+    gaps, rates = [p.gap for p in nearest], [math.log(p.learning_rate) for p in nearest]
+    rises = all((a - b) * (x - y) > 0 for (a, x), (b, y) in combinations(zip(gaps, rates, strict=True), 2))
+    if not rises:  # not one branch of a curve
+        return closed.root
+    # Lagrange's form at a gap of 0.
+    others = [[b for b in gaps if b != a] for a in gaps]
+    weights = [math.prod(b / (b - a) for b in rest) for a, rest in zip(gaps, others, strict=True)]
+    root = sum(weight * rate for weight, rate in zip(weights, rates, strict=True))
+    inside = math.log(closed.low) < root < math.log(closed.high)
+    return math.exp(root) if inside else closed.root
 
 
-def _without_farthest(known: Curve) -> Curve:
-    """The curve without the third nearest of its points, on which the interpolated root depends."""
-    nearest: list[Point] = sorted((p for p in known.points if p.on_curve), key=lambda p: abs(p.gap))
-    left_out = nearest[2:3]
-    return replace(known, points=tuple(point for point in known.points if point not in left_out))
-
-
-def _single(known: Curve) -> float:
-    """One rate that tells more of a root that is not yet known well."""
+def _single(known: Curve, tolerance: float) -> float:
+    """One rate that tells more of a root that is not yet bracketed narrowly."""
     low, high = _bounds(known)
-    root = _root(known, low, high)
-    if root is None:
-        if math.isinf(high):
-            return APART * low
-        return math.sqrt(low * high) if low else high / APART
+    root, close = _root(known), 1 + CLOSE * tolerance
+    if root is not None:  # just beyond an end, where that would close the bracket
+        return low * close if root < low * close else min(root, high / close)
+    # Straight from the untouched model through the nearest point.
+    ends = [point for point in (known.below, known.above) if point is not None]
+    nearest = min(ends, key=lambda point: abs(point.gap), default=None)
+    if nearest is None or nearest.gap <= known.gap_0:
+        straight = math.inf if low else 0.0
+    else:
+        straight = nearest.learning_rate * -known.gap_0 / (nearest.gap - known.gap_0)
     if math.isinf(high):
-        return min(max(root, low * 1.2), 4 * low)
-    return max(root, high / 8) if not low else root
+        return min(max(straight, 1.2 * low), APART * low)
+    if not low:
+        return max(min(straight, high / 1.2), high / APART**2)
+    return math.sqrt(low * high)
 
 
 def _closing(roots: Iterable[float], tried: set[float], tolerance: float) -> Iterator[float]:
@@ -178,9 +194,9 @@ def _closing(roots: Iterable[float], tried: set[float], tolerance: float) -> Ite
     for index, root in enumerate(roots):
         below = max((rate for rate in rates if rate < root), default=0.0)
         above = min((rate for rate in rates if rate > root), default=math.inf)
-        has_below, has_above = below * close >= root * margin, above <= root * close / margin
-        if has_below and has_above and above <= below * (1 + tolerance):
+        if above <= below * (1 + tolerance):
             continue
+        has_below, has_above = below * close >= root * margin, above <= root * close / margin
         if has_below and below * close > root:
             new = [below * close]
         elif has_above and above / close < root:

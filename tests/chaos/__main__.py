@@ -20,7 +20,7 @@ from tests.chaos.hosts import Hosts
 from tests.chaos.object_store import run_in_store
 from tests.chaos.partition import cut_off
 from tests.chaos.storm import Storm, Toll
-from tests.chaos.sweep import Verdict, judge, run_here, sweep
+from tests.chaos.sweep import Verdict, judge, run_here, sweep, train_here, training_sweep
 from tests.chaos.writes import forked, kill_writes, on_full_disk, with_clock
 
 IN_PROCESS_SHARE = 0.2
@@ -42,26 +42,34 @@ class Chaos:
         self._scenarios = self._skipped = 0
         self._kills = self._in_writes = self._unexplained = 0
         self._toll = Toll()
-        self.undisturbed = folder / "undisturbed"
-        if forked(lambda: run_here(self.undisturbed)) != 0:
-            raise RuntimeError("the undisturbed run failed")
+        self.undisturbed, self.undisturbed_set = folder / "undisturbed", folder / "undisturbed-set"
+        for run, out in ((run_here, self.undisturbed), (train_here, self.undisturbed_set)):
+            if forked(lambda run=run, out=out: run(out)) != 0:
+                raise RuntimeError("the undisturbed run failed")
 
     def say(self, text: str) -> None:
         """One line with the time since the start."""
         print(f"{time.monotonic() - self._began:7.0f} s  {text}", flush=True)
 
-    def _judge(self, name: str, out: Path) -> None:
-        verdict = judge(out, self.undisturbed)
+    def _judge(self, name: str, out: Path, undisturbed: Path | None = None) -> None:
+        verdict = judge(out, undisturbed or self.undisturbed)
         self._verdicts.append(verdict)
         self.say(f"{name}: {verdict}")
 
     def in_process(self, kills: int) -> None:
         """Kills at every step of a write, a clock that jumps, a disk that is full."""
-        self._scenarios += 3
+        self._scenarios += 4
         folder = self._folder / "writes"
         folder.mkdir()
         steps = kill_writes(
-            run_here, folder, kills, self._seed, lambda out: self._judge("kills in writes", out)
+            run_here, folder, kills - kills // 2, self._seed, lambda out: self._judge("kills in writes", out)
+        )
+        steps += kill_writes(
+            train_here,
+            self._made(folder / "set"),
+            kills // 2,
+            self._seed,
+            lambda out: self._judge("kills in writes of a training set", out, self.undisturbed_set),
         )
         self._kills += steps.total()
         self._in_writes += steps.total()
@@ -74,6 +82,10 @@ class Chaos:
         if full == 0 or after != 0:
             raise RuntimeError(f"on the full disk a run ended with status {full}, afterwards with {after}")
         self._judge("a full disk", disk)
+
+    def _made(self, folder: Path) -> Path:
+        folder.mkdir()
+        return folder
 
     def object_store(self, kills: int) -> None:
         """A driver killed inside uploads to a store that fails now and then, where an S3 server can be installed."""
@@ -100,10 +112,11 @@ class Chaos:
             self._scenarios += 1
             folder = self._folder / f"storm-{number}"
             folder.mkdir()
-            (folder / "sweep.yaml").write_text(json.dumps(sweep()))
+            of_set = number % 3 == 0
+            (folder / "sweep.yaml").write_text(json.dumps(training_sweep() if of_set else sweep()))
             storm = Storm(folder, folder / "sweep.yaml", nodes=2, seed=self._seed + number)
             out = storm.through("run", min(KILLS_OF_A_RUN, kills - self._kills), self.say)
-            self._judge(f"storm {number}", out)
+            self._judge(f"storm {number}", out, self.undisturbed_set if of_set else None)
             open_questions = unexplained(out, storm.toll.hits)
             self._unexplained += len(open_questions)
             for question in open_questions:

@@ -28,9 +28,27 @@ def sweep() -> dict[str, Any]:
     }
 
 
+def training_sweep() -> dict[str, Any]:
+    """Critical rates of the same contexts, trained together as a training set; every round has several batches."""
+    return sweep() | {
+        "name": "chaos-set",
+        "models": ["zoo:gpt2-a", "zoo:llama-a"],
+        "training": {"data": "contexts", "batch_size": 4, "measure_every": 4},
+        "methods": [{"lora": {"rank": 4, "dropout": 0.1}}],
+        "optimizers": ["adamw"],
+        "learning_rates": {"critical": {"tolerance": 0.05}},
+        "steps": 8,
+    }
+
+
 def run_here(out: Path) -> None:
     """Run it in this process."""
     phantom_dist.run(sweep(), out, executor="inprocess")
+
+
+def train_here(out: Path) -> None:
+    """Run the sweep over a training set in this process."""
+    phantom_dist.run(training_sweep(), out, executor="inprocess")
 
 
 @dataclass(frozen=True, slots=True)

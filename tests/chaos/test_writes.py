@@ -7,8 +7,8 @@ import pytest
 from phantom_dist.scheduling.timeline_reader import timeline
 from phantom_dist.traces import RunDirectory, Store
 from tests.chaos.object_store import run_in_store
-from tests.chaos.sweep import WHOLE, judge, run_here
-from tests.chaos.writes import STEPS, kill_writes, on_full_disk, with_clock
+from tests.chaos.sweep import WHOLE, judge, run_here, train_here
+from tests.chaos.writes import STEPS, forked, kill_writes, on_full_disk, with_clock
 
 
 def test_thirty_kills_inside_writes(undisturbed, tmp_path):
@@ -27,6 +27,22 @@ def test_thirty_kills_inside_writes(undisturbed, tmp_path):
     assert 0 < sum(len(of_one) - 1 for of_one in ends) <= 30, (
         "those that died before they had claimed the run left none"
     )
+
+
+def test_kills_inside_writes_of_a_sweep_over_a_training_set(tmp_path):
+    """Its data are written too, and each of its rounds has several batches."""
+    assert forked(lambda: train_here(tmp_path / "undisturbed")) == 0
+    verdicts = []
+    (tmp_path / "killed").mkdir()
+    kill_writes(
+        train_here,
+        tmp_path / "killed",
+        12,
+        0,
+        lambda out: verdicts.append(judge(out, tmp_path / "undisturbed")),
+    )
+    assert verdicts
+    assert set(verdicts) == {WHOLE}
 
 
 def test_a_clock_that_jumps(undisturbed, tmp_path):

@@ -66,7 +66,7 @@ def search(of: list, diverges: float = 1.0) -> tuple[set[float], int]:
 
 
 @given(st.lists(words, min_size=1, max_size=12))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_every_bracket_closes(of: list) -> None:
     rates, rounds = search(of)
     for w in of:
@@ -80,7 +80,7 @@ def test_every_bracket_closes(of: list) -> None:
 
 
 @given(words)
-@settings(max_examples=50)
+@settings(max_examples=30)
 def test_a_word_that_diverges_before_it_is_learnt_is_left(w: tuple) -> None:
     rates, _ = search([w], diverges=0.8 * w[3])
     assert bracket(known(w, rates, 0.8 * w[3])) is None
