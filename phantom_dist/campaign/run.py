@@ -19,6 +19,7 @@ from phantom_dist.campaign.planner import plan_run
 from phantom_dist.campaign.restore import restored
 from phantom_dist.campaign.run_driver import RunDriver
 from phantom_dist.campaign.status import RunStatus, status
+from phantom_dist.campaign.trackers import Trackers
 from phantom_dist.campaign.training_data import with_data
 from phantom_dist.campaign.workers import open_cluster, start_workers
 from phantom_dist.core.activity import Activity, activity, preparation
@@ -60,11 +61,13 @@ def run(
             spec = spelled_as_stored(read.spec, directory)
             kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
             plan = plan_run(spec, chosen, directory, kinds)
+            trackers = Trackers(spec.execution.report_to, spec.name, directory)
         with claim(directory) as leases:
             directory = directory.under(leases.own)
             take_over(directory, plan, read.data, retry_failed=chosen.retry == "failed")
             with log.kept_in(directory.store, leases.driver):
-                driver = RunDriver(restored(plan, directory), directory, leases, chosen.budget, observer)
+                state = restored(plan, directory)
+                driver = RunDriver(state, directory, leases, chosen.budget, observer, trackers)
                 driver.execute(
                     lambda phase: start_workers(plan, phase, cluster, directory, leases, chosen.workers),
                     largest_worker=max(kind.memory_bytes for kind in kinds),

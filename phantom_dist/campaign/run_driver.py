@@ -21,6 +21,7 @@ from phantom_dist.campaign.run_state import (
     StoreUntrained,
     Trained,
 )
+from phantom_dist.campaign.trackers import Trackers
 from phantom_dist.core.errors import Cancelled
 from phantom_dist.planning.plan import Phase
 from phantom_dist.planning.summary import plan_rows_as_run
@@ -42,6 +43,7 @@ class RunDriver:
         leases: leases for the workers.
         budget: limits of this start.
         observer: called with a `Progress` about once a second.
+        trackers: into which stored trainings are mirrored.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class RunDriver:
         leases: Leases,
         budget: Budget,
         observer: Observer,
+        trackers: Trackers | None = None,
     ) -> None:
+        self._trackers = trackers
         self._state = state
         self._directory = directory
         self._leases = leases
@@ -101,6 +105,8 @@ class RunDriver:
             case ProbeTask():
                 return self._execute(self._state.handle(Probed(finished.probed)))
             case TrainTask() as task:
+                if self._trackers is not None:
+                    self._trackers.add(task, finished.trials)
                 return self._execute(self._state.handle(Trained(task, finished.trials)))
 
     def on_give_up(self, command: GiveUp) -> Iterable[Task]:

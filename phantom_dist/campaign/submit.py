@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from phantom_dist.campaign.options import JobOptions, RunOptions
 from phantom_dist.campaign.status import RunStatus
+from phantom_dist.campaign.training_data import with_data
 from phantom_dist.core.errors import (
     INTERRUPTED,
     WRONG_INPUT,
@@ -21,7 +22,7 @@ from phantom_dist.core.errors import (
     StoreError,
 )
 from phantom_dist.core.result import Result
-from phantom_dist.spec import load, to_yaml
+from phantom_dist.spec import CONTEXTS, SweepSpec, load, to_yaml
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,7 +62,7 @@ def submit(
     """Run a sweep as a job of a Ray cluster; submitted again while it runs, the running job is followed.
 
     Args:
-        sweep: as in `run`; its contexts are sent along.
+        sweep: as in `run`; its contexts and its training data are sent along.
         out: the run directory as the cluster sees it: an object-store URI, or an absolute path on a file system that
             all nodes share.
         address: the cluster's head, `http://HOST:8265`.
@@ -81,12 +82,13 @@ def submit(
     spec = load(sweep)
     location = _seen_from_the_cluster(os.fspath(out))
     _check_models(spec.models)
-    text = to_yaml(spec)
+    files = _files(spec)
+    text = "\0".join(files.values())
     jobs = RayJobs(address)
     command = [*("python", "-m", "phantom_dist", "run", "sweep.yaml", "--out", location)]
     command += ["--address", "auto", "--json", *run_options]
     digest = hashlib.sha256("\0".join((text, *command)).encode()).hexdigest()
-    job, new = jobs.start(f"phantom-dist-{spec.name}-{digest[:12]}", command, {"sweep.yaml": text})
+    job, new = jobs.start(f"phantom-dist-{spec.name}-{digest[:12]}", command, files)
     show(f"job {job} {'was submitted' if new else 'runs already'}\n")
     if not wait:
         return SubmittedRun(run=spec.name, job=job, status=None)
@@ -116,6 +118,20 @@ def submit(
     if "error" in answer:
         raise StoreError(message)
     raise ClusterError(f"the job {job} ended without a result ({ended.status}): {message}")
+
+
+def _files(spec: SweepSpec) -> dict[str, str]:
+    """What the job needs: the sweep, and its training data beside it."""
+    if spec.training is None or spec.training.data == CONTEXTS:
+        return {"sweep.yaml": to_yaml(spec)}
+    data = with_data(spec).data
+    if data is None:
+        raise InputError("submit: a stored sweep names no data file; submit the sweep file itself")
+    there = spec.training.model_copy(update={"data": "data.jsonl"})
+    return {
+        "sweep.yaml": to_yaml(spec.model_copy(update={"training": there})),
+        "data.jsonl": "".join(f"{example}\n" for example in data),
+    }
 
 
 def _seen_from_the_cluster(out: str) -> str:

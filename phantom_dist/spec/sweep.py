@@ -83,6 +83,10 @@ PrecisionAxis: TypeAlias = Annotated[
     AfterValidator(unique_if_crossed),
 ]
 
+TrackerList: TypeAlias = Annotated[
+    tuple[Literal["tensorboard", "mlflow", "wandb"], ...], BeforeValidator(as_axis), AfterValidator(unique)
+]
+
 InstrumentList: TypeAlias = Annotated[tuple[Name, ...], BeforeValidator(as_axis), AfterValidator(unique)]
 
 
@@ -162,6 +166,11 @@ class Execution(Strict):
     group: RankGroupSettings = Field(
         default=RankGroupSettings(),
         description="for models too large for one worker, and for --engine deepspeed",
+    )
+    report_to: TrackerList = Field(
+        default=(),
+        description="trackers into which trainings and words are mirrored, as transformers' report_to: tensorboard, "
+        "mlflow, wandb",
     )
     allow_pickle: bool = Field(
         default=False, description="load weights that exist only as pickle files, which can run code"

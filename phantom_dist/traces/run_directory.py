@@ -209,6 +209,15 @@ class RunDirectory:
         condition = None if trial_ids is None else ds.field("trial_id").isin(pa.array(trial_ids, pa.string()))
         return self._read("traces", condition)
 
+    def traces_of(self, batch: str, model: str) -> pa.Table:
+        """The trace rows of one batch of a model.
+
+        Raises:
+            StoreError: the file is damaged or foreign.
+        """
+        name = _trace_file(batch, model)
+        return self.file(name) if self.store.exists(name) else schema.TRACES.empty_table()
+
     def dataset(self, table: str) -> ds.Dataset:
         """A table as a dataset, whose rows are read on demand; only the files' metadata is read here.
 

@@ -32,7 +32,7 @@ def training_sweep() -> dict[str, Any]:
     """Critical rates of the same contexts, trained together as a training set; every round has several batches."""
     return sweep() | {
         "name": "chaos-set",
-        "models": ["zoo:gpt2-a", "zoo:llama-a"],
+        "models": ["zoo:gpt2-a"],
         "training": {"data": "contexts", "batch_size": 4, "measure_every": 4},
         "methods": [{"lora": {"rank": 4, "dropout": 0.1}}],
         "optimizers": ["adamw"],

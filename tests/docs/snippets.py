@@ -105,6 +105,8 @@ def workplace(folder: Path) -> Path:
     for file in (ROOT / "sweeps").glob("*.yaml"):
         (folder / "sweeps" / file.name).write_text(TINY.format(name=file.stem))
     (folder / "sweeps" / "contexts").symlink_to(ROOT / "sweeps" / "contexts")
+    (folder / "sweeps" / "house-style").mkdir()
+    (folder / "sweeps" / "house-style" / "lora.yaml").write_text(TINY.format(name="house-style-lora"))
     return folder
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import SequentialSampler
 from phantom_dist.campaign.training_data import with_data
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
+from phantom_dist.data import Batches
 from phantom_dist.engines import engine_named
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.trainable import lora_targets
@@ -62,20 +63,76 @@ class RecordingSFTTrainer(_Recording, trl.SFTTrainer):  # type: ignore[misc]
     """TRL's trainer."""
 
 
+class RecordingTrainer(_Recording, transformers.Trainer):  # type: ignore[misc]
+    """transformers' own."""
+
+
+Contexts = Mapping[str, tuple[tuple[int, ...], int, int]]
+"""Prompt, target and competitor by id."""
+
+
+def watched(results: Mapping[str, TrialResult]) -> Contexts:
+    """The contexts of our results."""
+    tokens = {name: result.trial.measured.tokens for name, result in results.items()}
+    return {name: (t.prompt, t.target, t.competitor) for name, t in tokens.items()}
+
+
+def by_transformers(
+    loaded: LoadedModel, batches: Batches, contexts: Contexts, folder: Path, **settings: Any
+) -> tuple[list[float], dict[str, float]]:
+    """Train fully with transformers' Trainer on the tokens of our batches, in the file's order."""
+    model = copy.deepcopy(loaded.model)
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    rows = [
+        {
+            "input_ids": list(s.ids),
+            "labels": [t if counts else -100 for t, counts in zip(s.ids, s.counted, strict=True)],
+        }
+        for step in range(batches.per_epoch)
+        for s in batches[step].sequences
+    ]
+    trainer = RecordingTrainer(
+        model=model,
+        args=transformers.TrainingArguments(**_quiet(folder), **settings),
+        train_dataset=datasets.Dataset.from_list(rows),
+        data_collator=transformers.DataCollatorForSeq2Seq(tokenizer),
+        processing_class=tokenizer,
+    )
+    return _trained(trainer, contexts)
+
+
+def _quiet(folder: Path) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder),
+        "bf16": False,
+        "use_cpu": True,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "seed": 0,
+    }
+
+
+def _trained(trainer: Any, contexts: Contexts) -> tuple[list[float], dict[str, float]]:
+    """The loss of each step, and each context's gap at the end."""
+    ends: list[int] = []
+    trainer.add_callback(_Steps(trainer.passes, ends))
+    trainer.train()
+    return [sum(trainer.passes[a:b]) for a, b in pairwise([0, *ends])], _gaps(trainer.model, contexts)
+
+
 def by_trl(
     loaded: LoadedModel,
     data: Path,
-    contexts: Mapping[str, tuple[tuple[int, ...], int, int]],
+    contexts: Contexts,
     folder: Path,
     *,
     lora: Any = None,
-    accumulate: int = 1,
     **settings: Any,
 ) -> tuple[list[float], dict[str, float]]:
-    """Train with TRL: the loss of each step, and each context's gap at the end.
-
-    `contexts`: prompt, target and competitor by id. `lora`: our settings of the adapters.
-    """
+    """Train with TRL. `lora`: our settings of the adapters."""
     model = copy.deepcopy(loaded.model)
     if lora is not None:
         torch.manual_seed(0)
@@ -91,24 +148,11 @@ def by_trl(
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     trainer = RecordingSFTTrainer(
         model=model,
-        args=trl.SFTConfig(
-            output_dir=str(folder),
-            gradient_accumulation_steps=accumulate,
-            bf16=False,
-            use_cpu=True,
-            report_to=[],
-            save_strategy="no",
-            disable_tqdm=True,
-            seed=0,
-            **settings,
-        ),
+        args=trl.SFTConfig(**_quiet(folder), **settings),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=copy.deepcopy(loaded.tokenizer),
     )
-    ends: list[int] = []
-    trainer.add_callback(_Steps(trainer.passes, ends))
-    trainer.train()
-    return [sum(trainer.passes[a:b]) for a, b in pairwise([0, *ends])], _gaps(trainer.model, contexts)
+    return _trained(trainer, contexts)
 
 
 class _Steps(transformers.TrainerCallback):  # type: ignore[misc]
@@ -122,7 +166,7 @@ class _Steps(transformers.TrainerCallback):  # type: ignore[misc]
 
 
 @torch.no_grad()
-def _gaps(model: Any, contexts: Mapping[str, tuple[tuple[int, ...], int, int]]) -> dict[str, float]:
+def _gaps(model: Any, contexts: Contexts) -> dict[str, float]:
     model.eval()
     gaps = {}
     for name, (prompt, target, competitor) in contexts.items():
