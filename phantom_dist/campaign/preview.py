@@ -18,17 +18,19 @@ from phantom_dist.spec import load
 
 @dataclass(frozen=True, slots=True)
 class PlanPreview(Result):
-    """What a run would do on this machine; `plan` is the full plan."""
+    """What a run would do on this machine; `plan` is the full plan, `notes` what to know about the training data."""
 
     plan: Plan
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of `phantom-dist plan`."""
-        return plan_json(self.plan)
+        return plan_json(self.plan) | {"data_notes": list(self.notes)}
 
     def parts(self) -> Iterator[str]:
-        """Trials, batches, models, groups of ranks, predicted time and memory."""
-        return plan_lines(self.to_json())
+        """Trials, batches, models, groups of ranks, predicted time and memory, and notes about the data."""
+        yield from plan_lines(self.to_json())
+        yield from self.notes
 
 
 def plan(sweep: Any, *, engine: str = "auto") -> PlanPreview:
@@ -42,7 +44,9 @@ def plan(sweep: Any, *, engine: str = "auto") -> PlanPreview:
         InputError: the sweep is wrong, one of its models doesn't exist or can't be trained, an instrument can't be
             loaded, or `deepspeed` is named and isn't installed.
     """
-    spec = with_data(load(sweep)).spec
+    read = with_data(load(sweep))
+    spec = read.spec
     plugin_instruments.load(spec.instruments)  # reports a missing plug-in
     kinds = (worker_kind(spec.execution.device, spec.execution.threads),)
-    return PlanPreview(make_plan(spec, models_of(spec), resources_of(kinds, engine), engine=engine))
+    made = make_plan(spec, models_of(spec), resources_of(kinds, engine), engine=engine)
+    return PlanPreview(made, read.notes)

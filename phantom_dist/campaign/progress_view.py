@@ -5,7 +5,6 @@ from __future__ import annotations
 from phantom_dist.campaign.progress import Progress, SearchProgress, title
 from phantom_dist.campaign.run_state import RunState
 from phantom_dist.core.probe_result import Refused
-from phantom_dist.refinement.search import EXPECTED_TRIALS
 
 _Version = tuple[int, bool, bool]
 """The facts on which a search's progress depends: number of trials, whether it was probed, whether it is settled."""
@@ -53,7 +52,7 @@ class ProgressView:
         all_given = state.plan.tolerance is None and len(trials) >= len(rates)
         finished = refused or all_given or key in state.settled
         bracket = search.bracket(trials) if search is not None else None
-        to_come = search.expected_trials(trials) if search else len(rates) or EXPECTED_TRIALS
+        to_come = search.expected_trials(trials) if search else len(rates) or state.plan.typical_trials
         return SearchProgress(
             name=title(state.problems[key]),
             trials=len(trials),

@@ -8,6 +8,7 @@ same code starts a run and continues one that was interrupted at any moment.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any, Unpack
 
@@ -28,6 +29,8 @@ from phantom_dist.spec import load
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
 from phantom_dist.traces.claim import claim
 from phantom_dist.traces.event_log import recording
+
+LOGGER = logging.getLogger(__name__)
 
 
 def run(
@@ -59,6 +62,8 @@ def run(
         with preparation(), activity(Activity.PLANNING, "planning"):
             read = with_data(load(sweep))
             spec = spelled_as_stored(read.spec, directory)
+            for note in read.notes:
+                LOGGER.warning("%s", note)
             kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
             plan = plan_run(spec, chosen, directory, kinds)
             trackers = Trackers(spec.execution.report_to, spec.name, directory)

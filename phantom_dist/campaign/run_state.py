@@ -301,6 +301,7 @@ class RunState:
                 learning_rates=self.plan.learning_rates,
                 tolerance=self.plan.tolerance,
                 expected=self._expected(result) if self.plan.tolerance is not None else None,
+                typical=self.plan.typical_trials,
             )
 
     def _refuse_twin(self, result: ProbeResult) -> None:

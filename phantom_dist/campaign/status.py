@@ -64,6 +64,7 @@ class RunStatus(Result):
         outcomes: finished trials by outcome.
         critical_rates: one for each probed problem.
         trainings: each training on a training set, and what it taught; empty without one.
+        data_notes: examples of the training set that were cut or left out, one sentence for each model.
         errors: trials that ended in `error`.
         refusals: pairs that are not trained.
         notes: number of trials that an engine other than the configured one trained, by the reason.
@@ -87,6 +88,7 @@ class RunStatus(Result):
     seconds: float | None
     peak_memory_bytes: int | None
     trainings: tuple[Training, ...] = ()
+    data_notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of `phantom-dist run` and `status`."""
@@ -105,6 +107,7 @@ class RunStatus(Result):
             "seconds": self.seconds,
             "peak_memory_bytes": self.peak_memory_bytes,
             "trainings": [training.to_json() for training in self.trainings],
+            "data_notes": list(self.data_notes),
         }
 
     @classmethod
@@ -128,6 +131,7 @@ class RunStatus(Result):
             errors=tuple(FailedTrial(**entry) for entry in value["errors"]),
             refusals=tuple(RefusedPair(**entry) for entry in value["refusals"]),
             trainings=tuple(Training(**entry) for entry in value.get("trainings", ())),
+            data_notes=tuple(value.get("data_notes", ())),
         )
 
     def parts(self) -> Iterable[str | Table]:
@@ -142,6 +146,7 @@ class RunStatus(Result):
             )
         yield from (f"{name}: {title}" for name, title in self.models.items() if title != name)
         yield from (f"{count} trial(s) on the reference engine: {why}" for why, count in self.notes.items())
+        yield from self.data_notes
         if self.critical_rates:
             yield rates_table(self.critical_rates)
         if self.trainings:
@@ -217,7 +222,24 @@ def status(location: str | os.PathLike[str]) -> RunStatus:
         seconds=recorded.get("seconds"),
         peak_memory_bytes=recorded.get("peak_memory_bytes"),
         trainings=trainings(probes, trials, spec.recipe),
+        data_notes=tuple(_data_notes(spec, probes)),
     )
+
+
+def _data_notes(spec: SweepSpec, probes: Iterable[ProbeSummary]) -> Iterable[str]:
+    """What became of a training set's examples, where some were not used whole."""
+    if spec.training is None:
+        return
+    content, longest = spec.training.content, spec.training.max_length
+    if content.empty:
+        yield f"{content.name}: {content.empty} empty example(s) are left out"
+    counts = {p.model: (p.examples_used, p.examples_cut) for p in probes if p.examples_used is not None}
+    for model, (used, cut) in counts.items():
+        if cut:
+            yield f"{content.name} on {model}: {cut} of {content.examples} examples are cut at {longest} tokens"
+        if used is not None and used < content.examples:
+            left = content.examples - used
+            yield f"{content.name} on {model}: {left} example(s) have no token that the loss counts, and are left out"
 
 
 def archive_status(

@@ -63,12 +63,16 @@ class ModelReading:
         lora_targets: names of the modules that get adapters, resolved for this architecture; None under full
             fine-tuning.
         batches: sha256 of the tokens of all batches (`data.Batches.digest`); None without a training set.
+        examples_used, examples_cut: how many examples of the training set have a token that the loss counts, and how
+            many were cut at `max_length`.
     """
 
     identity: ModelIdentity
     width: int
     lora_targets: tuple[str, ...] | None
     batches: str | None = None
+    examples_used: int | None = None
+    examples_cut: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

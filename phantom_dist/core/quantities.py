@@ -290,6 +290,10 @@ PROBE_COLUMNS: tuple[Quantity, ...] = (
     _label("target_token", "token id of the target", "int32"),
     _label("competitor_token", "token id of the competitor", "int32"),
     _later(_label("batches", "sha256 over the tokens of all batches; null without a training set")),
+    _later(_q("examples_used", "int64", "1", "", "examples with a token that the loss counts", 0)),
+    _later(
+        _q("examples_cut", "int64", "1", "", "examples that were cut at the training set's max_length", 0)
+    ),
     _q("width", "int32", "1", "d", "columns of the readout matrix", 1),
     _q(
         "log_odds_0",

@@ -84,6 +84,7 @@ class ProbeSummary(ProblemColumns):
         trial_steps: cost of probing in trial-steps; None in runs of versions that did not store it.
         refusal: outcome of a pair that is not trained; None if it is.
         held_out: whether it chooses no learning rate.
+        examples_used, examples_cut: of its training set, as the model's tokenizer reads it; None without one.
     """
 
     problem: str
@@ -93,6 +94,8 @@ class ProbeSummary(ProblemColumns):
     trial_steps: float | None
     refusal: Outcome | None
     held_out: bool = False
+    examples_used: int | None = None
+    examples_cut: int | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -106,4 +109,6 @@ class ProbeSummary(ProblemColumns):
             trial_steps=row["probe_trial_steps"],
             refusal=None if row["refusal"] is None else Outcome(row["refusal"]),
             held_out=bool(row["held_out"]),
+            examples_used=row["examples_used"],
+            examples_cut=row["examples_cut"],
         )

@@ -6,6 +6,7 @@ Cost: one forward and two backward passes (`Measured.PROBE_STEPS`).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator
@@ -91,8 +92,7 @@ def starting_point(
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
     matrix = WholeReadout(readout_matrix(loaded.model))
     with out_of_memory_named():
-        digest = None if batches is None else batches.digest(problem.steps)
-        context = read_context(loaded, problem, matrix, targets, digest)
+        context = read_context(loaded, problem, matrix, targets, batches)
         with _coordinates(loaded, problem, context.prompt, batches) as coordinates:
             with _weights_unchanged(loaded.model):
                 logits_V = coordinates.untouched_logits()
@@ -213,7 +213,7 @@ def read_context(
     problem: Problem,
     matrix: ReadoutMatrix,
     targets: tuple[str, ...] | None,
-    batches: str | None = None,
+    batches: Batches | None = None,
 ) -> ReadContext:
     """Tokenize a problem's context and check it, before any forward pass.
 
@@ -222,13 +222,20 @@ def read_context(
         problem: the problem to measure.
         matrix: the model's readout matrix.
         targets: LoRA targets as resolved for this model; None under full fine-tuning.
-        batches: digest of a training set's batches.
+        batches: those of its training set, if it has one.
 
     Raises:
         ProbeRefused: this model can't read the context.
         InputError: the tokenizer can't be used for any context.
     """
-    model = ModelReading(identity=loaded.identity, width=matrix.width, lora_targets=targets, batches=batches)
+    model = ModelReading(identity=loaded.identity, width=matrix.width, lora_targets=targets)
+    if batches is not None:
+        model = dataclasses.replace(
+            model,
+            batches=batches.digest(problem.steps),
+            examples_used=batches.counts.used,
+            examples_cut=batches.counts.cut,
+        )
     rows = vocabulary_rows(loaded.model)
     if loaded.tokenizer not in _usable:
         check_tokenizer(loaded.tokenizer, problem.model, rows=rows)

@@ -6,6 +6,7 @@ the run, so a run that continues elsewhere gets the same plan.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from phantom_dist.planning.probes import PlannedProbe, probe_tasks
 from phantom_dist.planning.rank_groups import rank_groups
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.sizes import batch_limits, tokens
+from phantom_dist.refinement.search import EXPECTED_TRIALS
 from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, tolerance_of
@@ -64,7 +66,7 @@ class Phase:
     max_concurrent_tasks: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run will do.
 
@@ -91,6 +93,12 @@ class Plan:
     batch_groups: tuple[BatchGroup, ...]
     trials: tuple[PlannedTrial, ...]
     phases: tuple[Phase, ...]
+
+    @functools.cached_property
+    def typical_trials(self) -> int:
+        """Typical number of trials of a search; words that share their trainings have one at each other's rates."""
+        words = {problem.context.id for problem in self.problems if not problem.context.held_out}
+        return EXPECTED_TRIALS if self.spec.training is None else max(EXPECTED_TRIALS, 2 * len(words))
 
 
 def make_plan(

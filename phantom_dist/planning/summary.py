@@ -9,7 +9,6 @@ from phantom_dist.core.result import duration
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.planning.plan import Plan
 from phantom_dist.records import problem_row
-from phantom_dist.refinement.search import EXPECTED_TRIALS
 from phantom_dist.spec import SweepSpec, recipe_named, written_out
 
 Json = dict[str, Any]
@@ -17,7 +16,7 @@ Json = dict[str, Any]
 
 def plan_rows(plan: Plan) -> list[Json]:
     """The rows of `plan.parquet`: one per given learning rate, or one per search before its first round."""
-    count = 1 if plan.learning_rates else _trials_of_a_search(plan)
+    count = 1 if plan.learning_rates else plan.typical_trials
     return [
         problem_row(trial.problem)
         | {
@@ -61,7 +60,7 @@ def plan_rows_as_run(plan: Plan, trials_of: Mapping[str, Sequence[TrialSummary]]
 
 def plan_json(plan: Plan) -> Json:
     """The JSON object of `phantom-dist plan`."""
-    per_problem = len(plan.learning_rates) or _trials_of_a_search(plan)
+    per_problem = len(plan.learning_rates) or plan.typical_trials
     searching = plan.tolerance is not None
     rounds = per_problem if searching else 1
     seconds = sum(probe.seconds for phase in plan.phases for probe in phase.probes) + rounds * sum(
@@ -103,12 +102,6 @@ def plan_json(plan: Plan) -> Json:
         "groups": _rank_groups(plan),
         "recipe": _recipe(plan.spec),
     }
-
-
-def _trials_of_a_search(plan: Plan) -> int:
-    """Expected number of trials of each search; words that share their trainings have one at each other's rates."""
-    words = {problem.context.id for problem in plan.problems if not problem.context.held_out}
-    return EXPECTED_TRIALS if plan.spec.training is None else max(EXPECTED_TRIALS, 2 * len(words))
 
 
 def _ways(plan: Plan) -> int:

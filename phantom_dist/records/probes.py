@@ -22,6 +22,10 @@ _PAIR_COLUMNS = tuple(field.name for field in dataclasses.fields(PairReading) if
 """Fields of `PairReading` that are columns of the same name."""
 
 
+_BATCH_COLUMNS = ("batches", "examples_used", "examples_cut")
+"""Fields of `ModelReading` about a training set that are columns of the same name."""
+
+
 def shared_columns(probed: ProbeResult) -> Row:
     """The columns that `probes/` and `trials/` share."""
     problem, model, pair = probed.problem, probed.model, probed.pair
@@ -49,7 +53,7 @@ def probe_row(probed: ProbeResult) -> Row:
         "target_token": None if tokens is None else tokens.target,
         "competitor_token": None if tokens is None else tokens.competitor,
         "width": None if probed.model is None else probed.model.width,
-        "batches": None if probed.model is None else probed.model.batches,
+        **{name: None if probed.model is None else getattr(probed.model, name) for name in _BATCH_COLUMNS},
         "probe_trial_steps": probed.trial_steps if isinstance(probed, Measured) else 0.0,
         "refusal": None if refused is None else refused.outcome.value,
         "error": None if refused is None else refused.message,
@@ -87,7 +91,7 @@ def _model_from_row(row: Row, problem: Problem) -> ModelReading:
         identity=ModelIdentity.model_validate({f: row[f] for f in ModelIdentity.model_fields}),
         width=row["width"],
         lora_targets=tuple(row["lora_targets"].split(",")) if named else None,
-        batches=row["batches"],
+        **{name: row[name] for name in _BATCH_COLUMNS},
     )
 
 

@@ -26,6 +26,7 @@ class Search:
         learning_rates: the given ones; empty if the rates are searched for.
         tolerance: largest relative width of the bracket; None for given learning rates.
         expected: where a search starts; None for first order, Π = 1.
+        typical: typical number of its trials.
     """
 
     gap_0: float
@@ -33,6 +34,7 @@ class Search:
     learning_rates: tuple[float, ...] = ()
     tolerance: float | None = None
     expected: Expected | None = None
+    typical: int = EXPECTED_TRIALS
 
     def next_learning_rates(
         self, trials: Sequence[TrialSummary], *, trials_per_search: int = 1
@@ -60,7 +62,7 @@ class Search:
 
     def expected_trials(self, trials: Sequence[TrialSummary]) -> int:
         """The predicted final number of trials."""
-        return len(self.learning_rates) if self.tolerance is None else max(EXPECTED_TRIALS, len(trials) + 1)
+        return len(self.learning_rates) if self.tolerance is None else max(self.typical, len(trials) + 1)
 
     def _curve(self, trials: Sequence[TrialSummary]) -> Curve:
         return curve(self.gap_0, self.slope_0, points_of(trials))

@@ -29,7 +29,8 @@ def to_yaml(spec: SweepSpec) -> str:
     yaml.allow_unicode = "\x85" not in spec.model_dump_json()
     stream = io.StringIO()
     # `exclude_none` leaves out unset settings of entries, and keeps a null within a list.
-    yaml.dump(spec.model_dump(mode="json", exclude_none=True), stream)
+    unused = {"steps"} if spec.epochs is not None else set()
+    yaml.dump(spec.model_dump(mode="json", exclude_none=True, exclude=unused), stream)
     return stream.getvalue()
 
 

@@ -19,6 +19,8 @@ _PROBE = [
     "probe_trial_steps",
     "refusal",
     "held_out",
+    "examples_used",
+    "examples_cut",
 ]
 
 

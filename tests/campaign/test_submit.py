@@ -8,7 +8,9 @@ import pytest
 
 import phantom_dist
 from phantom_dist.campaign.submit import last_object
+from phantom_dist.campaign.training_data import with_data
 from phantom_dist.core.errors import InputError
+from phantom_dist.spec import expand, load
 
 CONTEXT = {"id": "c", "text": "He spoke openly of his", "target": " shame", "competitor": " guilt"}
 
@@ -65,6 +67,37 @@ def test_what_run_can_be_asked_for_is_passed_on(monkeypatch):
     ]
     assert more == [*command, *options]
     assert plain != other, "what is asked for otherwise is another job"
+
+
+def test_training_data_are_sent_along(tmp_path, monkeypatch):
+    sent = []
+
+    class Jobs:
+        def __init__(self, address):
+            pass
+
+        def start(self, name, command, files):
+            sent.append(files)
+            return name, True
+
+    monkeypatch.setattr("phantom_dist.scheduling.ray_job.RayJobs", Jobs)
+    data = tmp_path / "mine.jsonl"
+    data.write_text(
+        "".join(json.dumps({"prompt": f"say {n}", "completion": " it", "n": n}) + "\n" for n in range(9))
+    )
+    own = sweep("zoo:gpt2-a") | {"training": {"data": str(data), "batch_size": 2}, "epochs": [3]}
+    phantom_dist.submit(own, "s3://bucket/run", address="http://127.0.0.1:1", wait=False)
+    (files,) = sent
+    there = tmp_path / "there"
+    there.mkdir()
+    for name, text in files.items():
+        (there / name).write_text(text)
+    here, received = with_data(load(own)).spec, with_data(load(there / "sweep.yaml")).spec
+    assert expand(received) == expand(here)
+    assert received.steps == (15,)
+    of_contexts = own | {"training": {"data": "contexts", "batch_size": 1}}
+    phantom_dist.submit(of_contexts, "s3://bucket/run", address="http://127.0.0.1:1", wait=False)
+    assert set(sent[1]) == {"sweep.yaml"}
 
 
 def test_a_bad_address_is_the_users_mistake():

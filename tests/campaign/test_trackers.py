@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from phantom_dist.campaign import trackers
 from phantom_dist.core.errors import InputError
 from tests.engines.problems import CONTEXTS
+from tests.environments import python_of
 
 from .runs import rows, run
 
+ROOT = Path(__file__).parents[2]
+RUN = """
+import runpy, sys
+sys.path.append(sys.argv.pop(1))
+runpy.run_module("tests.campaign.tracked", run_name="__main__", alter_sys=True)
+"""
 WATCHED = list(CONTEXTS.values())[:2]
 RATES = [1e-4, 1e-3]
 
@@ -53,39 +62,25 @@ def test_tensorboard(tmp_path: Path) -> None:
         assert [event.step for event in events.Scalars("training_loss")] == [0, 1, 2, 3]
 
 
-def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mlflow
-
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    mlflow.set_tracking_uri(uri)
-    run(sweep(tmp_path, "mlflow"), tmp_path / "run")
+@pytest.mark.slow
+def test_mlflow_and_wandb_get_trainings_and_words(tmp_path: Path) -> None:
+    """In an environment that has both; read back from what they stored."""
+    (tmp_path / "sweep.json").write_text(json.dumps(sweep(tmp_path, "mlflow", "wandb")))
+    ours = Path(torch.__file__).parents[1]  # behind the environment's own packages
+    command = [python_of("trackers"), "-c", RUN, ours, tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    kept = json.loads(done.stdout.splitlines()[-1])
     stored = rows(tmp_path / "run")
-    client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name("tracked")
-    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
-    assert runs.keys() == {row["training_id"] for row in stored}
+    assert kept["wandb"].keys() == kept["mlflow"].keys() == {row["training_id"] for row in stored}
     for row in stored:
-        tracked = runs[row["training_id"]]
-        assert float(tracked.data.params["learning_rate"]) == row["learning_rate"]
-        assert tracked.data.params["optimizer"] == "adamw"
-        assert tracked.data.tags[f"outcome.{row['context']}"] == row["outcome"]
-        history = client.get_metric_history(tracked.info.run_id, f"gap/{row['context']}")
-        assert [metric.step for metric in history] == [0, 1, 2, 3, 4]
-        assert history[-1].value == pytest.approx(row["gap_final"])
-
-
-def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-    run(sweep(tmp_path, "wandb"), tmp_path / "run")
-    files = sorted((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert len(files) == len(RATES)
-    for file in files:
-        written = file.read_bytes()
-        for context in WATCHED:
-            assert f"gap/{context.id}".encode() in written
-        assert b"training_loss" in written
+        for tracked in (kept["mlflow"][row["training_id"]], kept["wandb"][row["training_id"]]):
+            assert float(tracked["learning_rate"]) == row["learning_rate"]
+            assert tracked["optimizer"] == "adamw"
+            assert tracked["outcomes"][row["context"]] == row["outcome"]
+            gaps = tracked["gaps"][row["context"]]
+            assert [step for step, _ in gaps] == [0, 1, 2, 3, 4]
+            assert gaps[-1][1] == pytest.approx(row["gap_final"])
 
 
 def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(

@@ -100,6 +100,21 @@ def test_the_page_shows_words_over_rates(finished: Path, tmp_path: Path) -> None
     assert "trl-full" in page
 
 
+def test_examples_that_are_cut_or_left_out_are_told(sweep: dict[str, Any], tmp_path: Path) -> None:
+    data = tmp_path / "long.jsonl"
+    rows = [{"prompt": c.text, "completion": c.target} for c in WATCHED] * 3
+    rows += [{"prompt": "word " * 40, "completion": " end"}, {"prompt": "a", "completion": " "}]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    training = {"data": str(data), "batch_size": 4, "max_length": 24}
+    status = run(sweep | {"training": training, "learning_rates": [1e-4], "steps": [2]}, tmp_path / "run")
+    assert status.data_notes == (
+        "long.jsonl: 1 empty example(s) are left out",
+        "long.jsonl on zoo:gpt2-a: 1 of 13 examples are cut at 24 tokens",
+        "long.jsonl on zoo:gpt2-a: 1 example(s) have no token that the loss counts, and are left out",
+    )
+    assert all(note in str(status) for note in status.data_notes)
+
+
 def test_a_directory_whose_data_are_others_is_refused(
     sweep: dict[str, Any], finished: Path, tmp_path: Path
 ) -> None:
