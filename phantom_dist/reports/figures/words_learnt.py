@@ -51,7 +51,10 @@ def words_learnt(rows: Rows) -> Any | None:
 
 def _rate_axis() -> Any:
     return alt.X(
-        "learning_rate:Q", title="learning rate η", scale=alt.Scale(type="log", nice=False, padding=12)
+        "learning_rate:Q",
+        title="learning rate η",
+        scale=alt.Scale(type="log", nice=False, padding=12),
+        axis=alt.Axis(format="~e", labelOverlap="greedy"),
     )
 
 
