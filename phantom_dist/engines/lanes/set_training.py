@@ -80,7 +80,7 @@ def train_on_set(
             before = len(rows)
             if step == 0:  # from here on every lane has a row of its own
                 staying = [place for place in staying for _ in rows[place]]
-                rows = [[watch] for watch in watches if not watch.ended]
+                rows = [[watch] for row in rows for watch in row if not watch.ended]
             else:
                 rows = [rows[place] for place in staying]
             if step == 0 or len(staying) < before:
