@@ -63,7 +63,7 @@ blind: gemma ## the law's blind test: a real model that it has never seen, predi
 bench-monitor: $(INSTALLED) ## silent failures that the monitor catches, and false alarms: ten minutes
 	$(BIN)/python -m tests.benchmarks.monitor
 
-bench-peers: $(INSTALLED) ## trials per second and a real job beside Ray Tune: half an hour
+bench-peers: $(INSTALLED) ## trials per second and two real jobs beside Ray Tune: an hour and a half
 	$(BIN)/python -m tests.benchmarks.peers
 
 calibration: $(INSTALLED) ## measure and fit the shipped law anew: an hour and a half

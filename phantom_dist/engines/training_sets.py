@@ -109,6 +109,11 @@ _gradients: weakref.WeakKeyDictionary[nn.Module, tuple[object, tuple[Tensor, ...
 """By model: the gradient of the last training set's loss, which the probes of all its contexts need."""
 
 
+def forget_gradients(loaded: LoadedModel) -> None:
+    """Drop what `starting_gradients` keeps of a model, before a training needs the memory."""
+    _gradients.pop(loaded.model, None)
+
+
 def starting_gradients(
     loaded: LoadedModel, problem: Problem, batches: Batches, compute: Callable[[Batch], Sequence[Tensor]]
 ) -> tuple[Tensor, ...]:

@@ -20,7 +20,7 @@ from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines import Engine, engine_named, probe
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path import probe_path
-from phantom_dist.engines.training_sets import TrainingSets
+from phantom_dist.engines.training_sets import TrainingSets, forget_gradients
 from phantom_dist.instruments import plugin_instruments
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel, load
@@ -105,7 +105,9 @@ class Worker:
         return self._model(problem).identity
 
     def _results(self, trials: Sequence[Trial]) -> list[TrialResult]:
-        return list(self._engine.run(self._model(trials[0].problem), trials))
+        loaded = self._model(trials[0].problem)
+        forget_gradients(loaded)
+        return list(self._engine.run(loaded, trials))
 
     def _measure(self, problem: Problem, *, path: bool) -> ProbeResult:
         """Probe a problem; if its path can't be probed, fall back to κ alone, from which a search can start as well."""

@@ -1,4 +1,4 @@
-"""Runs the parts that are named, or all: `python -m tests.benchmarks.peers [noop] [sleep] [job] [sim]`."""
+"""Runs the parts that are named, or all: `python -m tests.benchmarks.peers [noop] [sleep] [job] [words] [sim]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import simulated
-from tests.benchmarks.peers import idle, job, tuned
+from tests.benchmarks.peers import idle, job, tuned, words
 from tests.benchmarks.peers.local_ray import local_ray
 from tests.benchmarks.peers.rate import Rate
 from tests.benchmarks.peers.searches import SEARCHES
@@ -108,6 +108,35 @@ def real_job() -> Figures:
     }
 
 
+MOST_TIMES = 6.0
+"""Ray Tune with TRL is stopped after so many times what the run took."""
+
+
+def twelve_words() -> Figures:
+    """The critical rates of twelve words on a data set.
+
+    Raises:
+        RuntimeError: a critical rate is not found by us.
+    """
+    shown = Table(title="critical rates of twelve words on a data set, to 5 %", title_justify="left")
+    for column in ("", "seconds", "trainings", "words"):
+        shown.add_column(column, justify="left" if not column else "right")
+    with folder() as out:
+        mine = words.ours(out / "run")
+        tune = words.ray_tune(out, MOST_TIMES * mine.seconds)
+    for name, side in (("phantom-dist run", mine), ("Ray Tune with TRL", tune)):
+        shown.add_row(name, f"{side.seconds:.0f}", str(side.trainings), f"{side.found} of 12")
+    console.print(shown)
+    if mine.found < 12:
+        raise RuntimeError("phantom-dist run left a critical rate unknown")
+    console.print(f"{mine.seconds / tune.seconds:.3f} of the wall time of Ray Tune with TRL\n")
+    return {
+        "words_seconds": {"ours": round(mine.seconds), "ray_tune": round(tune.seconds)},
+        "words_trainings": {"ours": mine.trainings, "ray_tune": tune.trainings},
+        "words_found": {"ours": mine.found, "ray_tune": tune.found},
+    }
+
+
 def sim() -> Figures:
     """The driver and its ledger over simulated workers."""
     result = simulated.simulate(WORKERS, TRIALS, MISPREDICTION, seed=0)
@@ -117,12 +146,21 @@ def sim() -> Figures:
     return figures
 
 
-PARTS: dict[str, Callable[[], Figures]] = {"noop": noop, "sleep": sleep, "job": real_job, "sim": sim}
+PARTS: dict[str, Callable[[], Figures]] = {
+    "noop": noop,
+    "sleep": sleep,
+    "job": real_job,
+    "words": twelve_words,
+    "sim": sim,
+}
 NOTHING: Figures = {
     "noop_trials_per_s": None,
     "sleep_trials_per_s": None,
     "job_seconds": None,
     "job_trial_steps": None,
+    "words_seconds": None,
+    "words_trainings": None,
+    "words_found": None,
     "sim_makespan_over_bound": None,
     "driver_us_per_trial": None,
 }
