@@ -101,6 +101,42 @@ def test_the_digest_tells_tokens_order_and_what_counts() -> None:
     assert Batches(Words(), training(accumulate=3, words=9), examples(8)).digest(4) in digests
 
 
+class Chat(Words):
+    """The same with a chat template, which can't read a role of its own."""
+
+    chat_template = "a template"
+
+    def apply_chat_template(
+        self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> str:
+        if any(message["role"] == "tool" for message in messages):
+            raise ValueError("unknown role: tool")
+        text = " ".join(f"{message['role']}: {message['content']}" for message in messages)
+        return f"{text} assistant:" if add_generation_prompt else text
+
+
+def conversation(*turns: tuple[str, str]) -> str:
+    return json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]})
+
+
+def test_messages_become_a_text_whose_last_message_is_the_completion() -> None:
+    rows = [
+        conversation(("user", "hi there"), ("assistant", "yo"), ("user", "again"), ("assistant", "ok then"))
+    ]
+    settings = {"batch_size": 1, "shuffle": False}
+    (last,) = Batches(Chat(), training(**settings), rows)[0].sequences
+    text = "user: hi there assistant: yo user: again assistant: ok then"
+    assert list(last.ids) == Chat().encode(text, add_special_tokens=False)
+    assert last.counted == (False,) * 8 + (True, True)
+    (whole,) = Batches(Chat(), training(loss="all", **settings), rows)[0].sequences
+    assert whole.counted == (False,) + (True,) * 9
+
+
+def test_what_a_chat_template_refuses_is_said_in_one_line() -> None:
+    with pytest.raises(InputError, match="the chat template can't read an example .unknown role: tool"):
+        Batches(Chat(), training(batch_size=1), [conversation(("tool", "x"), ("assistant", "y"))])
+
+
 def test_what_can_t_be_trained_on_is_refused() -> None:
     with pytest.raises(
         InputError, match="none of 3 examples has a token that the loss counts within 2 tokens"

@@ -51,6 +51,31 @@ def monitored(rate, steps=40, name="gpt2-a", lora=False, **settings):
     return monitor, logged
 
 
+def test_the_contexts_file_of_a_sweep_serves_the_monitor_too(tmp_path):
+    """Held-out contexts among them: a training shows whether they follow."""
+    rows = [c.model_dump() | {"held_out": number == 1} for number, c in enumerate(TAUGHT)]
+    file, record = tmp_path / "contexts.yaml", tmp_path / "record.jsonl"
+    file.write_text(json.dumps(rows))
+    model, tokenizer = loop.fresh("gpt2-a")
+    optimizer = loop.adamw(model, 1e-3)
+    monitor = Monitor(
+        model, tokenizer, file, optimizer=optimizer, total_steps=4, settings=EVERY_SECOND, record=record
+    )
+    loop.train(
+        model,
+        tokenizer,
+        steps=4,
+        learning_rate=1e-3,
+        taught=TAUGHT,
+        optimizer=optimizer,
+        after=monitor.step,
+    )
+    monitor.finish()
+    assert monitor.stopped is None
+    looked_at = {row["context"] for row in open_monitor_log(record).looks}
+    assert looked_at == {context.id for context in TAUGHT}
+
+
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory):
     record = tmp_path_factory.mktemp("failing") / "record.jsonl"
