@@ -133,7 +133,7 @@ def test_messages_become_a_text_whose_last_message_is_the_completion() -> None:
 
 
 def test_what_a_chat_template_refuses_is_said_in_one_line() -> None:
-    with pytest.raises(InputError, match="the chat template can't read an example .unknown role: tool"):
+    with pytest.raises(InputError, match=r"the chat template can't read an example .unknown role: tool"):
         Batches(Chat(), training(batch_size=1), [conversation(("tool", "x"), ("assistant", "y"))])
 
 
