@@ -86,7 +86,7 @@ class Rows:
         several_models, several_runs = len({row["model"] for row in everything}) > 1, len(runs) > 1
         labels = Labels(varying(everything), several_models, several_runs)
         problems = [
-            labels.of(row) | {"number": number, "first_order_rate": _over(row["eta_c"], row["pi_c"])}
+            labels.of(row) | {"number": number, "first_order_rate": _first_order(row["eta_c"], row["pi_c"])}
             for number, row in enumerate(critical)
         ]
         _join(problems, trials, labels)
@@ -219,6 +219,11 @@ def _predicted(row: Row) -> Row:
         if inside
         else "outside its interval",
     }
+
+
+def _first_order(eta_c: float | None, pi_c: float | None) -> float | None:
+    """The rate that first order predicts; None where the gap falls at first, as a training set may have it."""
+    return _over(eta_c, pi_c) if pi_c is not None and pi_c > 0 else None
 
 
 def _over(value: float | None, scale: float | None) -> float | None:

@@ -145,7 +145,7 @@ def first_order(rows: Rows) -> dict[str, Spread]:
     """|Π_c - 1| for each way of training: the relative error of first order, |g_0|/(T κ)."""
     errors: dict[str, list[tuple[float, str]]] = {}
     for row in rows.located:
-        if row.get("pi_c") is not None:
+        if row.get("first_order_rate") is not None:
             errors.setdefault(row["way"], []).append((abs(row["pi_c"] - 1), row["line"]))
     return {way: spread for way, some in errors.items() if (spread := _spread(some))}
 

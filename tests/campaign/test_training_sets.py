@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import vl_convert
 
 import phantom_dist
+from phantom_dist import reports
 from phantom_dist.core.errors import InputError
 from phantom_dist.spec import recipe_named, recipe_names
 from tests.engines.problems import CONTEXTS
@@ -98,6 +100,14 @@ def test_the_page_shows_words_over_rates(finished: Path, tmp_path: Path) -> None
     assert 'id="words-learnt-title"' in page
     assert "trl-lora" not in page, "no recipe for LoRA on a page of full fine-tuning"
     assert "trl-full" in page
+    rows = reports.Rows.of([reports.read_run(finished)])
+    for drawing in (reports.figures.word_map, reports.figures.words_learnt):
+        assert vl_convert.vegalite_to_svg(drawing(rows).to_dict()).startswith("<svg")
+    (trained, *_, held_out) = (
+        r for r in rows.trainings if r["learning_rate"] == rows.trainings[0]["learning_rate"]
+    )
+    assert (trained["prompts"], trained["watched"]) == ("prompts in the data", 4)
+    assert (held_out["prompts"], held_out["watched"]) == ("held-out prompts", 2)
 
 
 def test_examples_that_are_cut_or_left_out_are_told(sweep: dict[str, Any], tmp_path: Path) -> None:

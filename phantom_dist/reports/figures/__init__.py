@@ -25,11 +25,11 @@ from phantom_dist.reports.figures.words_learnt import WORD_MAP, WORDS_LEARNT, wo
 FIGURES: tuple[Figure, ...] = (
     RATES_COMPARED,
     SIDE_BY_SIDE,
+    WORDS_LEARNT,
+    WORD_MAP,
     SILENT_FAILURE,
     PLAYER,
     EVERY_FAILURE,
-    WORDS_LEARNT,
-    WORD_MAP,
     PHASE_MAP,
     JUMPS,
     SHARES_IN_SUM,

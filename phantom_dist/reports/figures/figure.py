@@ -22,8 +22,8 @@ class Section(StrEnum):
 
     COMPARED = "compared"
     CRITICAL_RATES = "critical-rates"
-    SILENT_FAILURE = "silent-failure"
     TRAININGS = "trainings"
+    SILENT_FAILURE = "silent-failure"
     PHASE_MAP = "phase-map"
     JUMPS = "jumps"
     FIRST_ORDER = "first-order"

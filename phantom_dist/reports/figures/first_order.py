@@ -62,6 +62,7 @@ def _both(rows: Rows, line: Any, height: Any) -> Any | None:
     )
     measured = (
         alt.Chart(named("problems"))
+        .transform_filter("isValid(datum.first_order_rate)")
         .mark_point(filled=True, size=70, opacity=0.85)
         .encode(
             x=alt.X("first_order_rate:Q", title="first order |g_0| / (T κ)", scale=scale, axis=axis),
@@ -73,6 +74,7 @@ def _both(rows: Rows, line: Any, height: Any) -> Any | None:
     )
     strip = (
         alt.Chart(named("problems"))
+        .transform_filter("isValid(datum.first_order_rate)")
         .mark_point(filled=True, size=70, opacity=0.85)
         .encode(
             x=alt.X("pi_c:Q", title="Π_c = η_c T κ / |g_0|", scale=alt.Scale(zero=False, padding=14)),
@@ -93,7 +95,7 @@ def _both(rows: Rows, line: Any, height: Any) -> Any | None:
 
 
 def _alt_text(rows: Rows) -> str:
-    values = [row["pi_c"] for row in rows.located if row.get("pi_c") is not None]
+    values = [row["pi_c"] for row in rows.located if row.get("first_order_rate") is not None]
     near = sum(abs(value - 1) <= 0.1 for value in values)
     return f"Π_c: {value_range(values)}; {near} of {len(values)} lie within 10 % of 1, where first order is exact."
 
