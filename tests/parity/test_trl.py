@@ -123,12 +123,13 @@ def test_losses_and_gaps_are_those_of_transformers(loss: str, data: Path, tmp_pa
 @pytest.mark.skipif(not os.environ.get("PHANTOM_DIST_LONG"), reason="minutes; PHANTOM_DIST_LONG=1 runs it")
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_on_a_real_model(method: str, tmp_path: Path) -> None:
-    name, rate = "gguf:smollm2-135m-instruct", 2e-5 if method == "full" else 1e-3
+    """At usual rates: at 1e-3, LoRA's Adam steps amplify rounding to 1.5e-5 of three losses of twenty."""
+    name, rate = "gguf:smollm2-135m-instruct", 2e-5 if method == "full" else 3e-4
     data = HOUSE_STYLE / "data/house-style.jsonl"
     contexts = [c.model_dump() for c in load_contexts(HOUSE_STYLE / "contexts/house-style.yaml")[:4]]
     loaded = load(name)
     sweep = _sweep(name, data, "full" if method == "full" else LORA, rate, contexts=contexts)
-    results = ours(loaded, sweep, "lanes" if method == "lora" else "single")
+    results = ours(loaded, sweep)
     lora = next(iter(results.values())).trial.problem.lora
     trained = by_trl(
         loaded, data, watched(results), tmp_path / "trl", lora=lora, max_length=24, **_settings(rate)
