@@ -139,7 +139,7 @@ def test_every_default_is_written_and_contexts_are_inlined() -> None:
         f"  synonym_floor_rms: {Thresholds().synonym_floor_rms}\n"
         "execution:\n  threads: 1\n  device: auto\n"
         "  group:\n    ranks: auto\n    stage: auto\n    timeout: 30.0\n"
-        "  allow_pickle: false\n  trust_remote_code: false\n"
+        "  report_to: []\n  allow_pickle: false\n  trust_remote_code: false\n"
     )
 
 
