@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ WHOLE = Verdict(lost=0, duplicated=0, torn=0, digest_equal=True)
 def judge(location: Path, undisturbed: Path) -> Verdict:
     """Count trials that are missing or there twice, files that can't be read, and compare the results' digests."""
     found, wanted = (RunDirectory(Store(place)) for place in (location, undisturbed))
-    torn = len(list(location.rglob("*.tmp")))
+    # `os.walk` passes over a lease's folder that a worker removes meanwhile.
+    torn = sum(name.endswith(".tmp") for _, _, names in os.walk(location) for name in names)
     for name in found.store.names():
         if name.endswith(".parquet"):
             torn += not _readable(found, name)

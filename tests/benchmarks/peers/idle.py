@@ -42,8 +42,8 @@ class IdleEngine:
     name = "no-op"
     seconds = 0.0
 
-    def __init__(self, plugin_instruments: Sequence[object] = ()) -> None:
-        """Other packages' instruments measure nothing here."""
+    def __init__(self, plugin_instruments: Sequence[object] = (), training_sets: object = None) -> None:
+        """Nothing is measured or trained here."""
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """One result per trial, in order; see `engine.Engine.run`."""
