@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
 from phantom_dist.core.frozen import Frozen
 
 CountedTokens: TypeAlias = Literal["completion", "all"]
-
-COUNTED_TOKENS: tuple[str, ...] = get_args(CountedTokens)
 
 
 class TrainingSet(Frozen):

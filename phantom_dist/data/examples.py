@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 Form: TypeAlias = Literal["prompt-completion", "text", "messages"]
-
-FORMS: tuple[Form, ...] = get_args(Form)
 
 _FIELDS: dict[Form, tuple[str, ...]] = {
     "prompt-completion": ("prompt", "completion"),
