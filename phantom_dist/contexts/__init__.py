@@ -16,7 +16,7 @@ from pathlib import Path
 from phantom_dist.contexts.near_synonym import check_pair, choose_competitor, synonym_floor
 from phantom_dist.contexts.pair import choose_pair
 from phantom_dist.contexts.reading import Tokenizer
-from phantom_dist.contexts.tokens import AUTO, competitor_filter, prompt_and_target, token_text, tokenise
+from phantom_dist.contexts.tokens import AUTO, competitor_filter, prompts_and_target, token_text, tokenise
 from phantom_dist.contexts.usable import check_tokenizer
 from phantom_dist.spec import load_contexts
 
@@ -37,7 +37,7 @@ __all__ = [
     "choose_pair",
     "competitor_filter",
     "load_contexts",
-    "prompt_and_target",
+    "prompts_and_target",
     "synonym_floor",
     "token_text",
     "tokenise",

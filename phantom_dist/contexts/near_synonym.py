@@ -51,16 +51,18 @@ def check_pair(
     *,
     gap_0: float,
     centred_overlap: float,
-    floor: float,
+    floor: float | None,
     target: str = "target",
     competitor: str = "competitor",
 ) -> None:
     """Check that a pair can show the near-synonym mechanism on this model; the words appear in messages only.
 
+    `floor` is None for words of several tokens: the overlap of two pieces of words says nothing of the words.
+
     Raises:
         Refusal: `refused_not_synonym` below the floor, `refused_committed` where g_0 >= 0.
     """
-    if not centred_overlap >= floor:
+    if floor is not None and not centred_overlap >= floor:
         raise Refusal(
             Outcome.REFUSED_NOT_SYNONYM,
             f"{target!r} and {competitor!r} are no near-synonyms for this model: their centred overlap "

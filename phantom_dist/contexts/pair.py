@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from phantom_dist.contexts.near_synonym import choose_competitor
 from phantom_dist.contexts.reading import Tokenizer
 from phantom_dist.contexts.tokens import AUTO, competitor_filter, tokenise
-from phantom_dist.core.trial import Context, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Context
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,7 @@ def choose_pair(
     Args:
         tokenizer: the model's tokenizer.
         context: the context.
-        target: token id of its target (`tokens.prompt_and_target`).
+        target: token id of its target (`tokens.prompts_and_target`).
         logits_V: the untouched model's logits after the prompt.
         centred_overlap_V: the target's row of overlaps (`instruments.overlap.centred_overlap_row`).
         floor: see `near_synonym.synonym_floor`.

@@ -47,9 +47,10 @@ class EncodedText:
         """The special tokens before and after the text."""
         return self.ids[: self.prefix_length], self.suffix
 
-    def extended_by_one(self, longer: EncodedText) -> bool:
-        """Whether `longer` is this text plus exactly one token."""
-        return longer.ids[:-1] == self.ids and longer.special == self.special
+    def extended_by(self, longer: EncodedText) -> tuple[int, ...]:
+        """The tokens that `longer` adds to this text; none where it is not this text plus more tokens."""
+        size = len(self.ids)
+        return longer.ids[size:] if longer.ids[:size] == self.ids and longer.special == self.special else ()
 
 
 class Reader:
@@ -86,15 +87,15 @@ class Reader:
             return None
         return next((word for word in re.findall(r"\s*\S+", text) if not self._knows(word)), text)
 
-    def text_of(self, before: Sequence[int], token: int) -> str:
-        """The text that a token adds after the tokens `before`: the difference of decoding with and without it.
+    def text_of(self, before: Sequence[int], *tokens: int) -> str:
+        """The text that tokens add after those `before`: the difference of decoding with and without them.
 
-        Where it adds nothing, or changes the text before it (half a character), this is the text of the token alone.
+        Where they add nothing, or change the text before them (half a character), this is their text alone.
         """
-        shorter, longer = self._decode(before), self._decode([*before, token])
+        shorter, longer = self._decode(before), self._decode([*before, *tokens])
         if len(longer) > len(shorter) and longer.startswith(shorter):
             return longer[len(shorter) :]
-        return self._decode([token])
+        return self._decode(tokens)
 
     def has_row(self, token: int) -> bool:
         """Whether the model has a row for a token."""

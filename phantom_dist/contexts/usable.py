@@ -93,7 +93,7 @@ def _extended(reader: Reader, text: str, read: EncodedText, tokens: list[int]) -
         for word in {reader.text_of(read.ids, token), reader.text_of((), token)} - {""}:
             longer = _read(reader, text + word)
             # with a token that is in the text already, the order of tokens couldn't be checked
-            if longer is None or not read.extended_by_one(longer) or longer.ids[-1] in read.ids:
+            if longer is None or len(read.extended_by(longer)) != 1 or longer.ids[-1] in read.ids:
                 continue
             if reader.unknown_word(text + word) is None:
                 return True

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.core.trial import ModelIdentity, Problem, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import ModelIdentity, Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,8 +23,9 @@ class Quantity:
     """One column: its name, type, meaning and range.
 
     `unit` is "1" for dimensionless numbers, "logit" for differences of logits, "nat" for losses, "s" for seconds,
-    "" for labels. `is_result` is False if the value depends on the machine (time, host) rather than on the trial.
-    `is_later` columns came when digests were in use: where a run has only nulls there, they are not in its digest.
+    "" for labels. `is_result` is False if the value depends on the machine (time, host) rather than on the trial, or
+    follows from another table: no digest holds it. `is_later` columns came when digests were in use: where a run has
+    only nulls there, they are not in its digest, and an older archive lacks them.
     """
 
     name: str
@@ -64,13 +65,21 @@ def _execution(name: str, type: ColumnType, unit: str, description: str) -> Quan
     return Quantity(name=name, type=type, unit=unit, description=description, is_result=False)
 
 
+SEVERAL = "of a word of several tokens: where the two words differ first"
+
 TRACE_COLUMNS: tuple[Quantity, ...] = (
     _label("trial_id", "content address of the trial"),
     _q("step", "int32", "1", "s", "optimizer steps taken; 0 is the untouched model", 0),
-    _q("loss", "float64", "nat", "L", "cross-entropy of the target at the last position", 0),
-    _q("logit_gap", "float64", "logit", "g", "z_t - z_c; committed when positive"),
-    _q("p_target", "float64", "1", "p_t", "probability of the target", 0, 1),
-    _q("p_competitor", "float64", "1", "p_c", "probability of the competitor", 0, 1),
+    _q("loss", "float64", "nat", "L", "cross-entropy of the target, -ln P(target word)", 0),
+    _q(
+        "logit_gap",
+        "float64",
+        "logit",
+        "g",
+        "ln P(target) - ln P(competitor), of tokens z_t - z_c; committed when positive",
+    ),
+    _q("p_target", "float64", "1", "p_t", f"probability of the target; {SEVERAL}", 0, 1),
+    _q("p_competitor", "float64", "1", "p_c", f"probability of the competitor; {SEVERAL}", 0, 1),
     _q("rank_target", "int32", "1", "", "rank of the target by logit; 1 is the most likely token", 1),
     _q("rank_competitor", "int32", "1", "", "rank of the competitor by logit; 1 is the most likely token", 1),
     _q("overlap", "float64", "1", "S_tc", "cosine of the readout rows of target and competitor", -1, 1),
@@ -211,6 +220,12 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
         )
     ),
     *PROBLEM_COLUMNS,
+    replace(
+        _later(
+            _label("pair_kind", "single, or several: whether both words are single tokens; null if unread")
+        ),
+        is_result=False,
+    ),
     _q("learning_rate", "float64", "1", "η", "peak learning rate; null for a refused pair of a search", 0),
     _label("outcome", "how the trial ended"),
     _label(
@@ -289,6 +304,14 @@ PROBE_COLUMNS: tuple[Quantity, ...] = (
     _label("prompt_tokens", "token ids of the prompt, special tokens included", "list<int32>"),
     _label("target_token", "token id of the target", "int32"),
     _label("competitor_token", "token id of the competitor", "int32"),
+    *(
+        _later(_label(name, f"token ids {meaning}; null where there are none", "list<int32>"))
+        for name, meaning in (
+            ("shared", "with which both words begin; target_token and competitor_token follow them"),
+            ("target_rest", "of the target after target_token"),
+            ("competitor_rest", "of the competitor after competitor_token"),
+        )
+    ),
     _later(_label("batches", "sha256 over the tokens of all batches; null without a training set")),
     _later(_q("examples_used", "int64", "1", "", "examples with a token that the loss counts", 0)),
     _later(

@@ -12,11 +12,12 @@ from pydantic import Field, model_validator
 
 from phantom_dist.core.frozen import Frozen
 from phantom_dist.core.outcome import Thresholds
+from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.training_set import TrainingSet
 
 
 class Context(Frozen):
-    """A prompt, the correct next token (target) and a near-synonym of it (competitor)."""
+    """A prompt, the correct next word (target) and a near-synonym of it (competitor)."""
 
     LATER = ("held_out",)
 
@@ -26,13 +27,11 @@ class Context(Frozen):
     text: str = Field(
         min_length=1, description="the prompt; the tokenizer's default special tokens, no chat template"
     )
-    target: str = Field(
-        min_length=1, description="the correct continuation with its leading space; one token"
-    )
+    target: str = Field(min_length=1, description="the correct continuation with its leading space")
     competitor: str = Field(
         default="auto",
         min_length=1,
-        description="the near-synonym with its leading space; one token; `auto`: the likeliest above the overlap floor",
+        description="the near-synonym with its leading space; `auto`: the likeliest token above the overlap floor",
     )
     held_out: bool = Field(
         default=False,
@@ -354,23 +353,6 @@ class ModelIdentity(Frozen):
     parameters: int = Field(gt=0, description="number of parameters, tied ones counted once")
 
 
-class Tokens(Frozen):
-    """A context's tokens for one model."""
-
-    prompt: tuple[int, ...] = Field(
-        min_length=1, description="token ids of the prompt, special tokens included"
-    )
-    target: int
-    competitor: int
-    target_text: str = Field(description="the decoded target, with its leading space")
-    competitor_text: str = Field(description="the decoded competitor, with its leading space")
-
-    @property
-    def ids(self) -> dict[str, object]:
-        """Only the token ids: the part on which a trial depends."""
-        return {"prompt": list(self.prompt), "target": self.target, "competitor": self.competitor}
-
-
 def trial_id(
     problem: Problem,
     weights: str | None,
@@ -380,7 +362,7 @@ def trial_id(
 ) -> str:
     """The trial's content address: 32 hex digits of a hash of everything that defines its result, and nothing else.
 
-    The model enters by its weights, the context by its tokens (by its words if they are not single tokens). So a trial
+    The model enters by its weights, the context by its tokens (by its words if it can't be read). So a trial
     has the same id under another model path or context name. Engine, device, host and number of threads don't enter.
     `learning_rate` is None for a refused pair of a search. A training set enters by the tokens of its `batches`, and by
     how often contexts are measured.

@@ -55,6 +55,14 @@ class Batch:
         """Number of tokens that the loss counts."""
         return sum(sum(sequence.counted) for sequence in self.sequences)
 
+    def share(self, rank: int, ranks: int) -> Batch:
+        """The sequences of one of several ranks; where there are fewer, one without counted tokens."""
+        own = self.sequences[rank::ranks]
+        if own:
+            return Batch(own)
+        first = self.sequences[0]
+        return Batch((Tokenised(first.ids, (False,) * len(first.ids)),))
+
     def passes(self, accumulate: int) -> Iterator[Batch]:
         """The batch in at most so many parts of nearly equal size, in order."""
         size = -(-len(self.sequences) // accumulate)

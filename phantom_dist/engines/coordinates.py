@@ -15,12 +15,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from phantom_dist.core.trial import Problem, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.optimizers import clip_scale, undecayed_parameters
 from phantom_dist.engines.precision import autocast
 from phantom_dist.engines.trainable import Trainable
 from phantom_dist.instruments.kernel_rate import first_direction, gradient_norm, inner_product
+from phantom_dist.instruments.word_prompts import read_word
 from phantom_dist.models.last_logits import last_logits
 
 
@@ -28,10 +30,10 @@ class FirstOrder(Protocol):
     """The untouched model in one context, and the rate at which its gap begins to change."""
 
     def untouched_logits(self) -> Tensor:
-        """The logits (V,), float32, at θ_0; differentiable."""
+        """The logits (P, V), float32, at θ_0 after each of the context's prompts (`WordPrompts`); differentiable."""
         ...
 
-    def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
+    def first_order(self, logits_PV: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
         """κ = -⟨∇g, u⟩ at θ_0 from the logits there, u the optimizer's first direction; and ∇L (n,), if `keep`."""
         ...
 
@@ -48,7 +50,7 @@ class Coordinates(FirstOrder, Protocol):
         ...
 
     def logits(self, moved: Tensor) -> Tensor:
-        """The logits (V,), float32, at θ_0 − moved; differentiable."""
+        """The logits (V,), float32, after the first of the prompts at θ_0 − moved; differentiable."""
         ...
 
     def gradient(self, value: Tensor) -> Tensor:
@@ -65,7 +67,7 @@ class ParameterCoordinates:
 
     Args:
         ready: the model as a method trains it.
-        prompt: the context's tokens.
+        prompts: those of the context (`WordPrompts`).
         problem: its optimizer, clipping and precision determine u, the first direction.
         loss_gradients: with a training set, ∇L of its loss at θ_0, one tensor for each parameter; else L is the
             context's own.
@@ -74,11 +76,11 @@ class ParameterCoordinates:
     def __init__(
         self,
         ready: Trainable,
-        prompt: tuple[int, ...],
+        prompts: Sequence[tuple[int, ...]],
         problem: Problem,
         loss_gradients: Sequence[Tensor] | None = None,
     ) -> None:
-        self._ready, self._prompt, self._problem = ready, prompt, problem
+        self._ready, self._prompts, self._problem = ready, prompts, problem
         self._loss_gradients = loss_gradients
 
     @functools.cached_property
@@ -88,21 +90,25 @@ class ParameterCoordinates:
 
     def untouched_logits(self) -> Tensor:
         """See `Coordinates`."""
-        with autocast(self._ready.readout_Vd.device, self._problem.is_mixed):
-            return last_logits(self._ready.model, self._prompt).float()
+        return torch.stack([self._logits(prompt) for prompt in self._prompts])
 
-    def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
+    def _logits(self, prompt: tuple[int, ...]) -> Tensor:
+        with autocast(self._ready.readout_Vd.device, self._problem.is_mixed):
+            return last_logits(self._ready.model, prompt).float()
+
+    def first_order(self, logits_PV: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
         """See `Coordinates`."""
         # κ = −⟨∇g, u⟩, u from ∇L. One forward pass serves both gradients.
         parameters = self._ready.parameters
+        logits_V, rests_3 = read_word(logits_PV, pair)
         # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
         gradients = self._loss_gradients or torch.autograd.grad(
-            loss_of(logits_V, pair), parameters, retain_graph=True, materialize_grads=True
+            loss_of(logits_V, pair, rests_3), parameters, retain_graph=True, materialize_grads=True
         )
         directions = list(self._first_directions(gradients))
         kept = _concatenated(gradients) if keep else None
         del gradients  # frees N numbers before the second backward pass
-        return -slope_along(gap_of(logits_V, pair), parameters, directions), kept
+        return -slope_along(gap_of(logits_V, pair, rests_3), parameters, directions), kept
 
     def _first_directions(self, gradients: Sequence[Tensor]) -> Iterator[Tensor]:
         """u for each parameter, from ∇L, clipped as the problem says."""
@@ -127,7 +133,7 @@ class ParameterCoordinates:
                 part = slice(start, start + parameter.numel())
                 parameter.copy_((self.origin[part] - moved[part]).view_as(parameter))
                 start += parameter.numel()
-        return self.untouched_logits()
+        return self._logits(self._prompts[0])
 
     def gradient(self, value: Tensor) -> Tensor:
         """See `Coordinates`; 0 where the value doesn't depend on a parameter."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from phantom_dist.engines.coordinates import Coordinates, FirstOrder, ParameterC
 from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates, dual_pays
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.memory import out_of_memory_named
+from phantom_dist.engines.objective import gap_of
 from phantom_dist.engines.precision import autocast
 from phantom_dist.engines.trainable import (
     Trainable,
@@ -38,6 +39,7 @@ from phantom_dist.engines.trainable import (
 )
 from phantom_dist.engines.training_sets import TrainingSets, losses, starting_gradients
 from phantom_dist.instruments import overlap, readout
+from phantom_dist.instruments.word_prompts import read_word, word_loss
 from phantom_dist.models import LoadedModel
 
 _usable: WeakSet[Any] = WeakSet()
@@ -93,30 +95,31 @@ def starting_point(
     matrix = WholeReadout(readout_matrix(loaded.model))
     with out_of_memory_named():
         context = read_context(loaded, problem, matrix, targets, batches)
-        with _coordinates(loaded, problem, context.prompt, batches) as coordinates:
+        with _coordinates(loaded, problem, context.prompts, batches) as coordinates:
             with _weights_unchanged(loaded.model):
-                logits_V = coordinates.untouched_logits()
-            measured, gradient = measure(context, coordinates, logits_V, keep_gradient=keep_gradient)
-            yield StartingPoint(coordinates, measured, logits_V.detach(), gradient)
+                logits_PV = coordinates.untouched_logits()
+            measured, gradient = measure(context, coordinates, logits_PV, keep_gradient=keep_gradient)
+            yield StartingPoint(coordinates, measured, logits_PV[0].detach(), gradient)
 
 
 @contextmanager
 def _coordinates(
-    loaded: LoadedModel, problem: Problem, prompt: tuple[int, ...], batches: Batches | None
+    loaded: LoadedModel, problem: Problem, prompts: Sequence[tuple[int, ...]], batches: Batches | None
 ) -> Iterator[Coordinates]:
     """The cheapest coordinates for this problem; restores the untouched model on exit."""
     with ExitStack() as stack:
         coordinates: Coordinates | None = None
-        if batches is None and dual_pays(problem, loaded.identity.parameters, len(prompt)):
+        is_single = len(prompts) == 1
+        if batches is None and is_single and dual_pays(problem, loaded.identity.parameters, len(prompts[0])):
             with suppress(NotFusable):
-                coordinates = stack.enter_context(dual_coordinates(loaded, problem, prompt))
+                coordinates = stack.enter_context(dual_coordinates(loaded, problem, prompts[0]))
         if coordinates is None:
             ready = stack.enter_context(trainable(loaded, problem))
             gradients = None
             if batches is not None:
                 compute = functools.partial(_loss_gradients, ready, problem)
                 gradients = starting_gradients(loaded, problem, batches, compute)
-            coordinates = ParameterCoordinates(ready, prompt, problem, gradients)
+            coordinates = ParameterCoordinates(ready, prompts, problem, gradients)
         yield coordinates
 
 
@@ -128,7 +131,7 @@ def _loss_gradients(ready: Trainable, problem: Problem, batch: Batch) -> list[Te
     with autocast(device, problem.is_mixed):
         passes = math.ceil(len(batch.sequences) / problem.training.batch_size * problem.training.accumulate)
         for loss in losses(ready.model, batch, min(passes, len(batch.sequences)), device):
-            parts = torch.autograd.grad(loss, ready.parameters, materialize_grads=True)
+            parts = torch.autograd.grad(loss(), ready.parameters, materialize_grads=True)
             for total, part in zip(sums, parts, strict=True):
                 total += part
     return sums
@@ -198,13 +201,16 @@ class ProbeRefused(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadContext:
-    """A problem whose context the model can read, with the tokens it reads."""
+    """A problem whose context the model can read.
+
+    `prompts`: after which it is read (`WordPrompts`); `target`: token of the target where the words differ first.
+    """
 
     loaded: LoadedModel
     problem: Problem
     model: ModelReading
     matrix: ReadoutMatrix
-    prompt: tuple[int, ...]
+    prompts: tuple[tuple[int, ...], ...]
     target: int
 
 
@@ -241,22 +247,22 @@ def read_context(
         check_tokenizer(loaded.tokenizer, problem.model, rows=rows)
         _usable.add(loaded.tokenizer)
     with _refusing(problem, model):
-        prompt, target = tokens.prompt_and_target(loaded.tokenizer, problem.context, rows=rows)
-        _check_length(loaded.model.config, prompt, problem.context.id)
+        prompts, target = tokens.prompts_and_target(loaded.tokenizer, problem.context, rows=rows)
+        _check_length(loaded.model.config, max(prompts, key=len), problem.context.id)
     return ReadContext(
-        loaded=loaded, problem=problem, model=model, matrix=matrix, prompt=prompt, target=target
+        loaded=loaded, problem=problem, model=model, matrix=matrix, prompts=prompts, target=target
     )
 
 
 def measure(
-    context: ReadContext, start: FirstOrder, logits_V: Tensor, *, keep_gradient: bool = False
+    context: ReadContext, start: FirstOrder, logits_PV: Tensor, *, keep_gradient: bool = False
 ) -> tuple[Measured, Tensor | None]:
     """Everything that a search starts from; and ∇L, if `keep_gradient`.
 
     Args:
         context: the problem.
         start: the untouched model.
-        logits_V: its logits, differentiable; their graph is consumed here.
+        logits_PV: its logits after each of the context's prompts, differentiable; their graph is consumed here.
         keep_gradient: whether to return ∇L.
 
     Raises:
@@ -264,16 +270,16 @@ def measure(
         ArithmeticError: the gap or its rate is NaN or Inf.
     """
     problem = context.problem
-    pair = _read_pair(context, logits_V.detach())
-    kappa, gradient = start.first_order(logits_V, pair.tokens, keep=keep_gradient)
+    pair = _read_pair(context, logits_PV.detach())
+    kappa, gradient = start.first_order(logits_PV, pair.tokens, keep=keep_gradient)
     if not math.isfinite(kappa):
         raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {problem.model!r}")
     return Measured(problem=problem, model=context.model, pair=pair, kappa=kappa), gradient
 
 
 @torch.no_grad()
-def _read_pair(context: ReadContext, logits_V: Tensor) -> PairReading:
-    """Measure the pair from the untouched model's logits (V,) and readout matrix; refuse it if it can't be trained."""
+def _read_pair(context: ReadContext, logits_PV: Tensor) -> PairReading:
+    """Measure the pair from the untouched model's logits and readout matrix; refuse it if it can't be trained."""
     problem, model, target = context.problem, context.model, context.target
     with _refusing(problem, model):
         centred_V = context.matrix.centred_overlap_row(target)
@@ -283,15 +289,16 @@ def _read_pair(context: ReadContext, logits_V: Tensor) -> PairReading:
             context.loaded.tokenizer,
             problem.context,
             target,
-            logits_V=logits_V,
+            logits_V=logits_PV[0],
             centred_overlap_V=centred_V,
             floor=floor,
         )
     rows_2V = context.matrix.token_overlap_rows((read.target, read.competitor))
+    logits_V, rests_3 = read_word(logits_PV, read)
     pair = PairReading(
         tokens=read,
-        gap_0=float(readout.logit_gap(logits_V, read.target, read.competitor)),
-        loss_0=float(readout.cross_entropy(logits_V, read.target)),
+        gap_0=float(gap_of(logits_V, read, rests_3)),
+        loss_0=float(word_loss(readout.cross_entropy(logits_V, read.target), rests_3)),
         overlap_0=float(rows_2V[0, read.competitor]),
         centred_overlap=float(centred_V[read.competitor]),
         synonym_floor=floor,
@@ -302,7 +309,7 @@ def _read_pair(context: ReadContext, logits_V: Tensor) -> PairReading:
         near_synonym.check_pair(
             gap_0=pair.gap_0,
             centred_overlap=pair.centred_overlap,
-            floor=pair.synonym_floor,
+            floor=pair.synonym_floor if read.pair_kind == "single" else None,
             target=read.target_text,
             competitor=read.competitor_text,
         )

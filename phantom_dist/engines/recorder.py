@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.measurement import Measurement
-from phantom_dist.core.trial import Tokens
+from phantom_dist.core.tokens import Tokens
 from phantom_dist.engines.trainable import Trainable
 from phantom_dist.instruments import drag, drift, order_parameter, overlap, readout, shares, signal
 from phantom_dist.instruments.plugin_instruments import Named, Readout
+from phantom_dist.instruments.word_prompts import word_gap, word_loss
 
 CACHED_ENTRIES = 1 << 18
 """Lanes × V to measure at a time, on a CPU: dozens of passes over float64 rows that stay in a cache (2 MiB)."""
@@ -100,8 +101,14 @@ class Recorder:
         self._lever_LV: Tensor
 
     @torch.no_grad()
-    def measure(self, step: int, logits_LV: Tensor) -> list[Measurement]:
-        """Measure every lane from its logits, after `step` optimizer steps and before the gradient norm is known."""
+    def measure(self, step: int, logits_LV: Tensor, rests_L3: Tensor | None = None) -> list[Measurement]:
+        """Measure every lane, after `step` optimizer steps and before the gradient norm is known.
+
+        Args:
+            step: steps taken.
+            logits_LV: each lane's logits where its words differ first.
+            rests_L3: the log-probabilities of further tokens (`instruments.word_prompts`); None if no lane has any.
+        """
         if self._geometry.frozen:
             self._check_frozen(step)
         self._geometry.prepare(self._pairs_L2)
@@ -115,7 +122,16 @@ class Recorder:
         # So many lanes at a time that their rows stay in the cache.
         size = max(1, (GPU_ENTRIES if logits_LV.is_cuda else CACHED_ENTRIES) // logits_LV.shape[1])
         parts = [slice(start, start + size) for start in range(0, len(logits_LV), size)]
-        columns = [self._columns(step, logits_LV[lanes], before_LV[lanes], lanes) for lanes in parts]
+        columns = [
+            self._columns(
+                step,
+                logits_LV[lanes],
+                None if rests_L3 is None else rests_L3[lanes],
+                before_LV[lanes],
+                lanes,
+            )
+            for lanes in parts
+        ]
         values: dict[str, Sequence[Any]] = {
             name: torch.cat([part[name] for part in columns]).tolist() for name in columns[0]
         }
@@ -133,7 +149,9 @@ class Recorder:
         if self._p_LV is not None:
             self._p_LV = self._p_LV[rows]
 
-    def _columns(self, step: int, logits_LV: Tensor, p_LV: Tensor, lanes: slice) -> dict[str, Tensor]:
+    def _columns(
+        self, step: int, logits_LV: Tensor, rests_L3: Tensor | None, p_LV: Tensor, lanes: slice
+    ) -> dict[str, Tensor]:
         """The columns of some lanes. Overwrites their last p and M, in `p_LV` and `_lever_LV`, with the new ones."""
         pairs_L2, before_LV = self._pairs_L2[lanes], self._lever_LV[lanes]
         t_L, c_L = pairs_L2.unbind(1)
@@ -145,8 +163,8 @@ class Recorder:
         overlap_L, now_LV = self._overlap_L[lanes], readout.probabilities(logits_LV)
         p_t_L, p_c_L = readout.at(now_LV, t_L), readout.at(now_LV, c_L)
         columns = {
-            "loss": readout.cross_entropy(logits_LV, t_L),
-            "logit_gap": readout.logit_gap(logits_LV, t_L, c_L),
+            "loss": word_loss(readout.cross_entropy(logits_LV, t_L), rests_L3),
+            "logit_gap": word_gap(readout.logit_gap(logits_LV, t_L, c_L), rests_L3),
             "p_target": p_t_L,
             "p_competitor": p_c_L,
             "overlap": overlap_L,

@@ -1,8 +1,8 @@
 """The reference engine: one training after another, in plain torch. Every other engine is tested against it.
 
 A training of T steps: measure the untouched model, then T times: gradient of the loss, clipped where the sweep says so,
-optimizer step, measure. The loss is that of one context's target at the last position; with a training set that of the
-step's batch, and any number of contexts are watched. The model stays in evaluation mode, so only the adapters'
+optimizer step, measure. The loss is that of one context's target; with a training set that of the step's batch, and any
+number of contexts are watched. The model stays in evaluation mode, so only the adapters'
 initialisation is random.
 """
 
@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from phantom_dist.core.measurement import Trial, TrialResult, by_training
+from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Problem
 from phantom_dist.data import Batches
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.objective import loss_of
+from phantom_dist.engines.objective import loss_of, token_loss
 from phantom_dist.engines.optimizers import clip_scale, torch_optimizer, undecayed_parameters
 from phantom_dist.engines.precision import autocast
 from phantom_dist.engines.recorder import Recorder, SoloGeometry
@@ -29,6 +31,7 @@ from phantom_dist.engines.training_sets import TrainingSets, losses
 from phantom_dist.engines.watch import Watch
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.plugin_instruments import Named
+from phantom_dist.instruments.word_prompts import WordPrompts
 from phantom_dist.models import LoadedModel
 from phantom_dist.models.last_logits import last_logits
 
@@ -64,14 +67,18 @@ class SingleEngine:
             )
 
 
+Parts = Sequence[Callable[[], Tensor]]
+"""A sum of numbers, each computed when it is called."""
+
+
 class ModelInTraining(Protocol):
     """What the loop needs of a model, whether this process holds its weights or the ranks of a group a share each."""
 
-    def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
-        """Logits after the prompt (V,), in the model's precision; differentiable if a `gradient` follows."""
+    def logits(self, prompts: Sequence[tuple[int, ...]], *, gradient: bool) -> Tensor:
+        """Logits after each prompt (P, V), in the model's precision; differentiable if a `gradient` follows."""
         ...
 
-    def backward(self, values: Iterable[Tensor]) -> float:
+    def backward(self, parts: Parts) -> float:
         """Take the gradient of a sum of numbers, each of them before the next is computed; returns the sum."""
         ...
 
@@ -92,7 +99,7 @@ def train(
     model: ModelInTraining,
     watch: Watch,
     recorder: Recorder,
-    losses_of: Callable[[int], Iterable[Tensor]] | None = None,
+    losses_of: Callable[[int], Parts] | None = None,
 ) -> Watch:
     """Train once; it ends early where nothing can change any more.
 
@@ -103,17 +110,21 @@ def train(
         losses_of: the loss of a step's batch in parts, one for each pass; None for the loss of the one context.
     """
     problem, tokens = watch.problem, watch.tokens
+    words = WordPrompts(tokens)
+    if losses_of is None and tokens[0].pair_kind == "several":
+        parts = losses_of_tokens(model, tokens[0])
+        losses_of = lambda step: parts  # noqa: E731
     factors = problem.schedule.factors(problem.steps)
     for step in range(problem.steps + 1):
         is_last = step == problem.steps
         if watch.is_due(step):
             gradient = losses_of is None and not is_last
-            logits_WV = torch.stack([model.logits(t.prompt, gradient=gradient) for t in tokens])
-            watch.add(recorder.measure(step, logits_WV))
+            logits_PV = model.logits(words.prompts, gradient=gradient)
+            watch.add(recorder.measure(step, *words.split(logits_PV)))
             if watch.ended:
                 break
         if losses_of is None:
-            loss = model.backward([loss_of(logits_WV[0].float(), tokens[0])])
+            loss = model.backward([functools.partial(loss_of, logits_PV[0].float(), tokens[0])])
         else:
             loss = model.backward(losses_of(step))
         norm = model.gradient_norm()
@@ -124,6 +135,15 @@ def train(
     return watch
 
 
+def losses_of_tokens(model: ModelInTraining, word: Tokens) -> Parts:
+    """The loss of a target, one token after another."""
+
+    def loss(prompt: tuple[int, ...], token: int) -> Tensor:
+        return token_loss(model.logits([prompt], gradient=True)[0].float(), token)
+
+    return [functools.partial(loss, prompt, token) for prompt, token in word.target_places]
+
+
 class InProcess:
     """A `ModelInTraining` whose weights this process holds."""
 
@@ -132,27 +152,31 @@ class InProcess:
         undecayed = undecayed_parameters(ready.model) if problem.decays_apart else ()
         self._optimizer = torch_optimizer(ready.parameters, problem.optimizer, undecayed)
 
-    def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
+    def logits(self, prompts: Sequence[tuple[int, ...]], *, gradient: bool) -> Tensor:
         """See `ModelInTraining`."""
         with torch.set_grad_enabled(gradient), autocast(self._ready.readout_Vd.device, self._is_mixed):
-            return last_logits(self._ready.model, prompt)
+            return torch.stack([last_logits(self._ready.model, prompt) for prompt in prompts])
 
-    def losses(self, batches: Batches, step: int) -> Iterator[Tensor]:
+    def losses(self, batches: Batches, step: int) -> Parts:
         """The loss of a step's batch in parts, one for each pass."""
-        device = self._ready.readout_Vd.device
-        with autocast(device, self._is_mixed):
-            accumulate, dropout = batches.training.accumulate, self._ready.dropout
-            if dropout is None:
-                yield from losses(self._ready.model, batches[step], accumulate, device)
-            else:
-                drawn = functools.partial(dropout.drawn, step)
-                yield from losses(self._ready.model, batches[step], accumulate, device, drawn)
+        device, dropout = self._ready.readout_Vd.device, self._ready.dropout
 
-    def backward(self, values: Iterable[Tensor]) -> float:
+        @contextmanager
+        def around(number: int) -> Iterator[None]:
+            with (
+                autocast(device, self._is_mixed),
+                nullcontext() if dropout is None else dropout.drawn(step, number),
+            ):
+                yield
+
+        return losses(self._ready.model, batches[step], batches.training.accumulate, device, around)
+
+    def backward(self, parts: Parts) -> float:
         """See `ModelInTraining`."""
         self._optimizer.zero_grad()
         total = 0.0
-        for value in values:
+        for part in parts:
+            value = part()
             value.backward()
             total += float(value.detach())
         return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -82,25 +83,40 @@ def losses(
     batch: Batch,
     accumulate: int,
     device: torch.device,
-    drawn: Callable[[int], AbstractContextManager[None]] = lambda number: nullcontext(),
-) -> Iterator[Tensor]:
+    around: Callable[[int], AbstractContextManager[None]] = lambda number: nullcontext(),
+    share: tuple[int, int] = (0, 1),
+) -> list[Callable[[], Tensor]]:
     """The loss of a batch in parts, one for each pass: their sum is the mean over all counted tokens, in nats.
 
-    `drawn`: wraps the forward pass of each number, for dropout.
+    Each is computed when it is called, so that its backward pass can follow before the next.
+
+    Args:
+        model: a transformers model, or what wraps its forward pass.
+        batch: the batch.
+        accumulate: the most passes.
+        device: the model's.
+        around: wraps the forward pass of each number, for dropout and autocast.
+        share: (rank, ranks): only every so many sequences of each pass; the sums of all ranks add up to the whole.
     """
     counted = batch.counted
-    for number, part in enumerate(batch.passes(accumulate)):
+
+    def loss_of(number: int, part: Batch) -> Tensor:
         tensors = padded(part, device)
-        with drawn(number):
+        with around(number):
             logits_BKV = model(
                 input_ids=tensors.ids_BK, attention_mask=tensors.mask_BK, use_cache=False
             ).logits.float()
-        yield (
+        return (
             nn.functional.cross_entropy(
                 logits_BKV.flatten(0, 1), tensors.labels_BK.flatten(), ignore_index=UNCOUNTED, reduction="sum"
             )
             / counted
         )
+
+    return [
+        functools.partial(loss_of, number, part.share(*share))
+        for number, part in enumerate(batch.passes(accumulate))
+    ]
 
 
 _gradients: weakref.WeakKeyDictionary[nn.Module, tuple[object, tuple[Tensor, ...]]] = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
-from phantom_dist.core.trial import Problem, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.recorder import with_gradient_norm
 
 

@@ -3,6 +3,7 @@
 | symbol | file | meaning |
 |---|---|---|
 | z, p, g | `readout` | logits of the last position, probabilities, the logit gap z_t - z_c |
+| | `word_prompts` | loss and gap of words of several tokens |
 | | `bulk` | statistics of all overlaps |
 | S_ti, S_ci, S_tc | `overlap` | cosines of readout rows; centred ones tell near-synonyms from unrelated words |
 | Φ, ρ | `order_parameter` | the density matrix's weight on the target minus its weight on the competitor |

@@ -126,7 +126,7 @@ def _context(tokenizer: Any, place: _Place) -> Context | None:
         pair = tokenise(tokenizer, context)
     except Refusal:
         return None
-    admitted = competitor_filter(tokenizer, context)(place.competitor)
+    admitted = pair.pair_kind == "single" and competitor_filter(tokenizer, context)(place.competitor)
     return (
         context if admitted and (pair.target, pair.competitor) == (place.target, place.competitor) else None
     )

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phantom_dist.core.trial import Tokens
+from phantom_dist.core.tokens import Tokens
 from phantom_dist.instruments import drag, order_parameter, readout, signal
+from phantom_dist.instruments.word_prompts import WordPrompts, word_gap, word_loss
 from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.last_logits import keeps_logits
 from phantom_dist.monitor.peft_method import text_positions
@@ -46,22 +47,24 @@ class Reading:
 
 
 def read(
-    model: Any, pairs: Sequence[Tokens], geometry: ReadoutGeometry, logits_kV: Tensor | None = None
+    model: Any, pairs: Sequence[Tokens], geometry: ReadoutGeometry, logits_PV: Tensor | None = None
 ) -> list[Reading]:
     """The readings of all pairs, in order; the model must be in evaluation mode, without gradients.
 
-    Pass `logits_kV` where the forward pass was already made.
+    Pass `logits_PV`, after each of `WordPrompts(pairs).prompts`, where the forward pass was already made.
     """
-    if logits_kV is None:
-        logits_kV = logits_of(text_positions(model), [pair.prompt for pair in pairs])
+    words = WordPrompts(pairs)
+    if logits_PV is None:
+        logits_PV = logits_of(text_positions(model), words.prompts)
+    logits_kV, rests_k3 = words.split(logits_PV)
     overlap_k, lever_kV = geometry.now()
     t_k = torch.tensor([pair.target for pair in pairs], device=logits_kV.device)
     c_k = torch.tensor([pair.competitor for pair in pairs], device=logits_kV.device)
     p_kV = readout.probabilities(logits_kV)
     p_t_k, p_c_k = readout.at(p_kV, t_k), readout.at(p_kV, c_k)
     columns: dict[str, Tensor] = {
-        "loss": readout.cross_entropy(logits_kV, t_k),
-        "logit_gap": readout.logit_gap(logits_kV, t_k, c_k),
+        "loss": word_loss(readout.cross_entropy(logits_kV, t_k), rests_k3),
+        "logit_gap": word_gap(readout.logit_gap(logits_kV, t_k, c_k), rests_k3),
         "p_target": p_t_k,
         "p_competitor": p_c_k,
         "rank_target": readout.rank(logits_kV, t_k),

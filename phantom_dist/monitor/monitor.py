@@ -21,7 +21,9 @@ from typing import Any
 from torch import Tensor
 
 from phantom_dist.core.errors import InputError, PhantomDistError, StoreError
-from phantom_dist.core.trial import Context, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Context
+from phantom_dist.instruments.word_prompts import WordPrompts
 from phantom_dist.monitor.batch_independence import check_batch_independence, is_due
 from phantom_dist.monitor.learning_rate import Pace
 from phantom_dist.monitor.look import Reading, logits_of, read
@@ -130,7 +132,7 @@ class Monitor:
         self.model = unwrapped(self.model)
         every = self.settings.every or (10 if self.total_steps is None else max(1, self.total_steps // 50))
         self.pacing = Pacing(every, self.settings.budget, self._clock)
-        logits_kV = None
+        logits_PV = None
         with self.pacing.working():
             readout_module(self.model)
             check_whole(self.model)
@@ -138,14 +140,14 @@ class Monitor:
             self._ahead_rate = self._pace.ahead
             if not state:
                 _check_tokenizer(tokenizer)
-                logits_kV = self._choose(tokenizer, contexts_of(watch() if callable(watch) else watch))
+                logits_PV = self._choose(tokenizer, contexts_of(watch() if callable(watch) else watch))
             else:
                 self._restore(state)
             self._schedule = ScheduleAhead(None if self._pace.counts_steps else scheduler, self.total_steps)
             self._geometry = ReadoutGeometry(self.model, [w.tokens for w in self.watched])
             self._write([self._start_row()])
         if not state and self.watched:
-            self._look(logits_kV)
+            self._look(logits_PV)
 
     @property
     def cost_share(self) -> float:
@@ -207,12 +209,12 @@ class Monitor:
 
     def _choose(self, tokenizer: Any, contexts: Sequence[Context]) -> Tensor | None:
         with undisturbed(self.model):
-            self.watched, self.refused, logits_kV = choose(
+            self.watched, self.refused, logits_PV = choose(
                 self.model, tokenizer, contexts, self.settings.thresholds
             )
         self._histories = {w.context.id: LookHistory() for w in self.watched}
         self._log_refused()
-        return logits_kV
+        return logits_PV
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if state.get("version") != STATE:
@@ -269,16 +271,17 @@ class Monitor:
         if self.watched and self.pacing.due(n):
             self._look()
 
-    def _look(self, logits_kV: Tensor | None = None) -> None:
+    def _look(self, logits_PV: Tensor | None = None) -> None:
         wait_for_kernels(self.model)
         with self.pacing.looking(self._step):
             with undisturbed(self.model):
                 pairs = [w.tokens for w in self.watched]
-                if logits_kV is None:
-                    logits_kV = logits_of(text_positions(self.model), [pair.prompt for pair in pairs])
+                prompts = WordPrompts(pairs).prompts
+                if logits_PV is None:
+                    logits_PV = logits_of(text_positions(self.model), prompts)
                 if is_due(self.pacing.looks):
-                    check_batch_independence(self.model, [pair.prompt for pair in pairs], logits_kV)
-                readings = read(self.model, pairs, self._geometry, logits_kV)
+                    check_batch_independence(self.model, prompts, logits_PV)
+                readings = read(self.model, pairs, self._geometry, logits_PV)
             self._publish(readings)
             findings = self._judge(readings)
         self._warn_of(findings)

@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phantom_dist.core.trial import Optimizer, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Optimizer
 from phantom_dist.instruments import kernel_rate, readout
+from phantom_dist.instruments.word_prompts import read_word, word_gap, word_loss
 from phantom_dist.law.file import read_law
 from phantom_dist.monitor.look import logits_of
 from phantom_dist.monitor.peft_method import text_positions
@@ -159,9 +161,10 @@ def _kappa(model: Any, pair: Tokens, optimizer: Optimizer) -> tuple[float, float
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with undisturbed(model, gradients=True):
-        logits_V = logits_of(text_positions(model), [pair.prompt])[0]
-        gap = readout.logit_gap(logits_V, pair.target, pair.competitor)
-        loss = torch.nn.functional.cross_entropy(logits_V, torch.tensor(pair.target, device=logits_V.device))
+        logits_V, rests_3 = read_word(logits_of(text_positions(model), pair.prompts), pair)
+        gap = word_gap(readout.logit_gap(logits_V, pair.target, pair.competitor), rests_3)
+        target = torch.tensor(pair.target, device=logits_V.device)
+        loss = word_loss(torch.nn.functional.cross_entropy(logits_V, target), rests_3)
         slopes = _gradients(loss, parameters, keep=True)
         directions = [
             kernel_rate.first_direction(slope, parameter.detach(), optimizer)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.trial import Tokens
+from phantom_dist.core.tokens import Tokens
 from phantom_dist.instruments import order_parameter, overlap
 
 

@@ -1,7 +1,7 @@
 """The watch list: contexts from a file, a list or the package, turned into tokens and checked against the model.
 
-The checks are those of a sweep (`contexts`): single tokens, near-synonyms for this model, and a competitor that it
-prefers. A pair that fails a check is refused with the reason; the others are watched.
+The checks are those of a sweep (`contexts`): words that extend the prompt, near-synonyms for this model, and a
+competitor that it prefers. A pair that fails a check is refused with the reason; the others are watched.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from phantom_dist.contexts import (
     check_tokenizer,
     choose_pair,
     load_contexts,
-    prompt_and_target,
+    prompts_and_target,
     synonym_floor,
 )
 from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome, Thresholds
-from phantom_dist.core.trial import Context, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Context
+from phantom_dist.instruments import readout
 from phantom_dist.instruments.overlap import overlap_rows, row_rms
+from phantom_dist.instruments.word_prompts import read_word, word_gap
 from phantom_dist.monitor.look import logits_of
 from phantom_dist.monitor.peft_method import text_positions, virtual_tokens
 from phantom_dist.monitor.readout_geometry import effective_matrix, readout_module
@@ -84,34 +87,39 @@ def _context(entry: Any, place: int) -> Context:
 def choose(
     model: Any, tokenizer: Any, contexts: Sequence[Context], thresholds: Thresholds
 ) -> tuple[list[Watched], dict[str, str], Tensor | None]:
-    """The contexts that can be watched on this model, in order; the others' reasons, by id; and the logits (k, V).
+    """The contexts that can be watched on this model, in order; the others' reasons, by id; and the logits (P, V).
+
+    The logits are those after `WordPrompts(watched).prompts`.
 
     Raises:
         InputError: the tokenizer can't be used for contexts at all.
     """
     check_tokenizer(tokenizer, type(model).__name__)
     refused: dict[str, str] = {}
-    prompts: dict[str, tuple[tuple[int, ...], int]] = {}
+    prompts: dict[str, tuple[tuple[tuple[int, ...], ...], int]] = {}
     rows = _rows(model)
     for context in contexts:
         with _refusing(context, refused):
             # A token id beyond the matrix must not reach the model: on a GPU it would kill the process.
-            prompts[context.id] = prompt_and_target(tokenizer, context, rows=rows)
-            _check_length(model, prompts[context.id][0])
+            prompts[context.id] = prompts_and_target(tokenizer, context, rows=rows)
+            _check_length(model, max(prompts[context.id][0], key=len))
     readable = [context for context in contexts if context.id not in refused]
     if not readable:
         return [], refused, None
-    logits_kV = logits_of(text_positions(model), [prompts[context.id][0] for context in readable])
+    asked = [prompts[context.id][0] for context in readable]
+    logits_PV = logits_of(text_positions(model), [prompt for each in asked for prompt in each])
+    own_PV = logits_PV.split([len(each) for each in asked])
     targets = sorted({prompts[context.id][1] for context in readable})
     rows_wV = centred_overlap_rows(model, targets)
     watched: list[Watched] = []
-    for context, logits_V in zip(readable, logits_kV, strict=True):
+    for context, logits_pV in zip(readable, own_PV, strict=True):
         target = prompts[context.id][1]
         with _refusing(context, refused):
-            pair = _pair(tokenizer, context, target, logits_V, rows_wV[targets.index(target)], thresholds)
+            pair = _pair(tokenizer, context, target, logits_pV, rows_wV[targets.index(target)], thresholds)
             watched.append(Watched(context=context, tokens=pair))
-    kept = [place for place, context in enumerate(readable) if context.id not in refused]
-    return watched, refused, logits_kV[kept]
+    kept = [own for own, context in zip(own_PV, readable, strict=True) if context.id not in refused]
+    first, further = [own[:1] for own in kept], [own[1:] for own in kept]
+    return watched, refused, torch.cat(first + further) if kept else None
 
 
 def centred_overlap_rows(model: Any, words: Sequence[int]) -> Tensor:
@@ -124,18 +132,19 @@ def _pair(
     tokenizer: Any,
     context: Context,
     target: int,
-    logits_V: Tensor,
+    logits_PV: Tensor,
     centred_V: Tensor,
     thresholds: Thresholds,
 ) -> Tokens:
     floor = synonym_floor(row_rms(centred_V, target), thresholds)
     pair = choose_pair(
-        tokenizer, context, target, logits_V=logits_V, centred_overlap_V=centred_V, floor=floor
+        tokenizer, context, target, logits_V=logits_PV[0], centred_overlap_V=centred_V, floor=floor
     )
+    logits_V, rests_3 = read_word(logits_PV, pair)
     check_pair(
-        gap_0=float(logits_V[pair.target] - logits_V[pair.competitor]),
+        gap_0=float(word_gap(readout.logit_gap(logits_V, pair.target, pair.competitor), rests_3)),
         centred_overlap=float(centred_V[pair.competitor]),
-        floor=floor,
+        floor=floor if pair.pair_kind == "single" else None,
         target=pair.target_text,
         competitor=pair.competitor_text,
     )

@@ -50,17 +50,19 @@ def trial_seconds(
     Of `watched` contexts that share a training each has its part, and its own measurements.
     """
     if problem.training is not None:
-        step = (
-            seconds_per_step(problem, model.parameters)
-            if lanes == 1
-            else seconds_per_lane_step(problem, model.parameters, lanes)
-        )
+        ranks = 1
+        if rank_group is not None:
+            step, ranks = seconds_per_group_step(problem, model, rank_group), rank_group.ranks
+        elif lanes == 1:
+            step = seconds_per_step(problem, model.parameters)
+        else:
+            step = seconds_per_lane_step(problem, model.parameters, lanes)
         look = max(
             4 * model.parameters / BANDWIDTH, 2 * model.parameters * prompt_tokens(problem) / OPERATIONS
         )
-        return problem.steps * step / watched + looks(problem) * (look + OVERHEAD_S)
+        return problem.steps * step / watched + looks(problem) * (look / ranks + OVERHEAD_S)
     if rank_group is not None:
-        return problem.steps * seconds_per_group_step(problem, model, rank_group.stage)
+        return problem.steps * seconds_per_group_step(problem, model, rank_group)
     return problem.steps * seconds_per_lane_step(problem, model.parameters, lanes)
 
 
@@ -69,15 +71,18 @@ def probe_seconds(
 ) -> float:
     """Predicted time (s) of a probe, with or without its path, in the dual form or not."""
     if rank_group is not None:
-        return 2 * seconds_per_group_step(problem, model, rank_group.stage)
+        return 2 * seconds_per_group_step(problem, model, rank_group)
     path = path_seconds(problem, model.parameters, dual=dual) if with_path else 0.0
     return kappa_seconds(problem, model.parameters, dual=dual) + path
 
 
-def seconds_per_step(problem: Problem, parameters: int) -> float:
-    """Predicted time (s) of one trial-step on the reference engine: forward, backward, update and instruments."""
+def seconds_per_step(problem: Problem, parameters: int, ranks: int = 1) -> float:
+    """Predicted time (s) of one trial-step on the reference engine: forward, backward, update and instruments.
+
+    With `ranks` on each of so many that share the tokens.
+    """
     moved = parameters * (12 if problem.method == "lora" else 30)
-    return max(moved / BANDWIDTH, 6 * parameters * tokens(problem) / OPERATIONS) + OVERHEAD_S
+    return max(moved / BANDWIDTH, 6 * parameters * tokens(problem) / ranks / OPERATIONS) + OVERHEAD_S
 
 
 def seconds_per_lane_step(problem: Problem, parameters: int, lanes: int) -> float:
@@ -111,11 +116,15 @@ def _seconds_per_probe_step(problem: Problem, parameters: int, *, dual: bool) ->
     return seconds_per_lane_step(problem, parameters, 1) if dual else seconds_per_step(problem, parameters)
 
 
-def seconds_per_group_step(problem: Problem, model: ModelMetadata, stage: int) -> float:
-    """Predicted time (s) of one trial-step on a group: each rank computes all of it; weights and gradients are sent."""
+def seconds_per_group_step(problem: Problem, model: ModelMetadata, group: RankGroup) -> float:
+    """Predicted time (s) of one trial-step on a group; weights and gradients are sent.
+
+    The ranks share the sequences of a training set's batch; of a single prompt each computes all.
+    """
+    stage, ranks = group.stage, 1 if problem.training is None else group.ranks
     sent = bytes_per_parameter(problem) * model.parameters
     if problem.method == "full":
         sent *= stage  # stage 2: gradients and updated weights; stage 3: weights twice, and gradients
     elif stage == 2:
         sent = 0
-    return seconds_per_step(problem, model.parameters) + RANK_OVERHEAD_S[stage] + sent / LINK
+    return seconds_per_step(problem, model.parameters, ranks) + RANK_OVERHEAD_S[stage] + sent / LINK

@@ -42,7 +42,9 @@ def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -
     direction, the optimizer's state, and the gradient. The gradient counts three times at stage 2 (received, averaged,
     passed to the optimizer) and once at stage 3. At stage 2 a rank holds all weights. At stage 3 it holds a share of
     them, and the gathered readout matrix with its gradient in three forms. Measured on SmolLM2-135M and two ranks: 2.6
-    and 3.1 GB at stage 2 (SGD, AdamW), 2.2 GB at stage 3 (SGD), plus 0.1 GB of libraries.
+    and 3.1 GB at stage 2 (SGD, AdamW), 2.2 GB at stage 3 (SGD), plus 0.1 GB of libraries. Of a training set's batch it
+    holds the activations of its share of a pass: 17 numbers for each token, layer and width (Korthikanti et al. 2022,
+    arXiv 2205.05198, without attention's own), and the logits in three forms.
     """
     number = bytes_per_parameter(problem)
     weights, trained = float(model.parameters), float(model.parameters)
@@ -54,7 +56,11 @@ def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -
     if stage == 3:
         shared -= 2
         whole = weights / ranks + 4 * model.vocabulary_size * model.width
-    return RANK_BYTES + number * (whole + shared * trained / ranks)
+    activations = 0.0
+    if problem.training is not None:
+        own = tokens(problem) / (problem.training.accumulate * ranks)
+        activations = own * (17 * model.layers * model.width + 3 * model.vocabulary_size)
+    return RANK_BYTES + number * (whole + shared * trained / ranks + activations)
 
 
 def lanes_that_fit(problem: Problem, model: ModelMetadata, worker_memory: float) -> int:

@@ -13,7 +13,8 @@ from phantom_dist.core.probe_result import (
     ProbeResult,
     Refused,
 )
-from phantom_dist.core.trial import ModelIdentity, Problem, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.records.problems import problem_row
 from phantom_dist.records.row import Row
@@ -52,6 +53,7 @@ def probe_row(probed: ProbeResult) -> Row:
         "prompt_tokens": None if tokens is None else list(tokens.prompt),
         "target_token": None if tokens is None else tokens.target,
         "competitor_token": None if tokens is None else tokens.competitor,
+        **{name: None if tokens is None else list(getattr(tokens, name)) or None for name in Tokens.LATER},
         "width": None if probed.model is None else probed.model.width,
         **{name: None if probed.model is None else getattr(probed.model, name) for name in _BATCH_COLUMNS},
         "probe_trial_steps": probed.trial_steps if isinstance(probed, Measured) else 0.0,
@@ -102,6 +104,7 @@ def _pair_from_row(row: Row) -> PairReading:
         competitor=row["competitor_token"],
         target_text=row["target"],
         competitor_text=row["competitor"],
+        **{name: tuple(row[name] or ()) for name in Tokens.LATER},
     )
     return PairReading(tokens=tokens, **{name: row[name] for name in _PAIR_COLUMNS})
 

@@ -96,6 +96,7 @@ def _settings_row(trial_id: str, probed: ProbeResult, learning_rate: float | Non
     thresholds = probed.problem.thresholds
     row = shared_columns(probed) | {
         "trial_id": trial_id,
+        "pair_kind": None if probed.pair is None else probed.pair.tokens.pair_kind,
         "learning_rate": learning_rate,
         "structural_drag": thresholds.structural_drag,
         "jump_threshold": thresholds.jump_size,

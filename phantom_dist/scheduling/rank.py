@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from phantom_dist.core.activity import Activity, activity
-from phantom_dist.core.measurement import Trial, TrialResult
+from phantom_dist.core.measurement import Trial, TrialResult, by_training
 from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.engines.deepspeed_group import (
@@ -60,7 +60,7 @@ class Rank(Worker):
 
     @functools.cached_property
     def _sharded(self) -> DeepSpeedEngine:
-        return DeepSpeedEngine(self._plugin_instruments)
+        return DeepSpeedEngine(self._plugin_instruments, self._training_sets)
 
     @property
     def _stores(self) -> bool:
@@ -71,7 +71,9 @@ class Rank(Worker):
 
     def _results(self, trials: Sequence[Trial]) -> list[TrialResult]:
         return [
-            result for trial in trials for result in self._sharded.run(self._shards(trial.problem), [trial])
+            result
+            for watched in by_training(trials)
+            for result in self._sharded.run(self._shards(watched[0].problem), watched)
         ]
 
     def _measure(self, problem: Problem, *, path: bool) -> ProbeResult:

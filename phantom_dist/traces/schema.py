@@ -39,6 +39,17 @@ def schema_of(table: str, columns: Iterable[Quantity]) -> pa.Schema:
     )
 
 
+def later(table: str) -> list[str]:
+    """The columns of a table that older archives lack."""
+    return [q.name for q in _COLUMNS[table] if q.is_later]
+
+
+def without_later(schema: pa.Schema, stored: Iterable[str]) -> pa.Schema:
+    """A table's schema without the columns of later date that aren't `stored`."""
+    lacking = set(later(schema.metadata[b"table"].decode().removeprefix("phantom_dist."))).difference(stored)
+    return pa.schema([field for field in schema if field.name not in lacking], metadata=schema.metadata)
+
+
 def with_columns(schema: pa.Schema, columns: Iterable[Quantity]) -> pa.Schema:
     """The schema with further columns appended."""
     for q in columns:
@@ -60,6 +71,8 @@ TRIALS = schema_of("trials", TRIAL_COLUMNS)
 TRACES = schema_of("traces", TRACE_COLUMNS)
 PROBES = schema_of("probes", PROBE_COLUMNS)
 PLAN = schema_of("plan", PLAN_COLUMNS)
+
+_COLUMNS = {"trials": TRIAL_COLUMNS, "traces": TRACE_COLUMNS, "probes": PROBE_COLUMNS}
 
 BY_TABLE = {"trials": TRIALS, "traces": TRACES, "probes": PROBES}
 """The tables that consist of many files, by their folder."""

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phantom_dist.core.trial import Problem, Tokens, trial_id
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Problem, trial_id
 from phantom_dist.spec import expand, load, to_yaml
 from phantom_dist.traces import RunDirectory, Store, schema
 

@@ -34,7 +34,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingA
 from transformers.trainer_callback import PrinterCallback
 
 from phantom_dist.contexts import load_contexts, tokenise
-from phantom_dist.core.trial import Context, Lora, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Context, Lora
 from phantom_dist.engines.trainable import lora_targets
 from phantom_dist.models import zoo
 from phantom_dist.models.quiet import quiet

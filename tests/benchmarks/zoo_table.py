@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from phantom_dist.contexts import load_contexts, tokenise
-from phantom_dist.core.trial import Tokens
+from phantom_dist.core.tokens import Tokens
 from phantom_dist.instruments.overlap import centred_overlap_row, overlap_rows, row_rms
 from phantom_dist.models import zoo
 from phantom_dist.models.zoo.architectures import ZOO

@@ -12,7 +12,8 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading, ProbeResult, Refused
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.core.trial import ModelIdentity, Problem, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import ModelIdentity, Problem
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources

@@ -13,7 +13,7 @@ from phantom_dist.contexts import (
     choose_competitor,
     competitor_filter,
     load_contexts,
-    prompt_and_target,
+    prompts_and_target,
     synonym_floor,
     tokenise,
 )
@@ -88,7 +88,7 @@ def test_the_floor_rejects_random_pairs(smollm2: LoadedModel) -> None:
 def _measure(smollm2: LoadedModel, context: Context) -> dict[str, object]:
     """The measurements that an engine makes before training; raises where the context is refused."""
     tokenizer, readout_Vd = smollm2.tokenizer, smollm2.model.get_output_embeddings().weight
-    prompt, target = prompt_and_target(tokenizer, context)
+    (prompt,), target = prompts_and_target(tokenizer, context)
     with torch.no_grad():
         logits_V = smollm2.model(torch.tensor([prompt])).logits[0, -1]
     centred_V = centred_overlap_row(readout_Vd, target)

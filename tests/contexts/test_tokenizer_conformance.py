@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 from transformers import ByT5Tokenizer, EsmTokenizer
 
-from phantom_dist.contexts import check_tokenizer, competitor_filter, prompt_and_target, tokenise
+from phantom_dist.contexts import check_tokenizer, competitor_filter, prompts_and_target, tokenise
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Context
 
 from .tokenizer_kinds import (
@@ -63,14 +64,21 @@ def by_hand(kind: Kind, vocabulary: dict[str, int], template: str) -> tuple[int,
 
 
 def extension(tokenizer: Tokenizer, text: str, word: str) -> int | None:
-    """The one token by which a word extends a text according to the tokenizers library, without special tokens."""
+    """The one token by which a word extends a text."""
+    tokens = continuation(tokenizer, text, word)
+    return tokens[0] if tokens is not None and len(tokens) == 1 else None
+
+
+def continuation(tokenizer: Tokenizer, text: str, word: str) -> list[int] | None:
+    """The tokens by which a word extends a text according to the tokenizers library, without special tokens."""
     try:
         before, after = (tokenizer.encode(t, add_special_tokens=False) for t in (text, text + word))
     except Exception:
         return None
     if tokenizer.token_to_id(UNKNOWN) in after.ids or _lost(after, text + word):
         return None
-    return after.ids[-1] if before.ids and after.ids[:-1] == before.ids else None
+    size = len(before.ids)
+    return (after.ids[size:] or None) if size and after.ids[:size] == before.ids else None
 
 
 def _lost(encoding: object, text: str) -> bool:
@@ -100,7 +108,9 @@ def test_the_tokens_are_those_written_by_hand(kind: Kind, template: str) -> None
         vocabulary[kind.later("happy")],
     )
     assert (tokens.target_text, tokens.competitor_text) == (" glad", " happy")
-    assert prompt_and_target(tokenizer, context(competitor="auto")) == (tokens.prompt, tokens.target)
+    for competitor in (context().competitor, "auto"):
+        asked = context(competitor=competitor)
+        assert prompts_and_target(tokenizer, asked) == ((tokens.prompt,), tokens.target)
 
 
 @every_template
@@ -126,8 +136,17 @@ def test_a_word_that_is_not_in_the_vocabulary(kind: Kind) -> None:
     tokenizer = wrapped(raw(kind), "BOS")
     in_text = context(text=f"the {RARE} was very")
     if kind.rare == "pieces":
-        for asked in (context(f" {RARE}"), context(competitor=f" {RARE}")):
-            assert "tokens, not one: [" in refusal(tokenizer, asked)
+        library = raw(kind)
+        right = continuation(library, TEXT, f" {RARE}")
+        assert right is not None
+        assert len(right) > 1
+        tokens = tokenise(tokenizer, context(f" {RARE}"))
+        assert [*tokens.shared, tokens.target, *tokens.target_rest] == right
+        assert library.decode(right).strip() == tokens.target_text.strip() == RARE
+        other = tokenise(tokenizer, context(competitor=f" {RARE}"))
+        assert [*other.shared, other.competitor, *other.competitor_rest] == right
+        with pytest.raises(Refusal, match=f"is {len(right)} tokens"):
+            prompts_and_target(tokenizer, context(f" {RARE}", "auto"))
         tokens = tokenise(tokenizer, in_text)
         assert tokenizer.decode(list(tokens.prompt)).endswith(in_text.text)
         return
@@ -182,7 +201,12 @@ def test_added_tokens(kind: Kind, content: str, special: bool, lstrip: bool, rst
         assert right == size, "the added token takes the space along"
     tokenizer = wrapped(Tokenizer.from_str(library.to_str()), "BOS and EOS")
     if right is None:
-        refusal(tokenizer, context(" fury"))
+        several = continuation(library, TEXT, " fury")
+        if several is None:
+            refusal(tokenizer, context(" fury"))
+        else:
+            tokens = tokenise(tokenizer, context(" fury"))
+            assert [*tokens.shared, tokens.target, *tokens.target_rest] == several
         return
     assert tokenise(tokenizer, context(" fury")).target == right
     assert f"is token {right} (" in refusal(tokenizer, context(" fury"), rows=size)
@@ -214,7 +238,12 @@ def test_bytes_read_in_python() -> None:
     assert tokens.prompt == tuple(byte + 3 for byte in b"the dog wa"), "the </s> behind it is left off"
     assert (tokens.target, tokens.competitor) == (ord("s") + 3, ord("d") + 3)
     assert (tokens.target_text, tokens.competitor_text) == ("s", "d")
-    assert "is 5 tokens, not one" in refusal(tokenizer, context())
+    longer = tokenise(tokenizer, context())
+    assert (longer.shared, longer.target) == ((ord(" ") + 3,), ord("g") + 3)
+    assert bytes(token - 3 for token in longer.target_rest) == b"lad"
+    assert (longer.target_text, longer.competitor_text) == (" glad", " happy")
+    with pytest.raises(Refusal, match="is 5 tokens"):
+        prompts_and_target(tokenizer, context(competitor="auto"))
     is_competitor = competitor_filter(tokenizer, context("s", "auto", "the dog wa"))
     assert not any(is_competitor(token) for token in range(400)), "no byte is a word of two letters"
 
@@ -233,6 +262,19 @@ def test_words_read_in_python(tmp_path: Path) -> None:
     assert tokenise(tokenizer, context("glad")).target == names.index("glad"), "it splits words off anywhere"
 
 
+def _tokens_or_message(tokenizer: object, asked: Context) -> tuple[Tokens | None, str]:
+    try:
+        return tokenise(tokenizer, asked), ""
+    except Refusal as refused:
+        return None, refused.message
+
+
+def _begins(one: list[int], other: list[int]) -> bool:
+    """Whether one of them begins with the other."""
+    size = min(len(one), len(other))
+    return one[:size] == other[:size]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(sorted(KINDS)),
@@ -247,12 +289,26 @@ def test_accepted_or_refused_as_the_library_reads_it(
     name: str, template: str, words: list[str], between: str, end: str, word: str, space: str
 ) -> None:
     library, text, target = raw(KINDS[name]), between.join(words) + end, space + word
-    tokenizer, right = wrapped(raw(KINDS[name]), template), extension(library, text, target)
-    if right is None:
-        refusal(tokenizer, context(target, text=text))
+    tokenizer = wrapped(raw(KINDS[name]), template)
+    right = continuation(library, text, target)
+    asked, other = context(target, text=text), continuation(library, text, context().competitor)
+    begins = right is not None and other is not None and _begins(right, other)
+    if right is None or other is None or begins:
+        refusal(tokenizer, asked)
         return
-    prompt, token = prompt_and_target(tokenizer, context(target, "auto", text))
-    assert token == right
+    tokens, message = _tokens_or_message(tokenizer, asked)
+    if tokens is None:  # a word of several tokens whose space is missing or stands in the text
+        assert len(right) > 1 or len(other) > 1, message
+        assert "space" in message
+        return
     front = [library.token_to_id(FRONT)] if template.startswith("BOS") else []
-    assert list(prompt) == front + library.encode(text, add_special_tokens=False).ids
-    assert library.token_to_id(BEHIND) not in prompt
+    assert list(tokens.prompt) == front + library.encode(text, add_special_tokens=False).ids
+    assert library.token_to_id(BEHIND) not in tokens.prompt
+    assert [*tokens.shared, tokens.target, *tokens.target_rest] == right
+    assert [*tokens.shared, tokens.competitor, *tokens.competitor_rest] == other
+    assert tokens.target != tokens.competitor
+    if len(right) == 1:
+        assert prompts_and_target(tokenizer, context(target, "auto", text)) == (
+            (tokens.prompt,),
+            tokens.target,
+        )

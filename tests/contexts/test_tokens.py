@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phantom_dist.contexts import competitor_filter, prompt_and_target, tokenise
+from phantom_dist.contexts import competitor_filter, prompts_and_target, tokenise
 from phantom_dist.contexts.tokens import is_word
 from phantom_dist.core.errors import Refusal
 from phantom_dist.core.outcome import Outcome
@@ -52,7 +52,33 @@ def test_tokens_of_a_context() -> None:
 
 
 def test_prompt_and_target_need_no_competitor() -> None:
-    assert prompt_and_target(TOKENIZER, context(competitor="auto")) == ((0, 1, 2, 3), id_of(" glad"))
+    assert prompts_and_target(TOKENIZER, context(competitor="auto")) == (((0, 1, 2, 3),), id_of(" glad"))
+
+
+@pytest.mark.parametrize(
+    ("target", "competitor", "expected"),
+    [
+        (" gladglad", " happy", ([], " glad", " happy", ["glad"], [])),
+        (" gladglad", " happys s", ([], " glad", " happy", ["glad"], ["s", " s"])),
+        (" gladglad", " glads", ([" glad"], "glad", "s", [], [])),
+        (" glad x", " glad s", ([" glad"], " x", " s", [], [])),
+        (" glads", " happys", ([], " glad", " happy", ["s"], ["s"])),
+    ],
+)
+def test_words_of_several_tokens_part_where_they_differ_first(
+    target: str, competitor: str, expected: tuple[list[str], str, str, list[str], list[str]]
+) -> None:
+    asked = context(target, competitor)
+    tokens = tokenise(TOKENIZER, asked)
+    shared, first, other, target_rest, competitor_rest = expected
+    assert list(tokens.shared) == [id_of(piece) for piece in shared]
+    assert (tokens.target, tokens.competitor) == (id_of(first), id_of(other))
+    assert list(tokens.target_rest) == [id_of(piece) for piece in target_rest]
+    assert list(tokens.competitor_rest) == [id_of(piece) for piece in competitor_rest]
+    assert (tokens.target_text, tokens.competitor_text) == (target, competitor)
+    prompts, token = prompts_and_target(TOKENIZER, asked)
+    assert (prompts, token) == (tokens.prompts, tokens.target)
+    assert prompts[0] == tokens.stem == tuple(TOKENIZER.encode(asked.text + "".join(shared)))
 
 
 def test_auto_takes_the_token_that_it_is_given() -> None:
@@ -63,12 +89,19 @@ def test_auto_takes_the_token_that_it_is_given() -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
+        ({"competitor": " glad"}, r"context 'dog': target and competitor are the same token \(' glad'\)"),
+        ({"target": " glads", "competitor": " glads"}, r"are the same tokens \(' glads'\)"),
         (
-            {"target": " gladglad"},
-            r"context 'dog': the target ' gladglad' is 2 tokens, not one: \[' glad', 'glad'\]",
+            {"competitor": " glads"},
+            r"target and competitor begin alike, and one ends there \(' glad', ' glads'\)",
         ),
-        ({"competitor": " happys"}, r"the competitor ' happys' is 2 tokens, not one: \[' happy', 's'\]"),
-        ({"competitor": " glad"}, r"target and competitor are the same token \(' glad'\)"),
+        ({"target": " glads", "competitor": " glad"}, r"begin alike, and one ends there"),
+        ({"competitor": "happys"}, "with its leading space it is 2 tokens: write ' happys'"),
+        (
+            {"target": "gladglad"},
+            r"is 2 tokens: \['glad', 'glad'\]; its leading space is missing: write ' gladglad'",
+        ),
+        ({"text": "the dog was ", "target": "glads"}, "a space belongs to the word that follows"),
         (
             {"text": "the dog was hap", "target": "py"},
             "the target 'py' changes how the prompt's end is split",
@@ -114,23 +147,35 @@ def test_a_competitor_must_extend_the_prompt() -> None:
     assert competitor_filter(TOKENIZER, context(target="s", text=text))(id_of("glad"))
 
 
+def _lacks_a_space(asked: Context) -> bool:
+    try:
+        tokenise(TOKENIZER, asked)
+    except Refusal as refused:
+        return "leading space" in refused.message
+    return False
+
+
 @given(
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), st.sampled_from(WORDS), st.sampled_from(WORDS)
 )
-def test_what_is_accepted_extends_the_prompt_by_one_token(
-    text: list[str], target: str, competitor: str
-) -> None:
+def test_what_is_accepted_extends_the_prompt(text: list[str], target: str, competitor: str) -> None:
     whole = "".join(text)
     prompt = TOKENIZER.encode(whole)
     extended = [TOKENIZER.encode(whole + word) for word in (target, competitor)]
-    fits = all(ids[:-1] == prompt for ids in extended) and extended[0] != extended[1]
-    if not fits:
+    words = [ids[len(prompt) :] for ids in extended]
+    size = min(map(len, words))
+    differ = size and words[0][:size] != words[1][:size]
+    fits = differ and all(ids[: len(prompt)] == prompt for ids in extended)
+    if not fits or _lacks_a_space(context(target, competitor, whole)):
         with pytest.raises(Refusal):
             tokenise(TOKENIZER, context(target, competitor, whole))
         return
     tokens = tokenise(TOKENIZER, context(target, competitor, whole))
     assert list(tokens.prompt) == prompt
-    assert [tokens.target, tokens.competitor] == [ids[-1] for ids in extended]
+    assert [
+        [*tokens.shared, tokens.target, *tokens.target_rest],
+        [*tokens.shared, tokens.competitor, *tokens.competitor_rest],
+    ] == words
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from transformers.pytorch_utils import Conv1D
 
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading
-from phantom_dist.core.trial import Context, Lora, ModelIdentity, Optimizer, Problem, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Context, Lora, ModelIdentity, Optimizer, Problem
 from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.lanes import engine
 from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable

@@ -21,8 +21,9 @@ from .problems import CONTEXTS, load, problem
 
 def measured(coordinates, pair):
     """κ, then the inner products of the gradients at three points, and the logits at four."""
-    logits = [coordinates.untouched_logits()]
-    kappa, first = coordinates.first_order(logits[0], pair, keep=True)
+    untouched_1V = coordinates.untouched_logits()
+    logits = [untouched_1V[0]]
+    kappa, first = coordinates.first_order(untouched_1V, pair, keep=True)
     step = 0.5 / coordinates.inner(first, first)
     logits.append(coordinates.logits(step * first))
     second = coordinates.gradient(loss_of(logits[1], pair))
@@ -40,7 +41,7 @@ def measured(coordinates, pair):
 
 def check_both(loaded, asked, prompt, pair):
     with trainable(loaded, asked) as ready:
-        kappa, products, logits = measured(ParameterCoordinates(ready, prompt, asked), pair)
+        kappa, products, logits = measured(ParameterCoordinates(ready, [prompt], asked), pair)
     with dual_coordinates(loaded, asked, prompt) as coordinates:
         dual_kappa, dual_products, dual_logits = measured(coordinates, pair)
     # An entry of a gradient is a float32 sum over tokens and widths, off by 1e-7 times the root of their number, 30 at
@@ -58,7 +59,7 @@ def check_both(loaded, asked, prompt, pair):
 def test_the_dual_form_gives_what_the_entries_give(name):
     loaded = load(f"zoo:{name}")
     asked = problem("full", "sgd")
-    prompt, _ = tokens.prompt_and_target(loaded.tokenizer, asked.context)
+    (prompt,), _ = tokens.prompts_and_target(loaded.tokenizer, asked.context)
     pair = probe(loaded, asked).tokens
     before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
     check_both(loaded, asked, prompt, pair)
@@ -71,7 +72,7 @@ def test_a_prompt_that_says_a_word_twice_has_one_row_for_it(loaded):
     asked = problem(
         "full", "sgd", context=twice.model_copy(update={"text": f"{twice.text} her closest brother"})
     )
-    prompt, _ = tokens.prompt_and_target(loaded.tokenizer, asked.context)
+    (prompt,), _ = tokens.prompts_and_target(loaded.tokenizer, asked.context)
     assert len(set(prompt)) < len(prompt)
     pair = probe(loaded, problem("full", "sgd", context=twice)).tokens
     check_both(loaded, asked, prompt, pair)

@@ -12,6 +12,7 @@ import math
 import pytest
 from torch import Tensor
 
+from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ProbeResult, Refused
@@ -30,6 +31,9 @@ from phantom_dist.records import trial_row
 
 from .problems import CONTEXT, load, problem
 from .ranks import RankProcesses, ranks_here
+from .test_training_sets import RATES, SETS, assert_equal, problems, trained
+from .test_words_of_several_tokens import WORDS, learnable
+from .test_words_of_several_tokens import pair as several
 
 pytestmark = pytest.mark.slow
 
@@ -276,3 +280,82 @@ def test_a_model_serves_the_way_it_was_loaded_for_alone(pair):
 
 def test_the_interface_is_the_one_that_reaches_the_address():
     assert interface_towards("127.0.0.1") == "lo"
+
+
+# -- training sets ----------------------------------------------------------------------------------------------------
+
+
+def on_set(
+    ranks: Ranks, stage: int, of: list[Problem], rates: list[float]
+) -> tuple[list[ProbeResult], list[TrialResult]]:
+    """The probes of problems that share a training, and the results of all of them at some rates."""
+    model = load_sharded(of[0], stage, ranks, Permissions())
+    try:
+        engine = DeepSpeedEngine((), SETS)
+        probed = [engine.probe(model, asked) for asked in of]
+        trials = [
+            Trial(measured=m, learning_rate=rate) for rate in rates for m in probed if isinstance(m, Measured)
+        ]
+        return probed, list(engine.run(model, trials))
+    finally:
+        model.zero.close()
+
+
+SET_WAYS = {
+    "sgd": ("full sgd", {"gradient_clipping": None}),
+    "adamw": ("full adamw", {"training": {"batch_size": 5, "accumulate": 2, "loss": "all"}}),
+    "lora": ("lora adamw", {"training": {"batch_size": 3, "measure_every": 2}}),
+}
+"""Batches of 4, 5 and 3 sequences on two and three ranks, in passes of 3 and 2: a rank without any among them."""
+
+
+@pytest.mark.parametrize("way", SET_WAYS)
+@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("count", ["pair", "three"])
+def test_ranks_share_batches_and_prompts(request, count, stage, way):
+    kind, more = SET_WAYS[way]
+    of, rates = problems(kind, **more), [0.3 * RATES[kind], RATES[kind]]
+    loaded = load("zoo:gpt2-a")
+    expected = trained(loaded, of, rates)
+    answers = request.getfixturevalue(count).call(on_set, stage, of, rates)
+    for probed, results in answers:
+        for got, asked in zip(probed, of, strict=True):
+            solo = probe(loaded, asked, SETS)
+            assert isinstance(solo, Measured)
+            same_probe(got, solo)
+        assert {r.engine for r in results} == {f"deepspeed {stage}"}
+        by_name = {
+            (r.trial.problem.context.id, r.trial.learning_rate, r.trial.problem.seed): r for r in results
+        }
+        assert_equal(expected, by_name)
+    assert len({repr([r.trace for r in results]) for _, results in answers}) == 1, "the same on every rank"
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_words_of_several_tokens(pair, stage):
+    """Alone, where each token has its own backward pass, and watched in a training on a set."""
+    loaded = load("zoo:gpt2-a")
+    for words in WORDS:
+        asked, probed = learnable(loaded, problem("full", "adamw", context=several(words), steps=STEPS))
+        rate = 0.5 * abs(probed.gap_0) / (STEPS * probed.kappa)
+        (expected,) = SingleEngine().run(loaded, [Trial(measured=probed, learning_rate=rate)])
+        got_probed, (got,), _ = pair.call(measured, stage, asked, [expected.trial])[0]
+        same_probe(got_probed, probed)
+        for a, b in zip(got.trace, expected.trace, strict=True):
+            same_reading(a, b)
+    of = [
+        learnable(loaded, asked.model_copy(update={"context": several(words)}))[0]
+        for asked, words in zip(problems("full sgd") * 2, WORDS, strict=False)
+    ]
+    expected = trained(loaded, of, [0.003])
+    _, results = pair.call(on_set, stage, of, [0.003])[0]
+    assert_equal(
+        expected,
+        {(r.trial.problem.context.id, r.trial.learning_rate, r.trial.problem.seed): r for r in results},
+    )
+
+
+def test_dropout_is_refused_by_name():
+    (asked, *_) = problems("lora adamw", lora={"dropout": 0.1})
+    with pytest.raises(InputError, match="LoRA with dropout: groups of ranks don't support it"):
+        load_sharded(asked, 2, None, Permissions())

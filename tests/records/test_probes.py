@@ -16,7 +16,8 @@ from phantom_dist.core.probe_result import (
     Refused,
 )
 from phantom_dist.core.quantities import PROBE_COLUMNS
-from phantom_dist.core.trial import Context, Lora, ModelIdentity, Optimizer, Problem, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Context, Lora, ModelIdentity, Optimizer, Problem
 from phantom_dist.records import probe_result_from_row, probe_row
 from phantom_dist.traces import RunDirectory, Store
 

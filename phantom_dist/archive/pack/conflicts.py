@@ -29,6 +29,7 @@ import duckdb
 from phantom_dist.archive.pack.sources import Source, stream
 from phantom_dist.archive.sql import FAILED, TRAINED, any_of
 from phantom_dist.core.quantities import PROBLEM_COLUMNS
+from phantom_dist.core.tokens import Tokens
 
 SHOWN = 8
 """A message lists at most this many conflicts."""
@@ -113,7 +114,8 @@ _TRIAL_CONFLICTS = (
     }
 )
 _PROBE_CONFLICTS = (
-    _unequal(["prompt_tokens", "target_token", "competitor_token", "width", "effective_steps"]) | _PROBED
+    _unequal(["prompt_tokens", "target_token", "competitor_token", *Tokens.LATER, "width", "effective_steps"])
+    | _PROBED
 )
 """SQL by column: true if the copies `a` and `b` of a row contradict each other there."""
 

@@ -10,6 +10,7 @@ import duckdb
 
 from phantom_dist.archive.verify.defect import Defect
 from phantom_dist.core.outcome import Thresholds
+from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.core.trial import (
     LORA_PLACES,
@@ -19,7 +20,6 @@ from phantom_dist.core.trial import (
     Optimizer,
     Problem,
     Schedule,
-    Tokens,
     trial_id,
 )
 from phantom_dist.spec import SweepSpec, expand
@@ -31,7 +31,7 @@ _SETTINGS = (
     "warmup_steps", "steps", "seed", "precision", "gradient_clipping", "training_set", "structural_drag",
     "jump_threshold", "jump_share_of_range", "synonym_floor_rms",
 )  # fmt: skip
-_TOKENS = ("prompt_tokens", "target_token", "competitor_token", "batches")
+_TOKENS = ("prompt_tokens", "target_token", "competitor_token", *Tokens.LATER)
 _COLUMNS = ("trial_id", "learning_rate", "problem", "weights", "model", *_SETTINGS)
 
 
@@ -49,7 +49,9 @@ def check_identities(connection: duckdb.DuckDBPyConnection, specs: Sequence[Swee
         yield Defect(
             "sweeps", f"{len(unknown)} problem(s) are in none of the sweeps; the first: {unknown[0]}"
         )
-    columns = ", ".join([*(f"t.{name}" for name in _COLUMNS), *(f"p.{name}" for name in _TOKENS)])
+    columns = ", ".join(
+        [*(f"t.{name}" for name in _COLUMNS), *(f"p.{name}" for name in (*_TOKENS, "batches"))]
+    )
     cursor = connection.sql(
         f"SELECT {columns} FROM trials t JOIN probes p "
         "ON t.problem = p.problem AND t.weights IS NOT DISTINCT FROM p.weights"
@@ -73,15 +75,19 @@ def _id(row: Mapping[str, Any], expected: Mapping[str, Problem]) -> str | None:
             # Refused before the tokens were known: the id covers the words of the sweep instead.
             problem = problem.model_copy(update={"context": expected[row["problem"]].context})
             return trial_id(problem, row["weights"], None, row["learning_rate"], row["batches"])
-        tokens = _tokens(tuple(row["prompt_tokens"]), row["target_token"], row["competitor_token"])
+        values = (row[name] for name in _TOKENS)
+        tokens = _tokens(*(tuple(value) if isinstance(value, list) else value for value in values))
         return trial_id(problem, row["weights"], tokens, row["learning_rate"], row["batches"])
     except (ValueError, KeyError):
         return None
 
 
 @functools.lru_cache(maxsize=1024)
-def _tokens(prompt: tuple[int, ...], target: int, competitor: int) -> Tokens:
-    return Tokens(prompt=prompt, target=target, competitor=competitor, target_text="", competitor_text="")
+def _tokens(prompt: tuple[int, ...], target: int, competitor: int, *later: tuple[int, ...] | None) -> Tokens:
+    further = {name: tokens or () for name, tokens in zip(Tokens.LATER, later, strict=True)}
+    return Tokens(
+        prompt=prompt, target=target, competitor=competitor, target_text="", competitor_text="", **further
+    )
 
 
 @functools.lru_cache(maxsize=1024)

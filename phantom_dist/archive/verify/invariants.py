@@ -15,11 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
 from phantom_dist.archive.layout import PRIVATE
 from phantom_dist.archive.sql import TRAINED
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.quantities import PROBE_COLUMNS, TRACE_COLUMNS, TRIAL_COLUMNS, Quantity
+from phantom_dist.core.tokens import PairKind
 from phantom_dist.core.trial import OPTIMIZER_NAMES, OPTIMIZER_SETTINGS, PRECISIONS, SCHEDULE_NAMES
 
 EXACT, FLOAT32 = "1e-9", "1e-6"
@@ -90,17 +92,20 @@ TRACES: tuple[Invariant, ...] = (
     ),
     Invariant(rule="p_t + p_c <= 1", sql=f"NOT finite OR p_target + p_competitor <= 1 + {EXACT}"),
     Invariant(
-        rule="loss = -ln p_t",
-        sql=f"NOT finite OR p_target < 1e-290 OR abs(loss + ln(p_target)) <= {EXACT} * (1 + loss)",
+        rule="loss = -ln p_t, of words of several tokens at least that",
+        sql=f"NOT finite OR p_target < 1e-290 OR abs(loss + ln(p_target)) <= {EXACT} * (1 + loss) OR "
+        "(several AND loss > -ln(p_target))",
     ),
     Invariant(
-        rule="logit_gap = ln p_t - ln p_c",
-        sql="NOT finite OR p_target < 1e-290 OR p_competitor < 1e-290 OR "
+        rule="logit_gap = ln p_t - ln p_c, but for words of several tokens",
+        sql="NOT finite OR several OR p_target < 1e-290 OR p_competitor < 1e-290 OR "
         f"abs(logit_gap - ln(p_target) + ln(p_competitor)) <= {FLOAT32} * (1 + abs(logit_gap))",
     ),
     Invariant(
-        rule="the target has the better rank if and only if the gap is positive; no ranks where logits are not finite",
-        sql="CASE WHEN finite THEN coalesce(sign(rank_competitor - rank_target) = sign(logit_gap), "
+        rule="the target has the better rank if and only if the gap is positive (of words of several tokens: if p_t "
+        "is larger); no ranks where logits are not finite",
+        sql="CASE WHEN finite THEN coalesce(sign(rank_competitor - rank_target) = "
+        "CASE WHEN several THEN sign(p_target - p_competitor) ELSE sign(logit_gap) END, "
         "rank_target IS NULL AND rank_competitor IS NULL) "
         "ELSE (rank_target IS NULL) = (rank_competitor IS NULL) END",
     ),
@@ -122,7 +127,7 @@ TRACES: tuple[Invariant, ...] = (
 """Of each row of `TRACE_ROWS`."""
 
 TRACE_ROWS = (
-    f"SELECT *, {_FINITE} AS finite, "
+    f"SELECT *, {_FINITE} AS finite, trial_id IN (SELECT trial_id FROM trials WHERE pair_kind = 'several') AS several, "
     + ", ".join(
         f"lag({value}) OVER () AS {name}"
         for name, value in {
@@ -182,6 +187,10 @@ TRIALS: tuple[Invariant, ...] = (
     *(Invariant(rule=f"{name} is null in an archive", sql=f"{name} IS NULL") for name in PRIVATE),
     Invariant(rule="trial_id is 32 hex digits", sql="regexp_full_match(trial_id, '[0-9a-f]{32}')"),
     _one_of("outcome", [outcome.value for outcome in Outcome]),
+    Invariant(
+        rule="pair_kind is single, several or null",
+        sql=f"pair_kind IS NULL OR pair_kind IN ({', '.join(map(repr, get_args(PairKind)))})",
+    ),
     Invariant(
         rule="a trained trial has a learning rate, weights, an architecture, gap_0 and kappa, and no error",
         sql=f"outcome NOT {TRAINED} OR (isfinite(learning_rate) AND learning_rate > 0 AND error IS NULL AND "

@@ -78,6 +78,13 @@ def _across_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[Defect]:
         ),
         (
             "trials",
+            "a trial's pair_kind doesn't follow from its probe's tokens",
+            "SELECT trial_id FROM trials t JOIN probes p ON t.problem = p.problem "
+            "AND t.weights IS NOT DISTINCT FROM p.weights WHERE pair_kind IS NOT NULL "
+            "AND (pair_kind = 'several') <> (coalesce(shared, target_rest, competitor_rest) IS NOT NULL)",
+        ),
+        (
+            "trials",
             "a trial's problem and model have no probe",
             "SELECT trial_id FROM trials t ANTI JOIN probes p ON t.problem = p.problem "
             "AND t.weights IS NOT DISTINCT FROM p.weights",

@@ -25,7 +25,7 @@ Piece = tuple[slice, slice, Tensor]
 
 
 class ShardedReadout:
-    """The readout matrix of a group's model; a `recorder.Geometry` of one lane and a `probe.ReadoutMatrix`.
+    """The readout matrix of a group's model; a `probe.ReadoutMatrix`.
 
     Args:
         shard: this rank's run of E as it is now, flat, possibly padded at its end.
@@ -50,13 +50,6 @@ class ShardedReadout:
         """d."""
         return self._shape[1]
 
-    def prepare(self, pairs_L2: Tensor) -> None:
-        """A no-op: there is one lane."""
-
-    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
-        """See `recorder.Geometry`."""
-        return self.token_overlap_rows(tuple(pairs_L2[0].tolist()))[None]
-
     def token_overlap_rows(self, tokens: tuple[int, ...]) -> Tensor:
         """S_k· of each token k, as `instruments.overlap.overlap_rows`."""
         return self._overlaps(tokens, torch.zeros(self.width, device=self._shard().device))
@@ -68,15 +61,15 @@ class ShardedReadout:
             mean_d[columns] += values.sum(dim=0, dtype=torch.float64)
         return self._overlaps((token,), (self._sum(mean_d) / self._shape[0]).float())[0]
 
-    def drift(self) -> Sequence[float]:
-        """‖E - E_0‖_F / ‖E_0‖_F of the one lane."""
+    def drift(self) -> float:
+        """‖E - E_0‖_F / ‖E_0‖_F."""
         assert self._initial is not None
         squares_2 = torch.zeros(2, dtype=torch.float64, device=self._initial.device)
         for now, before in zip(self._shard().split(CHUNK), self._initial.split(CHUNK), strict=True):
             squares_2[0] += (now.float() - before.float()).square().sum(dtype=torch.float64)
             squares_2[1] += before.float().square().sum(dtype=torch.float64)
         moved, size = self._sum(squares_2).sqrt().tolist()
-        return [moved / size]
+        return float(moved / size)
 
     def hash(self) -> str:
         """The hash of E's bytes, equal to `instruments.drift.readout_hash` of the whole matrix."""
@@ -163,6 +156,30 @@ class ShardedReadout:
 
     def _record_exchange(self, exchanged: Tensor) -> None:
         self.largest_exchange = max(self.largest_exchange, exchanged.numel())
+
+
+class ShardedGeometry:
+    """The geometry of a group's one model; as many lanes as it watches contexts."""
+
+    def __init__(self, readout: ShardedReadout, watched: int) -> None:
+        self.frozen = readout.frozen
+        self._readout, self._watched = readout, watched
+
+    def prepare(self, pairs_L2: Tensor) -> None:
+        """A no-op: there is one model."""
+
+    def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
+        """See `recorder.Geometry`."""
+        tokens = tuple(pairs_L2.flatten().tolist())
+        return self._readout.token_overlap_rows(tokens).reshape(len(pairs_L2), 2, -1)
+
+    def drift(self) -> Sequence[float]:
+        """See `recorder.Geometry`."""
+        return [self._readout.drift()] * self._watched
+
+    def hash(self) -> str:
+        """See `recorder.Geometry`."""
+        return self._readout.hash()
 
 
 def run_length(shape: tuple[int, int], count: int) -> int:

@@ -52,8 +52,8 @@ def load_sharded(problem: Problem, stage: int, ranks: Ranks, permissions: Permis
         what = f"precision {problem.precision}"
     elif problem.decays_apart:
         what = f"decay {problem.optimizer.decay}"
-    elif problem.training is not None:
-        what = "a training set"
+    elif problem.lora is not None and problem.lora.dropout:
+        what = "LoRA with dropout"  # its masks are drawn for a whole batch
     if what is not None:
         raise InputError(
             f"{what}: groups of ranks don't support it. Give the sweep workers with enough memory for its models."

@@ -9,8 +9,9 @@ or Inf: a diverging trial must be recorded as such.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +20,11 @@ from torch import Tensor
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Optimizer
+from phantom_dist.data import Batch
 from phantom_dist.engines import DEEPSPEED_OPTIMIZERS
 from phantom_dist.engines.optimizers import torch_optimizer, torch_settings
+from phantom_dist.engines.single import Parts
+from phantom_dist.engines.training_sets import losses
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.models.last_logits import last_logits
 
@@ -32,7 +36,7 @@ LIVE = 1_000_000
 
 
 def settings(stage: int, precision: str) -> dict[str, Any]:
-    """DeepSpeed's configuration for batches of one prompt.
+    """DeepSpeed's configuration. Batch size and accumulation are the caller's: it takes the parts of a loss itself.
 
     In bfloat16, master weights and optimizer state are bfloat16 too, as in the reference.
     """
@@ -61,6 +65,10 @@ def settings(stage: int, precision: str) -> dict[str, Any]:
         },
         "data_types": {"grad_accum_dtype": {"float32": "fp32", "bfloat16": "bf16"}[precision]},
     }
+
+
+def _scaled(part: Callable[[], Tensor], factor: float) -> Tensor:
+    return part() * factor
 
 
 class Zero:
@@ -120,16 +128,42 @@ class Zero:
             for index in range(len(self._initial)):
                 self._zero._reassign_or_swap_out_partitioned_parameters(index)
 
-    def logits(self, prompt: tuple[int, ...], *, gradient: bool) -> Tensor:
-        """Logits after the prompt, complete on every rank; shape (V,)."""
-        with torch.set_grad_enabled(gradient):
-            return last_logits(self._module, prompt, self._engine)
+    def logits(self, prompts: Sequence[tuple[int, ...]], *, gradient: bool) -> Tensor:
+        """Logits after each prompt, complete on every rank; shape (P, V).
 
-    def backward(self, values: Iterable[Tensor]) -> float:
-        """Compute the gradient of a scalar, given as the only value; `gradients` returns it until `step`."""
-        (value,) = values
-        self._engine.backward(value)
-        return float(value.detach())
+        Without a gradient each rank reads a share of the prompts.
+        """
+        if gradient or len(prompts) == 1:
+            with torch.set_grad_enabled(gradient):
+                return torch.stack([last_logits(self._module, prompt, self._engine) for prompt in prompts])
+        ranks = dist.get_world_size()
+        rounds = -(-len(prompts) // ranks)
+        # All ranks make as many forward passes: the rest repeat the last prompt.
+        own = [prompts[min(r * ranks + dist.get_rank(), len(prompts) - 1)] for r in range(rounds)]
+        with torch.no_grad():
+            own_RV = torch.stack([last_logits(self._module, prompt, self._engine) for prompt in own])
+        gathered = [torch.empty_like(own_RV) for _ in range(ranks)]
+        dist.all_gather(gathered, own_RV)
+        return torch.stack(gathered, dim=1).flatten(0, 1)[: len(prompts)]
+
+    def losses(self, batch: Batch, accumulate: int) -> Parts:
+        """The loss of a batch in parts, one for each pass: of this rank's share of the sequences, times the ranks."""
+        rank, ranks, device = dist.get_rank(), dist.get_world_size(), self._masters()[0].device
+        parts = losses(self._engine, batch, accumulate, device, share=(rank, ranks))
+        return [functools.partial(_scaled, part, ranks) for part in parts]
+
+    def backward(self, parts: Parts) -> float:
+        """Compute the gradient of the sum of each rank's numbers, averaged over the ranks; `gradients` returns it.
+
+        Returns that average. Each number is computed after the backward pass of the one before.
+        """
+        total = 0.0
+        for number, part in enumerate(parts, start=1):
+            self._engine.set_gradient_accumulation_boundary(number == len(parts))
+            value = part()
+            self._engine.backward(value)
+            total += float(value.detach())
+        return self.sum(total) / dist.get_world_size()
 
     def step(self, learning_rate: float) -> None:
         """One optimizer step; a learning rate of 0 drops the gradients and leaves the weights unchanged."""

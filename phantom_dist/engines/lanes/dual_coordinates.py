@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from phantom_dist.core.probe_result import PathProbe
-from phantom_dist.core.trial import Problem, Tokens
+from phantom_dist.core.tokens import Tokens
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.choice import fusion_pays, kind_of
 from phantom_dist.engines.lanes.dual import Dual
 from phantom_dist.engines.lanes.fuse import Positions, fused, lane_logits, padded
@@ -81,7 +82,7 @@ class _PointCoefficients:
 
 
 class DualCoordinates:
-    """See `coordinates.Coordinates`; vectors have `GRADIENTS` numbers, float64, on the CPU."""
+    """See `coordinates.Coordinates`; for single tokens. Vectors have `GRADIENTS` numbers, float64, on the CPU."""
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class DualCoordinates:
 
     def untouched_logits(self) -> Tensor:
         """See `Coordinates`."""
-        return self.logits(self.origin)
+        return self.logits(self.origin)[None]
 
     def logits(self, moved: Tensor) -> Tensor:
         """See `Coordinates`."""
@@ -137,10 +138,10 @@ class DualCoordinates:
         """See `Coordinates`."""
         return float(a @ self._products @ b)
 
-    def first_order(self, logits_V: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor]:
+    def first_order(self, logits_PV: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor]:
         """See `Coordinates`. The tape allows one gradient per forward pass, so ∇g needs a second forward pass."""
-        descent = self.gradient(loss_of(logits_V, pair))
-        gap = self.gradient(gap_of(self.untouched_logits(), pair))
+        descent = self.gradient(loss_of(logits_PV[0], pair))
+        gap = self.gradient(gap_of(self.untouched_logits()[0], pair))
         return -self.inner(gap, descent), descent
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.engines.watch import Watch
 from phantom_dist.instruments.plugin_instruments import Named
+from phantom_dist.instruments.word_prompts import WordPrompts
 from phantom_dist.models import LoadedModel
 
 
@@ -37,6 +38,10 @@ class LanesEngine:
         """Train the trials of each training configuration together; see `engine.Engine.run`."""
         by_config: dict[object, list[Trial]] = {}
         for trial in trials:
+            if trial.problem.training is None and trial.measured.tokens.pair_kind == "several":
+                for result in SingleEngine(self._plugin_instruments).run(loaded, [trial]):
+                    yield dataclasses.replace(result, note="lanes train single tokens")
+                continue
             by_config.setdefault(trial.problem.training_config, []).append(trial)
         for members in by_config.values():
             batches = self._training_sets.batches(loaded, members[0].problem)
@@ -55,7 +60,8 @@ class LanesEngine:
             start = time.perf_counter()
             try:
                 with out_of_memory_named():
-                    if len(set(length_groups(loaded, map(_prompt, trials)).values())) > 1:
+                    prompts = WordPrompts(watches[0].tokens).prompts
+                    if len(set(length_groups(loaded, prompts).values())) > 1:
                         raise NotFusable("prompts of different lengths leave different state in the model")
                     check(loaded, problem, lanes=min(2, len(watches)))
                     train_on_set(loaded, watches, batches, self._plugin_instruments)

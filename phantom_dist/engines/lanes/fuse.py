@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from warnings import catch_warnings, filterwarnings
@@ -96,7 +96,7 @@ def batch_logits(model: Any, readout: Positions, batch: PaddedBatch, lanes: int)
     return logits_LnV, labels[counted_n]
 
 
-def padded(prompts: list[tuple[int, ...]], device: torch.device) -> tuple[Tensor, Tensor]:
+def padded(prompts: Sequence[tuple[int, ...]], device: torch.device) -> tuple[Tensor, Tensor]:
     """The prompts as one tensor (L, K), each padded with its last token, and the last tokens' positions (L,)."""
     longest = max(map(len, prompts))
     ids_LK = torch.tensor([[*p, *[p[-1]] * (longest - len(p))] for p in prompts], device=device)

@@ -22,6 +22,7 @@ from phantom_dist.engines.recorder import Geometry, Recorder
 from phantom_dist.engines.training_sets import padded as padded_batch
 from phantom_dist.engines.watch import Watch
 from phantom_dist.instruments.plugin_instruments import Named
+from phantom_dist.instruments.word_prompts import WordPrompts
 from phantom_dist.models import LoadedModel
 
 
@@ -42,12 +43,13 @@ def train_on_set(
     model, device = loaded.model, loaded.model.device
     rows = _starting_rows(watches)
     problem, tokens = watches[0].problem, watches[0].tokens
-    ids_WK, last_W = padded([t.prompt for t in tokens], device)
+    words = WordPrompts(tokens)
+    ids_PK, last_P = padded(words.prompts, device)
     shape = Shape(
         first=len(rows),
         lanes=len(watches),
         steps=problem.steps,
-        tokens=ids_WK.shape[1],
+        tokens=ids_PK.shape[1],
         in_batches=True,
     )
     lanes = lanes_for(loaded, [row[0].problem for row in rows], shape)
@@ -56,13 +58,16 @@ def train_on_set(
         recorder = Recorder(geometry, [*tokens] * len(rows), device, plugin_instruments)
         for step in range(problem.steps + 1):
             if watches[0].is_due(step):
-                lanes.rows = len(tokens)
+                lanes.rows = len(words.prompts)
                 lanes.begin_step(step, learns=False)
                 with torch.no_grad():
                     logits_RV = lane_logits(
-                        model, readout, ids_WK.repeat(len(rows), 1), last_W.repeat(len(rows))
+                        model, readout, ids_PK.repeat(len(rows), 1), last_P.repeat(len(rows))
                     )
-                measurements = recorder.measure(step, logits_RV)
+                logits_LWV, rests_LW3 = words.split(logits_RV.unflatten(0, (len(rows), -1)))
+                measurements = recorder.measure(
+                    step, logits_LWV.flatten(0, 1), None if rests_LW3 is None else rests_LW3.flatten(0, 1)
+                )
                 if step == 0:
                     _check_first(rows, measurements, logits_RV)
                 for place, row in enumerate(rows):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from phantom_dist.core.measurement import Measurement, Trial
-from phantom_dist.core.trial import Tokens
+from phantom_dist.core.tokens import Tokens
 from phantom_dist.engines.lanes.choice import lanes_for
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe

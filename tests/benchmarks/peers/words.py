@@ -226,10 +226,15 @@ class ByHand(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Read every word."""
+        """Read every word; a trial that the budget stopped has none. Tune has flattened the result."""
         rate = self._running.pop(trial_id)
-        if result is not None:
-            self._gaps[rate] = result["gaps"]
+        gaps = {
+            name.removeprefix("gaps/"): gap
+            for name, gap in (result or {}).items()
+            if name.startswith("gaps/")
+        }
+        if gaps:
+            self._gaps[rate] = gaps
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing is kept."""
