@@ -190,6 +190,7 @@ PROBLEM_COLUMNS: tuple[Quantity, ...] = (
             0,
         )
     ),
+    _later(_label("early_stopping", "true where decided trials end early; else null", "bool")),
     _later(
         _label(
             "training_set",
@@ -275,7 +276,7 @@ TRIAL_COLUMNS: tuple[Quantity, ...] = (
         1,
     ),
     _q("synonym_floor_rms", "float64", "1", "", "the synonym floor in force, in units of the row's rms", 0),
-    _label("stopped_early", "why the trial has fewer than T steps; null if it has them all"),
+    _label("stopped_early", "why it has fewer than T steps: non_finite, decided; null if it has them all"),
     _label("error", "what went wrong, for outcomes without training; null otherwise"),
     # how and where the trial ran: not results
     _execution(

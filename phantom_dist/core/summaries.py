@@ -21,7 +21,7 @@ class TrialSummary:
         problem: key of the problem (`Problem.key`).
         learning_rate: peak η; None for a refused pair of a search.
         gap_final: g_T in logits; None or not finite if training diverged, None if nothing was trained.
-        steps_taken: optimizer steps; None if nothing was trained.
+        steps_taken: optimizer steps; None if nothing was trained. `stopped_early`: why they are fewer than T.
         drag_final: δ_T; `structural_drag`: the threshold for its fall that was in force. Both dimensionless.
         wall_time: seconds of training and measuring; a lane's share of its batch.
         process_bytes: peak resident memory of the worker's process.
@@ -47,6 +47,7 @@ class TrialSummary:
     note: str | None
     training_id: str | None = None
     training_loss_last: float | None = None
+    stopped_early: str | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -69,6 +70,7 @@ class TrialSummary:
             note=row.get("note"),
             training_id=row.get("training_id"),
             training_loss_last=row.get("training_loss_last"),
+            stopped_early=row.get("stopped_early"),
         )
 
 

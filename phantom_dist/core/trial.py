@@ -277,7 +277,7 @@ class Problem(Frozen):
     Without a `training` set the loss is that of the context's target alone. With one, the context is only watched.
     """
 
-    LATER = ("gradient_clipping", "training")
+    LATER = ("gradient_clipping", "early_stopping", "training")
 
     model: str = Field(description="the model reference as the user wrote it")
     context: Context
@@ -290,6 +290,10 @@ class Problem(Frozen):
     precision: Precision = "float32"
     gradient_clipping: float | None = Field(
         default=None, gt=0, description="largest norm of a step's gradient, which is scaled down to it; nats"
+    )
+    early_stopping: bool = Field(
+        default=False,
+        description="a trial ends once the rest can't change its outcome (`instruments.forecast`)",
     )
     thresholds: Thresholds = Thresholds()
     training: TrainingSet | None = None

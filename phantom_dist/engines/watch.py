@@ -8,13 +8,34 @@ from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.recorder import with_gradient_norm
+from phantom_dist.instruments.forecast import is_decided
+
+
+def why_early(trace: Sequence[Measurement], steps: int) -> str | None:
+    """Why a trace ends before so many steps; None if it doesn't."""
+    if trace[-1].step == steps:
+        return None
+    return "decided" if trace[-1].finite else "non_finite"
+
+
+def outcome_is_decided(problem: Problem, trace: Sequence[Measurement], losses: Sequence[float]) -> bool:
+    """Whether the rest of a trial can't change its outcome; `losses`: of what is trained on, so far."""
+    return is_decided(
+        problem.schedule,
+        problem.steps,
+        [measurement.step for measurement in trace],
+        gap=[measurement.logit_gap for measurement in trace],
+        drag=[measurement.drag for measurement in trace],
+        loss=losses,
+        structural_drag=problem.thresholds.structural_drag,
+    )
 
 
 class Watch:
     """One training with its trials, which differ in their contexts only.
 
     A trial's trace ends with the last step, or once a measurement of it is NaN or Inf. The training ends with the last
-    trace.
+    trace; with early stopping once all trials that go on are decided.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
@@ -38,8 +59,8 @@ class Watch:
 
     @property
     def ended(self) -> bool:
-        """True after the last step, or once no context is finite: nothing can change after that."""
-        return all(self._has_ended(trace) for trace in self._traces)
+        """True after the last step, or once no context is finite, or all are decided: nothing can change after that."""
+        return all(self._has_ended(trace) or self._is_decided(trace) for trace in self._traces)
 
     def stepped(self, step: int, gradient_norm: float, loss: float) -> None:
         """Add what became known of the step that follows `step` steps."""
@@ -59,9 +80,13 @@ class Watch:
                 vocabulary_size=vocabulary_size,
                 wall_time=wall_time / len(self.trials),
                 engine=engine,
-                stopped_early=None if trace[-1].step == self.problem.steps else "non_finite",
+                stopped_early=why_early(trace, self.problem.steps),
                 training_losses=tuple(self._losses),
             )
+
+    def _is_decided(self, trace: Sequence[Measurement]) -> bool:
+        losses = self._losses if self.problem.training is not None else [m.loss for m in trace]
+        return self.problem.early_stopping and outcome_is_decided(self.problem, trace, losses)
 
     def _has_ended(self, trace: Sequence[Measurement]) -> bool:
         return trace[-1].step == self.problem.steps or not trace[-1].finite

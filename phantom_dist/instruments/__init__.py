@@ -13,6 +13,7 @@
 | | `drift` | how far the readout matrix moved, and a hash of its bytes |
 | κ, Π, T | `kernel_rate` | the gap's rate, the dimensionless learning rate, the effective number of steps |
 | | `jumps`, `outcome` | the jump and the outcome of a finished trace |
+| | `forecast` | whether an outcome is decided before the last step |
 | | `plugin_instruments` | instruments that other packages add |
 
 The names signal, drag and order parameter are those of arXiv 2606.07559; the formulas are this project's

@@ -36,6 +36,7 @@ def problem_row(problem: Problem) -> Row:
         "seed": problem.seed,
         "precision": problem.precision,
         "gradient_clipping": problem.gradient_clipping,
+        "early_stopping": True if problem.early_stopping else None,
         "training_set": None if problem.training is None else problem.training.text,
         "held_out": True if problem.context.held_out else None,
     }

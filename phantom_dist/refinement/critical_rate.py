@@ -35,7 +35,8 @@ class CriticalRate(ProblemColumns):
         gap_0: g_0 in logits; `kappa`: its rate in logits per step per unit learning rate. None where the pair was
             refused before they were measured.
         held_out: whether it chose no learning rate, so that its bracket is as wide as others left it.
-        eta_loss: with a training set, the tried rate with the lowest training loss at its end.
+        eta_loss: with a training set, the tried rate with the lowest training loss at its end; None where trainings
+            ended early, as their losses can't be compared.
     """
 
     problem: str
@@ -172,7 +173,9 @@ def _critical_rate(
     )
 
 
-def _eta_loss(trained: Iterable[TrialSummary]) -> float | None:
+def _eta_loss(trained: Sequence[TrialSummary]) -> float | None:
+    if any(trial.stopped_early == "decided" for trial in trained):
+        return None
     losses = [
         (trial.training_loss_last, trial.learning_rate)
         for trial in trained

@@ -34,6 +34,7 @@ def expand(spec: SweepSpec) -> tuple[Problem, ...]:
                 seed=seed if method.name == "lora" else spec.seeds[0],
                 precision=precision,
                 gradient_clipping=clipping,
+                early_stopping=spec.early_stopping,
                 thresholds=spec.thresholds,
                 training=training_set,
             )

@@ -107,6 +107,7 @@ def _settings(spec: SweepSpec) -> dict[str, object]:
         "combine": spec.combine,
         "training": "none" if spec.training is None else spec.training.core().text,
         "learning_rates": search,
+        "early_stopping": spec.early_stopping,
         "instruments": ", ".join(spec.instruments) or "none",
         **{f"thresholds.{key}": value for key, value in spec.thresholds.model_dump().items()},
         "execution.threads": spec.execution.threads,

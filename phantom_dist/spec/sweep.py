@@ -236,6 +236,10 @@ class SweepSpec(Strict):
         default=(None,),
         description="largest norm of a step's gradient, as transformers' max_grad_norm; null for any",
     )
+    early_stopping: bool = Field(
+        default=False,
+        description="end trials whose outcome the rest of their steps can't change, as a measured rule forecasts",
+    )
     instruments: InstrumentList = Field(
         default=(), description="plug-in instruments by name; they add columns to the built-in quantities"
     )

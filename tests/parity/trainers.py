@@ -95,7 +95,7 @@ def by_transformers(
     ]
     trainer = RecordingTrainer(
         model=model,
-        args=transformers.TrainingArguments(**_quiet(folder), **settings),
+        args=transformers.TrainingArguments(**quiet(folder), **settings),
         train_dataset=datasets.Dataset.from_list(rows),
         data_collator=transformers.DataCollatorForSeq2Seq(tokenizer),
         processing_class=tokenizer,
@@ -103,7 +103,8 @@ def by_transformers(
     return _trained(trainer, contexts)
 
 
-def _quiet(folder: Path) -> dict[str, Any]:
+def quiet(folder: Path) -> dict[str, Any]:
+    """A trainer's arguments: no files, no reports, no GPU."""
     return {
         "output_dir": str(folder),
         "bf16": False,
@@ -117,10 +118,15 @@ def _quiet(folder: Path) -> dict[str, Any]:
 
 def _trained(trainer: Any, contexts: Contexts) -> tuple[list[float], dict[str, float]]:
     """The loss of each step, and each context's gap at the end."""
+    return steps_of(trainer), _gaps(trainer.model, contexts)
+
+
+def steps_of(trainer: Any) -> list[float]:
+    """Train; the loss of each step."""
     ends: list[int] = []
     trainer.add_callback(_Steps(trainer.passes, ends))
     trainer.train()
-    return [sum(trainer.passes[a:b]) for a, b in pairwise([0, *ends])], _gaps(trainer.model, contexts)
+    return [sum(trainer.passes[a:b]) for a, b in pairwise([0, *ends])]
 
 
 def by_trl(
@@ -148,7 +154,7 @@ def by_trl(
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     trainer = RecordingSFTTrainer(
         model=model,
-        args=trl.SFTConfig(**_quiet(folder), **settings),
+        args=trl.SFTConfig(**quiet(folder), **settings),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=copy.deepcopy(loaded.tokenizer),
     )

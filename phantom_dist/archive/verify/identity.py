@@ -28,8 +28,8 @@ _OPTIMIZER = ("momentum", "weight_decay", "beta1", "beta2", "epsilon")
 _SETTINGS = (
     "method", "lora_rank", "lora_alpha", "lora_targets", "lora_rslora", "lora_dropout",
     "optimizer", *_OPTIMIZER, "decay", "schedule",
-    "warmup_steps", "steps", "seed", "precision", "gradient_clipping", "training_set", "structural_drag",
-    "jump_threshold", "jump_share_of_range", "synonym_floor_rms",
+    "warmup_steps", "steps", "seed", "precision", "gradient_clipping", "early_stopping", "training_set",
+    "structural_drag", "jump_threshold", "jump_share_of_range", "synonym_floor_rms",
 )  # fmt: skip
 _TOKENS = ("prompt_tokens", "target_token", "competitor_token", *Tokens.LATER)
 _COLUMNS = ("trial_id", "learning_rate", "problem", "weights", "model", *_SETTINGS)
@@ -117,6 +117,7 @@ def _problem(model: str, values: tuple[Any, ...]) -> Problem:
         seed=s["seed"],
         precision=s["precision"],
         gradient_clipping=s["gradient_clipping"],
+        early_stopping=bool(s["early_stopping"]),
         training=None if s["training_set"] is None else TrainingSet.from_text(s["training_set"]),
         thresholds=Thresholds(
             structural_drag=s["structural_drag"],

@@ -317,8 +317,10 @@ JOINED: tuple[Invariant, ...] = (
         ),
     ),
     Invariant(
-        rule="if it was stopped early as non-finite, its last trace row is not finite",
-        sql="stopped_early IS DISTINCT FROM 'non_finite' OR NOT ended_finite",
+        rule="if it was stopped early as non-finite, its last trace row is not finite; if as decided, it is, and the "
+        "sweep has early_stopping",
+        sql="CASE stopped_early WHEN 'non_finite' THEN NOT ended_finite "
+        "WHEN 'decided' THEN ended_finite AND coalesce(early_stopping, false) ELSE stopped_early IS NULL END",
     ),
     Invariant(
         rule="its jump is the largest change of Φ if that exceeds the thresholds, else null; null where contexts are "

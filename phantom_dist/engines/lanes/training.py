@@ -16,6 +16,7 @@ from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_fr
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
+from phantom_dist.engines.watch import outcome_is_decided, why_early
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel
 
@@ -34,13 +35,16 @@ class Lane:
 
     @property
     def ended(self) -> bool:
-        """True after the last step, or once a measurement is NaN or Inf: nothing can change after that."""
-        return len(self.trace) > self.trial.problem.steps or not self.trace[-1].finite
+        """True after the last step, once a measurement is NaN or Inf, or, with early stopping, it is decided."""
+        problem, trace = self.trial.problem, self.trace
+        if len(trace) > problem.steps or not trace[-1].finite:
+            return True
+        return problem.early_stopping and outcome_is_decided(problem, trace, [m.loss for m in trace])
 
     @property
     def stopped_early(self) -> str | None:
         """Why the trace has fewer than T + 1 rows; None if it hasn't."""
-        return None if len(self.trace) > self.trial.problem.steps else "non_finite"
+        return why_early(self.trace, self.trial.problem.steps)
 
     @property
     def rate(self) -> float:
