@@ -194,6 +194,8 @@ def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> PredictedRate:
     row = problem_row(problem) | {k: v for k, v in probe_row(probed).items() if v is not None}
     if isinstance(probed, Refused):
         return _unpredicted(row, f"{probed.outcome.value}: {probed.message}")
+    if probed.tokens.pair_kind == "several":
+        return _unpredicted(row, "a word of several tokens, for which the law isn't calibrated")
     if probed.path is None:
         return _unpredicted(row, f"the first steps widen the gap (kappa = {probed.kappa:.3g})")
     predicted = law.predict(law_input(row, problem))

@@ -23,10 +23,9 @@ class AdapterDropout:
 
     def insert(self, adapted: Any, seed: int) -> None:
         """Put it in the place of peft's own dropout, which draws from torch's global generator."""
-        prefix = "base_model.model."
         for name, module in adapted.named_modules():
             if hasattr(module, "lora_dropout"):
-                module.lora_dropout["default"] = _Dropout(self, seed, name.removeprefix(prefix))
+                module.lora_dropout["default"] = _Dropout(self, seed, name)
 
     @contextmanager
     def drawn(self, step: int, number: int) -> Iterator[None]:

@@ -54,6 +54,7 @@ class SoloGeometry:
     def __init__(self, trainable: Trainable, watched: int = 1) -> None:
         self._trainable, self._watched = trainable, watched
         self.frozen = trainable.readout_frozen
+        self._norms_V: Tensor | None = None
         self._hash = drift.ReadoutHash(trainable.readout_Vd)
 
     def prepare(self, pairs_L2: Tensor) -> None:
@@ -62,7 +63,9 @@ class SoloGeometry:
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `Geometry`."""
         readout_Vd = self._trainable.readout_Vd
-        return torch.stack([overlap.overlap_rows(readout_Vd, tuple(pair)) for pair in pairs_L2.tolist()])
+        if self._norms_V is None or not self.frozen:
+            self._norms_V = overlap.row_norms(readout_Vd)
+        return overlap.pair_rows(readout_Vd, pairs_L2, self._norms_V)
 
     def drift(self) -> Sequence[float]:
         """See `Geometry`."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import peft
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -31,6 +32,14 @@ _untouched: weakref.WeakKeyDictionary[nn.Module, dict[str, Tensor]] = weakref.We
 
 _drawn: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Lora, int], Adapters]] = weakref.WeakKeyDictionary()
 """Initial adapters by settings and seed: a search needs the same ones in every round."""
+
+
+AdapterLayers = dict[str, tuple[Any, list[tuple[nn.Parameter, Tensor]]]]
+"""peft's layer for each adapted module, by its name, without the module itself; and its parameters' first values."""
+
+_layers: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Lora, int], AdapterLayers]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,23 +101,57 @@ def _full(loaded: LoadedModel) -> Iterator[Trainable]:
 @contextmanager
 def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
     base = loaded.model
-    adapted = with_adapters(base, lora, seed)
+    layers = _adapter_layers(base, lora, seed)
     readout_Vd = readout_matrix(base)
     dropout = None if not lora.dropout else AdapterDropout(lora.dropout)
-    if dropout is not None:
-        dropout.insert(adapted, seed)
+    base.requires_grad_(False)
     try:
+        for name, (layer, initial) in layers.items():
+            parent, attribute = _parent(base, name)
+            layer.base_layer = getattr(parent, attribute)
+            setattr(parent, attribute, layer)
+            with torch.no_grad():
+                for parameter, value in initial:
+                    parameter.copy_(value)
+                    parameter.grad = None
+        if dropout is not None:
+            dropout.insert(base, seed)
         yield Trainable(
             dropout=dropout,
-            model=adapted,
-            parameters=tuple(p for p in adapted.parameters() if p.requires_grad),
+            model=base,
+            parameters=tuple(p for p in base.parameters() if p.requires_grad),
             readout_Vd=readout_Vd,
             initial_readout_Vd=readout_Vd,
             readout_frozen=True,
         )
     finally:
-        adapted.unload()
+        for name, (layer, _) in layers.items():
+            parent, attribute = _parent(base, name)
+            if getattr(parent, attribute) is layer:
+                setattr(parent, attribute, layer.base_layer)
+                layer.base_layer = None
         base.requires_grad_(True)
+
+
+def _parent(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that holds the module of this name, and the attribute."""
+    parent, _, attribute = name.rpartition(".")
+    return model.get_submodule(parent), attribute
+
+
+def _adapter_layers(base: Any, lora: Lora, seed: int) -> AdapterLayers:
+    """peft's layers for these adapters, built once for a model's latest settings: that takes longer than a probe."""
+    kept = _layers.get(base)
+    if kept is None or kept[0] != (lora, seed):
+        adapted = with_adapters(base, lora, seed)
+        named = {name: module for name, module in base.named_modules() if isinstance(module, BaseTunerLayer)}
+        layers = {}
+        adapted.unload()
+        for name, layer in named.items():
+            layer.base_layer = None  # else the layers would keep the model alive
+            layers[name] = layer, [(p, p.detach().clone()) for p in layer.parameters() if p.requires_grad]
+        kept = _layers[base] = (lora, seed), layers
+    return kept[1]
 
 
 def with_adapters(base: Any, lora: Lora, seed: int) -> Any:
@@ -141,9 +184,9 @@ def adapters(loaded: LoadedModel, lora: Lora, seed: int) -> Adapters:
     if (lora, seed) not in drawn:
         with _lora(loaded, lora, seed) as ready:
             named = {n: p.detach() for n, p in ready.model.named_parameters() if p.requires_grad}
-        prefix, suffix = "base_model.model.", ".lora_A.default.weight"
+        suffix = ".lora_A.default.weight"
         drawn[lora, seed] = {
-            name.removeprefix(prefix).removesuffix(suffix): (a, named[name.replace("lora_A", "lora_B")])
+            name.removesuffix(suffix): (a.clone(), named[name.replace("lora_A", "lora_B")].clone())
             for name, a in named.items()
             if name.endswith(suffix)
         }

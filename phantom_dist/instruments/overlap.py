@@ -14,12 +14,26 @@ def overlap_rows(readout_Vd: Tensor, tokens: tuple[int, ...]) -> Tensor:
 
     Accumulates in the matrix's own precision (at least float32). A row of zeros has overlap 0 with every other.
     """
-    readout_Vd = readout_Vd.detach()
-    readout_Vd = readout_Vd.float() if readout_Vd.dtype.itemsize < 4 else readout_Vd
     tokens_k = torch.tensor(tokens, device=readout_Vd.device)
-    return overlaps(
-        readout_Vd[tokens_k] @ readout_Vd.T, torch.linalg.vector_norm(readout_Vd, dim=1), tokens_k
-    )
+    return pair_rows(readout_Vd, tokens_k[None], row_norms(readout_Vd)).squeeze(0)
+
+
+def pair_rows(readout_Vd: Tensor, tokens_Lk: Tensor, norms_V: Tensor) -> Tensor:
+    """`overlap_rows` of several pairs: tokens (L, k) -> (L, k, V). `norms_V`: see `row_norms`."""
+    readout_Vd = _accumulating(readout_Vd)
+    products_LkV = (readout_Vd[tokens_Lk.flatten()] @ readout_Vd.T).unflatten(0, tokens_Lk.shape)
+    return overlaps(products_LkV, norms_V.expand(len(tokens_Lk), -1), tokens_Lk)
+
+
+def row_norms(readout_Vd: Tensor) -> Tensor:
+    """‖E_i‖ of every row; shape (V,)."""
+    norms_V: Tensor = torch.linalg.vector_norm(_accumulating(readout_Vd), dim=1)
+    return norms_V
+
+
+def _accumulating(readout_Vd: Tensor) -> Tensor:
+    readout_Vd = readout_Vd.detach()
+    return readout_Vd.float() if readout_Vd.dtype.itemsize < 4 else readout_Vd
 
 
 def overlaps(products_kV: Tensor, norms_V: Tensor, tokens_k: Tensor) -> Tensor:

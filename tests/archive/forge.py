@@ -45,3 +45,11 @@ def reseal(archive: Path) -> None:
             item |= {"sha256": sums[name], "contentSize": str((archive / name).stat().st_size)}
     (archive / "ro-crate-metadata.json").write_text(json.dumps(crate))
     write_sums(archive, sums_of(archive))
+
+
+def without_columns(archive: Path, table: str, names: Sequence[str]) -> None:
+    """Leave columns of a table out, where it has them."""
+    for file in (archive / table).rglob("*.parquet"):
+        stored = pq.ParquetFile(file).read()
+        kept = [name for name in stored.column_names if name not in names]
+        pq.write_table(stored.select(kept), file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -214,3 +215,33 @@ def test_a_sweep_on_a_group_finds_the_references_critical_rates(tmp_path, monkey
             assert getattr(got, key) == getattr(reference, key)
         assert got.eta_c == pytest.approx(reference.eta_c, rel=1e-4)
         assert got.bracket == pytest.approx(reference.bracket, rel=1e-4)
+
+
+def test_a_group_trains_on_a_data_set(tmp_path):
+    """Its ranks share batches and prompts; rank 0 stores each word's trial."""
+    data = tmp_path / "words.jsonl"
+    rows = [{"prompt": c.text, "completion": c.target} for c in CONTEXTS[:4]] * 2
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sweep = {
+        "models": ["zoo:gpt2-a"],
+        "contexts": [context.model_dump() for context in CONTEXTS[:3]],
+        "methods": ["full"],
+        "optimizers": ["adamw"],
+        "training": {"data": str(data), "batch_size": 4, "accumulate": 2},
+        "learning_rates": [3e-4, 1e-3],
+        "steps": [3],
+        "execution": {"group": {"ranks": 2, "stage": 2}},
+    }
+    status = phantom_dist.run(sweep, tmp_path / "group", engine="deepspeed")
+    assert status.state == "complete"
+    phantom_dist.run(sweep, tmp_path / "single", executor="inprocess", engine="single")
+    got, expected = (
+        {row["trial_id"]: row for row in RunDirectory(Store(tmp_path / name)).trials().to_pylist()}
+        for name in ("group", "single")
+    )
+    assert got.keys() == expected.keys()
+    assert {row["engine"] for row in got.values()} == {"deepspeed 2"}
+    for name, row in got.items():
+        for column in ("gap_final", "training_loss_last", "kappa"):
+            assert row[column] == pytest.approx(expected[name][column], rel=1e-4), column
+        assert row["training_id"] == expected[name]["training_id"]

@@ -79,6 +79,7 @@ sweeps = st.fixed_dictionaries(
         "precision": st.sampled_from([["float32"], "bfloat16", ["bfloat16", "float32"]]),
         "schedule": st.sampled_from(["cosine", ["constant", {"linear": {"warmup_ratio": 0.3}}]]),
         "gradient_clipping": st.sampled_from([[1.0], None, [None, 0.5]]),
+        "early_stopping": st.booleans(),
         "thresholds": st.fixed_dictionaries({"jump_size": st.floats(1e-3, 1)}),
         "execution": st.fixed_dictionaries({"threads": st.integers(1, 8), "allow_pickle": st.booleans()}),
     },
@@ -135,6 +136,7 @@ def test_every_default_is_written_and_contexts_are_inlined() -> None:
         "precision:\n- float32\n"
         "schedule:\n- constant:\n    warmup_steps: 0\n"
         "gradient_clipping:\n- null\n"
+        "early_stopping: false\n"
         "instruments: []\nthresholds:\n  structural_drag: 0.01\n  jump_size: 0.1\n  jump_share_of_range: 0.5\n"
         f"  synonym_floor_rms: {Thresholds().synonym_floor_rms}\n"
         "execution:\n  threads: 1\n  device: auto\n"

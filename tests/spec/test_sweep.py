@@ -269,7 +269,7 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         ),
         (
             "seed: 0",
-            "seed: unknown key. Did you mean 'seeds'? Allowed: combine, contexts, epochs, execution, "
+            "seed: unknown key. Did you mean 'seeds'? Allowed: combine, contexts, early_stopping, epochs, execution, "
             "gradient_clipping, instruments, learning_rates, methods, models, name, optimizers, precision, recipe, "
             "schedule, seeds, steps, thresholds, training.",
         ),

@@ -1,8 +1,8 @@
 """Models too large for one worker: one trial at a time on a group of ranks, with DeepSpeed's ZeRO. The only package
 that imports deepspeed.
 
-Every rank gets the same prompt, so all compute the same gradient, and the mean over ranks is the gradient of the
-reference engine: ZeRO divides memory here, not data. Stage 2 shards gradients, optimizer state and master weights;
+Of a single prompt all ranks compute the same gradient, whose mean over the ranks is that of the reference engine: ZeRO
+divides memory here. With a training set the ranks share each batch's sequences, and the prompts that are watched. Stage 2 shards gradients, optimizer state and master weights;
 stage 3 the weights as well. Everything here is collective: all ranks of a group call the same functions in the same
 order.
 

@@ -52,6 +52,7 @@ class FrozenGeometry:
 
     def __init__(self, readout_Vd: nn.Parameter) -> None:
         self._readout_Vd = readout_Vd
+        self._norms_V = overlap.row_norms(readout_Vd)
         self._hash = drift.ReadoutHash(readout_Vd)
 
     def prepare(self, pairs_L2: Tensor) -> None:
@@ -59,8 +60,7 @@ class FrozenGeometry:
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `recorder.Geometry`."""
-        rows = [overlap.overlap_rows(self._readout_Vd, tuple(pair)) for pair in pairs_L2.tolist()]
-        return torch.stack(rows)
+        return overlap.pair_rows(self._readout_Vd, pairs_L2, self._norms_V)
 
     def drift(self) -> Sequence[float]:
         """Never called: this matrix is frozen."""

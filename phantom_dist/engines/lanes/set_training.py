@@ -151,6 +151,8 @@ class WatchedGeometry:
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `Geometry`."""
+        if self.frozen:  # all lanes share it
+            return self._geometry.overlap_rows(pairs_L2, lanes)
         own = (row // self._watched for row in range(lanes.start, lanes.start + len(pairs_L2)))
         parts = [
             self._geometry.overlap_rows(pair_2[None], slice(lane, lane + 1))
