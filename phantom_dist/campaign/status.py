@@ -231,8 +231,7 @@ def _data_notes(spec: SweepSpec, probes: Iterable[ProbeSummary]) -> Iterable[str
     if spec.training is None:
         return
     content, longest = spec.training.content, spec.training.max_length
-    if content.empty:
-        yield f"{content.name}: {content.empty} empty example(s) are left out"
+    yield from content.notes
     counts = {p.model: (p.examples_used, p.examples_cut) for p in probes if p.examples_used is not None}
     for model, (used, cut) in counts.items():
         if cut:

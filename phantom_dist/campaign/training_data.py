@@ -62,8 +62,8 @@ def with_data(spec: SweepSpec) -> ReadSweep:
 
 
 def _notes(spec: SweepSpec, data: TrainingData) -> Iterator[str]:
-    if data.empty:
-        yield f"{data.name}: {data.empty} empty examples are left out"
+    if spec.training is not None:
+        yield from spec.training.content.notes
     held_out = {context.id: context.text for context in spec.contexts if context.held_out}
     found = {name for example in data for name, text in held_out.items() if text in _text(example)}
     if found:

@@ -43,7 +43,7 @@ def by_training(trials: Iterable[Trial]) -> list[tuple[Trial, ...]]:
     groups: dict[object, list[Trial]] = {}
     for number, trial in enumerate(trials):
         problem = trial.problem
-        shared = number if problem.training is None else (problem.without_context, trial.learning_rate)
+        shared = number if problem.training is None else problem.training_at(trial.learning_rate)
         groups.setdefault(shared, []).append(trial)
     return [tuple(group) for group in groups.values()]
 

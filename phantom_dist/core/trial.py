@@ -332,6 +332,10 @@ class Problem(Frozen):
         """What all contexts that are watched in one training have in common."""
         return self.model_copy(update={"context": _NO_CONTEXT, "thresholds": Thresholds()})
 
+    def training_at(self, learning_rate: float | None) -> tuple[object, float | None]:
+        """What trials that share a training have in common; without a training set no other trial has it."""
+        return (self.key if self.training is None else self.without_context, learning_rate)
+
     @property
     def key(self) -> str:
         """A short name of the problem within its sweep: 16 hex digits of a hash of its definition, weights excluded."""

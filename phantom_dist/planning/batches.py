@@ -124,9 +124,8 @@ def batch_groups(
 def _units(members: Sequence[Member]) -> list[tuple[Member, ...]]:
     """The members by the training that they share; each alone without a training set."""
     units: dict[object, list[Member]] = {}
-    for number, (problem, rate) in enumerate(members):
-        shared = number if problem.training is None else (problem.without_context, rate)
-        units.setdefault(shared, []).append((problem, rate))
+    for problem, rate in members:
+        units.setdefault(problem.training_at(rate), []).append((problem, rate))
     return [tuple(unit) for unit in units.values()]
 
 

@@ -142,7 +142,7 @@ def make_plan(
         """How many trainings of a batch run at the same time."""
         return trainings if lanes_support(problem) else 1
 
-    watched = Counter(_training(problem, rate) for _, problem, rate in members)
+    watched = Counter(problem.training_at(rate) for _, problem, rate in members)
 
     peak_bytes = [
         process_bytes(problem, models[problem.model], group.rank_group, lanes(problem, group.trainings))
@@ -159,7 +159,7 @@ def make_plan(
                 models[problem.model],
                 group.rank_group,
                 lanes(problem, len(group.members) if problem.training is None else group.trainings),
-                watched[_training(problem, rate)],
+                watched[problem.training_at(rate)],
             ),
             process_bytes=peak,
         )
@@ -177,11 +177,6 @@ def make_plan(
         trials=trials,
         phases=phases,
     )
-
-
-def _training(problem: Problem, rate: float | None) -> object:
-    """What trials that share a training have in common."""
-    return (problem.key if problem.training is None else problem.without_context, rate)
 
 
 def _phases(

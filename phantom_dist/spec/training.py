@@ -24,6 +24,11 @@ class DataContent(Strict):
     words: int = Field(gt=0, description="mean number of words of an example, rounded up")
     empty: int = Field(default=0, ge=0, description="examples without a word, which were left out")
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user is told of them."""
+        return (f"{self.name}: {self.empty} empty example(s) are left out",) if self.empty else ()
+
 
 def _located(value: Any, info: ValidationInfo) -> Any:
     """A path relative to the sweep file as one relative to the working directory."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ SCHEDULES = (
     Schedule(name="inverse_sqrt", warmup_steps=4),
 )
 LENGTHS = (16, 48)
+WORDS = 3
 SHARES = (0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
 """Rates as multiples of the first-order critical one."""
 
@@ -117,7 +119,7 @@ def _alone(name: str, loaded: LoadedModel) -> Iterator[Trace]:
         for steps in LENGTHS:
             trials = []
             for schedule in SCHEDULES:
-                for context in CONTEXTS.values():
+                for context in list(CONTEXTS.values())[:WORDS]:
                     problem = Problem(
                         model=f"zoo:{name}",
                         context=context,
@@ -184,7 +186,10 @@ def figures(traces: Iterable[Trace], safety: float) -> dict[str, float]:
 def main() -> None:
     """Print a table for each value of the number, then one for each way and schedule at the shipped one."""
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        traces = [trace for some in pool.map(traces_of, list(ZOO), chunksize=1) for trace in some]
+        traces = []
+        for done, some in enumerate(pool.imap(traces_of, list(ZOO)), start=1):
+            traces += some
+            print(f"{done} of {len(ZOO)} models", file=sys.stderr, flush=True)
     fixed_on = [trace for trace in traces if trace.model not in HELD_OUT]
     held_out = [trace for trace in traces if trace.model in HELD_OUT]
     print("| SAFETY | other outcome | steps saved | other outcome, held-out models | steps saved |")

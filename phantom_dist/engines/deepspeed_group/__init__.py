@@ -2,9 +2,9 @@
 that imports deepspeed.
 
 Of a single prompt all ranks compute the same gradient, whose mean over the ranks is that of the reference engine: ZeRO
-divides memory here. With a training set the ranks share each batch's sequences, and the prompts that are watched. Stage 2 shards gradients, optimizer state and master weights;
-stage 3 the weights as well. Everything here is collective: all ranks of a group call the same functions in the same
-order.
+divides memory here. With a training set the ranks share each batch's sequences, and the prompts that are watched. Stage
+2 shards gradients, optimizer state and master weights; stage 3 the weights as well. Everything here is collective: all
+ranks of a group call the same functions in the same order.
 
 | file | what it does |
 |---|---|
