@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,16 @@ def test_early_stopping_makes_other_trials_of_the_same_outcomes(finished: Path, 
     assert not phantom_dist.archive_verify(tmp_path / "archive").problems
 
 
+@pytest.fixture(scope="module")
+def packed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    archive = tmp_path_factory.mktemp("archives") / "words"
+    phantom_dist.archive_pack([finished], archive)
+    return archive
+
+
 @pytest.fixture
-def archive(finished: Path, tmp_path: Path) -> Path:
-    phantom_dist.archive_pack([finished], tmp_path / "archive")
-    return tmp_path / "archive"
+def archive(packed: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(packed, tmp_path / "archive")
 
 
 def test_an_archive_is_sound_and_a_page_is_made(finished: Path, archive: Path, tmp_path: Path) -> None:

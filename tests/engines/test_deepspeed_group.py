@@ -309,9 +309,8 @@ SET_WAYS = {
 """Batches of 4, 5 and 3 sequences on two and three ranks, in passes of 3 and 2: a rank without any among them."""
 
 
-@pytest.mark.parametrize("way", SET_WAYS)
+@pytest.mark.parametrize(("count", "way"), [*(("pair", way) for way in SET_WAYS), ("three", "adamw")])
 @pytest.mark.parametrize("stage", [2, 3])
-@pytest.mark.parametrize("count", ["pair", "three"])
 def test_ranks_share_batches_and_prompts(request, count, stage, way):
     kind, more = SET_WAYS[way]
     of, rates = problems(kind, **more), [0.3 * RATES[kind], RATES[kind]]
