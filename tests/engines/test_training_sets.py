@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.core.trial import Lora, Optimizer, Problem, Schedule
 from phantom_dist.engines import engine_named
+from phantom_dist.engines.lanes.isolation import may_pack
+from phantom_dist.engines.lanes.set_training import packing_pays
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.models import LoadedModel, load
@@ -190,3 +194,22 @@ def test_kappa_is_the_gaps_rate_along_the_mean_gradient(tiny: LoadedModel) -> No
     for result in trained(tiny, of, [rate]).values():
         moved = result.trace[-1].logit_gap - result.trace[0].logit_gap
         assert moved / rate == pytest.approx(result.trial.measured.kappa, rel=0.05, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("gpt2-a", True), ("llama-a", True), ("gemma3-a", True), ("opt-a", False), ("bloom-a", False)],
+)
+def test_sequences_share_a_row_where_their_positions_keep_them_apart(name: str, expected: bool) -> None:
+    """OPT counts positions from the mask, BLOOM has none: both are padded, and equal the reference as the others do."""
+    assert may_pack(load(f"zoo:{name}").model) is expected
+
+
+@given(st.lists(st.integers(2, 300), min_size=1, max_size=16), st.integers(8, 4096))
+def test_packing_pays_where_padding_costs_more_than_attention(lengths: list[int], width: int) -> None:
+    longest, tokens = max(lengths), sum(lengths)
+    padded = len(lengths) * (24 * width**2 * longest + 4 * width * longest**2)
+    packed = 24 * width**2 * tokens + 4 * width * tokens**2
+    assert packing_pays(lengths, width) is (packed < padded)
+    if len(set(lengths)) == 1:
+        assert not packing_pays(lengths, width)

@@ -10,6 +10,7 @@ from warnings import catch_warnings, filterwarnings
 import torch
 from torch import Tensor, nn
 
+from phantom_dist.data import Batch
 from phantom_dist.engines.lanes.kind import Lanes
 from phantom_dist.engines.training_sets import UNCOUNTED, PaddedBatch
 from phantom_dist.models.forward_state import memoryless
@@ -94,6 +95,31 @@ def batch_logits(model: Any, readout: Positions, batch: PaddedBatch, lanes: int)
         use_cache=False,
     ).logits
     return logits_LnV, labels[counted_n]
+
+
+def packed_logits(
+    model: Any, readout: Positions, batch: Batch, lanes: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """As `batch_logits`, with a batch's sequences one after another in a row of their own, without padding.
+
+    Positions begin anew with each sequence, by which transformers keeps their attention apart (`isolation.may_pack`).
+    """
+    ids = [token for sequence in batch.sequences for token in sequence.ids]
+    positions = [place for sequence in batch.sequences for place in range(len(sequence.ids))]
+    counted, labels, start = [], [], 0
+    for sequence in batch.sequences:
+        places = [place for place in range(1, len(sequence.ids)) if sequence.counted[place]]
+        counted += [start + place - 1 for place in places]
+        labels += [sequence.ids[place] for place in places]
+        start += len(sequence.ids)
+    starts_L = torch.arange(lanes, device=device) * len(ids)
+    readout.places = starts_L[:, None] + torch.tensor(counted, device=device)
+    logits_LnV: Tensor = model(
+        input_ids=torch.tensor([ids], device=device).repeat(lanes, 1),
+        position_ids=torch.tensor([positions], device=device).repeat(lanes, 1),
+        use_cache=False,
+    ).logits
+    return logits_LnV, torch.tensor(labels, device=device)
 
 
 def padded(prompts: Sequence[tuple[int, ...]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,10 @@ _state_digests: weakref.WeakKeyDictionary[nn.Module, dict[int, str]] = weakref.W
 
 _verdicts: weakref.WeakKeyDictionary[nn.Module, dict[object, str | None]] = weakref.WeakKeyDictionary()
 """By model, and by kind, LoRA settings and number of lanes: why `check` failed, or None where it passed."""
+
+
+_packs: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
+"""By model: what `may_pack` found."""
 
 
 class DiffersFromProbe(NotFusable):
@@ -70,6 +75,41 @@ def check(loaded: LoadedModel, problem: Problem, lanes: int = 2) -> None:
     reason = known[key]
     if reason is not None:
         raise NotFusable(reason)
+
+
+def may_pack(model: nn.Module) -> bool:
+    """Whether sequences may stand one after another in a row, apart by their positions alone. Once for each model.
+
+    They must have the logits that each has alone: not so where positions are no input (ALiBi), or where attention looks
+    back at everything before.
+    """
+    if model not in _packs:
+        try:
+            _packs[model] = _packs_as_alone(model)
+        except Exception:  # the model's own code, which may take no positions
+            _packs[model] = False
+    return _packs[model]
+
+
+@torch.no_grad()
+def _packs_as_alone(model: nn.Module) -> bool:
+    first, second = _prompts(model, 2)
+    prompts = [first, second[: max(1, len(second) - 3)], first[:2]]
+    expected_KV = torch.cat([_all_logits(model, [prompt]) for prompt in prompts])
+    packed_KV = _all_logits(model, prompts)
+    off = (packed_KV - expected_KV).abs().max() / expected_KV.abs().max()
+    return bool(off <= relative_tolerance(packed_KV))
+
+
+def _all_logits(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
+    """Logits (K, V) at every token of prompts in one row."""
+    ids = torch.tensor([[token for prompt in prompts for token in prompt]], device=model.device)
+    places = torch.tensor(
+        [[place for prompt in prompts for place in range(len(prompt))]], device=model.device
+    )
+    with memoryless(model):
+        logits_1KV: Tensor = model(input_ids=ids, position_ids=places, use_cache=False).logits
+    return logits_1KV[0].float()
 
 
 def _reason_against(loaded: LoadedModel, problem: Problem, lanes: int) -> str | None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from phantom_dist.core.measurement import Measurement
 from phantom_dist.data import Batches
 from phantom_dist.engines.lanes.choice import lanes_for
-from phantom_dist.engines.lanes.fuse import Positions, batch_logits, fused, lane_logits, padded
-from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe
+from phantom_dist.engines.lanes.fuse import Positions, batch_logits, fused, lane_logits, packed_logits, padded
+from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe, may_pack
 from phantom_dist.engines.lanes.kind import Lanes, Shape
 from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.recorder import Geometry, Recorder
@@ -41,6 +41,7 @@ def train_on_set(
         DiffersFromProbe: at step 0 a prompt measures something else than in the probe; nothing was trained.
     """
     model, device = loaded.model, loaded.model.device
+    packs = may_pack(model) and not (watches[0].problem.lora and watches[0].problem.lora.dropout)
     rows = _starting_rows(watches)
     problem, tokens = watches[0].problem, watches[0].tokens
     words = WordPrompts(tokens)
@@ -77,7 +78,7 @@ def train_on_set(
             if not staying:
                 return
             lanes.begin_step(step, learns=True)
-            losses = _backward(model, readout, lanes, batches, step, len(rows))
+            losses = _backward(model, readout, lanes, batches, step, len(rows), packs=packs)
             norms = lanes.squared_gradient_norms().sqrt().tolist()
             for place in staying:
                 for watch in rows[place]:
@@ -99,17 +100,31 @@ def train_on_set(
 
 
 def _backward(
-    model: nn.Module, readout: Positions, lanes: Lanes, batches: Batches, step: int, count: int
+    model: nn.Module,
+    readout: Positions,
+    lanes: Lanes,
+    batches: Batches,
+    step: int,
+    count: int,
+    *,
+    packs: bool,
 ) -> list[float]:
-    """Take the gradient of every lane's loss on the batch of a step; returns the losses."""
+    """Take the gradient of every lane's loss on the batch of a step; returns the losses.
+
+    `packs`: without padding (`isolation.may_pack`). Dropout is drawn for padded batches, as the reference draws it.
+    """
     batch = batches[step]
     sums_L = torch.zeros(count, dtype=torch.float64)
     for number, part in enumerate(batch.passes(batches.training.accumulate)):
-        lanes.rows = len(part.sequences)
+        packed = packs and packing_pays([len(s.ids) for s in part.sequences], lanes.readout.shape[1])
+        lanes.rows = 1 if packed else len(part.sequences)
         with nullcontext() if lanes.dropout is None else lanes.dropout.drawn(step, number):
-            logits_LnV, labels_n = batch_logits(
-                model, readout, padded_batch(part, lanes.readout.device), count
-            )
+            if packed:
+                logits_LnV, labels_n = packed_logits(model, readout, part, count, lanes.readout.device)
+            else:
+                logits_LnV, labels_n = batch_logits(
+                    model, readout, padded_batch(part, lanes.readout.device), count
+                )
         losses_Ln = nn.functional.cross_entropy(
             logits_LnV.float().flatten(0, 1), labels_n.repeat(count), reduction="none"
         ).unflatten(0, (count, -1))
@@ -118,6 +133,16 @@ def _backward(
         sums_L += losses_L.detach().double().cpu()
     losses: list[float] = sums_L.tolist()
     return losses
+
+
+def packing_pays(lengths: Sequence[int], width: int) -> bool:
+    """Whether the products with matrices that padding would take are more than attention takes beyond each sequence.
+
+    A token costs some 24 width² operations a layer in matrices, and 4 width for each token of its row in attention.
+    """
+    longest, tokens = max(lengths), sum(lengths)
+    padding = len(lengths) * longest - tokens
+    return 24 * width**2 * padding > 4 * width * (tokens**2 - len(lengths) * longest**2)
 
 
 def _starting_rows(watches: Sequence[Watch]) -> list[list[Watch]]:

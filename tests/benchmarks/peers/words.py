@@ -4,8 +4,8 @@ Both sides train LoRA on the sentences of `sweeps/house-style/` with the same se
 many threads, each side a process of its own, timed from its start to its end. Tune's side is what a skilled user
 writes: a class Trainable whose actor loads the model once and is reused, TRL's `SFTTrainer` in each trial, and every
 word read from every trial. Its rates follow a rule for a hand: a grid of eight over three decades first, then the
-middle of each word's open bracket in ln η, unless one inside it is being trained. Our side also measures 48 held-out
-prompts.
+middle of each word's open bracket in ln η, unless one inside it is being trained. Both sides measure the twelve words
+alone, without the sweep's held-out prompts.
 
 As a module it is Tune's process: a file for the answer, seconds after which it is stopped.
 """
@@ -27,11 +27,13 @@ import datasets
 import peft
 import torch
 import trl
+import yaml
 from ray import tune
 from ray.tune.search import Searcher
 
 from phantom_dist.contexts import tokenise
 from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.trial import Context
 from phantom_dist.engines.trainable import lora_targets
 from phantom_dist.models import load
 from phantom_dist.models.last_logits import last_logits
@@ -67,14 +69,18 @@ def ours(out: Path) -> Words:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
+    sweep = yaml.safe_load(SWEEP.read_text())
+    sweep["training"]["data"] = str(SWEEP.parent / sweep["training"]["data"])
+    sweep["contexts"] = [context.model_dump() for context in _watched(settings())]
+    file = out.with_suffix(".yaml")
+    file.write_text(yaml.safe_dump(sweep))
     began = time.perf_counter()
-    command = [sys.executable, "-m", "phantom_dist", "run", str(SWEEP), "--out", str(out), "--json"]
+    command = [sys.executable, "-m", "phantom_dist", "run", str(file), "--out", str(out), "--json"]
     status = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    rates = [rate for rate in status["critical_rates"] if not rate["held_out"]]
     return Words(
         seconds=time.perf_counter() - began,
         trainings=len(status["trainings"]),
-        found=sum(rate["eta_c"] is not None for rate in rates),
+        found=sum(rate["eta_c"] is not None for rate in status["critical_rates"]),
     )
 
 
@@ -97,6 +103,10 @@ def settings() -> SweepSpec:
     return load_sweep(SWEEP)
 
 
+def _watched(spec: SweepSpec) -> list[Context]:
+    return [context for context in spec.contexts if not context.held_out]
+
+
 class TrlTraining(tune.Trainable):
     """One training of TRL at a learning rate; the model is loaded once for each actor."""
 
@@ -109,8 +119,7 @@ class TrlTraining(tune.Trainable):
         assert isinstance(spec.training.data, str)
         lines = Path(spec.training.data).read_text().splitlines()
         self._data = datasets.Dataset.from_list([json.loads(line) for line in lines])
-        watched = [context for context in spec.contexts if not context.held_out]
-        self._words = {context.id: tokenise(self._loaded.tokenizer, context) for context in watched}
+        self._words = {c.id: tokenise(self._loaded.tokenizer, c) for c in _watched(spec)}
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
