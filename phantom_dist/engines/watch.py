@@ -9,6 +9,7 @@ from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.recorder import with_gradient_norm
 from phantom_dist.instruments.forecast import is_decided
+from phantom_dist.instruments.outcome import ends
 
 
 def why_early(trace: Sequence[Measurement], steps: int) -> str | None:
@@ -18,15 +19,18 @@ def why_early(trace: Sequence[Measurement], steps: int) -> str | None:
     return "decided" if trace[-1].finite else "non_finite"
 
 
-def outcome_is_decided(problem: Problem, trace: Sequence[Measurement], losses: Sequence[float]) -> bool:
-    """Whether the rest of a trial can't change its outcome; `losses`: of what is trained on, so far."""
+def outcome_is_decided(
+    problem: Problem, trace: Sequence[Measurement], training_losses: Sequence[float] = ()
+) -> bool:
+    """Whether the rest of a trial can't change its outcome; `training_losses`: with a training set, of each step."""
+    alone = problem.training is None
     return is_decided(
         problem.schedule,
         problem.steps,
         [measurement.step for measurement in trace],
         gap=[measurement.logit_gap for measurement in trace],
         drag=[measurement.drag for measurement in trace],
-        loss=losses,
+        loss=(trace[0].loss, trace[-1].loss) if alone else ends(training_losses),
         structural_drag=problem.thresholds.structural_drag,
     )
 
@@ -85,8 +89,7 @@ class Watch:
             )
 
     def _is_decided(self, trace: Sequence[Measurement]) -> bool:
-        losses = self._losses if self.problem.training is not None else [m.loss for m in trace]
-        return self.problem.early_stopping and outcome_is_decided(self.problem, trace, losses)
+        return self.problem.early_stopping and outcome_is_decided(self.problem, trace, self._losses)
 
     def _has_ended(self, trace: Sequence[Measurement]) -> bool:
         return trace[-1].step == self.problem.steps or not trace[-1].finite

@@ -7,7 +7,7 @@ can't take it across a border b in what is left:
 |q_s - b| > SAFETY · max |Δq / Δτ| · R_s.
 
 A trial is decided where its gap is (border 0, which separates committed from all others), and, with g_s <= 0 and none
-above 0 before, its drag (border δ_0 minus the threshold of a structural failure); not before a quarter of all rates and
+above 0 before, its drag (border δ_0 minus the threshold of a structural failure); not before half of all rates and
 `FEWEST` measurements, and not while the loss is above its start, from where it may diverge.
 
 `python -m tests.benchmarks.early_stopping` measures the rule; README.md of this folder has the figures.
@@ -27,7 +27,7 @@ SAFETY = 4.0
 FEWEST = 5
 """Least measurements."""
 
-LEAST_SHARE = 0.25
+LEAST_SHARE = 0.5
 """Least share of Σ η_r / η."""
 
 
@@ -47,7 +47,7 @@ def is_decided(
     *,
     gap: Sequence[float],
     drag: Sequence[float],
-    loss: Sequence[float],
+    loss: tuple[float | None, float | None],
     structural_drag: float,
     safety: float = SAFETY,
 ) -> bool:
@@ -57,13 +57,14 @@ def is_decided(
         schedule, steps: of the training.
         at: steps after which it was measured, the first one 0.
         gap, drag: measured there; logits and dimensionless.
-        loss: of what is trained on, known so far; nats.
+        loss: of what is trained on, at the start and now; nats. None where it isn't known.
         structural_drag: fall of the drag from which a failure is structural.
         safety: see the module.
     """
     tau = _taken(schedule, steps)
     now, left = tau[at[-1]], tau[-1] - tau[at[-1]]
-    if len(at) < FEWEST or now < LEAST_SHARE * tau[-1] or not loss or not loss[-1] <= loss[0]:
+    first, last = loss
+    if len(at) < FEWEST or now < LEAST_SHARE * tau[-1] or first is None or last is None or not last <= first:
         return False
     recent = len(at) // 2
 

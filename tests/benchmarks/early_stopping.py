@@ -91,14 +91,14 @@ class Trace:
         """How many measurements there are where it is decided; all where it never is."""
         for measured in range(1, len(self.at)):
             taken = self.at[measured - 1]
-            loss = self.training_losses[:taken] if self.training_losses else self.loss[:measured]
+            alone = not self.training_losses
             if is_decided(
                 self.schedule,
                 self.steps,
                 self.at[:measured],
                 gap=self.gap[:measured],
                 drag=self.drag[:measured],
-                loss=loss,
+                loss=(self.loss[0], self.loss[measured - 1]) if alone else ends(self.training_losses[:taken]),
                 structural_drag=Thresholds().structural_drag,
                 safety=safety,
             ):

@@ -39,7 +39,7 @@ class Lane:
         problem, trace = self.trial.problem, self.trace
         if len(trace) > problem.steps or not trace[-1].finite:
             return True
-        return problem.early_stopping and outcome_is_decided(problem, trace, [m.loss for m in trace])
+        return problem.early_stopping and outcome_is_decided(problem, trace)
 
     @property
     def stopped_early(self) -> str | None:
