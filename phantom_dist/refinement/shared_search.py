@@ -27,8 +27,9 @@ from phantom_dist.refinement.search import Search
 MARGIN = 1.5
 """The first round begins so far below the lower quartile of the first-order estimates."""
 
-FIRST = 4
-"""Least rates of the first round: two workers train that many in the time that they take for three."""
+FIRST, FIRST_OF_MANY, MANY = 3, 4, 8
+"""Least rates of the first round; from `MANY` words on one more: two workers train four in the time of three, and then
+hardly a rate is wasted."""
 
 APART = 2.0
 """Largest ratio of neighbouring rates of the first round."""
@@ -109,7 +110,8 @@ def _first_round(estimates: Sequence[float]) -> tuple[float, ...]:
         return ()
     ordered = sorted(estimates)
     low, high = ordered[len(ordered) // 4] / MARGIN, ordered[len(ordered) // 2]
-    count = max(FIRST, 1 + math.ceil(math.log(high / low) / math.log(APART)))
+    least = FIRST if len(estimates) < MANY else FIRST_OF_MANY
+    count = max(least, 1 + math.ceil(math.log(high / low) / math.log(APART)))
     return tuple(low * (high / low) ** (index / (count - 1)) for index in range(count))
 
 
