@@ -157,7 +157,7 @@ def test_refused_pairs_are_outcomes_and_the_rest_runs(sweep, tmp_path):
         good | {"id": "committed", "target": good["competitor"], "competitor": good["target"]},
         good | {"id": "strangers", "competitor": " the"},
         good | {"id": "twice", "competitor": good["target"]},
-        good | {"id": "long", "target": good["target"] * 2},
+        good | {"id": "unknown", "target": " quixotry"},
     ]
     result = run(sweep, tmp_path)
     assert result.outcomes["refused_committed"] == 2
@@ -168,7 +168,7 @@ def test_refused_pairs_are_outcomes_and_the_rest_runs(sweep, tmp_path):
         ("committed", "refused_committed"),
         ("strangers", "refused_not_synonym"),
         ("twice", "refused_tokens"),
-        ("long", "refused_tokens"),
+        ("unknown", "refused_tokens"),
     }
     assert sum(e.eta_c is not None for e in result.critical_rates) == 2
     assert not result.errors, "a refusal is no failure"
