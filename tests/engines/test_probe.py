@@ -27,10 +27,14 @@ def test_a_pair_that_the_model_completes_rightly_is_refused(loaded):
     assert answer.pair.gap_0 > 0
 
 
-def test_a_target_of_several_tokens_is_refused(loaded):
-    answer = refused(loaded, target=CONTEXT.target + CONTEXT.target)
+@pytest.mark.parametrize(
+    ("competitor", "message"),
+    [("auto", "`auto` finds competitors of single tokens only"), (CONTEXT.target, "begin alike")],
+)
+def test_a_target_of_several_tokens_needs_a_competitor_that_differs(loaded, competitor, message):
+    answer = refused(loaded, target=CONTEXT.target + CONTEXT.target, competitor=competitor)
     assert answer.outcome is Outcome.REFUSED_TOKENS
-    assert "is 2 tokens, not one" in answer.message
+    assert message in answer.message
 
 
 def test_target_and_competitor_the_same_is_refused(loaded):
