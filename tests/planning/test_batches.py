@@ -70,7 +70,10 @@ def test_groups_are_as_equal_as_can_be():
     searches = [problem(context=f"c{i}") for i in range(32)]
     assert [len(c.members) for c in batch_groups(searches, (), lambda p, k: 48, ONE)] == [16, 16]
     assert [len(c.members) for c in batch_groups(searches[:17], (), lambda p, k: 48, ONE)] == [9, 8]
-    assert [len(c.members) for c in batch_groups(searches[:1], [0.1] * 50, lambda p, k: 48, ONE)] == [25, 25]
+    assert [
+        len(c.members)
+        for c in batch_groups(searches[:1], [0.1 + 0.001 * n for n in range(50)], lambda p, k: 48, ONE)
+    ] == [25, 25]
 
 
 def test_a_gpu_takes_larger_batches_whatever_the_models_size():
