@@ -85,15 +85,15 @@ class Tokens(Frozen):
     @property
     def exchanged(self) -> Tokens:
         """The same pair with the competitor as target."""
-        return Tokens(
-            prompt=self.prompt,
-            target=self.competitor,
-            competitor=self.target,
-            target_text=self.competitor_text,
-            competitor_text=self.target_text,
-            shared=self.shared,
-            target_rest=self.competitor_rest,
-            competitor_rest=self.target_rest,
+        return self.model_copy(
+            update={
+                "target": self.competitor,
+                "competitor": self.target,
+                "target_text": self.competitor_text,
+                "competitor_text": self.target_text,
+                "target_rest": self.competitor_rest,
+                "competitor_rest": self.target_rest,
+            }
         )
 
     @property
