@@ -19,7 +19,8 @@ from torch import Tensor
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.instruments import readout
 
-PARTS = ("shared", "target_rest", "competitor_rest")
+PARTS = Tokens.LATER
+"""The fields of further tokens: shared, the target's rest, the competitor's rest."""
 
 
 class WordPrompts:
