@@ -2,14 +2,15 @@
 
 | file | what it does |
 |---|---|
-| `run` | `run`, `resume`, `cancel`: the main path; read it first |
+| `run` | `run`, `resume`, `cancel` |
+| `execution` | the main path; read it first |
 | `options` | the options that these share |
 | `submit` | `run` as a job on a remote cluster |
 | `planner`, `preview` | the inputs of a plan; `plan`: what `run` would do, without doing it |
 | `ownership`, `restore` | checks that the directory belongs to this sweep; reads what earlier starts stored |
 | `training_data` | reads the training data of a sweep |
 | `trackers` | mirrors trainings into TensorBoard, MLflow, Weights & Biases |
-| `workers` | the cluster, and the workers of each phase |
+| `workers` | the workers of each phase |
 | `run_state` | results in, tasks out: a pure state machine |
 | `run_driver` | executes the decisions of `run_state` |
 | `heartbeat` | writes the run's state to `state.json` |

@@ -45,7 +45,7 @@ def _recorded(directory: RunDirectory) -> tuple[str | None, Resources | None]:
 
 
 def models_of(spec: SweepSpec) -> dict[str, ModelMetadata]:
-    """Metadata of each model of a sweep, by its reference.
+    """Metadata of each model of a sweep, by its reference, with the tokens of the sweep's texts.
 
     Raises:
         InputError: a model doesn't exist, or can't be trained.
@@ -53,7 +53,10 @@ def models_of(spec: SweepSpec) -> dict[str, ModelMetadata]:
     permissions = spec.execution
     return {
         name: describe(
-            name, allow_pickle=permissions.allow_pickle, trust_remote_code=permissions.trust_remote_code
+            name,
+            texts=[context.text for context in spec.contexts],
+            allow_pickle=permissions.allow_pickle,
+            trust_remote_code=permissions.trust_remote_code,
         )
         for name in spec.models
     }

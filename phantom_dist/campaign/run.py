@@ -1,36 +1,27 @@
-"""The main path: a sweep becomes critical rates, trials and traces in a run directory.
+"""`run`, `resume`, `cancel`: check the sweep, begin to start Ray beside the imports that take seconds, execute.
 
-    plan -> probe every problem -> train the trials that the searches choose -> repeat, until every search is done
-
-Workers store what they measure; the driver keeps only summaries. Every decision follows from what is stored, so the
-same code starts a run and continues one that was interrupted at any moment.
+The main path is in `execution`.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from typing import Any, Unpack
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Unpack
 
-from phantom_dist.campaign.heartbeat import Observer
 from phantom_dist.campaign.interruption import interruption_explained
 from phantom_dist.campaign.options import Options, RunOptions
-from phantom_dist.campaign.ownership import spelled_as_stored, take_over
-from phantom_dist.campaign.planner import plan_run
-from phantom_dist.campaign.restore import restored
-from phantom_dist.campaign.run_driver import RunDriver
 from phantom_dist.campaign.status import RunStatus, status
-from phantom_dist.campaign.trackers import Trackers
-from phantom_dist.campaign.training_data import with_data
-from phantom_dist.campaign.workers import open_cluster, start_workers
-from phantom_dist.core.activity import Activity, activity, preparation
-from phantom_dist.core.errors import InputError
+from phantom_dist.core.activity import Activity, activity
+from phantom_dist.core.errors import InputError, StoreError
+from phantom_dist.core.imports import importing
+from phantom_dist.scheduling.cluster import open_cluster
 from phantom_dist.spec import load
 from phantom_dist.traces import RunDirectory, Store, directory_and_sweep
-from phantom_dist.traces.claim import claim
 from phantom_dist.traces.event_log import recording
 
-LOGGER = logging.getLogger(__name__)
+if TYPE_CHECKING:  # needs torch
+    from phantom_dist.campaign.heartbeat import Observer
 
 
 def run(
@@ -56,31 +47,26 @@ def run(
         StoreError: results can't be stored; those already stored are kept.
         Interrupted: the run was interrupted; the message says whether the directory can be resumed.
     """
-    chosen = RunOptions(**options)
+    chosen, spec = RunOptions(**options), load(sweep)
     directory = RunDirectory(Store(out))
-    with recording() as log, interruption_explained(directory), open_cluster(chosen) as cluster:
-        with preparation(), activity(Activity.PLANNING, "planning"):
-            read = with_data(load(sweep))
-            spec = spelled_as_stored(read.spec, directory)
-            for note in read.notes:
-                LOGGER.warning("%s", note)
-            kinds = cluster.worker_kinds(spec.execution.device, spec.execution.threads)
-            plan = plan_run(spec, chosen, directory, kinds)
-            trackers = Trackers(spec.execution.report_to, spec.name, directory)
-        with claim(directory) as leases:
-            directory = directory.under(leases.own)
-            take_over(directory, plan, read.data, retry_failed=chosen.retry == "failed")
-            with log.kept_in(directory.store, leases.driver):
-                state = restored(plan, directory)
-                driver = RunDriver(state, directory, leases, chosen.budget, observer, trackers)
-                driver.execute(
-                    lambda phase: start_workers(plan, phase, cluster, directory, leases, chosen.workers),
-                    largest_worker=max(kind.memory_bytes for kind in kinds),
-                )
-                directory.discard_halves()
-                if (reason := directory.read_state().get("reason")) is not None:
-                    log.outcome = f"interrupted: {reason}"
+    with (
+        recording() as log,
+        interruption_explained(directory),
+        open_cluster(chosen.executor, chosen.address) as cluster,
+    ):
+        if not _is_complete(directory):
+            cluster.prepare(spec.execution.device, spec.execution.threads, chosen.workers)
+        with activity(Activity.STARTING, "loading PyTorch and transformers"), importing():
+            from phantom_dist.campaign.execution import execute
+        execute(spec, directory, cluster, chosen, log, observer)
     return status(out)
+
+
+def _is_complete(directory: RunDirectory) -> bool:
+    """Whether a run is complete there, so that probably nothing is left to do."""
+    with suppress(StoreError):
+        return bool(directory.read_state().get("state") == "complete")
+    return False
 
 
 def resume(

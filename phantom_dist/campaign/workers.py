@@ -1,32 +1,15 @@
-"""The workers of a run: its cluster, and an executor for each phase."""
+"""The workers of a run: an executor for each phase."""
 
 from __future__ import annotations
 
-from phantom_dist.campaign.options import RunOptions
 from phantom_dist.core import plugins
 from phantom_dist.core.activity import Activity, activity, preparation
 from phantom_dist.models import Permissions, resolve
 from phantom_dist.planning.plan import Phase, Plan
-from phantom_dist.scheduling.address import chosen_address
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.traces import RunDirectory
 from phantom_dist.traces.leases import Leases
-
-
-def open_cluster(options: RunOptions) -> Cluster:
-    """The cluster of a run: this process, a Ray that is started for it, or a Ray that is joined.
-
-    Raises:
-        InputError: Ray can't be started here, or nothing listens at the address.
-    """
-    if options.executor == "inprocess":
-        from phantom_dist.scheduling.inprocess import ThisProcess
-
-        return ThisProcess()
-    from phantom_dist.scheduling.ray_cluster import RayCluster
-
-    return RayCluster(chosen_address(options.address))
 
 
 @preparation()

@@ -14,6 +14,8 @@
 | `result` | base class of the records that public functions return |
 | `events`, `activity` | events of a run; what a process is doing |
 | `errors` | errors, named by what their handler does next |
+| `container` | what a container may use of the machine, and free memory |
+| `imports` | imports that take seconds |
 | `plugins` | entry points of other packages |
 | `divided_differences`, `whole_file` | Newton's divided differences; atomic writing of files |
 

@@ -8,20 +8,19 @@ span of a few gradients, so there a vector can hold the coefficients of these gr
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.tokens import Tokens
-from phantom_dist.core.trial import Problem
+from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.optimizers import clip_scale, undecayed_parameters
 from phantom_dist.engines.precision import autocast
 from phantom_dist.engines.trainable import Trainable
-from phantom_dist.instruments.kernel_rate import first_direction, gradient_norm, inner_product
+from phantom_dist.instruments.kernel_rate import BLOCK, first_direction, gradient_norm, inner_product
 from phantom_dist.instruments.word_prompts import read_word
 from phantom_dist.models.last_logits import last_logits
 
@@ -86,7 +85,9 @@ class ParameterCoordinates:
     @functools.cached_property
     def origin(self) -> Tensor:
         """See `Coordinates`."""
-        return _concatenated(parameter.detach() for parameter in self._ready.parameters)
+        if self._ready.untouched_N is not None:
+            return self._ready.untouched_N
+        return torch.cat([parameter.detach().reshape(-1) for parameter in self._ready.parameters])
 
     def untouched_logits(self) -> Tensor:
         """See `Coordinates`."""
@@ -99,71 +100,89 @@ class ParameterCoordinates:
     def first_order(self, logits_PV: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
         """See `Coordinates`."""
         # κ = −⟨∇g, u⟩, u from ∇L. One forward pass serves both gradients.
-        parameters = self._ready.parameters
         logits_V, rests_3 = read_word(logits_PV, pair)
-        # A parameter that the loss doesn't depend on has gradient 0, and u = 0 but for its weight decay.
-        gradients = self._loss_gradients or torch.autograd.grad(
-            loss_of(logits_V, pair, rests_3), parameters, retain_graph=True, materialize_grads=True
-        )
-        directions = list(self._first_directions(gradients))
-        kept = _concatenated(gradients) if keep else None
-        del gradients  # frees N numbers before the second backward pass
-        return -slope_along(gap_of(logits_V, pair, rests_3), parameters, directions), kept
-
-    def _first_directions(self, gradients: Sequence[Tensor]) -> Iterator[Tensor]:
-        """u for each parameter, from ∇L, clipped as the problem says."""
-        parameters, optimizer, largest = (
-            self._ready.parameters,
-            self._problem.optimizer,
-            self._problem.gradient_clipping,
-        )
-        scale = 1.0 if largest is None else clip_scale(gradient_norm(gradients), largest)
+        if self._loss_gradients is None:
+            loss_N = self._gradient(loss_of(logits_V, pair, rests_3), retain_graph=True)
+        else:
+            loss_N = torch.cat([part.reshape(-1) for part in self._loss_gradients])
+        parts = dict(zip(self._ready.parameters, loss_N.split(self._sizes), strict=True))
+        optimizer, largest = self._problem.optimizer, self._problem.gradient_clipping
+        scale = 1.0 if largest is None else clip_scale(gradient_norm([loss_N]), largest)
         undecayed = undecayed_parameters(self._ready.model) if self._problem.decays_apart else ()
         apart = {id(parameter) for parameter in undecayed}
         without_decay = optimizer.model_copy(update={"weight_decay": 0.0, "decay": "all"})
-        for gradient, parameter in zip(gradients, parameters, strict=True):
+        terms: list[float] = []
+
+        def take(parameter: nn.Parameter, gap: Tensor) -> None:
             own = without_decay if id(parameter) in apart else optimizer
-            yield first_direction(gradient if scale == 1.0 else gradient * scale, parameter.detach(), own)
+            terms.append(_along_first_direction(gap, parts[parameter], parameter.detach(), own, scale))
+
+        _backward(gap_of(logits_V, pair, rests_3), self._ready.parameters, take)
+        return -sum(terms), loss_N if keep else None
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [parameter.numel() for parameter in self._ready.parameters]
 
     def logits(self, moved: Tensor) -> Tensor:
         """See `Coordinates`."""
-        start = 0
-        with torch.no_grad():
-            for parameter in self._ready.parameters:
-                part = slice(start, start + parameter.numel())
-                parameter.copy_((self.origin[part] - moved[part]).view_as(parameter))
-                start += parameter.numel()
+        parts = zip(
+            self._ready.parameters, self.origin.split(self._sizes), moved.split(self._sizes), strict=True
+        )
+        for parameter, origin, part in parts:
+            torch.sub(origin.view_as(parameter), part.view_as(parameter), out=parameter.data)
         return self._logits(self._prompts[0])
 
     def gradient(self, value: Tensor) -> Tensor:
         """See `Coordinates`; 0 where the value doesn't depend on a parameter."""
-        return _concatenated(torch.autograd.grad(value, self._ready.parameters, materialize_grads=True))
+        return self._gradient(value)
+
+    def _gradient(self, value: Tensor, *, retain_graph: bool = False) -> Tensor:
+        """∇value; each parameter's part is copied as soon as it is there, so no second gradient ever exists."""
+        whole_N = torch.zeros_like(self.origin)
+        parts = dict(zip(self._ready.parameters, whole_N.split(self._sizes), strict=True))
+
+        def take(parameter: nn.Parameter, gradient: Tensor) -> None:
+            parts[parameter].copy_(gradient.reshape(-1))
+
+        _backward(value, self._ready.parameters, take, retain_graph=retain_graph)
+        return whole_N
 
     def inner(self, a: Tensor, b: Tensor) -> float:
         """See `Coordinates`."""
         return inner_product(a, b)
 
 
-def slope_along(value: Tensor, parameters: tuple[nn.Parameter, ...], directions: list[Tensor]) -> float:
-    """⟨∇value, u⟩ in float64. A hook uses and drops each gradient as it arrives, so they never all exist at once."""
-    terms: list[float] = []
+def _backward(
+    value: Tensor,
+    parameters: Iterable[nn.Parameter],
+    take: Callable[[nn.Parameter, Tensor], None],
+    *,
+    retain_graph: bool = False,
+) -> None:
+    """A backward pass that hands over each parameter's gradient as it arrives and drops it."""
 
-    def take(parameter: Tensor, direction: Tensor) -> None:
+    def hand_over(parameter: Tensor) -> None:
+        assert isinstance(parameter, nn.Parameter)
         assert parameter.grad is not None
-        terms.append(inner_product(parameter.grad, direction))
+        take(parameter, parameter.grad)
         parameter.grad = None
 
-    hooks = [
-        parameter.register_post_accumulate_grad_hook(partial(take, direction=direction))
-        for parameter, direction in zip(parameters, directions, strict=True)
-    ]
+    hooks = [parameter.register_post_accumulate_grad_hook(hand_over) for parameter in parameters]
     try:
-        value.backward()
+        value.backward(retain_graph=retain_graph)
     finally:
         for hook in hooks:
             hook.remove()
-    return sum(terms)
 
 
-def _concatenated(tensors: Iterable[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+def _along_first_direction(
+    gap: Tensor, gradient_n: Tensor, parameter: Tensor, optimizer: Optimizer, scale: float
+) -> float:
+    """⟨∇g, u⟩ of one parameter in float64, u the first direction on the scaled gradient."""
+    parts = (tensor.reshape(-1).split(BLOCK) for tensor in (gap, gradient_n, parameter))
+    total = 0.0
+    for gap_n, own_n, at_n in zip(*parts, strict=True):
+        direction_n = first_direction(own_n if scale == 1.0 else own_n * scale, at_n, optimizer)
+        total += inner_product(gap_n, direction_n)
+    return total

@@ -1,16 +1,57 @@
-"""One exception in place of the several that torch and Python raise when memory is exhausted."""
+"""Free memory, and one exception in place of the several that are raised when it is exhausted.
+
+A CPU has no allocator that refuses in time: the system first drops its files' pages, stands still, and then kills a
+process. So a batch looks at the free memory before it starts and at every step, and gives up while it still can; it is
+then trained in parts.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from phantom_dist.core import container
 from phantom_dist.core.errors import OutOfMemory
 
 _CPU_ALLOCATOR = "can't allocate memory"
 """torch's CPU allocator raises a plain RuntimeError, which only its text identifies."""
+
+RESERVE = 0.08
+"""Share of a machine's memory that a batch leaves free. Ray kills workers from 95 % on."""
+
+LOOK_EVERY_S = 0.2
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory that this process can still take on a device, whoever uses the rest; a CPU's without its reserve."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + unused)
+    return container.memory_free() - RESERVE * container.memory_total()
+
+
+class MemoryWatch:
+    """Looks now and then at the free memory of a CPU while several trials are trained at the same time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._looked = time.monotonic()
+
+    def look(self, lanes: int) -> None:
+        """Give up in time. A single trial goes on, as it can't take less.
+
+        Raises:
+            OutOfMemory: only the reserve is left.
+        """
+        if lanes == 1 or self._device.type != "cpu" or time.monotonic() - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = time.monotonic()
+        if (free := free_bytes(self._device)) < 0:
+            left = (free + RESERVE * container.memory_total()) / 1e9
+            raise OutOfMemory(f"{left:.1f} GB of memory are left while {lanes} lanes train")
 
 
 @contextmanager

@@ -27,8 +27,9 @@ ADAPTABLE = (nn.Linear, Conv1D)
 Adapters = dict[str, tuple[Tensor, Tensor]]
 """A (r x i) and B (o x r) of every adapted module, by the module's name."""
 
-_untouched: weakref.WeakKeyDictionary[nn.Module, dict[str, Tensor]] = weakref.WeakKeyDictionary()
-"""A copy of each model's parameters, made before its first full fine-tuning and kept as long as the model lives."""
+_untouched: weakref.WeakKeyDictionary[nn.Module, Tensor] = weakref.WeakKeyDictionary()
+"""A copy of each model's parameters, flattened and concatenated, made before its first full fine-tuning and kept as
+long as the model lives."""
 
 _drawn: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Lora, int], Adapters]] = weakref.WeakKeyDictionary()
 """Initial adapters by settings and seed: a search needs the same ones in every round."""
@@ -46,7 +47,8 @@ _layers: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Lora, int], AdapterLay
 class Trainable:
     """A model ready for training: the callable, its trained parameters and its readout matrix (V x d).
 
-    `dropout`: that of its adapters, if they have any; off unless a step is drawn.
+    `dropout`: that of its adapters, if they have any; off unless a step is drawn. `untouched_N`: under full fine-tuning
+    the parameters before training, flattened and concatenated; not to be changed.
     """
 
     # `initial_readout_Vd` is E_0; with a frozen readout it is the same tensor as `readout_Vd`.
@@ -57,6 +59,7 @@ class Trainable:
     initial_readout_Vd: Tensor
     readout_frozen: bool
     dropout: AdapterDropout | None = None
+    untouched_N: Tensor | None = None
 
 
 @contextmanager
@@ -78,24 +81,26 @@ def trainable(loaded: LoadedModel, problem: Problem) -> Iterator[Trainable]:
 def _full(loaded: LoadedModel) -> Iterator[Trainable]:
     model = loaded.model
     readout_Vd = readout_matrix(model)
-    parameters = dict(model.named_parameters())
+    parameters = tuple(model.parameters())
     if model not in _untouched:
-        _untouched[model] = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    untouched = _untouched[model]
-    readout_name = next(name for name, parameter in parameters.items() if parameter is readout_Vd)
+        _untouched[model] = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+    parts = _untouched[model].split([parameter.numel() for parameter in parameters])
+    untouched = [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
+    readout = next(place for place, parameter in enumerate(parameters) if parameter is readout_Vd)
     try:
         yield Trainable(
             model=model,
-            parameters=tuple(parameters.values()),
+            parameters=parameters,
             readout_Vd=readout_Vd,
-            initial_readout_Vd=untouched[readout_name],
+            initial_readout_Vd=untouched[readout],
             readout_frozen=False,
+            untouched_N=_untouched[model],
         )
     finally:
         with torch.no_grad():
-            for name, parameter in parameters.items():
+            for parameter, initial in zip(parameters, untouched, strict=True):
                 parameter.grad = None
-                parameter.copy_(untouched[name])
+                parameter.copy_(initial)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 | file | checks |
 |---|---|
 | `packages` | packages and their versions, plug-ins |
-| `hardware`, `container` | processors, memory, open files; what a container may use of them |
+| `hardware` | processors, memory, open files; what a container may use of them |
 | `places` | folders: free space, write permission, Ray's sockets and shared memory |
 | `clocks` | this machine's clock, and those of its file systems |
 | `network` | the host's name, proxies, the cluster's token |

@@ -6,7 +6,7 @@ import os
 import platform
 import resource
 
-from phantom_dist.machine import container
+from phantom_dist.core import container
 from phantom_dist.machine.check import GIBIBYTE, Check, check, warned
 
 RAY_RAISES_TO = 65536
@@ -49,7 +49,7 @@ def accelerator() -> Check:
 
 def memory() -> Check:
     """Memory of the machine, or of the container if that is less."""
-    usable = min(_total(), container.memory_limit() or _total()) / GIBIBYTE
+    usable = container.memory_total() / GIBIBYTE
     return check(
         "memory", usable >= 4, f"{usable:.1f} GiB", remedy="a 135 M model takes about 2.5 GiB per worker"
     )

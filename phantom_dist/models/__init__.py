@@ -15,6 +15,7 @@ weights, `load` returns a model ready for training.
 | `load`, `weights`, `tokenizer`, `ties` | load a folder as a trainable model |
 | `identity` | the digest of a model |
 | `device` | the torch device for a setting |
+| `size`, `token_counts` | from which a plan predicts time and memory |
 | `last_logits` | logits at the last position of one prompt |
 | `forward_state`, `module_state` | save and restore the state that forward passes change in a model or a module |
 | `quiet` | suppress transformers' output on stdout |

@@ -7,9 +7,12 @@ The folder holds `config.json`, safetensors and a tokenizer. Everything after th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
+
+from phantom_dist.models.size import ModelSize
+from phantom_dist.models.token_counts import TokenCounts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +41,8 @@ class ModelMetadata:
 
     `parameters` counts tied parameters once; `width` is d and `vocabulary_size` is V of the readout matrix E (V x d),
     which may have more rows than the tokenizer has tokens. `verified` is False where the model could not be reached and
-    the metadata comes from the records in this package; `reason` then says why.
+    the metadata comes from the records in this package; `reason` then says why. `tokens` counts those of the sweep's
+    texts.
     """
 
     reference: str
@@ -52,6 +56,18 @@ class ModelMetadata:
     tied: bool
     verified: bool = True
     reason: str | None = None
+    tokens: TokenCounts = field(default_factory=TokenCounts)
+
+    @property
+    def size(self) -> ModelSize:
+        """The dimensions from which time and memory are predicted."""
+        return ModelSize(
+            parameters=self.parameters,
+            width=self.width,
+            layers=self.layers,
+            vocabulary_size=self.vocabulary_size,
+            tied=self.tied,
+        )
 
 
 class ModelAdapter(ABC):
@@ -79,3 +95,10 @@ class ModelAdapter(ABC):
         Raises:
             InputError: nothing is known about the model.
         """
+
+    def folder(self, reference: str, permissions: Permissions) -> Path | None:
+        """The folder that `resolve` would return if that has nothing to fetch or convert; None if it has, or may have.
+
+        A plan counts tokens with the tokenizer there.
+        """
+        return None

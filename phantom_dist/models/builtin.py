@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, final
 
 from phantom_dist.models import zoo
@@ -31,6 +32,10 @@ class BuiltIn(ModelAdapter):
         """Metadata of the model's folder."""
         name = reference.removeprefix(PREFIX)
         return describe_folder(zoo.folder(name), reference, _title(name), permissions)
+
+    def folder(self, reference: str, permissions: Permissions) -> Path | None:
+        """The model's folder inside the package."""
+        return zoo.folder(reference.removeprefix(PREFIX))
 
 
 def _title(name: str) -> str:

@@ -57,6 +57,14 @@ class Gguf(ModelAdapter):
             return describe_folder(folder, reference, _title(reference), permissions)
         return describe_config(_config(file), reference, _title(reference))
 
+    def folder(self, reference: str, permissions: Permissions) -> Path | None:
+        """The dequantised model, if it is in the cache."""
+        try:
+            folder = _cached_folder(_file(reference))
+        except NotInstalledError:
+            return None
+        return folder if folder.is_dir() else None
+
 
 def _cached_folder(file: Path) -> Path:
     """The cache folder of the conversion; its key covers the file's bytes and the version of transformers."""

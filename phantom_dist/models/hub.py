@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import ClassVar, TypeVar, final
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     EntryNotFoundError,
     GatedRepoError,
@@ -39,6 +39,7 @@ T = TypeVar("T")
 PREFIX = "hub:"
 HUB_NAME = re.compile(rf"({PREFIX})?[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WEIGHTS_AND_TOKENIZER = ["*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt"]
+TOKENIZER = "tokenizer.json"
 OTHER_FORMS = ["*/*", "consolidated*"]
 """Copies of the same weights for other programs."""
 PICKLED = "pytorch_model*.bin"
@@ -103,6 +104,11 @@ class Hub(ModelAdapter):
             return metadata
         config = read_config(folder, reference, permissions)
         return describe_config(config, reference, _title(reference), _local_weights(folder), permissions)
+
+    def folder(self, reference: str, permissions: Permissions) -> Path | None:
+        """The snapshot in the hub's cache, if its tokenizer has been fetched."""
+        file = try_to_load_from_cache(_name(reference), TOKENIZER, cache_dir=self.cache_dir)
+        return Path(file).parent if isinstance(file, str) else None
 
     def _snapshot(self, name: str, patterns: list[str]) -> Path:
         return Path(

@@ -15,6 +15,7 @@ from phantom_dist.models.cache import fingerprint, is_in_cache
 from phantom_dist.models.identity import model_files, weights_digest
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.registry import resolve
+from phantom_dist.models.size import ModelSize
 from phantom_dist.models.tokenizer import load_tokenizer
 from phantom_dist.models.weights import read_model
 
@@ -27,6 +28,18 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     folder: ModelFolder
     identity: ModelIdentity
+
+    @property
+    def size(self) -> ModelSize:
+        """The dimensions from which time and memory are predicted."""
+        readout_Vd = self.model.get_output_embeddings().weight
+        return ModelSize(
+            parameters=self.identity.parameters,
+            width=readout_Vd.shape[1],
+            layers=self.model.config.get_text_config().num_hidden_layers,
+            vocabulary_size=readout_Vd.shape[0],
+            tied=readout_Vd is self.model.get_input_embeddings().weight,
+        )
 
 
 def load(

@@ -39,6 +39,10 @@ class LocalFolder(ModelAdapter):
         """Metadata of the folder."""
         return describe_local(_existing(reference), reference, permissions)
 
+    def folder(self, reference: str, permissions: Permissions) -> Path | None:
+        """The folder."""
+        return _existing(reference)
+
 
 def checked_folder(
     folder: Path, reference: str, title: str, permissions: Permissions, *, ignore_adapter: bool = False

@@ -63,6 +63,13 @@ class Merged(ModelAdapter):
             metadata = replace(metadata, tied=False, parameters=parameters)
         return replace(metadata, reference=reference, title=_title(adapter, metadata.title))
 
+    def folder(self, reference: str, permissions: Permissions) -> Path | None:
+        """The folder of the merged model's tokenizer: the adapter's or the base's."""
+        adapter = open_adapter(reference, permissions)
+        if adapter.has_tokenizer or adapter.is_its_own_base:
+            return adapter.path
+        return self.adapter_for(adapter.base).folder(adapter.base, permissions)
+
     def _resolve_base(self, adapter: AdapterFolder, permissions: Permissions) -> ModelFolder:
         try:
             if adapter.is_its_own_base:

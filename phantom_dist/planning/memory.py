@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import kind_of
+from phantom_dist.engines.lanes.choice import LaneKind
+from phantom_dist.engines.lanes.cost import cheapest
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.sizes import tokens
@@ -32,7 +33,19 @@ def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
     weights = model.parameters * bytes_per_parameter(problem)
     copies = weights * (2 if problem.method == "full" else 1)
     probing = 2 * weights if problem.method == "full" else 0.0
-    return WORKER_BYTES + copies + max(probing, lanes * bytes_of_a_lane(problem, model))
+    return WORKER_BYTES + copies + max(probing, training_bytes(problem, model, lanes))
+
+
+def training_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
+    """Predicted memory (bytes) of training so many trials in the cheapest way, beside the weights and their copy."""
+    count, number = tokens(problem, model), bytes_per_parameter(problem)
+    way = cheapest(problem, model.size, count, lanes)
+    if way != "reference":
+        return lanes * lane_bytes(way, problem, model.size, count, number)
+    # One trial as a stacked or LoRA lane, which has its own weights where the reference has the model's.
+    kind: LaneKind = "lora" if problem.method == "lora" else "stacked"
+    own = number * model.parameters if kind == "stacked" else 0
+    return lane_bytes(kind, problem, model.size, count, number) - own
 
 
 def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -> float:
@@ -58,17 +71,22 @@ def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -
         whole = weights / ranks + 4 * model.vocabulary_size * model.width
     activations = 0.0
     if problem.training is not None:
-        own = tokens(problem) / (problem.training.accumulate * ranks)
+        own = tokens(problem, model) / (problem.training.accumulate * ranks)
         activations = own * (17 * model.layers * model.width + 3 * model.vocabulary_size)
     return RANK_BYTES + number * (whole + shared * trained / ranks + activations)
 
 
-def lanes_that_fit(problem: Problem, model: ModelMetadata, worker_memory: float) -> int:
-    """How many lanes of a problem a worker with so much memory (bytes) can hold; 0 if not even one."""
-    if not fits_worker(problem, model, worker_memory):
-        return 0
-    room = worker_memory - worker_bytes(problem, model, 0)
-    return max(1, int(room // bytes_of_a_lane(problem, model)))
+def lanes_that_fit(problem: Problem, model: ModelMetadata, worker_memory: float, most: int) -> int:
+    """The largest number of lanes, up to `most`, that a worker with so much memory (bytes) can train at a time.
+
+    0 if the memory doesn't suffice for one, or if so many are trained one after another.
+    """
+    for lanes in range(most, 0, -1):
+        if cheapest(problem, model.size, tokens(problem, model), lanes) == "reference":
+            return 0
+        if worker_bytes(problem, model, lanes) <= worker_memory:
+            return lanes
+    return 0
 
 
 def fits_worker(problem: Problem, model: ModelMetadata, worker_memory: float) -> bool:
@@ -79,19 +97,3 @@ def fits_worker(problem: Problem, model: ModelMetadata, worker_memory: float) ->
 def bytes_per_parameter(problem: Problem) -> int:
     """Bytes of one weight; of both copies where the forward pass has its own."""
     return {"bfloat16": 2, "float32": 4, "bfloat16-mixed": 6}[problem.precision]
-
-
-def bytes_of_a_lane(problem: Problem, model: ModelMetadata) -> float:
-    """Predicted memory (bytes) of each lane."""
-    return lane_bytes(
-        kind=kind_of(problem),
-        optimizer=problem.optimizer,
-        rank=0 if problem.lora is None else problem.lora.rank,
-        steps=problem.steps,
-        tokens=tokens(problem),
-        parameters=model.parameters,
-        width=model.width,
-        layers=model.layers,
-        vocabulary_size=model.vocabulary_size,
-        number=bytes_per_parameter(problem),
-    )

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED, SingleEngine
-from phantom_dist.engines.lanes.choice import lanes_support
 from phantom_dist.engines.lanes.dual_coordinates import dual_pays
 from phantom_dist.engines.path import can_be_walked
 from phantom_dist.models import ModelMetadata
@@ -23,7 +22,7 @@ from phantom_dist.planning.memory import fits_worker, lanes_that_fit, process_by
 from phantom_dist.planning.probes import PlannedProbe, probe_tasks
 from phantom_dist.planning.rank_groups import rank_groups
 from phantom_dist.planning.resources import Resources
-from phantom_dist.planning.sizes import batch_limits, tokens
+from phantom_dist.planning.sizes import batch_limits, tokens, work
 from phantom_dist.refinement.search import EXPECTED_TRIALS
 from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.worker_kind import WorkerKind
@@ -114,38 +113,34 @@ def make_plan(
     """
     problems, rates = expand(spec), learning_rates_of(spec)
     learning_rates = () if isinstance(rates, Critical) else rates
-    limits_of = {p.key: batch_limits(p, models[p.model].parameters) for p in problems}
+    limits_of = {p.key: batch_limits(p, models[p.model]) for p in problems}
     by_ranks: dict[tuple[object, ...], RankGroup] = {}
     if engine in ("auto", DEEPSPEED) and resources.deepspeed:
         always = engine == DEEPSPEED
         by_ranks = rank_groups(problems, models, spec.execution.group, resources, always=always)
 
-    def one_by_one(problem: Problem) -> bool:
-        """Whether trials are trained one after another: on the reference engine, or if lanes lack what it needs."""
-        return engine == SingleEngine.name or not lanes_support(problem)
-
     def room(problem: Problem, kind: WorkerKind) -> int:
         """How many trials of a problem a batch may have on a worker of a kind; 0 if not even one fits."""
-        model = models[problem.model]
+        model, limits = models[problem.model], limits_of[problem.key]
         if kind != resources.largest and not fits_worker(problem, model, kind.memory_bytes):
             return 0
-        limits = limits_of[problem.key]
-        if one_by_one(problem) or problem.training_config in by_ranks:
-            return limits.one_after_another if learning_rates or problem.training else 1
-        most = limits.gpu_lanes if kind.on_gpu else limits.lanes
-        return min(most, lanes_that_fit(problem, model, kind.memory_bytes))
+        if engine != SingleEngine.name and problem.training_config not in by_ranks:
+            most = limits.gpu_lanes if kind.on_gpu else limits.lanes
+            if lanes := lanes_that_fit(problem, model, kind.memory_bytes, most):
+                return lanes
+        return limits.one_after_another if learning_rates or problem.training else 1
 
     groups = tuple(batch_groups(problems, learning_rates, room, resources.kinds, by_ranks))
     members = [(group, problem, rate) for group in groups for problem, rate in group.members]
 
-    def lanes(problem: Problem, trainings: int) -> int:
-        """How many trainings of a batch run at the same time."""
-        return trainings if lanes_support(problem) else 1
+    def lanes(group: BatchGroup) -> int:
+        """How many trainings of a batch run at the same time, where lanes are cheaper than one after another."""
+        return 1 if engine == SingleEngine.name else group.trainings
 
     watched = Counter(problem.training_at(rate) for _, problem, rate in members)
 
     peak_bytes = [
-        process_bytes(problem, models[problem.model], group.rank_group, lanes(problem, group.trainings))
+        process_bytes(problem, models[problem.model], group.rank_group, lanes(group))
         for group, problem, _ in members
     ]
     phases = _phases(groups, problems, rates, models)
@@ -158,7 +153,7 @@ def make_plan(
                 problem,
                 models[problem.model],
                 group.rank_group,
-                lanes(problem, len(group.members) if problem.training is None else group.trainings),
+                lanes(group),
                 watched[problem.training_at(rate)],
             ),
             process_bytes=peak,
@@ -214,18 +209,18 @@ def _probe(
 
     If the optimizer's path can't be probed, the search starts at first order.
     """
-    dual = dual_pays(problem, model.parameters, tokens(problem))
+    dual = dual_pays(problem, model.parameters, tokens(problem, model))
     if not isinstance(rates, Critical) or group.rank_group is not None:
         with_path = False  # a path needs whole gradients, and each rank has only a share
     elif not can_be_walked(problem):
         with_path = False
     elif rates.start == "auto":
-        with_path = path_pays(problem, model.parameters, len(group.members), dual=dual)
+        with_path = path_pays(problem, model, len(group.members), dual=dual)
     else:
         with_path = rates.start == "law"
     return PlannedProbe(
         problem=problem,
-        parameters=model.parameters,
+        work=work(problem, model),
         with_path=with_path,
         seconds=probe_seconds(problem, model, group.rank_group, with_path=with_path, dual=dual),
         memory_bytes=group.memory_bytes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from phantom_dist.core.probe_result import Measured, PathProbe
 from phantom_dist.core.trial import Problem
-from phantom_dist.planning.sizes import BATCH_WORK, MAX_PROBES, work
+from phantom_dist.planning.sizes import BATCH_WORK, MAX_PROBES
 from phantom_dist.scheduling.tasks import ProbeTask, probe_task
 
 
@@ -17,14 +17,14 @@ class PlannedProbe:
 
     Attributes:
         problem: the problem.
-        parameters: number of parameters of its model.
+        work: its size, see `sizes.work`.
         with_path: whether the path is probed too, so that the search starts where the law predicts η_c.
         seconds: predicted time (s).
         memory_bytes: memory of the workers that may take it; 0 if there is only one kind.
     """
 
     problem: Problem
-    parameters: int
+    work: float
     with_path: bool = False
     seconds: float = 0.0
     memory_bytes: float = 0.0
@@ -38,7 +38,7 @@ def probe_tasks(probes: Iterable[PlannedProbe]) -> Iterator[ProbeTask]:
     for (_, paths, memory), members in by_kind.items():
         first = members[0]
         steps = PathProbe.STEPS if paths else Measured.PROBE_STEPS
-        work_of_one = work(first.problem, first.parameters) * steps / first.problem.steps
+        work_of_one = first.work * steps / first.problem.steps
         size = max(1, min(MAX_PROBES, int(BATCH_WORK // work_of_one)))
         for start in range(0, len(members), size):
             part = members[start : start + size]

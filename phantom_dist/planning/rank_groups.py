@@ -42,7 +42,8 @@ def rank_groups(
     longest_prompt: dict[tuple[object, ...], Problem] = {}
     for problem in problems:
         longest = longest_prompt.setdefault(problem.training_config, problem)
-        if tokens(problem) > tokens(longest):
+        model = models[problem.model]
+        if tokens(problem, model) > tokens(longest, model):
             longest_prompt[problem.training_config] = problem
     groups = {}
     for config, problem in longest_prompt.items():

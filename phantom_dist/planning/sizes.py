@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from phantom_dist.core.trial import Problem
+
+if TYPE_CHECKING:
+    from phantom_dist.models import ModelMetadata
 
 BATCH_WORK = 1e10
 """Target size of a task of single trials or probes, in parameters x tokens x steps: 135 M x 9 x 8."""
@@ -30,17 +34,17 @@ MAX_PROBES = 8
 """Most problems of one probe task."""
 
 
-def tokens(problem: Problem) -> int:
-    """Number of tokens of a step, of the prompt or of a batch; from words, since nothing is tokenised yet."""
+def tokens(problem: Problem, model: ModelMetadata) -> int:
+    """Number of tokens of a step: of the prompt, or of a batch, as far as they are known before it is tokenised."""
     training = problem.training
     if training is not None:
-        return training.batch_size * min(training.max_length, training.words + 1)
-    return prompt_tokens(problem)
+        return training.batch_size * min(training.max_length, model.tokens.words(training.words))
+    return prompt_tokens(problem, model)
 
 
-def prompt_tokens(problem: Problem) -> int:
-    """Number of tokens of the prompt, estimated from its words."""
-    return len(problem.context.text.split()) + 1
+def prompt_tokens(problem: Problem, model: ModelMetadata) -> int:
+    """Number of tokens of the prompt."""
+    return model.tokens.text(problem.context.text)
 
 
 def looks(problem: Problem) -> int:
@@ -49,9 +53,9 @@ def looks(problem: Problem) -> int:
     return 0 if training is None else 1 + -(-problem.steps // training.measure_every)
 
 
-def work(problem: Problem, parameters: int) -> float:
+def work(problem: Problem, model: ModelMetadata) -> float:
     """Size of one trial in parameters x tokens x steps."""
-    return parameters * tokens(problem) * problem.steps
+    return model.parameters * tokens(problem, model) * problem.steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,13 +73,13 @@ class BatchLimits:
     gpu_lanes: int = MAX_LANES
 
 
-def batch_limits(problem: Problem, parameters: int) -> BatchLimits:
-    """The limits for a problem whose model has so many parameters: by `BATCH_WORK`, from `LANES` to `MAX_LANES`.
+def batch_limits(problem: Problem, model: ModelMetadata) -> BatchLimits:
+    """The limits for a problem: by `BATCH_WORK`, from `LANES` to `MAX_LANES`.
 
     A step of a batch of examples is bound by arithmetic unless the model is small, so there few lanes suffice, and more
     batches keep more workers busy: down to `SET_LANES`.
     """
-    of_one = work(problem, parameters)
+    of_one = work(problem, model)
     if problem.training is not None:
         return BatchLimits(
             one_after_another=max(1, min(MAX_LANES, int(BATCH_WORK // of_one))),

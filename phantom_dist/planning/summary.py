@@ -7,7 +7,10 @@ from typing import Any
 
 from phantom_dist.core.result import duration
 from phantom_dist.core.summaries import TrialSummary
+from phantom_dist.engines import SingleEngine
+from phantom_dist.engines.lanes.cost import Way, cheapest, step_cost
 from phantom_dist.planning.plan import Plan
+from phantom_dist.planning.sizes import tokens
 from phantom_dist.records import problem_row
 from phantom_dist.spec import SweepSpec, recipe_named, written_out
 
@@ -85,7 +88,7 @@ def plan_json(plan: Plan) -> Json:
             "searches": len(plan.problems) if searching else 0,
             "reason": f"each search takes about {per_problem} trials" if searching else None,
         },
-        "trainings": None if plan.spec.training is None else per_problem * _ways(plan),
+        "trainings": None if plan.spec.training is None else per_problem * _configurations(plan),
         "batches": len(plan.batch_groups) * rounds,
         "lanes": max(
             len(group.members) if group.problems[0].training is None else group.trainings
@@ -100,17 +103,18 @@ def plan_json(plan: Plan) -> Json:
         "threads_per_worker": plan.spec.execution.threads,
         "tolerance": plan.tolerance,
         "groups": _rank_groups(plan),
+        "ways": _ways(plan),
         "recipe": _recipe(plan.spec),
     }
 
 
-def _ways(plan: Plan) -> int:
-    """Number of ways of training that the sweep has, its rates and contexts aside."""
+def _configurations(plan: Plan) -> int:
+    """Number of training configurations that the sweep has, its rates and contexts aside."""
     return len({problem.without_context for problem in plan.problems})
 
 
 def _steps(plan: Plan) -> list[int]:
-    """T of each problem; with a training set of each way of training, whose contexts share its steps."""
+    """T of each problem; with a training set of each training configuration, whose contexts share its steps."""
     if plan.spec.training is None:
         return [problem.steps for problem in plan.problems]
     return [problem.steps for problem in {problem.without_context for problem in plan.problems}]
@@ -139,6 +143,14 @@ def plan_lines(shown: Json) -> Iterator[str]:
         yield (
             f"  {config}: a group of {group['ranks']} ranks, ZeRO stage {group['stage']}, "
             f"{group['predicted_rank_bytes'] / 1e9:.2g} GB each"
+        )
+    for way in shown["ways"]:
+        config = f"{way['model']} {way['method']} {way['optimizer']} T={way['steps']}"
+        tokens = f"{'' if way['tokens_counted'] else 'about '}{way['tokens']} tokens a step"
+        how = "one after another" if way["way"] == "reference" else f"{way['lanes']} {way['way']} lanes"
+        yield (
+            f"  {config}, {tokens}: {how}, {way['seconds_per_step']:.2g} s a trial-step "
+            f"(one after another {way['seconds_one_after_another']:.2g} s)"
         )
     yield (
         f"predicted: {duration(shown['predicted_seconds'])} of worker time "
@@ -186,4 +198,35 @@ def _rank_groups(plan: Plan) -> list[Json]:
             },
         )
         entry["problems"] += 1
+    return list(by_config.values())
+
+
+def _ways(plan: Plan) -> list[Json]:
+    """How the trials of each training configuration are trained, at its longest prompt; groups of ranks left out."""
+    by_config: dict[tuple[object, ...], Json] = {}
+    for group in plan.batch_groups:
+        if group.rank_group is not None:
+            continue
+        for problem in group.problems:
+            model = plan.models[problem.model]
+            count = tokens(problem, model)
+            known = by_config.get(problem.training_config)
+            if known is not None and known["tokens"] >= count:
+                continue
+            lanes = 1 if plan.engine == SingleEngine.name else group.trainings
+            way: Way = "reference"
+            if plan.engine != SingleEngine.name:
+                way = cheapest(problem, model.size, count, lanes)
+            by_config[problem.training_config] = {
+                "model": problem.model,
+                "method": problem.method,
+                "optimizer": problem.optimizer.name,
+                "steps": problem.steps,
+                "tokens": count,
+                "tokens_counted": model.tokens.are_counted and problem.training is None,
+                "way": way,
+                "lanes": 1 if way == "reference" else lanes,
+                "seconds_per_step": step_cost(way, problem, model.size, count, lanes).seconds,
+                "seconds_one_after_another": step_cost("reference", problem, model.size, count, 1).seconds,
+            }
     return list(by_config.values())

@@ -14,7 +14,7 @@
 | `worker_kind`, `rank_group` | equal workers, and workers of several processes, as data |
 | `cluster` | the interface of clusters: kinds of workers, and executors |
 | `executor` | the interface of executors |
-| `inprocess`, `ray_executor` | tasks in this process, or in long-lived Ray actors |
+| `inprocess`, `ray_executor`, `ray_worker` | tasks in this process, or in long-lived Ray actors |
 | `this_machine`, `ray_cluster` | how many workers this machine, or a Ray cluster, can hold |
 | `ray_job`, `job_server` | a command as a Ray job on a cluster; errors of the cluster's job server |
 | `event_loop` | reads asynchronous streams from synchronous code |

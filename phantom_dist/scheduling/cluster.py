@@ -1,4 +1,4 @@
-"""The interface of clusters: the kinds of workers that a cluster can hold, and executors on it."""
+"""The interface of clusters: the kinds of workers that one can hold, and executors on it; and which cluster is used."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from phantom_dist.scheduling.address import chosen_address
 from phantom_dist.scheduling.worker_kind import WorkerKind
 
 if TYPE_CHECKING:
@@ -17,6 +18,15 @@ class Cluster(ABC):
 
     workers_share_cache = False
     """Whether several workers share this machine's model cache."""
+
+    def prepare(self, device: str, threads: int, workers: int | None) -> None:  # noqa: B027
+        """Begin to start what workers will need, if anything; returns at once.
+
+        Args:
+            device: `auto`, `cpu` or `cuda`.
+            threads: CPU threads of each worker.
+            workers: how many at most; None for as many as fit.
+        """
 
     @abstractmethod
     def worker_kinds(self, device: str, threads: int) -> tuple[WorkerKind, ...]:
@@ -54,3 +64,18 @@ class Cluster(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def open_cluster(executor: str, address: str | None) -> Cluster:
+    """This process, a Ray that is started for the run, or a Ray that is joined.
+
+    Raises:
+        InputError: Ray can't be started here, or nothing listens at the address.
+    """
+    if executor == "inprocess":
+        from phantom_dist.scheduling.inprocess import ThisProcess
+
+        return ThisProcess()
+    from phantom_dist.scheduling.ray_cluster import RayCluster
+
+    return RayCluster(chosen_address(address))

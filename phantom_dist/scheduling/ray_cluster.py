@@ -8,17 +8,20 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from phantom_dist.core.activity import Activity, activity
 from phantom_dist.scheduling.cluster import Cluster
-from phantom_dist.scheduling.executor import Executor, WorkerSettings
 from phantom_dist.scheduling.ray_place import check_place, not_joined, not_started
+from phantom_dist.scheduling.ray_worker import actor_options, new_actor
 from phantom_dist.scheduling.this_machine import gpu_bytes, worker_kind
 from phantom_dist.scheduling.worker_kind import WorkerKind, merge_alike
+
+if TYPE_CHECKING:
+    from phantom_dist.scheduling.executor import Executor, WorkerSettings
 
 ACCELERATOR = "accelerator_type:"
 """Prefix of the Ray resource that names a node's kind of GPU."""
@@ -46,6 +49,10 @@ class RayCluster(Cluster):
         self.workers_share_cache = address == "local"
         self._connected_here = False
         self._is_this_machine = address == "local" and not ray.is_initialized()
+        self._beginning: threading.Thread | None = None
+        self._begun, self._ended = threading.Event(), threading.Event()
+        self._failure: BaseException | None = None
+        self._spares: list[tuple[dict[str, Any], Any]] = []  # actors that no executor has taken yet
         self._gpu_bytes: dict[str, float] = {}  # of each kind of GPU
         self._remembered: dict[
             str, WorkerKind
@@ -66,10 +73,51 @@ class RayCluster(Cluster):
         Raises:
             InputError: Ray can't be started or joined.
         """
-        if ray.is_initialized():
-            return
-        _init(self.address)
-        self._connected_here = True
+        if self._beginning is not None:
+            with activity(Activity.STARTING, "starting Ray"):
+                self._begun.wait()
+            if self._failure is not None:
+                raise self._failure
+        if not ray.is_initialized():
+            _init(self.address)
+            self._connected_here = True
+
+    def prepare(self, device: str, threads: int, workers: int | None) -> None:
+        """See `Cluster`; where Ray is started here, it and its workers start beside what follows."""
+        if self._is_this_machine and self._beginning is None:
+            self._beginning = threading.Thread(
+                target=self._begin, args=(device, threads, workers), daemon=True
+            )
+            self._beginning.start()
+
+    def _begin(self, device: str, threads: int, workers: int | None) -> None:
+        try:
+            _init(self.address)
+            self._connected_here = True
+            resources = ray.cluster_resources()
+            options = actor_options(threads, gpus_wanted(device, resources))
+            fit = room(resources, threads, options["num_gpus"])
+            count = fit if workers is None else min(workers, fit)
+            self._spares = [(options, new_actor(options)) for _ in range(count)]
+        except BaseException as error:  # `connect` raises it in the main thread
+            self._failure = error
+        self._begun.set()
+        # Ray's processes are told to end with the thread that started them.
+        self._ended.wait()
+
+    def take_spare(self, options: dict[str, Any]) -> Any:
+        """An actor that was started with these options and isn't in use; None if there is none."""
+        for place, (had, actor) in enumerate(self._spares):
+            if had == options:
+                del self._spares[place]
+                return actor
+        return None
+
+    def end_spares(self) -> None:
+        """End the actors that nothing has taken."""
+        for _, actor in self._spares:
+            ray.kill(actor)
+        self._spares.clear()
 
     def resources(self) -> dict[str, float]:
         """The cluster's resources, by Ray's names (CPU, GPU, memory in bytes, …)."""
@@ -104,9 +152,12 @@ class RayCluster(Cluster):
 
     def close(self) -> None:
         """End Ray if it was started here; disconnect from it if it was joined."""
+        if self._beginning is not None:
+            self._begun.wait()
         if self._connected_here:
             ray.shutdown()
             self._connected_here = False
+        self._ended.set()
 
     def _kinds(self, device: str, threads: int) -> dict[str, WorkerKind]:
         """The workers that each node can hold, by the node's id."""
@@ -143,6 +194,11 @@ def _hidden_gpu_bytes() -> float:
     """Memory that a worker may use of the first GPU (bytes), read in a process from which Ray hides the GPUs."""
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     return gpu_bytes()
+
+
+def gpus_wanted(device: str, resources: Mapping[str, float]) -> int:
+    """GPUs of each worker, 0 or 1: for device `auto` one if there is any."""
+    return int(device == "cuda" or (device == "auto" and resources.get("GPU", 0) >= 1))
 
 
 def room(resources: Mapping[str, float], threads: int, gpus: int) -> int:

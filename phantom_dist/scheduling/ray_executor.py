@@ -17,22 +17,14 @@ from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
 from phantom_dist.scheduling.inprocess import describe
 from phantom_dist.scheduling.messages import Done, Joined, Start
-from phantom_dist.scheduling.place import Place, this_place
-from phantom_dist.scheduling.ray_cluster import RayCluster, room
+from phantom_dist.scheduling.place import Place
+from phantom_dist.scheduling.ray_cluster import RayCluster, gpus_wanted, room
 from phantom_dist.scheduling.ray_failures import FailedStarts, event_of
 from phantom_dist.scheduling.ray_group import RayGroup, node_is_alive
-from phantom_dist.scheduling.worker import Worker
+from phantom_dist.scheduling.ray_worker import actor_options, new_actor
 
 FIRST_WORKER_S = 900.0
 """How long to wait until the first worker can be scheduled: a cloud takes minutes to start a machine."""
-
-
-class RayWorker(Worker):
-    """A worker as a Ray actor."""
-
-    def place(self) -> Place:
-        """The process, host and node of this worker."""
-        return this_place(ray.get_runtime_context().get_node_id())
 
 
 class RayExecutor(Executor):
@@ -67,7 +59,10 @@ class RayExecutor(Executor):
         self._grows = cluster.grows
         try:
             self._gpus, self._room = self._read_resources()
+            if settings.group is not None:
+                cluster.end_spares()
             self._request_workers()
+            cluster.end_spares()
         except BaseException:
             self.close()
             raise
@@ -77,8 +72,7 @@ class RayExecutor(Executor):
         settings, resources = self._settings, ray.cluster_resources()
         if settings.device == "cuda" and resources.get("GPU", 0) < 1 and not self._grows:
             raise InputError("device: cuda, but Ray sees no GPU here. Allowed here: auto, cpu.")
-        wants_gpu = settings.device == "cuda" or (settings.device == "auto" and resources.get("GPU", 0) >= 1)
-        gpus = 1 if wants_gpu else 0
+        gpus = gpus_wanted(settings.device, resources)
         count = room(resources, settings.threads, gpus) // self._ranks
         if count < 1 and not self._grows:
             raise InputError(f"Ray has no room here for a single worker: {self._requirements(gpus)}")
@@ -187,25 +181,15 @@ class RayExecutor(Executor):
         self._actors.clear()
 
     def _new_actor(self, worker: str) -> None:
-        threads = str(self._settings.threads)
-        environment = {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "TOKENIZERS_PARALLELISM": "false",
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        }
-        options = {
-            "num_cpus": self._settings.threads,
-            "num_gpus": self._gpus,
-            "max_restarts": 0,
-            "runtime_env": {"env_vars": environment},
-        }
+        options = actor_options(self._settings.threads, self._gpus)
         if self._settings.group is None:
-            actor = ray.remote(RayWorker).options(**options).remote(self._settings)
+            actor = self._cluster.take_spare(options) or new_actor(options)
+            started = actor.start.remote(self._settings)
         else:
             actor = RayGroup(self._settings, options)
+            started = actor.place.remote()
         self._actors[worker] = actor
-        self._starting[actor.place.remote()] = worker
+        self._starting[started] = worker
 
 
 def _kill(actor: Any) -> None:

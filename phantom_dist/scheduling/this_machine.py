@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-import psutil
-import torch
+import os
 
+from phantom_dist.core import container
 from phantom_dist.scheduling.worker_kind import WorkerKind
 
 SHARE = 0.8
 """Share of the memory that workers may use; the rest is for the system, the driver and Ray."""
 
+GRAIN = 1 / 16
+"""Free memory is rounded down to a multiple of this share, so that plans made at different moments agree."""
+
 
 def worker_kind(device: str, threads: int) -> WorkerKind:
-    """One worker for each GPU if there is any, else as many as the CPUs allow, which share the memory equally.
+    """One worker for each GPU if there is any, else as many as the CPUs allow, which share the free memory equally.
+
+    What other programs use now is taken off, and a container's limits count.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of a worker.
     """
+    import torch  # takes seconds
+
     if device != "cpu" and torch.cuda.is_available():
         return WorkerKind(count=torch.cuda.device_count(), memory_bytes=gpu_bytes(), on_gpu=True)
-    count = max(1, (psutil.cpu_count() or 1) // threads)
-    return WorkerKind(count=count, memory_bytes=SHARE * psutil.virtual_memory().total / count)
+    count = max(1, (os.cpu_count() or 1) // threads)
+    return WorkerKind(count=count, memory_bytes=usable_bytes() / count)
+
+
+def usable_bytes() -> float:
+    """Memory (bytes) that all workers of this machine may use together."""
+    total = container.memory_total()
+    free = int(container.memory_free() / (GRAIN * total)) * GRAIN * total
+    return min(SHARE * total, free)
 
 
 def gpu_bytes() -> float:
     """Memory that a worker may use of the first GPU (bytes)."""
+    import torch
+
     return float(SHARE * torch.cuda.get_device_properties(0).total_memory)

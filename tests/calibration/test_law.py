@@ -223,7 +223,7 @@ def test_a_probe_with_a_path_is_predicted_to_take_as_long_as_both():
     }
     (problem,) = plans["law"].problems
     without, whole = (plans[start].phases[0].probes[0].seconds for start in ("first_order", "law"))
-    assert whole == without + path_seconds(problem, plans["law"].models[problem.model].parameters, dual=False)
+    assert whole == without + path_seconds(problem, plans["law"].models[problem.model], dual=False)
     assert whole > 2 * without
 
 

@@ -23,9 +23,9 @@ def training(monkeypatch):
     train, run_alone = engine.train, SingleEngine.run
 
     def put(obstacle):
-        def hindered(loaded, trials, **more):
+        def hindered(loaded, trials, *more):
             obstacle(trials)
-            return train(loaded, trials, **more)
+            return train(loaded, trials, *more)
 
         def hindered_alone(self, loaded, trials):
             with out_of_memory_named():

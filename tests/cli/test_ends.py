@@ -65,10 +65,10 @@ def test_a_run_says_whether_there_is_something_to_resume(tmp_path):
     sweep.write_text(f"models: zoo:gpt2-a\ncontexts: [{context}]\nlearning_rates: [1e-3]\nsteps: 2\n")
     out = tmp_path / "a run"
     words = ("run", str(sweep), "--out", str(out), "--executor", "inprocess")
-    line, _ = interrupted("phantom_dist.campaign.run:plan_run", *words)
+    line, _ = interrupted("phantom_dist.campaign.execution:plan_run", *words)
     assert line == "phantom-dist: interrupted before anything was run; nothing is stored"
     assert not out.exists()
-    line, _ = interrupted("phantom_dist.campaign.run:start_workers", *words)
+    line, _ = interrupted("phantom_dist.campaign.execution:start_workers", *words)
     assert line.endswith(f"what was stored is kept: continue with `phantom-dist resume '{out}'`")
     assert prepared.call("resume", out, "--executor", "inprocess").returncode == 0
 

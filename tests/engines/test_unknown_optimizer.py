@@ -44,7 +44,7 @@ def test_lanes_leave_an_optimizer_that_they_dont_know_to_the_reference(loaded, m
     assert {result.note for result in results} == {"lanes don't support the optimizer adamw"}
     assert [r.trace for r in results] == [r.trace for r in SingleEngine().run(loaded, unknown)]
     with pytest.raises(NotFusable, match="adamw"):
-        train(loaded, unknown)
+        train(loaded, unknown, "stacked")
     # The verdict is about the optimizer, not about the model.
     assert all("lanes" in result.engine for result in LanesEngine().run(loaded, known))
 

@@ -11,7 +11,8 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from phantom_dist.machine import container, hardware, packages
+from phantom_dist.core import container
+from phantom_dist.machine import hardware, packages
 from phantom_dist.machine.check import Check
 
 

@@ -19,7 +19,7 @@ from phantom_dist.planning.sizes import (
 from phantom_dist.scheduling.tasks import batch_id
 from phantom_dist.scheduling.worker_kind import WorkerKind, merge_alike
 
-from .problems import kind
+from .problems import kind, metadata
 
 ONE = (kind(1e9),)
 GPU = (kind(1e9, on_gpu=True),)
@@ -80,7 +80,7 @@ def test_a_gpu_takes_larger_batches_whatever_the_models_size():
     searches = [problem(context=f"c{i}") for i in range(65)]
     assert [len(c.members) for c in batch_groups(searches, (), lambda p, k: 192, GPU)] == [33, 32]
     assert [len(c.members) for c in batch_groups(searches, (), lambda p, k: 20, GPU)] == [17, 17, 17, 14]
-    assert batch_limits(problem(), 10**9).gpu_lanes == MAX_LANES
+    assert batch_limits(problem(), metadata(parameters=10**9)).gpu_lanes == MAX_LANES
 
 
 def test_the_longest_prompt_decides_how_many_fit():
@@ -90,13 +90,13 @@ def test_the_longest_prompt_decides_how_many_fit():
 
 
 def test_single_trials_of_a_large_model_stand_alone():
-    assert batch_limits(problem(), 10**9).one_after_another == 1
-    assert batch_limits(problem(), 100_000).one_after_another == MAX_LANES
+    assert batch_limits(problem(), metadata(parameters=10**9)).one_after_another == 1
+    assert batch_limits(problem(), metadata(parameters=100_000)).one_after_another == MAX_LANES
 
 
 def test_small_models_share_larger_batches():
     def lanes(steps, parameters):
-        return batch_limits(problem(steps=steps), parameters).lanes
+        return batch_limits(problem(steps=steps), metadata(parameters=parameters)).lanes
 
     assert lanes(8, 100_000) == MAX_LANES
     assert lanes(8, 10**9) == lanes(128, 10**8) == LANES
@@ -115,7 +115,9 @@ def test_probes_are_shared_out_by_model_and_size():
 
     def tasks(problems, parameters, with_path=False):
         return list(
-            probe_tasks(PlannedProbe(problem=p, parameters=parameters, with_path=with_path) for p in problems)
+            probe_tasks(
+                PlannedProbe(problem=p, work=parameters * 9 * p.steps, with_path=with_path) for p in problems
+            )
         )
 
     small = tasks(problems, 100_000)

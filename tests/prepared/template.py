@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 MODULES = [
+    "phantom_dist.campaign.execution",
     "phantom_dist.campaign.run",
     "phantom_dist.campaign.preview",
     "phantom_dist.campaign.status",

@@ -23,7 +23,6 @@ from phantom_dist.cli.options import (
     Workers,
 )
 from phantom_dist.cli.output import Printed, answer
-from phantom_dist.core.activity import Activity, activity
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs, so that `--help` stays fast
     from phantom_dist.campaign.status import RunStatus
@@ -67,8 +66,7 @@ def run(
 
     def work(view: Any) -> RunStatus:
         _check_ray(address, executor)
-        with activity(Activity.STARTING, "loading PyTorch and transformers"):
-            from phantom_dist.campaign.run import run as run_sweep
+        from phantom_dist.campaign.run import run as run_sweep
 
         return run_sweep(
             spec,
@@ -108,8 +106,7 @@ def resume(
 
     def work(view: Any) -> RunStatus:
         _check_ray(address, executor)
-        with activity(Activity.STARTING, "loading PyTorch and transformers"):
-            from phantom_dist.campaign.run import resume as resume_run
+        from phantom_dist.campaign.run import resume as resume_run
 
         return resume_run(
             directory,

@@ -1,19 +1,28 @@
-"""The engine `lanes`: trains trials of one training configuration as lanes of a batch, the rest by the reference."""
+"""The engine `lanes`: trains trials of one training configuration in the way that costs least (`cost`).
+
+That is as lanes of a kind, or one after another on the reference engine. Lanes that don't fit the memory that is free
+now are trained in parts.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from phantom_dist.core.measurement import Trial, TrialResult, by_training
+from phantom_dist.core.trial import Problem
 from phantom_dist.data import Batches
-from phantom_dist.engines.lanes.choice import fusion_pays, kind_of
+from phantom_dist.engines.lanes.choice import LaneKind, unsupported
+from phantom_dist.engines.lanes.cost import Way, cheapest
+from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, check, length_groups
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.lanes.set_training import train_on_set
-from phantom_dist.engines.lanes.training import train
-from phantom_dist.engines.memory import out_of_memory_named
+from phantom_dist.engines.lanes.training import Lane, train
+from phantom_dist.engines.memory import free_bytes, out_of_memory_named
 from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.engines.training_sets import TrainingSets
@@ -22,25 +31,35 @@ from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.instruments.word_prompts import WordPrompts
 from phantom_dist.models import LoadedModel
 
+T = TypeVar("T")
+
 
 class LanesEngine:
-    """The engine `lanes`."""
+    """The engine `lanes`.
+
+    Args:
+        plugin_instruments, training_sets: as in the reference engine.
+        way: how to train, instead of the way that costs least.
+    """
 
     name = "lanes"
 
     def __init__(
-        self, plugin_instruments: Sequence[Named] = (), training_sets: TrainingSets | None = None
+        self,
+        plugin_instruments: Sequence[Named] = (),
+        training_sets: TrainingSets | None = None,
+        way: Way | None = None,
     ) -> None:
         self._plugin_instruments = plugin_instruments
         self._training_sets = training_sets or TrainingSets()
+        self._way = way
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials of each training configuration together; see `engine.Engine.run`."""
         by_config: dict[object, list[Trial]] = {}
         for trial in trials:
             if trial.problem.training is None and trial.measured.tokens.pair_kind == "several":
-                for result in SingleEngine(self._plugin_instruments).run(loaded, [trial]):
-                    yield dataclasses.replace(result, note="lanes train single tokens")
+                yield from self._by_reference(loaded, [trial], "lanes train single tokens")
                 continue
             by_config.setdefault(trial.problem.training_config, []).append(trial)
         for members in by_config.values():
@@ -50,31 +69,85 @@ class LanesEngine:
                 continue
             groups = length_groups(loaded, map(_prompt, members))
             for part in _partition(members, groups.__getitem__):
-                yield from _run(loaded, part, self._plugin_instruments)
+                yield from self._run(loaded, part)
+
+    def _by_reference(
+        self, loaded: LoadedModel, trials: list[Trial], note: str | None
+    ) -> Iterator[TrialResult]:
+        for result in SingleEngine(self._plugin_instruments, self._training_sets).run(loaded, trials):
+            yield dataclasses.replace(result, note=note)
+
+    def _run(self, loaded: LoadedModel, trials: list[Trial]) -> Iterator[TrialResult]:
+        """Train as lanes where that is faster, by prompt length where padding matters; else by the reference."""
+        problem, tokens = trials[0].problem, max(len(_prompt(trial)) for trial in trials)
+        way, start = self._way or cheapest(problem, loaded.size, tokens, len(trials)), time.perf_counter()
+        if way == "reference":
+            yield from self._by_reference(loaded, trials, unsupported(problem))
+            return
+        lanes: list[Lane] = []
+        try:
+            with out_of_memory_named():
+                check(loaded, problem, way, lanes=min(2, len(trials)))
+                for part in _parts_that_fit(loaded, problem, way, tokens, trials):
+                    lanes += train(loaded, part, way, self._plugin_instruments)
+        except NotFusable as reason:
+            parts = _partition(trials, lambda length: length)
+            if isinstance(reason, DiffersFromProbe) and len(parts) > 1:
+                for part in parts:
+                    yield from self._run(loaded, part)
+                return
+            yield from self._by_reference(loaded, trials, str(reason))
+            return
+        share = (time.perf_counter() - start) / len(lanes)
+        for lane in lanes:
+            yield TrialResult(
+                trial=lane.trial,
+                trace=tuple(lane.trace),
+                vocabulary_size=readout_matrix(loaded.model).shape[0],
+                wall_time=share,
+                engine=f"{way} lanes",
+                stopped_early=lane.stopped_early,
+            )
 
     def _run_set(self, loaded: LoadedModel, trials: list[Trial], batches: Batches) -> Iterator[TrialResult]:
         """Train on the same batches as lanes where that is possible and faster, else by the reference."""
         watches = [Watch(watched) for watched in by_training(trials)]
-        problem, note = trials[0].problem, None
-        if fusion_pays(problem, loaded.identity.parameters, len(watches)):
+        problem, note = trials[0].problem, unsupported(trials[0].problem)
+        tokens = sum(len(sequence.ids) for sequence in batches[0].sequences)
+        way = self._way or cheapest(problem, loaded.size, tokens, len(watches))
+        if way != "reference":
             start = time.perf_counter()
             try:
                 with out_of_memory_named():
                     prompts = WordPrompts(watches[0].tokens).prompts
                     if len(set(length_groups(loaded, prompts).values())) > 1:
                         raise NotFusable("prompts of different lengths leave different state in the model")
-                    check(loaded, problem, lanes=min(2, len(watches)))
-                    train_on_set(loaded, watches, batches, self._plugin_instruments)
+                    check(loaded, problem, way, lanes=min(2, len(watches)))
+                    for part in _parts_that_fit(loaded, problem, way, tokens, watches):
+                        train_on_set(loaded, part, batches, way, self._plugin_instruments)
             except NotFusable as reason:
                 note = str(reason)
             else:
                 share = (time.perf_counter() - start) / len(watches)
                 rows = readout_matrix(loaded.model).shape[0]
                 for watch in watches:
-                    yield from watch.results(rows, share, f"{kind_of(problem)} lanes")
+                    yield from watch.results(rows, share, f"{way} lanes")
                 return
-        for result in SingleEngine(self._plugin_instruments, self._training_sets).run(loaded, trials):
-            yield dataclasses.replace(result, note=note)
+        yield from self._by_reference(loaded, trials, note)
+
+
+def _parts_that_fit(
+    loaded: LoadedModel, problem: Problem, kind: LaneKind, tokens: int, lanes: Sequence[T]
+) -> Iterator[Sequence[T]]:
+    """The lanes of a batch in as few parts of nearly equal size as the memory that is free now allows.
+
+    The plan has chosen the batch for the memory of its workers, so it is one part unless others take that memory.
+    """
+    of_one = lane_bytes(kind, problem, loaded.size, tokens, loaded.model.dtype.itemsize)
+    room = max(1, int(free_bytes(loaded.model.device) // of_one))
+    size = math.ceil(len(lanes) / math.ceil(len(lanes) / room))
+    for start in range(0, len(lanes), size):
+        yield lanes[start : start + size]
 
 
 def _prompt(trial: Trial) -> tuple[int, ...]:
@@ -87,36 +160,3 @@ def _partition(trials: list[Trial], group_of: Callable[[int], object]) -> list[l
     for trial in trials:
         parts.setdefault(group_of(len(_prompt(trial))), []).append(trial)
     return list(parts.values())
-
-
-def _run(
-    loaded: LoadedModel, trials: list[Trial], plugin_instruments: Sequence[Named]
-) -> Iterator[TrialResult]:
-    """Train as lanes where that is faster; by prompt length where padding changes results; else by the reference."""
-    if not fusion_pays(trials[0].problem, loaded.identity.parameters, len(trials)):
-        yield from SingleEngine(plugin_instruments).run(loaded, trials)
-        return
-    start = time.perf_counter()
-    try:
-        with out_of_memory_named():
-            check(loaded, trials[0].problem, lanes=min(2, len(trials)))
-            lanes = train(loaded, trials, plugin_instruments=plugin_instruments)
-    except NotFusable as reason:
-        parts = _partition(trials, lambda length: length)
-        if isinstance(reason, DiffersFromProbe) and len(parts) > 1:
-            for part in parts:
-                yield from _run(loaded, part, plugin_instruments)
-            return
-        for result in SingleEngine(plugin_instruments).run(loaded, trials):
-            yield dataclasses.replace(result, note=str(reason))
-        return
-    share = (time.perf_counter() - start) / len(lanes)
-    for lane in lanes:
-        yield TrialResult(
-            trial=lane.trial,
-            trace=tuple(lane.trace),
-            vocabulary_size=readout_matrix(loaded.model).shape[0],
-            wall_time=share,
-            engine=f"{kind_of(lane.trial.problem)} lanes",
-            stopped_early=lane.stopped_early,
-        )

@@ -15,7 +15,9 @@ has 14.7 d of distinct inputs and outputs; 40 comes from peaks of resident memor
 
 from __future__ import annotations
 
-from phantom_dist.core.trial import Optimizer
+from phantom_dist.core.trial import Problem
+from phantom_dist.engines.lanes.choice import LaneKind
+from phantom_dist.models.size import ModelSize
 
 FACTOR_WIDTHS = 16
 ADAPTER_WIDTHS = 16
@@ -23,26 +25,24 @@ ACTIVATION_WIDTHS = 40
 INSTRUMENT_ROWS = 16
 
 
-def lane_bytes(
-    *,
-    kind: str,
-    optimizer: Optimizer,
-    rank: int,
-    steps: int,
-    tokens: int,
-    parameters: int,
-    width: int,
-    layers: int,
-    vocabulary_size: int,
-    number: int,
-) -> float:
-    """Bytes of one more lane, see the module's docstring; `number` is the size of one number, 4 bytes in float32."""
-    block = layers * width
+def lane_bytes(kind: LaneKind, problem: Problem, size: ModelSize, tokens: int, number: int = 4) -> float:
+    """Bytes of one more lane of a kind, see the module's docstring.
+
+    Args:
+        kind: the kind of lanes.
+        problem: what is trained.
+        size: the model's dimensions.
+        tokens: of a step.
+        number: bytes of a number, 4 in float32.
+    """
+    block = size.layers * size.width
+    state = 2 + problem.optimizer.state_size
     match kind:
         case "stacked":
-            own = parameters * (2 + optimizer.state_size)
+            own = size.parameters * state
         case "dual":
-            own = steps * (FACTOR_WIDTHS * block * tokens + 2 * vocabulary_size)
-        case _:
-            own = ADAPTER_WIDTHS * block * rank * (2 + optimizer.state_size)
-    return number * (own + ACTIVATION_WIDTHS * block * tokens) + 8 * INSTRUMENT_ROWS * vocabulary_size
+            own = problem.steps * (FACTOR_WIDTHS * block * tokens + 2 * size.vocabulary_size)
+        case "lora":
+            assert problem.lora is not None
+            own = ADAPTER_WIDTHS * block * problem.lora.rank * state
+    return number * (own + ACTIVATION_WIDTHS * block * tokens) + 8 * INSTRUMENT_ROWS * size.vocabulary_size

@@ -23,7 +23,7 @@ from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.core.measurement import Measurement
 from phantom_dist.core.probe_result import PairReading
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import kind_of, lanes_for, require_support
+from phantom_dist.engines.lanes.choice import LaneKind, lanes_for, require_support
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import NotFusable, Shape
 from phantom_dist.engines.memory import out_of_memory_named
@@ -61,17 +61,17 @@ def length_groups(loaded: LoadedModel, prompts: Iterable[tuple[int, ...]]) -> di
     return {length: known[length] for length in by_length}
 
 
-def check(loaded: LoadedModel, problem: Problem, lanes: int = 2) -> None:
-    """Try lanes of the problem's kind: they must compute the model's logits, and must not mix. Once for each model.
+def check(loaded: LoadedModel, problem: Problem, kind: LaneKind, lanes: int = 2) -> None:
+    """Try lanes of a kind: they must compute the model's logits, and must not mix. Once for each model.
 
     Raises:
         NotFusable: they fail, can't be built, or don't support the optimizer or the precision.
     """
     require_support(problem)
-    key = (kind_of(problem), problem.lora, lanes)
+    key = (kind, problem.lora, lanes)
     known = _verdicts.setdefault(loaded.model, {})
     if key not in known:
-        known[key] = _reason_against(loaded, problem, lanes)
+        known[key] = _reason_against(loaded, problem, kind, lanes)
     reason = known[key]
     if reason is not None:
         raise NotFusable(reason)
@@ -112,10 +112,10 @@ def _all_logits(model: Any, prompts: Sequence[tuple[int, ...]]) -> Tensor:
     return logits_1KV[0].float()
 
 
-def _reason_against(loaded: LoadedModel, problem: Problem, lanes: int) -> str | None:
+def _reason_against(loaded: LoadedModel, problem: Problem, kind: LaneKind, lanes: int) -> str | None:
     try:
         with out_of_memory_named():
-            return _test_lanes(loaded, problem, lanes)
+            return _test_lanes(loaded, problem, kind, lanes)
     except OutOfMemory:
         raise
     except NotFusable as reason:
@@ -128,12 +128,12 @@ def _reason_against(loaded: LoadedModel, problem: Problem, lanes: int) -> str | 
         return f"{type(loaded.model).__name__} can't be computed lane by lane: {type(error).__name__}: {line}"
 
 
-def _test_lanes(loaded: LoadedModel, problem: Problem, count: int) -> str | None:
+def _test_lanes(loaded: LoadedModel, problem: Problem, kind: LaneKind, count: int) -> str | None:
     model = loaded.model
     prompts = _prompts(model, count)
     expected_LV = torch.stack([_solo_pass(model, prompt)[0] for prompt in prompts])
     shape = Shape(first=count, lanes=count, steps=1, tokens=len(prompts[0]))
-    lanes = lanes_for(loaded, [problem] * count, shape)
+    lanes = lanes_for(loaded, [problem] * count, shape, kind)
     ids_LK, last_L = padded(prompts, model.device)
     with fused(model, lanes) as readout:
         lanes.begin_step(0, learns=True)

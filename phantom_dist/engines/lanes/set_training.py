@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from phantom_dist.core.measurement import Measurement
 from phantom_dist.data import Batches
-from phantom_dist.engines.lanes.choice import lanes_for
+from phantom_dist.engines.lanes.choice import LaneKind, lanes_for
 from phantom_dist.engines.lanes.fuse import Positions, batch_logits, fused, lane_logits, packed_logits, padded
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe, may_pack
 from phantom_dist.engines.lanes.kind import Lanes, Shape
+from phantom_dist.engines.memory import MemoryWatch
 from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.recorder import Geometry, Recorder
 from phantom_dist.engines.training_sets import padded as padded_batch
@@ -30,6 +31,7 @@ def train_on_set(
     loaded: LoadedModel,
     watches: Sequence[Watch],
     batches: Batches,
+    kind: LaneKind,
     plugin_instruments: Sequence[Named] = (),
 ) -> None:
     """Train several trainings of one training configuration, each as a lane, and add their measurements to `watches`.
@@ -39,6 +41,7 @@ def train_on_set(
     Raises:
         NotFusable: the model has a module with parameters that no leaf supports; nothing was trained.
         DiffersFromProbe: at step 0 a prompt measures something else than in the probe; nothing was trained.
+        OutOfMemory: hardly any memory is free.
     """
     model, device = loaded.model, loaded.model.device
     packs = may_pack(model) and not (watches[0].problem.lora and watches[0].problem.lora.dropout)
@@ -53,11 +56,13 @@ def train_on_set(
         tokens=ids_PK.shape[1],
         in_batches=True,
     )
-    lanes = lanes_for(loaded, [row[0].problem for row in rows], shape)
+    lanes = lanes_for(loaded, [row[0].problem for row in rows], shape, kind)
     with fused(model, lanes) as readout:
         geometry = WatchedGeometry(lanes.geometry(), len(tokens))
         recorder = Recorder(geometry, [*tokens] * len(rows), device, plugin_instruments)
+        memory = MemoryWatch(device)
         for step in range(problem.steps + 1):
+            memory.look(len(rows))
             if watches[0].is_due(step):
                 lanes.rows = len(words.prompts)
                 lanes.begin_step(step, learns=False)

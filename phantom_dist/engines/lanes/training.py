@@ -10,10 +10,11 @@ from torch import nn
 
 from phantom_dist.core.measurement import Measurement, Trial
 from phantom_dist.core.tokens import Tokens
-from phantom_dist.engines.lanes.choice import lanes_for
+from phantom_dist.engines.lanes.choice import LaneKind, lanes_for
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe
 from phantom_dist.engines.lanes.kind import Shape
+from phantom_dist.engines.memory import MemoryWatch
 from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.engines.watch import outcome_is_decided, why_early
@@ -56,10 +57,10 @@ class Lane:
 def train(
     loaded: LoadedModel,
     trials: Sequence[Trial],
-    kind: str | None = None,
+    kind: LaneKind,
     plugin_instruments: Sequence[Named] = (),
 ) -> list[Lane]:
-    """Train trials of one training configuration as lanes of a batch, of the given kind or, by default, of `kind_of`.
+    """Train trials of one training configuration as lanes of a batch, of the given kind.
 
     Lanes of one context (under LoRA, of one seed as well) start as one row: at step 0 they have the same weights, and
     so the same gradient, whatever their learning rates. A lane that ends leaves the batch. `plugin_instruments` as in
@@ -68,6 +69,7 @@ def train(
     Raises:
         NotFusable: the model has a module with parameters that no leaf supports; nothing was trained.
         DiffersFromProbe: at step 0 a lane measures something else than the probe; nothing was trained.
+        OutOfMemory: hardly any memory is free.
     """
     device = loaded.model.device
     rows = _starting_rows(trials)
@@ -80,7 +82,9 @@ def train(
     all_lanes = [lane for row in rows for lane in row]
     with fused(loaded.model, lanes) as readout:
         recorder = Recorder(lanes.geometry(), tokens, device, plugin_instruments)
+        memory = MemoryWatch(device)
         for step in range(steps + 1):
+            memory.look(len(rows))
             lanes.begin_step(step, learns=step < steps)
             with torch.set_grad_enabled(step < steps):
                 logits_LV = lane_logits(loaded.model, readout, ids_LK, last_L)

@@ -1,16 +1,23 @@
-"""AdamW, entry by entry: its recursion on the interpolated gradient, in strides of several steps.
+"""AdamW, entry by entry, on the interpolated gradient, in strides of several steps.
 
 Two approximations make a stride of k steps as cheap as one step. The gradient is linear within it, so both moments
 after it are exact sums. The direction m̂/(√v̂ + ε) is linear between its values before and after it. The first strides
 are single steps, because there the moments (and LoRA's factor A, whose gradient starts at 0) change most.
+
+Everywhere on the path the gradient is a combination of the points' gradients D_i, so after any stride m̂ is a linear
+form in an entry's D_i, and v̂ a quadratic one. Their coefficients are the same for all entries and follow from Adam's
+recursion on numbers (`_Forms`). So an entry's directions need no recursion, and a walk is one pass over the D_i.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -25,8 +32,10 @@ LARGE = 1 << 24
 SAMPLED = 17
 """The sample takes every 17th entry. A prime, so that it covers all columns of a matrix."""
 
-_BLOCK = 1 << 18
-"""Entries in a block that takes all strides before the next, on a CPU: its dozen arrays fit the caches of two cores."""
+_BLOCK = 1 << 15
+"""Entries of a block on a CPU, whose directions after all strides stay in a core's cache."""
+
+Numbers = npt.NDArray[np.float64]
 
 
 def strides(steps: int) -> list[int]:
@@ -47,7 +56,7 @@ class AdamWalk(Walk):
     def __init__(self, problem: Problem, initial: Tensor) -> None:
         super().__init__(problem, initial)
         self._sampled: list[Tensor] = []
-        self._sampled_last: Tensor
+        self._offset = self._sampled_offset = 0.0  # ⟨−∇ℓ at the last point, θ_0 − θ of that point⟩
         self._scale = 1.0  # multiplies a sample's sums, so that the first slope is exact
 
     @classmethod
@@ -71,16 +80,17 @@ class AdamWalk(Walk):
     @staticmethod
     def bytes_moved(steps: int) -> float:
         """See `Walk`."""
-        return 400 + 21 * steps
+        return 120 + 3 * steps
 
     def distance_per_rate(self) -> float:
         """See `Walk`; x is the sum of the rates."""
         return 1.0
 
     def _point_added(self) -> None:
+        self._offset = inner_product(self._descents[-1], self._last)
         if len(self.initial) >= LARGE:
             self._sampled.append(_sample(self._descents[-1]))
-            self._sampled_last = _sample(self._last)
+            self._sampled_offset = inner_product(self._sampled[-1], _sample(self._last))
 
     def _first_slope(self) -> float:
         slope = self._slope_over(self._descents[0], self.initial)
@@ -94,76 +104,129 @@ class AdamWalk(Walk):
 
     def trajectory(self, rate: float, steps: int) -> Trajectory:
         """See `Walk`; walks a sample where there are `LARGE` entries or more."""
+        forms = self._forms(rate, steps)
         if not self._sampled:
-            return self._walk(rate, steps, self._descents, self._last)
-        return self._walk(rate, steps, self._sampled, self._sampled_last, scale=self._scale)
+            return self._along(forms, self._products(forms, self._descents), self._offset)
+        products = self._products(forms, self._sampled)
+        return self._along(forms, self._scale * products, self._scale * self._sampled_offset)
 
     def state(self, rate: float, steps: int) -> tuple[Tensor, Trajectory]:
-        """See `Walk`."""
-        moved = torch.empty_like(self.initial)
-        return moved, self._walk(rate, steps, self._descents, self._last, moved)
+        """See `Walk`; the trajectory is that of a sample where there are `LARGE` entries or more."""
+        forms = self._forms(rate, steps)
+        moved = torch.zeros_like(self.initial)
+        whole = forms.taken[-1]
+        for part, directions_SB in self._directions(forms, self._descents):
+            torch.mv(directions_SB.T, directions_SB.new_tensor(whole), out=moved[part])
+        return moved, self.trajectory(rate, steps)
 
-    def _walk(
-        self,
-        rate: float,
-        steps: int,
-        descents: Sequence[Tensor],
-        last_moved: Tensor,
-        moved: Tensor | None = None,
-        scale: float = 1.0,
-    ) -> Trajectory:
-        # 1. Per stride end: the step, the distance x, 1 − p_t, and the points' weights in the interpolated ∇ℓ.
+    def _forms(self, rate: float, steps: int) -> _Forms:
+        """What is the same for all entries of a walk."""
         sizes = strides(steps)
         ends = [0]
         for size in sizes:
             ends.append(ends[-1] + size)
         distances = [rate * sum(self.factors[:end]) for end in ends]
         odds = self.log_odds()
-        remainders = [remainder(odds(distance)) for distance in distances]
-        weights = [self.weights(distance) for distance in distances]
+        weights = np.array([self.weights(distance) for distance in distances])
+        gradients = weights * np.array([[remainder(odds(distance))] for distance in distances])
         averages = [
             _Average(size, self.optimizer.beta1, self.optimizer.beta2, end)
             for size, end in zip(sizes, ends[1:], strict=True)
         ]
-        # 2. All strides of one block of entries, then the next block: Adam's recursion doesn't couple entries.
-        rises = torch.zeros(len(sizes), dtype=torch.float64, device=self.initial.device)
-        offsets = torch.zeros(len(sizes) + 1, dtype=torch.float64, device=self.initial.device)
-        block = _BLOCK if self.initial.device.type == "cpu" else 1 << 26
-        for start in range(0, len(last_moved), block):
-            part = slice(start, start + block)
-            parts = [descent[part] for descent in descents]
-            last, last_shift = parts[-1], last_moved[part]
-            # m, v: Adam's moments; shift: θ_0 − θ so far; descent: −∇ℓ where the stride begins.
-            m, v, shift = (torch.zeros_like(last) for _ in range(3))
-            descent, direction = _mixed(parts, weights[0]), None
-            offsets[0] += torch.dot(last, -last_shift)
-            for stride, average in enumerate(averages):
-                # 2a. The gradient −(1 − p_t) ∇ℓ at both ends of the stride, and the moments after it.
-                next_descent = _mixed(parts, weights[stride + 1])
-                average.into(m, v, descent * remainders[stride], next_descent * remainders[stride + 1])
-                next_direction = average.direction(m, v, self.optimizer.epsilon)
-                # 2b. The stride: the sum of k directions that go linearly from the last stride's direction
-                # (exclusive) to this one's. The first stride takes its own direction throughout.
-                size = average.size
-                step = (
-                    next_direction * size
-                    if direction is None
-                    else direction.mul_((size - 1) / 2).add_(next_direction, alpha=(size + 1) / 2)
-                )
-                step.mul_((distances[stride + 1] - distances[stride]) / size)
-                shift.add_(step)
-                # 2c. The rise of ℓ, ⟨−∇ℓ, step⟩, by the trapezoidal rule; and how far θ is off the last point.
-                rises[stride] += torch.dot(descent.add_(next_descent), step) / 2
-                offsets[stride + 1] += torch.dot(last, shift) - torch.dot(last, last_shift)
-                descent, direction = next_descent, next_direction
-            if moved is not None:
-                moved[part] = shift
-        # 3. ℓ after each stride, anchored at the measured points.
-        risen = [0.0, *(torch.cumsum(rises, 0) * scale).tolist()]
-        efforts = tuple(self.efforts[end] for end in ends)
-        return Trajectory(
-            efforts, tuple(distances), tuple(self.anchored(distances, risen, (offsets * scale).tolist()))
+        count = len(self.points)
+        m, v, ms, vs = np.zeros(count), np.zeros((count, count)), [], []
+        for stride, average in enumerate(averages):
+            m, v = average.after(m, v, gradients[stride], gradients[stride + 1])
+            ms.append(m / average.bias1)
+            vs.append(v / average.bias2)
+        # A stride's step is the sum of k directions that go linearly from the last stride's (exclusive) to its own. The
+        # first stride takes its own direction throughout.
+        taken = np.zeros((len(sizes) + 1, len(sizes)))
+        for stride, size in enumerate(sizes):
+            length = (distances[stride + 1] - distances[stride]) / size
+            taken[stride + 1] = taken[stride]
+            if stride == 0:
+                taken[1, 0] = length * size
+            else:
+                taken[stride + 1, stride - 1] += length * (size - 1) / 2
+                taken[stride + 1, stride] += length * (size + 1) / 2
+        return _Forms(
+            efforts=tuple(self.efforts[end] for end in ends),
+            distances=tuple(distances),
+            weights=weights,
+            m=np.array(ms),
+            v=np.array(vs),
+            taken=taken,
         )
+
+    def _directions(self, forms: _Forms, descents: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+        """Block by block of entries: the direction after every stride, (S, B); valid until the next block."""
+        first = descents[0]
+        squares = [(i, j) for i in range(len(descents)) for j in range(i, len(descents))]
+        m_SP = first.new_tensor(forms.m)
+        v_SQ = first.new_tensor(
+            np.stack([forms.v[:, i, j] * (1 if i == j else 2) for i, j in squares], axis=1)
+        )
+        block = min(len(first), _BLOCK if first.device.type == "cpu" else 1 << 24)
+        d_PB, q_QB = first.new_empty(len(descents), block), first.new_empty(len(squares), block)
+        m_SB, v_SB = first.new_empty(len(m_SP), block), first.new_empty(len(m_SP), block)
+        for start in range(0, len(first), block):
+            part = slice(start, min(start + block, len(first)))
+            if part.stop - start < block:
+                size = part.stop - start
+                d_PB, q_QB = first.new_empty(len(descents), size), first.new_empty(len(squares), size)
+                m_SB, v_SB = first.new_empty(len(m_SP), size), first.new_empty(len(m_SP), size)
+            for row_B, descent in zip(d_PB, descents, strict=True):
+                row_B.copy_(descent[part])
+            for row_B, (i, j) in zip(q_QB, squares, strict=True):
+                torch.mul(d_PB[i], d_PB[j], out=row_B)
+            torch.mm(m_SP, d_PB, out=m_SB)
+            torch.mm(v_SQ, q_QB, out=v_SB)
+            # Where the gradient changes its sign, rounding might make v̂ negative.
+            yield part, m_SB.div_(v_SB.clamp_(min=0).sqrt_().add_(self.optimizer.epsilon))
+
+    def _products(self, forms: _Forms, descents: Sequence[Tensor]) -> Numbers:
+        """⟨D_i, direction after stride s⟩ over all entries, (P, S)."""
+        sums_PS = torch.zeros(len(descents), len(forms.m), dtype=torch.float64, device=descents[0].device)
+        for part, directions_SB in self._directions(forms, descents):
+            sums_PS += torch.stack([descent[part] for descent in descents]) @ directions_SB.T
+        products: Numbers = sums_PS.cpu().numpy()
+        return products
+
+    def _along(self, forms: _Forms, products_PS: Numbers, offset: float) -> Trajectory:
+        """ℓ after each stride, anchored at the measured points.
+
+        Args:
+            forms: of the walk.
+            products_PS: see `_products`.
+            offset: ⟨−∇ℓ at the last point, θ_0 − θ of that point⟩.
+        """
+        # The rise of ℓ, ⟨−∇ℓ, step⟩, by the trapezoidal rule; and how far θ is off the last point.
+        steps_SS, means_SP = np.diff(forms.taken, axis=0), (forms.weights[:-1] + forms.weights[1:]) / 2
+        rises = np.einsum("sp,pq,sq->s", means_SP, products_PS, steps_SS)
+        offsets = forms.taken @ products_PS[-1] - offset
+        risen = [0.0, *np.cumsum(rises).tolist()]
+        odds = self.anchored(forms.distances, risen, offsets.tolist())
+        return Trajectory(forms.efforts, forms.distances, tuple(odds))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Forms:
+    """A walk of S strides on the gradients of P points, as coefficients that all entries share.
+
+    Attributes:
+        efforts, distances: at the start and after each stride.
+        weights: of the points' −∇ℓ in the interpolated one, at the start and after each stride; (S + 1, P).
+        m, v: m̂ and v̂ after each stride as forms in −∇ℓ at the points; (S, P) and, symmetric, (S, P, P).
+        taken: of each stride's direction in θ_0 − θ, at the start and after each stride; (S + 1, S).
+    """
+
+    efforts: tuple[float, ...]
+    distances: tuple[float, ...]
+    weights: Numbers
+    m: Numbers
+    v: Numbers
+    taken: Numbers
 
 
 class _Average:
@@ -171,11 +234,10 @@ class _Average:
 
     Step j = 1..k has the gradient a + f_j (b − a) with f_j = (j − 1)/k. So after the stride m = β1^k m + Σ_j (1 − β1)
     β1^(k−j) (a + f_j (b − a)), which is a combination of m, a and b; and v one of v, a², a b and b². The constructor
-    computes the coefficients. `taken`: steps after the stride, for the bias correction.
+    computes the coefficients. `taken`: steps after the stride, for the bias corrections `bias1`, `bias2`.
     """
 
     def __init__(self, size: int, beta1: float, beta2: float, taken: int) -> None:
-        self.size = size
         fractions = [(j - 1) / size for j in range(1, size + 1)]
         self._decay1, self._decay2 = beta1**size, beta2**size
         weights1 = [(1 - beta1) * beta1 ** (size - j) for j in range(1, size + 1)]
@@ -185,29 +247,19 @@ class _Average:
         self._v_bb = sum(w * f * f for w, f in zip(weights2, fractions, strict=True))
         self._v_ab = sum(2 * w * f * (1 - f) for w, f in zip(weights2, fractions, strict=True))
         self._v_aa = sum(w * (1 - f) ** 2 for w, f in zip(weights2, fractions, strict=True))
-        self._bias1, self._bias2 = 1 - beta1**taken, 1 - beta2**taken
+        self.bias1, self.bias2 = 1 - beta1**taken, 1 - beta2**taken
 
-    def into(self, m: Tensor, v: Tensor, a: Tensor, b: Tensor) -> None:
-        """Update both averages in place by the stride."""
-        m.mul_(self._decay1).add_(a, alpha=self._m_a)
-        v.mul_(self._decay2).addcmul_(a, a, value=self._v_aa)
-        if self.size > 1:
-            m.add_(b, alpha=self._m_b)
-            v.addcmul_(a, b, value=self._v_ab).addcmul_(b, b, value=self._v_bb)
+    def after(self, m: Numbers, v: Numbers, a: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
+        """Both averages after the stride, as a linear form (P,) and a quadratic one (P, P).
 
-    def direction(self, m: Tensor, v: Tensor, epsilon: float) -> Tensor:
-        """m̂ / (√v̂ + ε) after the stride."""
-        # Where the gradient changes its sign a·b < 0, and rounding might make v negative.
-        spread = v.clamp(min=0).sqrt_().mul_(self._bias2**-0.5).add_(epsilon)
-        return m.div(self._bias1).div_(spread)
+        Args:
+            m, v: the averages before it.
+            a, b: the gradient where it begins and ends, as linear forms.
+        """
+        mixed = (np.outer(a, b) + np.outer(b, a)) / 2
+        squares = self._v_aa * np.outer(a, a) + self._v_ab * mixed + self._v_bb * np.outer(b, b)
+        return self._decay1 * m + self._m_a * a + self._m_b * b, self._decay2 * v + squares
 
 
 def _sample(entries: Tensor) -> Tensor:
     return entries[::SAMPLED].contiguous()
-
-
-def _mixed(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    mixed = tensors[0] * weights[0]
-    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
-        mixed.add_(tensor, alpha=weight)
-    return mixed
