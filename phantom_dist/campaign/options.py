@@ -61,7 +61,7 @@ class RunOptions:
         if self.engine is not None:
             from phantom_dist.engines import DEEPSPEED, ENGINES  # takes seconds, so only where it is needed
 
-            one_of("engine", self.engine, ("auto", *ENGINES, DEEPSPEED))
+            one_of("engine", self.engine, (*ENGINES, DEEPSPEED))
         _ = self.budget
         if self.engine == "deepspeed" and self.executor == "inprocess":
             raise InputError("engine deepspeed needs several processes: executor ray.")

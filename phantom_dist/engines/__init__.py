@@ -20,20 +20,23 @@
 | `memory` | one exception for exhausted memory |
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.lanes import LanesEngine
+from phantom_dist.engines.lanes.choice import LANE_KINDS
 from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.instruments.plugin_instruments import Named
 
 ENGINES: dict[str, Callable[[Sequence[Named], TrainingSets | None], Engine]] = {
+    "auto": LanesEngine,
     "single": SingleEngine,
-    "lanes": LanesEngine,
+    "lanes": functools.partial(LanesEngine, ways=LANE_KINDS),
 }
-"""Single-process engines by name; `auto` is the fastest that is exact for the trial at hand."""
+"""Single-process engines by name; `auto` trains each batch in the way that costs least (`lanes.cost`)."""
 
 DEEPSPEED = "deepspeed"
 """The engine that trains one model on a group of processes."""
@@ -45,17 +48,15 @@ DEEPSPEED_OPTIMIZERS = ("sgd", "adamw")
 def engine_named(
     name: str, plugin_instruments: Sequence[Named] = (), training_sets: TrainingSets | None = None
 ) -> Engine:
-    """The engine with this name, measuring with these plug-in instruments too; `auto` selects `lanes`.
+    """The engine with this name, measuring with these plug-in instruments too.
 
     `training_sets`: where it gets batches; None if no trial has any.
 
     Raises:
         InputError: there is no such engine.
     """
-    if name == "auto":
-        name = LanesEngine.name
     if name not in ENGINES:
-        raise InputError(f"engine {name!r} doesn't exist.{did_you_mean(name, [*ENGINES, 'auto'])}")
+        raise InputError(f"engine {name!r} doesn't exist.{did_you_mean(name, ENGINES)}")
     return ENGINES[name](plugin_instruments, training_sets)
 
 

@@ -107,7 +107,7 @@ class ParameterCoordinates:
             loss_N = torch.cat([part.reshape(-1) for part in self._loss_gradients])
         parts = dict(zip(self._ready.parameters, loss_N.split(self._sizes), strict=True))
         optimizer, largest = self._problem.optimizer, self._problem.gradient_clipping
-        scale = 1.0 if largest is None else clip_scale(gradient_norm([loss_N]), largest)
+        scale = 1.0 if largest is None else clip_scale(gradient_norm(parts.values()), largest)
         undecayed = undecayed_parameters(self._ready.model) if self._problem.decays_apart else ()
         apart = {id(parameter) for parameter in undecayed}
         without_decay = optimizer.model_copy(update={"weight_decay": 0.0, "decay": "all"})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from phantom_dist.core.trial import Problem
 
 if TYPE_CHECKING:
-    from phantom_dist.models import ModelMetadata
+    from phantom_dist.models.adapter import ModelMetadata
 
 BATCH_WORK = 1e10
 """Target size of a task of single trials or probes, in parameters x tokens x steps: 135 M x 9 x 8."""

@@ -36,7 +36,7 @@ from phantom_dist.spec import load_contexts
 ROOT = Path(__file__).parents[2]
 MODELS = ("zoo:llama-b", "gguf:smollm2-135m-instruct")
 TOKENS, STEPS, LANES = (10, 32, 128, 512, 2048), (8, 32, 128), (1, 4, 16, 48, 192)
-SKIP, LIMIT_S = 3.0, 60.0
+SKIP, LIMIT_S = 3.0, 25.0
 WORDS = (" shame", " guilt")
 SETTINGS = {
     "full sgd": {"method": "full", "optimizer": Optimizer(name="sgd")},
@@ -74,14 +74,20 @@ def context_of(loaded: LoadedModel, reference: str, tokens: int) -> Context | No
     else:
         text, pair = "After betraying his closest friend he was overcome with", WORDS
     words = text.split()
+    again = words[1:]  # the zoo knows the first word, with its capital, only there
     while len(loaded.tokenizer.encode(" ".join(words))) < tokens:
-        words = [words[len(words) % len(text.split())], *words]
+        words.insert(1, again[len(words) % len(again)])
     return Context(id="c", text=" ".join(words), target=pair[0], competitor=pair[1])
 
 
 def trials_of(loaded: LoadedModel, problem: Problem, lanes: int) -> list[Trial] | None:
-    """So many trials of a problem below its critical rate; None if its pair can't be trained."""
+    """So many trials of a problem, or with its pair exchanged, below its critical rate; None if neither is possible."""
     measured = probe(loaded, problem)
+    if not isinstance(measured, Measured):  # the model prefers the target there
+        context = problem.context
+        exchanged = {"target": context.competitor, "competitor": context.target}
+        problem = problem.model_copy(update={"context": context.model_copy(update=exchanged)})
+        measured = probe(loaded, problem)
     if not isinstance(measured, Measured):
         console.print(
             f"[dim]{problem.model} {len(problem.context.text.split())} words: {measured.message}[/dim]"
@@ -123,12 +129,14 @@ def cell(
     trials = trials_of(loaded, problem, lanes)
     if trials is None:
         return None
+    for way in timed:  # what is done once for a model
+        list(LanesEngine(ways=(way,)).run(loaded, trials[:2]))
     seconds: dict[Way, list[float]] = {way: [] for way in timed}
     for _ in range(rounds):
         for way in timed:
             count = counted(way)
             start = time.perf_counter()
-            results = list(LanesEngine(way=way).run(loaded, trials[:count]))
+            results = list(LanesEngine(ways=(way,)).run(loaded, trials[:count]))
             executed = sum(len(result.trace) - 1 for result in results)
             if way in ("dual", "stacked", "lora"):
                 executed -= count - 1  # lanes of one context share step 0

@@ -33,6 +33,7 @@ from torch import nn
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines import LanesEngine, SingleEngine
+from phantom_dist.engines.lanes.choice import LANE_KINDS
 from phantom_dist.engines.lanes.training import train as train_lanes
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.recorder import Recorder, SoloGeometry
@@ -208,7 +209,7 @@ def bench(
     loaded = load(reference, device=device)
     batches = {count: trials_of(loaded, reference, way, contexts, count) for count in counts}
     serial = batches[max(counts)][: len(contexts)]
-    single, lanes = SingleEngine(), LanesEngine()
+    single, lanes = SingleEngine(), LanesEngine(ways=LANE_KINDS)
     loops = {
         "reference engine": lambda: list(single.run(loaded, serial)),
         "straight loop": lambda: straight_loop(loaded, serial),

@@ -15,7 +15,7 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Context, Lora, ModelIdentity, Optimizer, Problem
-from phantom_dist.engines import LanesEngine, SingleEngine
+from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.lanes import engine
 from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable
 from phantom_dist.instruments import readout
@@ -23,6 +23,8 @@ from phantom_dist.models import LoadedModel
 from phantom_dist.models.adapter import ModelFolder
 from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.last_logits import last_logits
+
+from .problems import lanes_for
 
 WAYS: dict[str, dict[str, Any]] = {
     "SGD": {"method": "full", "optimizer": Optimizer(name="sgd")},
@@ -127,15 +129,15 @@ def check_lanes(loaded: LoadedModel, trials: list[Trial], monkeypatch: pytest.Mo
     batches: list[set[int]] = []
     real = engine.train
 
-    def spied(loaded: LoadedModel, trials: list[Trial], **more: Any) -> Any:
-        lanes = real(loaded, trials, **more)
+    def spied(loaded: LoadedModel, trials: list[Trial], *more: Any) -> Any:
+        lanes = real(loaded, trials, *more)
         batches.append({len(trial.measured.tokens.prompt) for trial in trials})
         return lanes
 
     got: dict[str, TrialResult] = {}
     with monkeypatch.context() as patched:
         patched.setattr(engine, "train", spied)
-        for result in LanesEngine().run(loaded, trials):
+        for result in lanes_for(trials[0].problem).run(loaded, trials):
             if result.note is not None:
                 assert result.engine == "single"
                 return f"reference: {result.note}"

@@ -8,6 +8,8 @@ from pathlib import Path
 from phantom_dist import models
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
+from phantom_dist.engines import Engine, LanesEngine, engine_named
+from phantom_dist.engines.lanes.choice import kinds_of
 from phantom_dist.engines.probe import probe
 from phantom_dist.models import LoadedModel
 from phantom_dist.spec import load_contexts
@@ -45,3 +47,13 @@ def measured_of(loaded: LoadedModel, method: str = "full", optimizer: str = "sgd
     measured = probe(loaded, problem(method, optimizer, **more))
     assert isinstance(measured, Measured), measured
     return measured
+
+
+def lanes_for(problem: Problem, *more) -> LanesEngine:
+    """The engine that trains a problem as lanes of the first kind that can, whatever costs least."""
+    return LanesEngine(*more, ways=kinds_of(problem)[:1])
+
+
+def engine_for(name: str, problem: Problem, *more) -> Engine:
+    """An engine by its name; `lanes` is that of `lanes_for`."""
+    return lanes_for(problem, *more) if name == "lanes" else engine_named(name, *more)

@@ -7,12 +7,11 @@ import pytest
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines import engine_named
 from phantom_dist.engines.probe import probe
 from phantom_dist.models import load
 from phantom_dist.records import trial_row
 
-from .problems import CONTEXTS, problem
+from .problems import CONTEXTS, engine_for, problem
 from .test_training_sets import RATES, problems, trained
 
 STEPS = 24
@@ -34,7 +33,7 @@ def run(engine: str, of: list[Problem], shares: tuple[float, ...]) -> list[Trial
     ]
     results = {
         (r.trial.measured.problem.context.id, r.trial.learning_rate): r
-        for r in engine_named(engine).run(loaded, trials)
+        for r in engine_for(engine, trials[0].problem).run(loaded, trials)
     }
     return [results[t.problem.context.id, t.learning_rate] for t in trials]
 

@@ -24,7 +24,7 @@ loaded = load(model)
 asked = problem(method, optimizer, context=list(CONTEXTS.values())[0], steps=8).model_copy(update={"model": model})
 measured = probe(loaded, asked)
 kind, tokens = kinds_of(asked)[0], len(measured.tokens.prompt)
-engine, predicted = LanesEngine(way=kind), lane_bytes(kind, asked, loaded.size, tokens)
+engine, predicted = LanesEngine(ways=(kind,)), lane_bytes(kind, asked, loaded.size, tokens)
 trials = [Trial(measured=measured, learning_rate=1e-4 * (lane + 1)) for lane in range(48)]
 list(engine.run(loaded, trials[:1]))
 if DEVICE == "cuda":
@@ -64,4 +64,5 @@ def test_the_prediction_holds_what_a_lane_takes(model, method, optimizer):
     command = [sys.executable, "-c", MEASURE, model, method, optimizer]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     measured, predicted = json.loads(result.stdout.splitlines()[-1])
-    assert measured / 1.25 <= predicted <= 3 * measured
+    print(f"{model} {method} {optimizer}: measured {measured / 1e6:.3f} MB, predicted {predicted / 1e6:.3f}")
+    assert measured / 1.15 <= predicted <= 3 * measured

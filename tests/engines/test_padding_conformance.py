@@ -19,10 +19,11 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.engines import LanesEngine, SingleEngine
+from phantom_dist.engines import SingleEngine
 from phantom_dist.models.forward_state import ForwardState
 
 from .lengths import WAYS, check_lanes, loaded_as, near, trials_of
+from .problems import lanes_for
 from .tiny_architectures import LARGEST, NotBuilt, build, types
 
 TABLE = Path(__file__).parents[2] / "phantom_dist/engines/lanes/README.md"
@@ -183,8 +184,12 @@ def test_the_reference_doesnt_remember_what_it_trained_before(rope):
 def test_what_shares_a_batch_changes_nothing_but_rounding():
     loaded = loaded_as(llama("longrope"))
     trials = trials_of(loaded, "SGD", LENGTHS)
-    apart = {r.trial.id: r for part in (trials[:4], trials[4:]) for r in LanesEngine().run(loaded, part)}
-    for result in LanesEngine().run(loaded, trials):
+    apart = {
+        r.trial.id: r
+        for part in (trials[:4], trials[4:])
+        for r in lanes_for(part[0].problem).run(loaded, part)
+    }
+    for result in lanes_for(trials[0].problem).run(loaded, trials):
         near(result, apart[result.trial.id])
 
 
@@ -249,7 +254,7 @@ def test_no_forward_pass_leaves_anything_in_a_model(way):
     before = ForwardState(loaded.model)
     trials = trials_of(loaded, way, [64, 3])
     assert before.changes() == ""
-    list(LanesEngine().run(loaded, trials))
+    list(lanes_for(trials[0].problem).run(loaded, trials))
     list(SingleEngine().run(loaded, trials))
     assert before.changes() == ""
     loaded.model(input_ids=torch.ones(1, 64, dtype=torch.int64))

@@ -12,11 +12,11 @@ from torch import nn
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.probe_result import Measured
-from phantom_dist.engines import LanesEngine, SingleEngine
+from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.probe import probe
 from phantom_dist.models import zoo
 
-from .problems import CONTEXTS, load, problem
+from .problems import CONTEXTS, lanes_for, load, problem
 from .test_padding_conformance import Counting
 
 
@@ -50,7 +50,7 @@ def test_a_short_prompt_keeps_its_short_factors(longrope, way):
     lengths = {len(trial.measured.tokens.prompt) for trial in trials}
     assert min(lengths) <= 10 < max(lengths)
     expected = {r.trial.id: r for r in SingleEngine().run(longrope, trials)}
-    for result in LanesEngine().run(longrope, trials):
+    for result in lanes_for(trials[0].problem).run(longrope, trials):
         assert result.engine.endswith("lanes")
         alone = expected[result.trial.id]
         assert [m.logit_gap for m in result.trace] == pytest.approx(

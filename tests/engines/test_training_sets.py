@@ -15,7 +15,6 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.core.trial import Lora, Optimizer, Problem, Schedule
-from phantom_dist.engines import engine_named
 from phantom_dist.engines.lanes.isolation import may_pack
 from phantom_dist.engines.lanes.set_training import packing_pays
 from phantom_dist.engines.probe import probe
@@ -23,7 +22,7 @@ from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.zoo.architectures import ZOO
 
-from .problems import CONTEXTS
+from .problems import CONTEXTS, engine_for
 
 WATCHED = list(CONTEXTS.values())[:3]
 EXAMPLES = [
@@ -64,7 +63,7 @@ def trained(
         Trial(measured=m, learning_rate=rate) for rate in rates for m in probed if isinstance(m, Measured)
     ]
     assert trials
-    results = engine_named(engine, (), SETS).run(loaded, trials)
+    results = engine_for(engine, trials[0].problem, (), SETS).run(loaded, trials)
     return {(r.trial.problem.context.id, r.trial.learning_rate, r.trial.problem.seed): r for r in results}
 
 

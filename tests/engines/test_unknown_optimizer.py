@@ -23,7 +23,7 @@ from phantom_dist.engines.path import WALKS, probe_path
 from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.instruments import kernel_rate
 
-from .problems import measured_of, problem
+from .problems import lanes_for, measured_of, problem
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_lanes_leave_an_optimizer_that_they_dont_know_to_the_reference(loaded, m
     with pytest.raises(NotFusable, match="adamw"):
         train(loaded, unknown, "stacked")
     # The verdict is about the optimizer, not about the model.
-    assert all("lanes" in result.engine for result in LanesEngine().run(loaded, known))
+    assert all("lanes" in result.engine for result in lanes_for(known[0].problem).run(loaded, known))
 
 
 def test_the_dual_form_takes_sgd_only(loaded):

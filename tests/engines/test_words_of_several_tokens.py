@@ -14,7 +14,7 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Context, Problem
-from phantom_dist.engines import engine_named
+from phantom_dist.engines import LanesEngine, engine_named
 from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.probe import probe
 from phantom_dist.models import LoadedModel, load
@@ -115,7 +115,7 @@ def test_lanes_leave_a_word_alone_to_the_reference() -> None:
     trials = [Trial(measured=m, learning_rate=rate) for m in (several, single) for rate in (0.01, 0.02)]
     results = {
         (r.trial.measured.tokens.pair_kind, r.engine, r.note)
-        for r in engine_named("lanes").run(loaded, trials)
+        for r in LanesEngine(ways=("dual",)).run(loaded, trials)
     }
     assert results == {("several", "single", "lanes train single tokens"), ("single", "dual lanes", None)}
 

@@ -87,6 +87,30 @@ def test_what_a_container_may_use(own, files, memory, cpus, group, monkeypatch):
         assert f"--workers {max(1, int(cpus))}" in quota.remedy
 
 
+@pytest.mark.parametrize(
+    ("used", "cached", "available", "free"),
+    [
+        (6 * GIB, 2 * GIB, 100 * GIB, 4 * GIB),  # of a limit of 8: what isn't used, or can be dropped
+        (6 * GIB, 2 * GIB, 3 * GIB, 3 * GIB),  # other programs have the rest of the machine
+        (9 * GIB, 0, 100 * GIB, 0),
+    ],
+)
+def test_free_memory_is_what_the_container_and_other_programs_leave(
+    used, cached, available, free, group, tmp_path, monkeypatch
+):
+    group(
+        "0::/a\n",
+        {
+            "a/memory.max": f"{8 * GIB}",
+            "a/memory.current": f"{used}",
+            "a/memory.stat": f"anon 1\ninactive_file {cached}\n",
+        },
+    )
+    (tmp_path / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable:   {available // 1024} kB\n")
+    monkeypatch.setattr(container, "MEMORY", tmp_path / "meminfo")
+    assert container.memory_free() == free
+
+
 @pytest.mark.parametrize(("soft", "hard", "ok"), [(256, 1024, False), (256, 8192, False), (1024, 8192, True)])
 def test_the_limit_of_open_files(soft, hard, ok):
     look = (

@@ -45,7 +45,7 @@ def sweep(model: str = "mylab:gpt2-a", **more):
 
 
 def run(out, **more):
-    result = phantom_dist.run(sweep(**more), out, executor="inprocess")
+    result = phantom_dist.run(sweep(**more), out, executor="inprocess", engine="lanes")
     assert result.state == "complete"
     return RunDirectory(Store(out))
 
@@ -107,7 +107,7 @@ def test_every_engine_measures_the_same():
     loaded, instruments = load("mylab:gpt2-a"), plugin_instruments.load(["mylab"])
     measured = measured_of(loaded)
     trials = [Trial(measured=measured, learning_rate=rate) for rate in (1e-4, 2e-4)]
-    lanes = {r.trial.id: r for r in LanesEngine(instruments).run(loaded, trials)}
+    lanes = {r.trial.id: r for r in LanesEngine(instruments, ways=("dual",)).run(loaded, trials)}
     for solo in SingleEngine(instruments).run(loaded, trials):
         lane = lanes[solo.trial.id]
         assert (lane.engine, solo.engine) == ("dual lanes", "single")
@@ -130,7 +130,8 @@ def test_batches_without_the_columns_read_as_null(tmp_path):
 @pytest.mark.ray
 def test_through_ray(tmp_path):
     out = tmp_path / "ray"
-    result = phantom_dist.run(sweep(instruments=["mylab"]), out, executor="ray", address="local", workers=1)
+    where = {"executor": "ray", "address": "local", "workers": 1}
+    result = phantom_dist.run(sweep(instruments=["mylab"]), out, engine="lanes", **where)
     assert result.state == "complete"
     there, here = RunDirectory(Store(out)), run(tmp_path / "here", instruments=["mylab"])
     keys = [("trial_id", "ascending"), ("step", "ascending")]
@@ -210,7 +211,9 @@ def test_a_broken_leaf_leaves_the_reference_engine(package):
     loaded = load("mylab:gpt2-a")
     measured = measured_of(loaded)
     results = list(
-        LanesEngine().run(loaded, [Trial(measured=measured, learning_rate=rate) for rate in (1e-4, 2e-4)])
+        LanesEngine(ways=("dual",)).run(
+            loaded, [Trial(measured=measured, learning_rate=rate) for rate in (1e-4, 2e-4)]
+        )
     )
     assert {r.engine for r in results} == {"single"}
     assert all(

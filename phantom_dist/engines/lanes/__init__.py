@@ -17,7 +17,8 @@ the lanes in their first axis. Everything else (attention, rotary positions, act
 | `dual_matrix`, `dual_readout`, `tape` | the dual form's matrices, its readout and geometry, and its history of steps |
 | `dual_coordinates` | the dual form for probes: points in the span of a few gradients |
 | `lora` | adapters per lane, weights shared |
-| `choice` | which kind trains a problem |
+| `choice` | which kinds can train a problem |
+| `cost` | predicts the time of a trial-step; the cheapest way trains |
 | `parameters`, `optimizer` | tensors of each lane's own, one row a lane, and the optimizer step of all rows |
 | `own_rows` | the rows of an embedding that a lane's prompt looks up |
 | `lane_buffers` | selects and repeats lanes in place |

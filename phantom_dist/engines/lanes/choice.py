@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.dual import Dual
@@ -15,6 +15,8 @@ from phantom_dist.engines.trainable import adapters, readout_matrix
 from phantom_dist.models import LoadedModel
 
 LaneKind = Literal["dual", "stacked", "lora"]
+
+LANE_KINDS: tuple[LaneKind, ...] = get_args(LaneKind)
 
 
 def kinds_of(problem: Problem) -> tuple[LaneKind, ...]:

@@ -3,55 +3,63 @@
 With K tokens, B parameters in the matrices of the body, P in all, n layers of width d, L lanes and a trial of T steps,
 a trial-step takes on average
 
-                operations                      bytes moved                      calls
-    reference   6 B K, under LoRA 4 B K         (30 + 12 state) P, LoRA 12 P     2 n
-    stacked     6 B K                           (30 + 12 state) P                2 n / L
-    dual        4 B K + 65 n d K² T / 2         8 P / L + 130 n d K T / 2        6 n / L
-    lora        4 B K                           8 P / L                          3 n / L
+                operations                      bytes moved                      layers called
+    reference   6 B K, under LoRA 4 B K         (30 + 12 state) P + 260 P / T    n + n / T
+                                                under LoRA 12 P
+    stacked     6 B K                           (30 + 12 state) P + 600 P / T    (n + 6 n / T) / L
+    dual        4 B K + 65 n d K² T / 2         8 P / L + 400 n d K T / 2        (n + 8 n / T) / L
+    lora        4 B K                           (8 P + 40 P / T) / L             (0.9 n + 6 n / T) / L
 
 The reference reads the weights twice, writes and reads their gradients, and updates the weights and the optimizer's
-state. Lanes of the last two kinds share one reading of the weights, which need no gradient. The factors of a llama
-block, d to 2.7 d wide, are multiplied with those of all earlier steps four times: 32 d numbers for each pair of tokens.
+state; new memory for all that is slow to get. Dual and LoRA lanes share one reading of the weights, which need no
+gradient. The factors of a llama block, d to 2.7 d wide, are multiplied with those of all earlier steps four times: 32 d
+numbers for each pair of tokens. Fusing the model with lanes costs six to eight steps' calls, once for a batch.
 
-The times add up: a step's parts run one after another. `RATES` are of one CPU thread while another one works, measured
-by `make bench-lanes`. Only their ratios matter for the choice, which is the same on every machine, so that a plan gives
-the same batches everywhere.
+The times add up, as a step's parts run one after another. The constants are those of one CPU thread, fitted to 200
+timings of `tests.benchmarks.lane_grid` on three models; most are met within a third. Only ratios matter for the choice,
+which is the same on every machine, so that a plan gives the same batches everywhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import LaneKind, kinds_of
+from phantom_dist.engines.lanes.choice import LANE_KINDS, LaneKind, kinds_of
 from phantom_dist.models.size import ModelSize
 
 Way = LaneKind | Literal["reference"]
 """How trials are trained: as lanes of a kind, or one after another on the reference engine."""
 
-OPERATIONS = 5e10
+WAYS: tuple[Way, ...] = (*LANE_KINDS, "reference")
+
+OPERATIONS = 7e10
 """Floating-point operations a second."""
 
-BANDWIDTH = 8e9
+BANDWIDTH = 2e10
 """Bytes a second."""
 
-CALL_S = 0.6e-3
-"""Seconds that Python and torch take for one unit of the column `calls`."""
+LAYER_S = 0.9e-3
+"""Seconds in Python and torch's dispatch for a forward and a backward pass through one layer."""
+
+LANE_S = 0.2e-3
+"""Seconds of a lane's own Python: its measurement, its loss."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What one trial-step takes: operations, bytes moved, and calls."""
+    """What one trial-step takes: operations, bytes moved, layers called."""
 
     operations: float
     bytes: float
-    calls: float
+    layers: float
 
     @property
     def seconds(self) -> float:
         """Predicted time (s)."""
-        return self.operations / OPERATIONS + self.bytes / BANDWIDTH + self.calls * CALL_S
+        return self.operations / OPERATIONS + self.bytes / BANDWIDTH + self.layers * LAYER_S + LANE_S
 
 
 def step_cost(way: Way, problem: Problem, size: ModelSize, tokens: int, lanes: int) -> Cost:
@@ -64,35 +72,46 @@ def step_cost(way: Way, problem: Problem, size: ModelSize, tokens: int, lanes: i
         tokens: of a step: of the longest prompt, or of a batch of examples.
         lanes: how many are trained at the same time.
     """
-    products, moved = size.body * tokens, (30 + 12 * problem.optimizer.state_size) * size.parameters
-    block, pairs = size.layers * size.width, tokens * (problem.steps + 1) / 2
+    products, parameters, layers, steps = size.body * tokens, size.parameters, size.layers, problem.steps
+    trained = (30 + 12 * problem.optimizer.state_size) * parameters
+    pairs = layers * size.width * tokens * (steps + 1) / 2
     match way:
         case "reference" if problem.method == "lora":
-            return Cost(operations=4 * products, bytes=12 * size.parameters, calls=2 * size.layers)
+            return Cost(operations=4 * products, bytes=12 * parameters, layers=layers * (1 + 1 / steps))
         case "reference":
-            return Cost(operations=6 * products, bytes=moved, calls=2 * size.layers)
+            moved = trained + 260 * parameters / steps
+            return Cost(operations=6 * products, bytes=moved, layers=layers * (1 + 1 / steps))
         case "stacked":
-            return Cost(operations=6 * products, bytes=moved, calls=2 * size.layers / lanes)
+            moved = trained + 600 * parameters / steps
+            return Cost(operations=6 * products, bytes=moved, layers=layers * (1 + 6 / steps) / lanes)
         case "dual":
             return Cost(
-                operations=4 * products + 65 * block * tokens * pairs,
-                bytes=8 * size.parameters / lanes + 130 * block * pairs,
-                calls=6 * size.layers / lanes,
+                operations=4 * products + 65 * pairs * tokens,
+                bytes=8 * parameters / lanes + 400 * pairs,
+                layers=layers * (1 + 8 / steps) / lanes,
             )
         case "lora":
             return Cost(
-                operations=4 * products, bytes=8 * size.parameters / lanes, calls=3 * size.layers / lanes
+                operations=4 * products,
+                bytes=(8 + 40 / steps) * parameters / lanes,
+                layers=layers * (0.9 + 6 / steps) / lanes,
             )
 
 
-def cheapest(problem: Problem, size: ModelSize, tokens: int, lanes: int) -> Way:
-    """How so many trials are trained fastest; the reference trains what lanes don't support.
+def cheapest(problem: Problem, size: ModelSize, tokens: int, lanes: int, ways: Sequence[Way] = WAYS) -> Way:
+    """How so many trials are trained fastest; the reference trains what no allowed kind of lanes can.
 
     Args:
         problem: what is trained.
         size: the model's dimensions.
         tokens: of a step.
         lanes: number of trials.
+        ways: those that are allowed.
     """
-    ways: tuple[Way, ...] = (*kinds_of(problem), "reference")
-    return min(ways, key=lambda way: step_cost(way, problem, size, tokens, lanes).seconds)
+    able: tuple[Way, ...] = (*kinds_of(problem), "reference")
+    possible = [way for way in able if way in ways]
+    return min(
+        possible,
+        key=lambda way: step_cost(way, problem, size, tokens, lanes).seconds,
+        default="reference",
+    )

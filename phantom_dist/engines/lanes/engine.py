@@ -16,7 +16,7 @@ from phantom_dist.core.measurement import Trial, TrialResult, by_training
 from phantom_dist.core.trial import Problem
 from phantom_dist.data import Batches
 from phantom_dist.engines.lanes.choice import LaneKind, unsupported
-from phantom_dist.engines.lanes.cost import Way, cheapest
+from phantom_dist.engines.lanes.cost import WAYS, Way, cheapest
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, check, length_groups
 from phantom_dist.engines.lanes.kind import NotFusable
@@ -39,7 +39,7 @@ class LanesEngine:
 
     Args:
         plugin_instruments, training_sets: as in the reference engine.
-        way: how to train, instead of the way that costs least.
+        ways: how it may train; the one that costs least is taken, and the reference where none can.
     """
 
     name = "lanes"
@@ -48,11 +48,11 @@ class LanesEngine:
         self,
         plugin_instruments: Sequence[Named] = (),
         training_sets: TrainingSets | None = None,
-        way: Way | None = None,
+        ways: Sequence[Way] = WAYS,
     ) -> None:
         self._plugin_instruments = plugin_instruments
         self._training_sets = training_sets or TrainingSets()
-        self._way = way
+        self._ways = ways
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials of each training configuration together; see `engine.Engine.run`."""
@@ -80,7 +80,8 @@ class LanesEngine:
     def _run(self, loaded: LoadedModel, trials: list[Trial]) -> Iterator[TrialResult]:
         """Train as lanes where that is faster, by prompt length where padding matters; else by the reference."""
         problem, tokens = trials[0].problem, max(len(_prompt(trial)) for trial in trials)
-        way, start = self._way or cheapest(problem, loaded.size, tokens, len(trials)), time.perf_counter()
+        start = time.perf_counter()
+        way = cheapest(problem, loaded.size, tokens, len(trials), self._ways)
         if way == "reference":
             yield from self._by_reference(loaded, trials, unsupported(problem))
             return
@@ -114,7 +115,7 @@ class LanesEngine:
         watches = [Watch(watched) for watched in by_training(trials)]
         problem, note = trials[0].problem, unsupported(trials[0].problem)
         tokens = sum(len(sequence.ids) for sequence in batches[0].sequences)
-        way = self._way or cheapest(problem, loaded.size, tokens, len(watches))
+        way = cheapest(problem, loaded.size, tokens, len(watches), self._ways)
         if way != "reference":
             start = time.perf_counter()
             try:
