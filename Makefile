@@ -48,8 +48,9 @@ check: $(INSTALLED) ## linters, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench-lanes: $(INSTALLED) ## measure lanes against loops: a quarter of an hour
+bench-lanes: $(INSTALLED) ## measure lanes against loops, and every way of training over tokens, steps and lanes: half an hour
 	$(BIN)/python -m tests.benchmarks.lanes
+	$(BIN)/python -m tests.benchmarks.lane_grid
 
 chaos: $(INSTALLED) ## kill and stop everything 300 times; nothing may be lost: 50 minutes
 	$(BIN)/python -m tests.chaos

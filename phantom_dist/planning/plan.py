@@ -122,9 +122,11 @@ def make_plan(
     def room(problem: Problem, kind: WorkerKind) -> int:
         """How many trials of a problem a batch may have on a worker of a kind; 0 if not even one fits."""
         model, limits = models[problem.model], limits_of[problem.key]
-        if kind != resources.largest and not fits_worker(problem, model, kind.memory_bytes):
+        if problem.training_config in by_ranks:
+            return limits.one_after_another if learning_rates or problem.training else 1
+        if not fits_worker(problem, model, kind.memory_bytes):
             return 0
-        if engine != SingleEngine.name and problem.training_config not in by_ranks:
+        if engine != SingleEngine.name:
             most = limits.gpu_lanes if kind.on_gpu else limits.lanes
             if lanes := lanes_that_fit(problem, model, kind.memory_bytes, most):
                 return lanes

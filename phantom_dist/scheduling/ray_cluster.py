@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -127,7 +128,7 @@ class RayCluster(Cluster):
     def worker_kinds(self, device: str, threads: int) -> tuple[WorkerKind, ...]:
         """The kinds of all live nodes; of this machine if Ray will be started here."""
         if self._is_this_machine:
-            return (worker_kind(device, threads),)
+            return (self._here(device, threads),)
         return merge_alike(self._kinds(device, threads).values())
 
     def memory_of(self, node: str, device: str, threads: int) -> float:
@@ -136,13 +137,18 @@ class RayCluster(Cluster):
         The answer of `ray.nodes()` is reused for `REMEMBERED_S`. A node that it doesn't contain is looked up anew.
         """
         if self._is_this_machine:
-            return worker_kind(device, threads).memory_bytes
+            return self._here(device, threads).memory_bytes
         old = time.monotonic() - self._remembered_at > REMEMBERED_S
         if old or self._remembered_for != (device, threads) or node not in self._remembered:
             self._remembered = self._kinds(device, threads)
             self._remembered_for, self._remembered_at = (device, threads), time.monotonic()
         kind = self._remembered.get(node)
         return 0.0 if kind is None else kind.memory_bytes
+
+    @functools.cache  # noqa: B019  a cluster lives as long as its run
+    def _here(self, device: str, threads: int) -> WorkerKind:
+        """The workers of this machine, with the memory that was free at the first call."""
+        return worker_kind(device, threads)
 
     def executor(self, settings: WorkerSettings, workers: int | None, useful: int) -> Executor:
         """Start actors; see `ray_executor`."""

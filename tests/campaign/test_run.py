@@ -258,7 +258,7 @@ def test_a_model_that_lanes_do_not_know_is_trained_by_the_reference_and_status_s
     without = tuple(kind for kind in leaves.LEAVES if kind is not leaves.LayerNorm)
     monkeypatch.setattr(leaves, "LEAVES", without)
     sweep["learning_rates"] = [1e-3]
-    result = run(sweep, tmp_path)
+    result = run(sweep, tmp_path, engine="lanes")
     assert {(r["method"], r["engine"]) for r in rows(tmp_path)} == {
         ("full", "single"),
         ("lora", "lora lanes"),

@@ -49,7 +49,7 @@ class ExecutorConformance:
     def executor(cls, location, leases):
         for number in LEASES:
             leases.grant(number)
-        settings = WorkerSettings(location=str(location), driver=leases.driver)
+        settings = WorkerSettings(location=str(location), driver=leases.driver, engine="lanes")
         with cls.cluster() as cluster:
             executor = cluster.executor(settings, workers=2, useful=8)
             kinds = cluster.worker_kinds(settings.device, settings.threads)

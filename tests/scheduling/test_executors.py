@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import closing
 
 import pytest
 import ray
 import torch
 from ray._private import services
+from ray.exceptions import RayActorError
 
 from phantom_dist.core.errors import InputError
+from phantom_dist.scheduling import ray_cluster
+from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.inprocess import ThisProcess
 from phantom_dist.scheduling.messages import Done, Lost, Start
 from phantom_dist.scheduling.ray_cluster import RayCluster
 from phantom_dist.scheduling.tasks import probe_task
+from phantom_dist.traces import Store
+from phantom_dist.traces.leases import Leases
 
-from .conformance import ExecutorConformance, next_event, problem
+from .conformance import LEASES, ExecutorConformance, next_event, problem
 
 pytestmark = pytest.mark.ray
 
@@ -79,3 +85,57 @@ def test_no_cluster_at_the_address_is_one_clear_message(address, tmp_path, monke
         InputError, match=rf"--address {address}: no Ray cluster could be joined there .*Allowed: `local`"
     ):
         RayCluster(address)
+
+
+@pytest.fixture
+def settings(tmp_path) -> WorkerSettings:
+    leases = Leases(Store(tmp_path))
+    for number in LEASES:
+        leases.grant(number)
+    return WorkerSettings(location=str(tmp_path), driver=leases.driver)
+
+
+def test_workers_that_were_started_early_are_used_and_the_rest_end(settings):
+    """Two are started beside the planning, with the threads of the run; one turns out to be useful."""
+    with RayCluster("local") as cluster:
+        cluster.prepare("cpu", 1, 2)
+        cluster.prepare("cpu", 1, 2)  # once is enough
+        cluster.connect()
+        early = [actor for _, actor in cluster._spares]
+        assert len(early) == 2
+        executor = cluster.executor(settings, workers=1, useful=1)
+        with closing(executor):
+            assert next_event(executor).worker == "worker-0"
+            assert executor.actors_of("worker-0") == (early[0],)
+            executor.start(Start("worker-0", probe_task([problem()]), 1, 97))
+            assert next_event(executor).event == Done("worker-0", 97)
+            with pytest.raises(RayActorError):
+                ray.get(early[1].do.remote(None, 1, 1), timeout=60)
+    assert not ray.is_initialized()
+
+
+def test_a_cluster_that_was_begun_and_not_needed_ends():
+    with RayCluster("local") as cluster:
+        cluster.prepare("cpu", 1, 1)
+    assert not ray.is_initialized()
+
+
+def test_early_workers_of_other_settings_are_not_used(settings):
+    with RayCluster("local") as cluster:
+        cluster.prepare("cpu", 2, 1)
+        with closing(cluster.executor(settings, workers=1, useful=1)) as executor:
+            next_event(executor)
+            assert cluster._spares == []
+            actor = executor.actors_of("worker-0")[0]
+            assert ray.get(actor.__ray_call__.remote(lambda worker: os.environ["OMP_NUM_THREADS"])) == "1"
+
+
+def test_what_goes_wrong_while_ray_begins_is_raised_where_it_is_needed(monkeypatch):
+    def fails(address):
+        raise InputError("no Ray today")
+
+    monkeypatch.setattr(ray_cluster, "_init", fails)
+    with RayCluster("local") as cluster:
+        cluster.prepare("cpu", 1, 1)
+        with pytest.raises(InputError, match="no Ray today"):
+            cluster.connect()
