@@ -49,7 +49,7 @@ class ExecutorConformance:
     def executor(cls, location, leases):
         for number in LEASES:
             leases.grant(number)
-        settings = WorkerSettings(location=str(location), driver=leases.driver, engine="lanes")
+        settings = WorkerSettings(location=str(location), driver=leases.driver)
         with cls.cluster() as cluster:
             executor = cluster.executor(settings, workers=2, useful=8)
             kinds = cluster.worker_kinds(settings.device, settings.threads)
@@ -98,7 +98,7 @@ class ExecutorConformance:
                 task.id,
                 1,
                 1,
-                "dual lanes",
+                "single",
             )
         assert directory.traces([t.id for t in task.trials]).num_rows == 6
 
