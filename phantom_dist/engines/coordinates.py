@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.tokens import Tokens
-from phantom_dist.core.trial import Optimizer, Problem
+from phantom_dist.core.trial import Problem
 from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.optimizers import clip_scale, undecayed_parameters
 from phantom_dist.engines.precision import autocast
 from phantom_dist.engines.trainable import Trainable
-from phantom_dist.instruments.kernel_rate import BLOCK, first_direction, gradient_norm, inner_product
+from phantom_dist.instruments.kernel_rate import along_first_direction, gradient_norm, inner_product
 from phantom_dist.instruments.word_prompts import read_word
 from phantom_dist.models.last_logits import last_logits
 
@@ -115,7 +115,7 @@ class ParameterCoordinates:
 
         def take(parameter: nn.Parameter, gap: Tensor) -> None:
             own = without_decay if id(parameter) in apart else optimizer
-            terms.append(_along_first_direction(gap, parts[parameter], parameter.detach(), own, scale))
+            terms.append(along_first_direction(gap, parts[parameter], parameter.detach(), own, scale))
 
         _backward(gap_of(logits_V, pair, rests_3), self._ready.parameters, take)
         return -sum(terms), loss_N if keep else None
@@ -139,13 +139,15 @@ class ParameterCoordinates:
 
     def _gradient(self, value: Tensor, *, retain_graph: bool = False) -> Tensor:
         """∇value; each parameter's part is copied as soon as it is there, so no second gradient ever exists."""
-        whole_N = torch.zeros_like(self.origin)
+        whole_N = torch.empty_like(self.origin)
         parts = dict(zip(self._ready.parameters, whole_N.split(self._sizes), strict=True))
 
         def take(parameter: nn.Parameter, gradient: Tensor) -> None:
-            parts[parameter].copy_(gradient.reshape(-1))
+            parts.pop(parameter).copy_(gradient.reshape(-1))
 
         _backward(value, self._ready.parameters, take, retain_graph=retain_graph)
+        for part in parts.values():  # the value doesn't depend on these
+            part.zero_()
         return whole_N
 
     def inner(self, a: Tensor, b: Tensor) -> float:
@@ -174,15 +176,3 @@ def _backward(
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _along_first_direction(
-    gap: Tensor, gradient_n: Tensor, parameter: Tensor, optimizer: Optimizer, scale: float
-) -> float:
-    """⟨∇g, u⟩ of one parameter in float64, u the first direction on the scaled gradient."""
-    parts = (tensor.reshape(-1).split(BLOCK) for tensor in (gap, gradient_n, parameter))
-    total = 0.0
-    for gap_n, own_n, at_n in zip(*parts, strict=True):
-        direction_n = first_direction(own_n if scale == 1.0 else own_n * scale, at_n, optimizer)
-        total += inner_product(gap_n, direction_n)
-    return total

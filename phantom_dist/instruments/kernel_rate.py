@@ -54,6 +54,18 @@ def inner_product(a: Tensor, b: Tensor) -> float:
     return sum(float(torch.dot(x.double(), y.double())) for x, y in pairs)
 
 
+def along_first_direction(
+    other: Tensor, gradient: Tensor, parameter: Tensor, optimizer: Optimizer, scale: float = 1.0
+) -> float:
+    """⟨other, u⟩ of tensors of one size in float64, u the first direction on the gradient times `scale`."""
+    parts = (tensor.reshape(-1).split(BLOCK) for tensor in (other, gradient, parameter))
+    total = 0.0
+    for other_n, own_n, at_n in zip(*parts, strict=True):
+        direction_n = first_direction(own_n if scale == 1.0 else own_n * scale, at_n, optimizer)
+        total += inner_product(other_n, direction_n)
+    return total
+
+
 def effective_steps(steps: int, schedule: Schedule, optimizer: Optimizer) -> float:
     """T: the number of full steps along u that the trial amounts to, for a constant gradient; dimensionless.
 

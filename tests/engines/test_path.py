@@ -353,7 +353,7 @@ def test_a_refused_pair_has_no_path(loaded):
 
 def test_a_gap_that_training_widens_has_no_path(loaded, monkeypatch):
     monkeypatch.setattr(path_module, "shares", None)  # would be called, were there a path
-    monkeypatch.setattr(coordinates, "_along_first_direction", lambda *_: 1.0)
+    monkeypatch.setattr(coordinates, "along_first_direction", lambda *_: 1.0)
     measured = probe_path(loaded, problem())
     path = measured.path
     assert path is None

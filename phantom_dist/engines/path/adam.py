@@ -24,7 +24,7 @@ from torch import Tensor
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.coordinates import Coordinates
 from phantom_dist.engines.path.walk import Trajectory, Walk, remainder
-from phantom_dist.instruments.kernel_rate import first_direction, inner_product
+from phantom_dist.instruments.kernel_rate import along_first_direction, inner_product
 
 LARGE = 1 << 24
 """From this many entries on, `trajectory` walks only a sample of them; the probe's last correction makes up for it."""
@@ -56,7 +56,8 @@ class AdamWalk(Walk):
     def __init__(self, problem: Problem, initial: Tensor) -> None:
         super().__init__(problem, initial)
         self._sampled: list[Tensor] = []
-        self._offset = self._sampled_offset = 0.0  # ⟨−∇ℓ at the last point, θ_0 − θ of that point⟩
+        self._offset = 0.0  # ⟨−∇ℓ at the last point, θ_0 − θ of that point⟩, over the sample if there is one
+        self._moved: Tensor | None = None
         self._scale = 1.0  # multiplies a sample's sums, so that the first slope is exact
 
     @classmethod
@@ -86,11 +87,11 @@ class AdamWalk(Walk):
         """See `Walk`; x is the sum of the rates."""
         return 1.0
 
-    def _point_added(self) -> None:
-        self._offset = inner_product(self._descents[-1], self._last)
+    def _point_added(self, moved: Tensor | None) -> None:
         if len(self.initial) >= LARGE:
             self._sampled.append(_sample(self._descents[-1]))
-            self._sampled_offset = inner_product(self._sampled[-1], _sample(self._last))
+        descent, take = (self._sampled[-1], _sample) if self._sampled else (self._descents[-1], _whole)
+        self._offset = 0.0 if moved is None else inner_product(descent, take(moved))
 
     def _first_slope(self) -> float:
         slope = self._slope_over(self._descents[0], self.initial)
@@ -99,22 +100,21 @@ class AdamWalk(Walk):
         return slope
 
     def _slope_over(self, descent: Tensor, initial: Tensor) -> float:
-        gradient = descent * remainder(self.points[0].log_odds)
-        return inner_product(descent, first_direction(gradient, initial, self.optimizer))
+        share = remainder(self.points[0].log_odds)
+        return along_first_direction(descent, descent, initial, self.optimizer, share)
 
     def trajectory(self, rate: float, steps: int) -> Trajectory:
         """See `Walk`; walks a sample where there are `LARGE` entries or more."""
         forms = self._forms(rate, steps)
-        if not self._sampled:
-            return self._along(forms, self._products(forms, self._descents), self._offset)
-        products = self._products(forms, self._sampled)
-        return self._along(forms, self._scale * products, self._scale * self._sampled_offset)
+        products = self._products(forms, self._sampled or self._descents)
+        return self._along(forms, self._scale * products, self._scale * self._offset)
 
     def state(self, rate: float, steps: int) -> tuple[Tensor, Trajectory]:
         """See `Walk`; the trajectory is that of a sample where there are `LARGE` entries or more."""
         forms = self._forms(rate, steps)
-        moved = torch.zeros_like(self.initial)
-        whole = forms.taken[-1]
+        if self._moved is None:  # once, since new memory of this size is slow to get
+            self._moved = torch.empty_like(self.initial)
+        moved, whole = self._moved, forms.taken[-1]
         for part, directions_SB in self._directions(forms, self._descents):
             torch.mv(directions_SB.T, directions_SB.new_tensor(whole), out=moved[part])
         return moved, self.trajectory(rate, steps)
@@ -263,3 +263,7 @@ class _Average:
 
 def _sample(entries: Tensor) -> Tensor:
     return entries[::SAMPLED].contiguous()
+
+
+def _whole(entries: Tensor) -> Tensor:
+    return entries

@@ -153,7 +153,7 @@ class _Probe:
         self._walk = WALKS[self._problem.optimizer.name].around(self._problem, self._model)
         self._cost = FORWARD + 2 * BACKWARD  # of the start, which κ needs as well
         point = self._point(start.logits, 0.0)
-        self._add(point, start.gradient, torch.zeros_like(self._walk.initial))
+        self._add(point, start.gradient)
         self._walk.gap_slope_0 = measured.kappa / self._walk.distance_per_rate() / self._walk.slope_0
 
     def run(self) -> PathProbe:
@@ -234,7 +234,7 @@ class _Probe:
         self._cost += BACKWARD
         self._add(self._point(logits_V.detach(), distance), gradient, moved)
 
-    def _add(self, point: PathPoint, gradient: Tensor, moved: Tensor) -> None:
+    def _add(self, point: PathPoint, gradient: Tensor, moved: Tensor | None = None) -> None:
         # ∇L = −(1 − p_t) ∇ℓ, so this is −∇ℓ.
         self._walk.add(point, gradient.div_(remainder(point.log_odds)), moved)
 

@@ -44,7 +44,7 @@ class SgdWalk(Walk):
         """See `Walk`; a step at the rate η advances x by η (1 − p_t), for ∇L = −(1 − p_t) ∇ℓ."""
         return remainder(self.points[0].log_odds)
 
-    def _point_added(self) -> None:
+    def _point_added(self, moved: Tensor | None) -> None:
         count = len(self._descents)
         products = torch.zeros(count, count, dtype=torch.float64)
         if count > 1:

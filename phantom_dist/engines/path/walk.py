@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from phantom_dist.core.trial import Problem
@@ -115,25 +114,23 @@ class Walk(ABC):
         self.slope_0 = 0.0
         self.gap_slope_0 = 1.0
         self._descents: list[Tensor] = []  # −∇ℓ at each point
-        self._last = torch.zeros_like(initial)  # θ_0 − θ at the last point
 
     def step_at(self, share: float) -> int:
         """The step, of those that move the weights, after which the share of the effective steps is nearest to this."""
         moved = [step for step, effort in enumerate(self.efforts) if effort > 0]
         return min(moved, key=lambda step: abs(self.efforts[step] / self.efforts[-1] - share))
 
-    def add(self, point: PathPoint, descent: Tensor, moved: Tensor) -> None:
-        """Add a measured point: −∇ℓ there (N,), and its θ_0 − θ (N,) as `state` returned it."""
+    def add(self, point: PathPoint, descent: Tensor, moved: Tensor | None = None) -> None:
+        """Add a measured point: −∇ℓ there (N,), and its θ_0 − θ (N,) as `state` returned it; None at the start."""
         self.points.append(point)
         self._descents.append(descent)
-        self._last = moved
-        self._point_added()
+        self._point_added(moved)
         if len(self.points) == 1:
             self.slope_0 = self._first_slope()
 
     @abstractmethod
-    def _point_added(self) -> None:
-        """Update the optimizer's own data after the newest point was added."""
+    def _point_added(self, moved: Tensor | None) -> None:
+        """Update the optimizer's own data after the newest point was added; `moved`: as for `add`."""
 
     @abstractmethod
     def _first_slope(self) -> float:
@@ -145,7 +142,7 @@ class Walk(ABC):
 
     @abstractmethod
     def state(self, rate: float, steps: int) -> tuple[Tensor, Trajectory]:
-        """θ_0 − θ (N,) after this many steps at a learning rate, and the trajectory up to there."""
+        """θ_0 − θ (N,) after this many steps at a learning rate, valid until the next call, and the trajectory."""
 
     def weights(self, distance: float) -> list[float]:
         """The weight of each point's ∇ℓ in the interpolated ∇ℓ at a distance."""
