@@ -323,9 +323,19 @@ class Problem(Frozen):
 
     @property
     def training_config(self) -> tuple[object, ...]:
-        """What all lanes of a batch have in common; context, learning rate, schedule, clipping and seed may differ."""
-        shared = (self.model, self.precision, self.method, self.lora, self.optimizer, self.steps)
+        """What trials have in common that differ in context, learning rate, schedule, clipping and seed at most."""
+        return (*self.lanes_config, self.lora)
+
+    @property
+    def lanes_config(self) -> tuple[object, ...]:
+        """What all lanes of a batch have in common; LoRA's settings may differ as well."""
+        shared = (self.model, self.precision, self.method, self.optimizer, self.steps)
         return shared if self.training is None else (*shared, self.training)
+
+    @property
+    def adapters(self) -> tuple[Lora, int] | None:
+        """What LoRA's initial adapters follow from: their settings and the seed; None under full fine-tuning."""
+        return None if self.lora is None else (self.lora, self.seed)
 
     @property
     def without_context(self) -> Problem:

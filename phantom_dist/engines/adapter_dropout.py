@@ -15,17 +15,22 @@ from torch import Tensor, nn
 
 
 class AdapterDropout:
-    """The dropout of all adapters of a model; off outside `drawn`. `share`: of the inputs that are left out."""
+    """The dropout of all adapters of a model; off outside `drawn`."""
 
-    def __init__(self, share: float) -> None:
-        self._share = share
+    def __init__(self) -> None:
         self._pass: tuple[int, int] | None = None
 
-    def insert(self, adapted: Any, seed: int) -> None:
-        """Put it in the place of peft's own dropout, which draws from torch's global generator."""
+    def insert(self, adapted: Any, share: float, seed: int) -> None:
+        """Put it in the place of peft's own dropout, which draws from torch's global generator.
+
+        Args:
+            adapted: the model with its adapters.
+            share: of the inputs that are left out.
+            seed: of the trial.
+        """
         for name, module in adapted.named_modules():
             if hasattr(module, "lora_dropout"):
-                module.lora_dropout["default"] = _Dropout(self, seed, name)
+                module.lora_dropout["default"] = _Dropout(self, share, seed, name)
 
     @contextmanager
     def drawn(self, step: int, number: int) -> Iterator[None]:
@@ -41,23 +46,23 @@ class AdapterDropout:
         """Whether a pass is drawn."""
         return self._pass is not None
 
-    def mask(self, seed: int, name: str, like: Tensor) -> Tensor:
+    def mask(self, share: float, seed: int, name: str, like: Tensor) -> Tensor:
         """What the inputs of a module's adapters are multiplied by while it is on: 0 or 1 / (1 - share)."""
         assert self._pass is not None
         text = f"{seed} {name} {self._pass[0]} {self._pass[1]}"
         generator = torch.Generator().manual_seed(int(hashlib.sha256(text.encode()).hexdigest()[:15], 16))
-        kept = torch.rand(like.numel(), generator=generator) >= self._share
-        return (kept.view(like.shape).to(like.device, like.dtype)) / (1 - self._share)
+        kept = torch.rand(like.numel(), generator=generator) >= share
+        return (kept.view(like.shape).to(like.device, like.dtype)) / (1 - share)
 
 
 class _Dropout(nn.Module):
     """The dropout of one module's adapters."""
 
-    def __init__(self, dropout: AdapterDropout, seed: int, name: str) -> None:
+    def __init__(self, dropout: AdapterDropout, share: float, seed: int, name: str) -> None:
         super().__init__()
-        self._dropout, self._seed, self._name = dropout, seed, name
+        self._dropout, self._share, self._seed, self._name = dropout, share, seed, name
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, i) -> the same."""
         dropout = self._dropout
-        return x * dropout.mask(self._seed, self._name, x) if dropout.is_on else x
+        return x * dropout.mask(self._share, self._seed, self._name, x) if dropout.is_on else x

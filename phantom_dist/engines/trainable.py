@@ -108,7 +108,7 @@ def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
     base = loaded.model
     layers = _adapter_layers(base, lora, seed)
     readout_Vd = readout_matrix(base)
-    dropout = None if not lora.dropout else AdapterDropout(lora.dropout)
+    dropout = AdapterDropout() if lora.dropout else None
     base.requires_grad_(False)
     try:
         for name, (layer, initial) in layers.items():
@@ -120,7 +120,7 @@ def _lora(loaded: LoadedModel, lora: Lora, seed: int) -> Iterator[Trainable]:
                     parameter.copy_(value)
                     parameter.grad = None
         if dropout is not None:
-            dropout.insert(base, seed)
+            dropout.insert(base, lora.dropout, seed)
         yield Trainable(
             dropout=dropout,
             model=base,

@@ -1,8 +1,9 @@
 """Packs trials into batches. This depends on the plan only, so results don't depend on the number of workers.
 
-Trials that can be lanes of one batch (same model, training configuration and steps) form batch groups, in the order of
-the sweep and as large as the memory of a kind of workers allows. A group with given learning rates is one batch. A
-group of searches is one batch per round: once all trials of a round are done, the searches choose the next ones.
+Trials that can be lanes of one batch (same model, method, optimizer and steps: `Problem.lanes_config`) form batch
+groups, in the order of the sweep and as large as the memory of a kind of workers allows. A group with given learning
+rates is one batch. A group of searches is one batch per round: once all trials of a round are done, the searches choose
+the next ones.
 
 With a training set one training serves all watched contexts, so it is trainings that are packed: each is a lane with a
 trial for every context. The searches of a training's contexts are a group of their own; each round of it may have
@@ -102,7 +103,9 @@ def batch_groups(
     by_config: dict[tuple[object, ...], list[Member]] = {}
     rates: Sequence[float | None] = learning_rates or (None,)
     for problem in problems:
-        by_config.setdefault(problem.training_config, []).extend((problem, rate) for rate in rates)
+        ranks = rank_groups.get(problem.training_config)
+        config = problem.lanes_config if ranks is None else problem.training_config
+        by_config.setdefault(config, []).extend((problem, rate) for rate in rates)
     for config, members in by_config.items():
         units = _units(members)
         is_shared_search = members[0][0].training is not None and not learning_rates

@@ -16,6 +16,7 @@ from phantom_dist.planning.sizes import (
     MAX_SEARCHES,
     batch_limits,
 )
+from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.tasks import batch_id
 from phantom_dist.scheduling.worker_kind import WorkerKind, merge_alike
 
@@ -62,8 +63,21 @@ def test_every_trial_is_in_one_group_of_its_own_kind_and_none_is_too_large(probl
         ((p.key, r) for p in problems for r in rates or [None]), key=str
     )
     for group in packed:
-        assert len({p.training_config for p in group.problems}) == 1
+        assert len({p.lanes_config for p in group.problems}) == 1
         assert 1 <= len(group.members) <= max(1, min(lanes, MAX_LANES if rates else MAX_SEARCHES))
+
+
+def test_adapters_of_any_settings_share_a_batch_unless_ranks_train_them():
+    loras = [Lora(rank=4), Lora(rank=16, alpha=4), Lora(targets="all-linear", rslora=True)]
+    searches = [problem(lora=lora) for lora in loras]
+    (together,) = batch_groups(searches, (), lambda p, k: 16, ONE)
+    assert len(together.problems) == 3
+    sizes = [len(g.members) for g in batch_groups(searches, (), lambda p, k: 32 // p.lora.rank, ONE)]
+    assert sizes == [2, 1], "all have the largest rank"
+    ranks = {searches[1].training_config: RankGroup(ranks=2, stage=3)}
+    apart = list(batch_groups(searches, (), lambda p, k: 16, ONE, ranks))
+    assert [[p.lora for p in group.problems] for group in apart] == [[loras[0], loras[2]], [loras[1]]]
+    assert [group.rank_group for group in apart] == [None, RankGroup(ranks=2, stage=3)]
 
 
 def test_groups_are_as_equal_as_can_be():

@@ -58,7 +58,7 @@ def unsupported(problem: Problem) -> str | None:
 
 
 def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind: LaneKind) -> Lanes:
-    """The lanes of a batch, from the problems of its first lanes, which share one training configuration.
+    """The lanes of a batch, from the problems of its first lanes, which share `Problem.lanes_config`.
 
     Raises:
         NotFusable: lanes don't support the optimizer or the precision.
@@ -70,7 +70,7 @@ def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind
             return Dual(problem.optimizer, shape, readout)
         case "stacked":
             return Stacked(problem.optimizer, shape, readout)
-    assert problem.lora is not None
-    initial = [adapters(loaded, problem.lora, first.seed) for first in firsts]
+    loras = [first.lora for first in firsts if first.lora is not None]
     seeds = [first.seed for first in firsts]
-    return LoraLanes(problem.optimizer, shape, readout, initial, problem.lora, seeds)
+    initial = [adapters(loaded, lora, seed) for lora, seed in zip(loras, seeds, strict=True)]
+    return LoraLanes(problem.optimizer, shape, readout, initial, loras, seeds)

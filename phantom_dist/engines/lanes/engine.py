@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from phantom_dist.core.measurement import Trial, TrialResult, by_training
@@ -55,13 +55,13 @@ class LanesEngine:
         self._ways = ways
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
-        """Train the trials of each training configuration together; see `engine.Engine.run`."""
+        """Train the trials that can be lanes of one batch together; see `engine.Engine.run`."""
         by_config: dict[object, list[Trial]] = {}
         for trial in trials:
             if trial.problem.training is None and trial.measured.tokens.pair_kind == "several":
                 yield from self._by_reference(loaded, [trial], "lanes train single tokens")
                 continue
-            by_config.setdefault(trial.problem.training_config, []).append(trial)
+            by_config.setdefault(trial.problem.lanes_config, []).append(trial)
         for members in by_config.values():
             batches = self._training_sets.batches(loaded, members[0].problem)
             if batches is not None:
@@ -88,7 +88,8 @@ class LanesEngine:
         lanes: list[Lane] = []
         try:
             with out_of_memory_named():
-                check(loaded, problem, way, lanes=min(2, len(trials)))
+                for own in _ways_to_adapt(trial.problem for trial in trials):
+                    check(loaded, own, way, lanes=min(2, len(trials)))
                 for part in _parts_that_fit(loaded, problem, way, tokens, trials):
                     lanes += train(loaded, part, way, self._plugin_instruments)
         except NotFusable as reason:
@@ -123,7 +124,8 @@ class LanesEngine:
                     prompts = WordPrompts(watches[0].tokens).prompts
                     if len(set(length_groups(loaded, prompts).values())) > 1:
                         raise NotFusable("prompts of different lengths leave different state in the model")
-                    check(loaded, problem, way, lanes=min(2, len(watches)))
+                    for own in _ways_to_adapt(watch.problem for watch in watches):
+                        check(loaded, own, way, lanes=min(2, len(watches)))
                     for part in _parts_that_fit(loaded, problem, way, tokens, watches):
                         train_on_set(loaded, part, batches, way, self._plugin_instruments)
             except NotFusable as reason:
@@ -149,6 +151,11 @@ def _parts_that_fit(
     size = math.ceil(len(lanes) / math.ceil(len(lanes) / room))
     for start in range(0, len(lanes), size):
         yield lanes[start : start + size]
+
+
+def _ways_to_adapt(problems: Iterable[Problem]) -> Iterable[Problem]:
+    """One problem for each of LoRA's settings among them."""
+    return {problem.lora: problem for problem in problems}.values()
 
 
 def _prompt(trial: Trial) -> tuple[int, ...]:

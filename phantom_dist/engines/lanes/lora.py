@@ -1,5 +1,8 @@
 """LoRA lanes: one frozen model for all, and adapters for each lane: y = x Wᵀ + s x Aᵀ Bᵀ.
 
+Lanes may differ in rank, alpha, targets and dropout. All have the largest rank and the targets of any: what a lane's
+own adapters lack is 0 in A and in B. There both gradients are 0, so it stays 0 under any optimizer and any decay.
+
 Memory of a lane: its adapters, their gradients and the optimizer's state, and the activations of one backward pass.
 """
 
@@ -28,7 +31,7 @@ class AdaptedLinear(nn.Module):
         module: nn.Module,
         a_Lri: LaneTensor,
         b_Lor: LaneTensor,
-        scale: float,
+        scale: Callable[[], float | Tensor],
         dropped: Callable[[Tensor], Tensor] = lambda x_LKi: x_LKi,
     ) -> None:
         super().__init__()
@@ -42,7 +45,7 @@ class AdaptedLinear(nn.Module):
         x_LKi = x.reshape(len(a_Lri), -1, x.shape[-1])
         y = self._frozen(x)
         x_LKi = self._dropped(x_LKi)
-        return y + (torch.bmm(torch.bmm(x_LKi, a_Lri.mT) * self._scale, b_Lor.mT)).reshape(y.shape)
+        return y + (torch.bmm(torch.bmm(x_LKi, a_Lri.mT) * self._scale(), b_Lor.mT)).reshape(y.shape)
 
 
 class FrozenGeometry:
@@ -78,7 +81,7 @@ class LoraLanes(Lanes):
     Args:
         optimizer, shape, readout: as for all lanes.
         initial: the adapters of each first lane, drawn as the reference draws them.
-        lora: their settings.
+        loras: the settings of each first lane.
         seeds: the seed of each first lane, from which its dropout is drawn.
     """
 
@@ -88,43 +91,64 @@ class LoraLanes(Lanes):
         shape: Shape,
         readout: nn.Parameter,
         initial: Sequence[Adapters],
-        lora: Lora,
+        loras: Sequence[Lora],
         seeds: Sequence[int],
     ) -> None:
         super().__init__(optimizer, shape, readout)
         self._initial = initial
-        self._scale = lora.scale
+        self._loras = list(loras)
         self._seeds = list(seeds)
-        self.dropout = AdapterDropout(lora.dropout) if lora.dropout else None
+        self._scale = self._scales()
+        self.dropout = AdapterDropout() if any(lora.dropout for lora in loras) else None
 
     def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
         """See `Lanes`. Modules without adapters stay: their weights are the same for all lanes."""
         replacements: dict[nn.Module, nn.Module] = {}
-        for name in self._initial[0]:
-            a_Lri = torch.stack([adapters[name][0] for adapters in self._initial])
-            b_Lor = torch.stack([adapters[name][1] for adapters in self._initial])
+        rank = max(lora.rank for lora in self._loras)
+        for name in dict.fromkeys(name for adapters in self._initial for name in adapters):
+            pairs = [_with_rank(adapters.get(name), rank) for adapters in self._initial]
+            a_ri, b_or = next(pair for pair in pairs if pair is not None)
+            absent = torch.zeros_like(a_ri), torch.zeros_like(b_or)
+            a_Lri, b_Lor = (torch.stack(factor) for factor in zip(*(p or absent for p in pairs), strict=True))
             module = model.get_submodule(name)
             replacements[module] = AdaptedLinear(
                 module,
                 self.parameters.vector(a_Lri, lanes=self.shape.first),
                 self.parameters.vector(b_Lor, lanes=self.shape.first),
-                self._scale,
+                lambda: self._scale,
                 *([] if self.dropout is None else [functools.partial(self._dropped, self.dropout, name)]),
             )
         return replacements
+
+    def _scales(self) -> float | Tensor:
+        """What each lane's adapters are multiplied by: a number, or (L, 1, 1) where they differ."""
+        scales = [lora.scale for lora in self._loras]
+        return scales[0] if len(set(scales)) == 1 else self.readout.new_tensor(scales)[:, None, None]
 
     def _dropped(self, dropout: AdapterDropout, name: str, x_LKi: Tensor) -> Tensor:
         """The inputs of a module's adapters after dropout, each lane's drawn from its own seed."""
         if not dropout.is_on:
             return x_LKi
-        masks = {seed: dropout.mask(seed, name, x_LKi[0]) for seed in set(self._seeds)}
-        return x_LKi * torch.stack([masks[seed] for seed in self._seeds])
+        lanes = [(lora.dropout, seed) for lora, seed in zip(self._loras, self._seeds, strict=True)]
+        masks = {lane: dropout.mask(*lane, name, x_LKi[0]) for lane in set(lanes)}
+        return x_LKi * torch.stack([masks[lane] for lane in lanes])
 
     def select(self, index: Sequence[int]) -> None:
         """See `Lanes`."""
         super().select(index)
         self._seeds = [self._seeds[lane] for lane in index]
+        self._loras = [self._loras[lane] for lane in index]
+        self._scale = self._scales()
 
     def geometry(self) -> FrozenGeometry:
         """See `Lanes`."""
         return FrozenGeometry(self.readout)
+
+
+def _with_rank(pair: tuple[Tensor, Tensor] | None, rank: int) -> tuple[Tensor, Tensor] | None:
+    """A module's A (r x i) and B (o x r) with zeros up to a rank; None where it has no adapter."""
+    if pair is None:
+        return None
+    a_ri, b_or = pair
+    more = rank - len(a_ri)
+    return nn.functional.pad(a_ri, (0, 0, 0, more)), nn.functional.pad(b_or, (0, more))

@@ -36,7 +36,7 @@ def train_on_set(
 ) -> None:
     """Train several trainings of one training configuration, each as a lane, and add their measurements to `watches`.
 
-    As in `training.train`, lanes of one seed start as one row, and a lane that ends leaves the batch.
+    As in `training.train`, lanes with the same adapters start as one row, and a lane that ends leaves the batch.
 
     Raises:
         NotFusable: the model has a module with parameters that no leaf supports; nothing was trained.
@@ -44,7 +44,8 @@ def train_on_set(
         OutOfMemory: hardly any memory is free.
     """
     model, device = loaded.model, loaded.model.device
-    packs = may_pack(model) and not (watches[0].problem.lora and watches[0].problem.lora.dropout)
+    drops = any(watch.problem.lora is not None and watch.problem.lora.dropout for watch in watches)
+    packs = may_pack(model) and not drops
     rows = _starting_rows(watches)
     problem, tokens = watches[0].problem, watches[0].tokens
     words = WordPrompts(tokens)
@@ -151,10 +152,10 @@ def packing_pays(lengths: Sequence[int], width: int) -> bool:
 
 
 def _starting_rows(watches: Sequence[Watch]) -> list[list[Watch]]:
-    """The trainings grouped by identical start: by seed under LoRA."""
+    """The trainings grouped by identical start."""
     rows: dict[object, list[Watch]] = {}
     for watch in watches:
-        rows.setdefault(watch.problem.seed if watch.problem.method == "lora" else None, []).append(watch)
+        rows.setdefault(watch.problem.adapters, []).append(watch)
     return list(rows.values())
 
 

@@ -62,9 +62,9 @@ def train(
 ) -> list[Lane]:
     """Train trials of one training configuration as lanes of a batch, of the given kind.
 
-    Lanes of one context (under LoRA, of one seed as well) start as one row: at step 0 they have the same weights, and
-    so the same gradient, whatever their learning rates. A lane that ends leaves the batch. `plugin_instruments` as in
-    the reference engine.
+    Lanes of one context (under LoRA, with the same adapters) start as one row: at step 0 they have the same weights,
+    and so the same gradient, whatever their learning rates. A lane that ends leaves the batch. `plugin_instruments` as
+    in the reference engine.
 
     Raises:
         NotFusable: the model has a module with parameters that no leaf supports; nothing was trained.
@@ -128,7 +128,6 @@ def _starting_rows(trials: Sequence[Trial]) -> list[list[Lane]]:
     rows: dict[object, list[Lane]] = {}
     for trial in trials:
         lane = Lane(trial)
-        seed = trial.problem.seed if trial.problem.method == "lora" else None
-        start = (lane.tokens.prompt, lane.tokens.target, lane.tokens.competitor, seed)
+        start = (lane.tokens.prompt, lane.tokens.target, lane.tokens.competitor, trial.problem.adapters)
         rows.setdefault(start, []).append(lane)
     return list(rows.values())
