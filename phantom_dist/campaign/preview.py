@@ -38,7 +38,8 @@ def plan(sweep: Any, *, engine: str = "auto") -> PlanPreview:
 
     Args:
         sweep: a sweep file's path, a mapping in the same form, or a `SweepSpec`.
-        engine: `auto` packs trials as lanes, and forms groups of ranks for models that don't fit a single worker.
+        engine: `auto` trains batches in the way that costs least, and forms groups of ranks for models that don't fit a
+            single worker.
 
     Raises:
         InputError: the sweep is wrong, one of its models doesn't exist or can't be trained, an instrument can't be

@@ -55,7 +55,9 @@ def run(
         open_cluster(chosen.executor, chosen.address) as cluster,
     ):
         if not _is_complete(directory):
-            cluster.prepare(spec.execution.device, spec.execution.threads, chosen.workers)
+            useful = len(spec.models) * len(spec.contexts)  # more may be; these start later
+            workers = useful if chosen.workers is None else min(useful, chosen.workers)
+            cluster.prepare(spec.execution.device, spec.execution.threads, workers)
         with activity(Activity.STARTING, "loading PyTorch and transformers"), importing():
             from phantom_dist.campaign.execution import execute
         execute(spec, directory, cluster, chosen, log, observer)

@@ -210,9 +210,10 @@ class RunState:
         for part in _parts(trials, group.lanes) if group.is_shared_search else [trials] * bool(trials):
             model = self.plan.models[part[0].problem.model]
             trainings = len(by_training(part))
-            watched = math.ceil(len(part) / trainings)
+            watched, chooser = math.ceil(len(part) / trainings), self.plan.chooser(group)
             seconds = sum(
-                trial_seconds(trial.problem, model, group.rank_group, trainings, watched) for trial in part
+                trial_seconds(trial.problem, model, group.rank_group, trainings, chooser, watched)
+                for trial in part
             )
             yield train_task(part, seconds, group.memory_bytes)
 

@@ -11,6 +11,9 @@ ROOT = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
 MEMORY = Path("/proc/meminfo")
 
+RESERVE = 0.08
+"""Share of the memory that training leaves free. Ray kills workers once 95 % are used."""
+
 
 def memory_limit() -> int | None:
     """Bytes; None if there is no limit. The minimum over the process's group and its ancestors."""
@@ -30,10 +33,11 @@ def memory_free() -> int:
 
 def _available() -> int:
     """The machine's free memory, files' pages that can be dropped included."""
-    for line in MEMORY.read_text().splitlines():
-        name, value, *_ = line.split()
-        if name == "MemAvailable:":
-            return 1024 * int(value)
+    with suppress(OSError):  # only Linux has the file
+        for line in MEMORY.read_text().splitlines():
+            name, value, *_ = line.split()
+            if name == "MemAvailable:":
+                return 1024 * int(value)
     return memory_total()
 
 

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 def importing() -> Iterator[None]:
     """Import within the block, a quarter faster for torch and transformers.
 
-    Garbage collection is off, since it would read all that is imported again and again, and it leaves out what was
-    imported from then on.
+    Garbage collection is off, since it would read all that is imported again and again.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -21,4 +20,3 @@ def importing() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-        gc.freeze()

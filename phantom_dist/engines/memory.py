@@ -19,9 +19,6 @@ from phantom_dist.core.errors import OutOfMemory
 _CPU_ALLOCATOR = "can't allocate memory"
 """torch's CPU allocator raises a plain RuntimeError, which only its text identifies."""
 
-RESERVE = 0.08
-"""Share of a machine's memory that a batch leaves free. Ray kills workers from 95 % on."""
-
 LOOK_EVERY_S = 0.2
 
 
@@ -30,7 +27,7 @@ def free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return float(torch.cuda.mem_get_info(device)[0] + unused)
-    return container.memory_free() - RESERVE * container.memory_total()
+    return container.memory_free() - container.RESERVE * container.memory_total()
 
 
 class MemoryWatch:
@@ -50,7 +47,7 @@ class MemoryWatch:
             return
         self._looked = time.monotonic()
         if (free := free_bytes(self._device)) < 0:
-            left = (free + RESERVE * container.memory_total()) / 1e9
+            left = (free + container.RESERVE * container.memory_total()) / 1e9
             raise OutOfMemory(f"{left:.1f} GB of memory are left while {lanes} lanes train")
 
 

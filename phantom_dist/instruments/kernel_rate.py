@@ -14,8 +14,11 @@ from torch import Tensor
 
 from phantom_dist.core.trial import Optimizer, Schedule
 
-BLOCK = 1 << 15
+_BLOCK = 1 << 15
 """Entries to convert to float64 at a time, which stay in a core's cache."""
+
+_GPU_BLOCK = 1 << 24
+"""The same on a GPU, where each sum waits for the device."""
 
 
 def first_direction(gradient: Tensor, parameter: Tensor, optimizer: Optimizer) -> Tensor:
@@ -50,7 +53,7 @@ def built_up(step: int, optimizer: Optimizer) -> float:
 
 def inner_product(a: Tensor, b: Tensor) -> float:
     """⟨a, b⟩ over all entries of two tensors of one shape, summed in float64; κ = -⟨∇g, u⟩ is a sum of these."""
-    pairs = zip(a.reshape(-1).split(BLOCK), b.reshape(-1).split(BLOCK), strict=True)
+    pairs = zip(*_blocks(a, b), strict=True)
     return sum(float(torch.dot(x.double(), y.double())) for x, y in pairs)
 
 
@@ -58,12 +61,18 @@ def along_first_direction(
     other: Tensor, gradient: Tensor, parameter: Tensor, optimizer: Optimizer, scale: float = 1.0
 ) -> float:
     """⟨other, u⟩ of tensors of one size in float64, u the first direction on the gradient times `scale`."""
-    parts = (tensor.reshape(-1).split(BLOCK) for tensor in (other, gradient, parameter))
+    parts = _blocks(other, gradient, parameter)
     total = 0.0
     for other_n, own_n, at_n in zip(*parts, strict=True):
         direction_n = first_direction(own_n if scale == 1.0 else own_n * scale, at_n, optimizer)
         total += inner_product(other_n, direction_n)
     return total
+
+
+def _blocks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Each tensor, flattened, in blocks."""
+    size = _BLOCK if tensors[0].device.type == "cpu" else _GPU_BLOCK
+    return [tensor.reshape(-1).split(size) for tensor in tensors]
 
 
 def effective_steps(steps: int, schedule: Schedule, optimizer: Optimizer) -> float:

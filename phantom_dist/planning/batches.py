@@ -56,8 +56,9 @@ class BatchGroup:
         """The largest number of trainings in one of its batches: lanes, or trials one after another."""
         if self.members[0][0].training is None:
             return self.most_trials
-        rates = len({rate for _, rate in self.members})
-        return self.lanes if self.is_shared_search else rates
+        if self.is_shared_search:
+            return self.lanes
+        return len({problem.training_at(rate) for problem, rate in self.members})
 
     @property
     def trials_per_search(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.cost import BANDWIDTH, OPERATIONS, Way, cheapest, step_cost
+from phantom_dist.engines.lanes.cost import BANDWIDTH, OPERATIONS, Chooser, Way, step_cost
 from phantom_dist.engines.lanes.dual_coordinates import GRADIENTS
 from phantom_dist.engines.path import shares, walked_bytes
 from phantom_dist.models import ModelMetadata
@@ -26,13 +26,18 @@ RANK_OVERHEAD_S = {2: 0.03, 3: 0.08}
 
 
 def trial_seconds(
-    problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, lanes: int, watched: int = 1
+    problem: Problem,
+    model: ModelMetadata,
+    rank_group: RankGroup | None,
+    lanes: int,
+    chooser: Chooser,
+    watched: int = 1,
 ) -> float:
     """Predicted time (s) of a trial in a batch of `lanes` lanes, or on its group of ranks.
 
     Of `watched` contexts that share a training each has its part, and its own measurements.
     """
-    step, ranks = seconds_per_step(problem, model, lanes), 1
+    step, ranks = seconds_per_step(problem, model, lanes, chooser), 1
     if rank_group is not None:
         step, ranks = seconds_per_group_step(problem, model, rank_group), rank_group.ranks
     if problem.training is None:
@@ -52,17 +57,17 @@ def probe_seconds(
     return kappa_seconds(problem, model, dual=dual) + path
 
 
-def seconds_per_step(problem: Problem, model: ModelMetadata, lanes: int) -> float:
+def seconds_per_step(problem: Problem, model: ModelMetadata, lanes: int, chooser: Chooser) -> float:
     """Predicted time (s) of one trial-step, if so many trials are trained in the cheapest way."""
     count = tokens(problem, model)
-    way = cheapest(problem, model.size, count, lanes)
+    way = chooser.cheapest(problem, model.size, count, lanes)
     return step_cost(way, problem, model.size, count, lanes).seconds
 
 
-def path_pays(problem: Problem, model: ModelMetadata, lanes: int, *, dual: bool) -> bool:
+def path_pays(problem: Problem, model: ModelMetadata, lanes: int, chooser: Chooser, *, dual: bool) -> bool:
     """Whether a search is faster from the law's prediction: the path probe must cost less than the trials it saves."""
     saved = SAVED_TRIALS[problem.method] * problem.steps
-    return path_seconds(problem, model, dual=dual) < saved * seconds_per_step(problem, model, lanes)
+    return path_seconds(problem, model, dual=dual) < saved * seconds_per_step(problem, model, lanes, chooser)
 
 
 def kappa_seconds(problem: Problem, model: ModelMetadata, *, dual: bool) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.lanes.choice import LaneKind
-from phantom_dist.engines.lanes.cost import cheapest
+from phantom_dist.engines.lanes.cost import AUTO, Chooser
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.sizes import tokens
@@ -17,14 +17,20 @@ RANK_BYTES = 0.6e9
 """Memory (bytes) of a rank's process before it loads a model, DeepSpeed's buckets included."""
 
 
-def process_bytes(problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, lanes: int) -> float:
+def process_bytes(
+    problem: Problem,
+    model: ModelMetadata,
+    rank_group: RankGroup | None,
+    lanes: int,
+    chooser: Chooser,
+) -> float:
     """Predicted peak memory (bytes) of each process that trains a problem in a batch of `lanes` lanes."""
     if rank_group is not None:
         return rank_bytes(problem, model, rank_group.ranks, rank_group.stage)
-    return worker_bytes(problem, model, lanes)
+    return worker_bytes(problem, model, lanes, chooser)
 
 
-def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
+def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int, chooser: Chooser = AUTO) -> float:
     """Predicted peak memory (bytes) of a worker: its process, the weights, and the larger of probing and training.
 
     A probe of full fine-tuning needs the weights, their untouched copy and two gradients. The dual form needs only the
@@ -33,13 +39,13 @@ def worker_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
     weights = model.parameters * bytes_per_parameter(problem)
     copies = weights * (2 if problem.method == "full" else 1)
     probing = 2 * weights if problem.method == "full" else 0.0
-    return WORKER_BYTES + copies + max(probing, training_bytes(problem, model, lanes))
+    return WORKER_BYTES + copies + max(probing, training_bytes(problem, model, lanes, chooser))
 
 
-def training_bytes(problem: Problem, model: ModelMetadata, lanes: int) -> float:
+def training_bytes(problem: Problem, model: ModelMetadata, lanes: int, chooser: Chooser) -> float:
     """Predicted memory (bytes) of training so many trials in the cheapest way, beside the weights and their copy."""
     count, number = tokens(problem, model), bytes_per_parameter(problem)
-    way = cheapest(problem, model.size, count, lanes)
+    way = chooser.cheapest(problem, model.size, count, lanes)
     if way != "reference":
         return lanes * lane_bytes(way, problem, model.size, count, number)
     # One trial as a stacked or LoRA lane, which has its own weights where the reference has the model's.
@@ -76,22 +82,26 @@ def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -
     return RANK_BYTES + number * (whole + shared * trained / ranks + activations)
 
 
-def lanes_that_fit(problem: Problem, model: ModelMetadata, worker_memory: float, most: int) -> int:
+def lanes_that_fit(
+    problem: Problem, model: ModelMetadata, worker_memory: float, most: int, chooser: Chooser
+) -> int:
     """The largest number of lanes, up to `most`, that a worker with so much memory (bytes) can train at a time.
 
     0 if the memory doesn't suffice for one, or if so many are trained one after another.
     """
     for lanes in range(most, 0, -1):
-        if cheapest(problem, model.size, tokens(problem, model), lanes) == "reference":
+        if chooser.cheapest(problem, model.size, tokens(problem, model), lanes) == "reference":
             return 0
-        if worker_bytes(problem, model, lanes) <= worker_memory:
+        if worker_bytes(problem, model, lanes, chooser) <= worker_memory:
             return lanes
     return 0
 
 
-def fits_worker(problem: Problem, model: ModelMetadata, worker_memory: float) -> bool:
+def fits_worker(
+    problem: Problem, model: ModelMetadata, worker_memory: float, chooser: Chooser = AUTO
+) -> bool:
     """Whether a worker with so much memory (bytes) can train one trial."""
-    return worker_bytes(problem, model, 1) <= worker_memory
+    return worker_bytes(problem, model, 1, chooser) <= worker_memory
 
 
 def bytes_per_parameter(problem: Problem) -> int:

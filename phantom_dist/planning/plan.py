@@ -1,7 +1,7 @@
 """The plan of a run as a pure function: which batches, on which workers, at which predicted cost.
 
 `make_plan` gets everything that it needs to know about models and workers as arguments. The workers are recorded with
-the run, so a run that continues elsewhere gets the same plan.
+the run, so a run that continues elsewhere gets the same plan if the models' tokenizers are at hand in both places.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines import DEEPSPEED, SingleEngine
+from phantom_dist.engines import DEEPSPEED
+from phantom_dist.engines.lanes.choice import LANE_KINDS
+from phantom_dist.engines.lanes.cost import WAYS, Chooser, Way
 from phantom_dist.engines.lanes.dual_coordinates import dual_pays
 from phantom_dist.engines.path import can_be_walked
 from phantom_dist.models import ModelMetadata
@@ -93,6 +95,10 @@ class Plan:
     trials: tuple[PlannedTrial, ...]
     phases: tuple[Phase, ...]
 
+    def chooser(self, group: BatchGroup) -> Chooser:
+        """How the engine chooses between ways of training on a group's workers."""
+        return _chooser(self.engine, group.kind)
+
     @functools.cached_property
     def typical_trials(self) -> int:
         """Typical number of trials of a search; words that share their trainings have one at each other's rates."""
@@ -109,7 +115,8 @@ def make_plan(
         spec: the sweep.
         models: metadata of each of its models, by reference.
         resources: the available workers.
-        engine: `auto` packs trials as lanes, and forms groups of ranks for models that don't fit a single worker.
+        engine: `auto` trains batches in the way that costs least, and forms groups of ranks for models that don't fit a
+            single worker.
     """
     problems, rates = expand(spec), learning_rates_of(spec)
     learning_rates = () if isinstance(rates, Critical) else rates
@@ -124,28 +131,30 @@ def make_plan(
         model, limits = models[problem.model], limits_of[problem.key]
         if problem.training_config in by_ranks:
             return limits.one_after_another if learning_rates or problem.training else 1
-        if not fits_worker(problem, model, kind.memory_bytes):
+        chooser = _chooser(engine, kind)
+        if not fits_worker(problem, model, kind.memory_bytes, chooser):
             return 0
-        if engine != SingleEngine.name:
-            most = limits.gpu_lanes if kind.on_gpu else limits.lanes
-            if lanes := lanes_that_fit(problem, model, kind.memory_bytes, most):
-                return lanes
+        most = limits.gpu_lanes if kind.on_gpu else limits.lanes
+        if lanes := lanes_that_fit(problem, model, kind.memory_bytes, most, chooser):
+            return lanes
         return limits.one_after_another if learning_rates or problem.training else 1
 
     groups = tuple(batch_groups(problems, learning_rates, room, resources.kinds, by_ranks))
     members = [(group, problem, rate) for group in groups for problem, rate in group.members]
 
-    def lanes(group: BatchGroup) -> int:
-        """How many trainings of a batch run at the same time, where lanes are cheaper than one after another."""
-        return 1 if engine == SingleEngine.name else group.trainings
-
     watched = Counter(problem.training_at(rate) for _, problem, rate in members)
 
     peak_bytes = [
-        process_bytes(problem, models[problem.model], group.rank_group, lanes(group))
+        process_bytes(
+            problem,
+            models[problem.model],
+            group.rank_group,
+            group.trainings,
+            _chooser(engine, group.kind),
+        )
         for group, problem, _ in members
     ]
-    phases = _phases(groups, problems, rates, models)
+    phases = _phases(groups, problems, rates, models, engine)
     trials = tuple(
         PlannedTrial(
             problem=problem,
@@ -155,7 +164,8 @@ def make_plan(
                 problem,
                 models[problem.model],
                 group.rank_group,
-                lanes(group),
+                group.trainings,
+                _chooser(engine, group.kind),
                 watched[problem.training_at(rate)],
             ),
             process_bytes=peak,
@@ -176,18 +186,24 @@ def make_plan(
     )
 
 
+def _chooser(engine: str, kind: WorkerKind) -> Chooser:
+    allowed: dict[str, Sequence[Way]] = {"single": ("reference",), "lanes": LANE_KINDS}
+    return Chooser(ways=allowed.get(engine, WAYS), on_gpu=kind.on_gpu)
+
+
 def _phases(
     groups: Sequence[BatchGroup],
     problems: Sequence[Problem],
     rates: Critical | tuple[float, ...],
     models: Mapping[str, ModelMetadata],
+    engine: str,
 ) -> tuple[Phase, ...]:
     """The phases: single workers first, then groups of ranks of each size; probes in the order of the sweep."""
     group_of = {problem.key: group for group in groups for problem in group.problems}
     probes: dict[RankGroup | None, list[PlannedProbe]] = {}
     for problem in problems:
         group = group_of[problem.key]
-        probe = _probe(problem, models[problem.model], group, rates)
+        probe = _probe(problem, models[problem.model], group, rates, _chooser(engine, group.kind))
         probes.setdefault(group.rank_group, []).append(probe)
     phases = []
     for ranks in sorted(probes, key=lambda ranks: (ranks is not None, ranks and (ranks.ranks, ranks.stage))):
@@ -205,7 +221,11 @@ def _phases(
 
 
 def _probe(
-    problem: Problem, model: ModelMetadata, group: BatchGroup, rates: Critical | tuple[float, ...]
+    problem: Problem,
+    model: ModelMetadata,
+    group: BatchGroup,
+    rates: Critical | tuple[float, ...],
+    chooser: Chooser,
 ) -> PlannedProbe:
     """The probe of a problem; it includes the path if the search starts from the law's prediction of η_c.
 
@@ -217,7 +237,7 @@ def _probe(
     elif not can_be_walked(problem):
         with_path = False
     elif rates.start == "auto":
-        with_path = path_pays(problem, model, len(group.members), dual=dual)
+        with_path = path_pays(problem, model, len(group.members), chooser, dual=dual)
     else:
         with_path = rates.start == "law"
     return PlannedProbe(

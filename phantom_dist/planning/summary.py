@@ -7,8 +7,7 @@ from typing import Any
 
 from phantom_dist.core.result import duration
 from phantom_dist.core.summaries import TrialSummary
-from phantom_dist.engines import SingleEngine
-from phantom_dist.engines.lanes.cost import Way, cheapest, step_cost
+from phantom_dist.engines.lanes.cost import step_cost
 from phantom_dist.planning.plan import Plan
 from phantom_dist.planning.sizes import tokens
 from phantom_dist.records import problem_row
@@ -176,7 +175,7 @@ def _recipe(spec: SweepSpec) -> Json | None:
 
 def _rank_groups(plan: Plan) -> list[Json]:
     """One object for each training configuration that needs a group of ranks."""
-    of_config = {group.problems[0].training_config: group.rank_group for group in plan.batch_groups}
+    of_config = {p.training_config: group.rank_group for group in plan.batch_groups for p in group.problems}
     by_config: dict[tuple[object, ...], Json] = {}
     counted: set[str] = set()
     for trial in plan.trials:
@@ -202,7 +201,7 @@ def _rank_groups(plan: Plan) -> list[Json]:
 
 
 def _ways(plan: Plan) -> list[Json]:
-    """How the trials of each training configuration are trained, at its longest prompt; groups of ranks left out."""
+    """How trials that can be lanes of one batch are trained, at the longest prompt; groups of ranks left out."""
     by_config: dict[tuple[object, ...], Json] = {}
     for group in plan.batch_groups:
         if group.rank_group is not None:
@@ -210,14 +209,12 @@ def _ways(plan: Plan) -> list[Json]:
         for problem in group.problems:
             model = plan.models[problem.model]
             count = tokens(problem, model)
-            known = by_config.get(problem.training_config)
+            known = by_config.get(problem.lanes_config)
             if known is not None and known["tokens"] >= count:
                 continue
-            lanes = 1 if plan.engine == SingleEngine.name else group.trainings
-            way: Way = "reference"
-            if plan.engine != SingleEngine.name:
-                way = cheapest(problem, model.size, count, lanes)
-            by_config[problem.training_config] = {
+            way = plan.chooser(group).cheapest(problem, model.size, count, group.trainings)
+            lanes = 1 if way == "reference" else group.trainings
+            by_config[problem.lanes_config] = {
                 "model": problem.model,
                 "method": problem.method,
                 "optimizer": problem.optimizer.name,
@@ -225,7 +222,7 @@ def _ways(plan: Plan) -> list[Json]:
                 "tokens": count,
                 "tokens_counted": model.tokens.are_counted and problem.training is None,
                 "way": way,
-                "lanes": 1 if way == "reference" else lanes,
+                "lanes": lanes,
                 "seconds_per_step": step_cost(way, problem, model.size, count, lanes).seconds,
                 "seconds_one_after_another": step_cost("reference", problem, model.size, count, 1).seconds,
             }

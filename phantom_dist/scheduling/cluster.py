@@ -19,13 +19,13 @@ class Cluster(ABC):
     workers_share_cache = False
     """Whether several workers share this machine's model cache."""
 
-    def prepare(self, device: str, threads: int, workers: int | None) -> None:  # noqa: B027
+    def prepare(self, device: str, threads: int, workers: int) -> None:  # noqa: B027
         """Begin to start what workers will need, if anything; returns at once.
 
         Args:
             device: `auto`, `cpu` or `cuda`.
             threads: CPU threads of each worker.
-            workers: how many at most; None for as many as fit.
+            workers: how many at most.
         """
 
     @abstractmethod

@@ -18,7 +18,7 @@ from phantom_dist.core.activity import Activity, activity
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.ray_place import check_place, not_joined, not_started
 from phantom_dist.scheduling.ray_worker import actor_options, new_actor
-from phantom_dist.scheduling.this_machine import gpu_bytes, worker_kind
+from phantom_dist.scheduling.this_machine import gpu_bytes, usable_bytes, worker_kind
 from phantom_dist.scheduling.worker_kind import WorkerKind, merge_alike
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class RayCluster(Cluster):
         self.workers_share_cache = address == "local"
         self._connected_here = False
         self._is_this_machine = address == "local" and not ray.is_initialized()
+        self._usable = usable_bytes()
         self._beginning: threading.Thread | None = None
         self._begun, self._ended = threading.Event(), threading.Event()
         self._failure: BaseException | None = None
@@ -83,22 +84,20 @@ class RayCluster(Cluster):
             _init(self.address)
             self._connected_here = True
 
-    def prepare(self, device: str, threads: int, workers: int | None) -> None:
+    def prepare(self, device: str, threads: int, workers: int) -> None:
         """See `Cluster`; where Ray is started here, it and its workers start beside what follows."""
         if self._is_this_machine and self._beginning is None:
-            self._beginning = threading.Thread(
-                target=self._begin, args=(device, threads, workers), daemon=True
-            )
-            self._beginning.start()
+            thread = threading.Thread(target=self._begin, args=(device, threads, workers), daemon=True)
+            thread.start()
+            self._beginning = thread
 
-    def _begin(self, device: str, threads: int, workers: int | None) -> None:
+    def _begin(self, device: str, threads: int, workers: int) -> None:
         try:
             _init(self.address)
             self._connected_here = True
             resources = ray.cluster_resources()
             options = actor_options(threads, gpus_wanted(device, resources))
-            fit = room(resources, threads, options["num_gpus"])
-            count = fit if workers is None else min(workers, fit)
+            count = min(workers, room(resources, threads, options["num_gpus"]))
             self._spares = [(options, new_actor(options)) for _ in range(count)]
         except BaseException as error:  # `connect` raises it in the main thread
             self._failure = error
@@ -147,8 +146,8 @@ class RayCluster(Cluster):
 
     @functools.cache  # noqa: B019  a cluster lives as long as its run
     def _here(self, device: str, threads: int) -> WorkerKind:
-        """The workers of this machine, with the memory that was free at the first call."""
-        return worker_kind(device, threads)
+        """The workers of this machine, with the memory that was free before anything was started."""
+        return worker_kind(device, threads, self._usable)
 
     def executor(self, settings: WorkerSettings, workers: int | None, useful: int) -> Executor:
         """Start actors; see `ray_executor`."""

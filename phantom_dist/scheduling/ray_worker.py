@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ class RayWorker:
         """Import what training needs."""
         with importing():
             importlib.import_module("phantom_dist.scheduling.worker")
+        gc.freeze()  # no collection reads it again
 
     def start(self, settings: WorkerSettings) -> Place:
         """Become the worker with these settings; its process, host and node."""

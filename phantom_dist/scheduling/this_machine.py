@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from phantom_dist.core import container
@@ -14,7 +15,7 @@ GRAIN = 1 / 16
 """Free memory is rounded down to a multiple of this share, so that plans made at different moments agree."""
 
 
-def worker_kind(device: str, threads: int) -> WorkerKind:
+def worker_kind(device: str, threads: int, usable: float | None = None) -> WorkerKind:
     """One worker for each GPU if there is any, else as many as the CPUs allow, which share the free memory equally.
 
     What other programs use now is taken off, and a container's limits count.
@@ -22,20 +23,22 @@ def worker_kind(device: str, threads: int) -> WorkerKind:
     Args:
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of a worker.
+        usable: what `usable_bytes` said when nothing had been started yet; None: now.
     """
     import torch  # takes seconds
 
     if device != "cpu" and torch.cuda.is_available():
         return WorkerKind(count=torch.cuda.device_count(), memory_bytes=gpu_bytes(), on_gpu=True)
-    count = max(1, (os.cpu_count() or 1) // threads)
-    return WorkerKind(count=count, memory_bytes=usable_bytes() / count)
+    cpus = min(os.cpu_count() or 1, container.cpu_limit() or math.inf)
+    count = max(1, int(cpus // threads))
+    return WorkerKind(count=count, memory_bytes=(usable_bytes() if usable is None else usable) / count)
 
 
 def usable_bytes() -> float:
     """Memory (bytes) that all workers of this machine may use together."""
     total = container.memory_total()
     free = int(container.memory_free() / (GRAIN * total)) * GRAIN * total
-    return min(SHARE * total, free)
+    return max(0.0, min(SHARE * total, free - container.RESERVE * total))
 
 
 def gpu_bytes() -> float:

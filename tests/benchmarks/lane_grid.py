@@ -25,7 +25,7 @@ from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines import LanesEngine
 from phantom_dist.engines.lanes.choice import kinds_of
-from phantom_dist.engines.lanes.cost import Way, cheapest, step_cost
+from phantom_dist.engines.lanes.cost import AUTO, Way, step_cost
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.memory import free_bytes
 from phantom_dist.engines.probe import probe
@@ -106,7 +106,7 @@ def cell(
     tokens, size = len(loaded.tokenizer.encode(context.text)), loaded.size
     ways: tuple[Way, ...] = (*kinds_of(problem), "reference")
     predicted = {way: step_cost(way, problem, size, tokens, lanes).seconds for way in ways}
-    chosen = cheapest(problem, size, tokens, lanes)
+    chosen = AUTO.cheapest(problem, size, tokens, lanes)
 
     def fits(way: Way) -> bool:
         if way == "reference":

@@ -21,7 +21,7 @@ from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Lora
 from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.lanes.choice import kinds_of
-from phantom_dist.engines.lanes.cost import cheapest, step_cost
+from phantom_dist.engines.lanes.cost import AUTO, Chooser, step_cost
 from phantom_dist.engines.probe import probe
 from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.models import LoadedModel
@@ -315,7 +315,25 @@ SMOLLM2 = ModelSize(parameters=134_515_008, width=576, layers=30, vocabulary_siz
     ],
 )
 def test_the_cheapest_way_follows_from_tokens_steps_and_lanes(tokens, steps, lanes, way):
-    assert cheapest(problem("full", "sgd", steps=steps), SMOLLM2, tokens, lanes) == way
+    assert AUTO.cheapest(problem("full", "sgd", steps=steps), SMOLLM2, tokens, lanes) == way
+
+
+@pytest.mark.parametrize(
+    ("chooser", "lanes", "ways"),
+    [
+        (Chooser(on_gpu=True), 24, ("dual", "stacked", "lora")),
+        (Chooser(on_gpu=True), 1, ("dual", "stacked", "lora")),
+        (Chooser(ways=("dual", "stacked", "lora")), 24, ("stacked", "stacked", "lora")),
+        (Chooser(ways=("reference",)), 24, ("reference",) * 3),
+        (AUTO, 24, ("reference", "reference", "lora")),
+    ],
+)
+def test_what_is_allowed_and_the_device_decide_first(chooser, lanes, ways):
+    """With 500 tokens and 64 steps: on a CPU dual lanes never win there, on a GPU lanes always do."""
+    for way, kind in zip(ways, (("full", "sgd"), ("full", "adamw"), ("lora", "adamw")), strict=True):
+        assert chooser.cheapest(problem(*kind, steps=64), SMOLLM2, 500, lanes) == way
+    mixed = problem("full", "adamw", precision="bfloat16-mixed")
+    assert chooser.cheapest(mixed, SMOLLM2, 10, lanes) == "reference"
 
 
 def test_more_lanes_and_fewer_tokens_never_cost_more():

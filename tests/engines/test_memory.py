@@ -38,7 +38,7 @@ def scarce(monkeypatch):
 
     def make(free: float) -> None:
         monkeypatch.setattr(
-            container, "memory_free", lambda: free + memory.RESERVE * container.memory_total()
+            container, "memory_free", lambda: free + container.RESERVE * container.memory_total()
         )
         monkeypatch.setattr(memory, "LOOK_EVERY_S", 0.0)
 

@@ -13,6 +13,8 @@ from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Lora
 from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.lanes import engine
+from phantom_dist.engines.lanes.choice import lanes_for as build
+from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.probe import probe
 
 from .problems import CONTEXTS, lanes_for, load, problem
@@ -100,3 +102,15 @@ def test_trainings_on_a_set_share_a_batch(dropout):
     assert {result.engine for result in together.values()} == {"lora lanes"}
     assert len(alone) == len(asked) * 2
     assert_equal(together, alone)
+
+
+def test_scales_are_not_rounded_with_the_weights():
+    """In bfloat16 2.6667 would become 2.6719, and a lane would depend on what shares its batch."""
+    short = load("zoo:gpt2-a", precision="bfloat16")
+    loras = (Lora(rank=6, alpha=16), Lora(rank=6, alpha=8), Lora(rank=3, alpha=12, rslora=True))
+    asked = problem("lora", "sgd", precision="bfloat16")
+    firsts = [asked.model_copy(update={"lora": lora}) for lora in loras]
+    lanes = build(short, firsts, Shape(first=3, lanes=3, steps=1, tokens=8), "lora")
+    assert lanes._scale.flatten().tolist() == pytest.approx([lora.scale for lora in loras], rel=2**-24)
+    lanes.select([2, 2])
+    assert lanes._scale == loras[2].scale

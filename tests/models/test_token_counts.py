@@ -7,7 +7,7 @@ import json
 import pytest
 
 from phantom_dist.campaign.planner import models_of
-from phantom_dist.models import ModelMetadata, describe, load
+from phantom_dist.models import describe, load
 from phantom_dist.models.token_counts import GUESS, TokenCounts, count_tokens
 from phantom_dist.models.zoo import names
 from phantom_dist.spec import load as load_sweep
@@ -45,9 +45,3 @@ def test_without_a_tokenizer_they_are_guessed_from_words(what, tmp_path):
 def test_other_texts_have_the_mean_tokens_of_the_counted_words():
     counts = TokenCounts(of_texts={"a b": 4}, per_word=2.0)
     assert (counts.text("a b"), counts.text("c d e"), counts.words(10)) == (4, 7, 21)
-
-
-def test_a_model_that_is_only_recorded_has_guesses():
-    metadata = describe("gpt2", texts=TEXTS)
-    assert isinstance(metadata, ModelMetadata)
-    assert metadata.tokens.are_counted == metadata.verified

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+import phantom_dist
+from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.planning.batches import batch_groups
 from phantom_dist.planning.probes import PlannedProbe, probe_tasks
@@ -184,3 +186,37 @@ def test_machines_that_report_slightly_different_memory_are_one_kind():
         kind(62e9, count=6),
         kind(80e9, count=8, on_gpu=True),
     )
+
+
+def test_a_plan_of_adapters_of_several_settings_is_shown():
+    methods = [{"lora": {"rank": rank, "alpha": 8}} for rank in (2, 4, 8)]
+    sweep = {
+        "name": "s",
+        "models": ["zoo:gpt2-a"],
+        "contexts": [
+            {
+                "id": "c",
+                "text": "After deceiving her closest brother, mary was filled with",
+                "target": " shame",
+                "competitor": " guilt",
+            }
+        ],
+        "methods": methods,
+        "learning_rates": [1e-3, 2e-3, 3e-3],
+    }
+    preview = phantom_dist.plan(sweep)
+    (way,) = preview.to_json()["ways"]
+    assert (way["way"], way["lanes"], way["tokens_counted"]) == ("lora", 9, True)
+    assert "9 lora lanes" in str(preview)
+
+
+def test_trainings_on_a_set_are_counted_by_all_that_makes_them_differ():
+    training = TrainingSet(data="0" * 64, loss="all", batch_size=4, words=9, max_length=64)
+    several = [
+        problem(context=context, training=training, lora=Lora(rank=rank), seed=seed)
+        for context in ("a", "b")
+        for rank in (2, 4)
+        for seed in (0, 1)
+    ]
+    (group,) = batch_groups(several, (0.1, 0.2, 0.3), lambda p, k: 192, ONE)
+    assert group.trainings == 2 * 2 * 3

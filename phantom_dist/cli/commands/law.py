@@ -12,6 +12,7 @@ from phantom_dist.cli.commands.app import app
 from phantom_dist.cli.manual import LAW, examples
 from phantom_dist.cli.options import AsJson
 from phantom_dist.cli.output import answer
+from phantom_dist.core.imports import importing
 
 if TYPE_CHECKING:
     from phantom_dist.calibration.fit import FitResult
@@ -46,7 +47,8 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit the critical-rate law to runs and the shipped calibration."""
-    from phantom_dist.calibration.fit import fit as fit_to
+    with importing():
+        from phantom_dist.calibration.fit import fit as fit_to
     from phantom_dist.cli.live import Countdown
 
     def work() -> FitResult:
@@ -101,7 +103,8 @@ def predict(
 
     Costs 4 trial-steps per context; 5 or 6 for T > 32.
     """
-    from phantom_dist.calibration.predict import predict as predict_rates
+    with importing():
+        from phantom_dist.calibration.predict import predict as predict_rates
     from phantom_dist.cli.live import Countdown
 
     def work() -> PredictResult:

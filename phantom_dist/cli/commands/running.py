@@ -23,6 +23,7 @@ from phantom_dist.cli.options import (
     Workers,
 )
 from phantom_dist.cli.output import Printed, answer
+from phantom_dist.core.imports import importing
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs, so that `--help` stays fast
     from phantom_dist.campaign.status import RunStatus
@@ -35,7 +36,8 @@ def plan(spec: Spec, engine: EngineName = "auto", as_json: AsJson = False) -> No
 
     Lists trials, batches, predicted time and memory. Writes nothing.
     """
-    from phantom_dist.campaign.preview import plan as make_plan
+    with importing():
+        from phantom_dist.campaign.preview import plan as make_plan
 
     answer(lambda: make_plan(spec, engine=engine), as_json=as_json)
 

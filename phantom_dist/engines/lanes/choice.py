@@ -34,11 +34,6 @@ def kinds_of(problem: Problem) -> tuple[LaneKind, ...]:
     return ("dual", "stacked") if is_linear and problem.training is None else ("stacked",)
 
 
-def lanes_support(problem: Problem) -> bool:
-    """Whether lanes support a problem's optimizer and precision; if not, the reference engine trains."""
-    return unsupported(problem) is None
-
-
 def require_support(problem: Problem) -> None:
     """Check that lanes support a problem's optimizer and precision.
 

@@ -16,8 +16,8 @@ gradient. The factors of a llama block, d to 2.7 d wide, are multiplied with tho
 numbers for each pair of tokens. Fusing the model with lanes costs six to eight steps' calls, once for a batch.
 
 The times add up, as a step's parts run one after another. The constants are those of one CPU thread, fitted to 200
-timings of `tests.benchmarks.lane_grid` on three models; most are met within a third. Only ratios matter for the choice,
-which is the same on every machine, so that a plan gives the same batches everywhere.
+timings of `tests.benchmarks.lane_grid` on SmolLM2-135M and two models of the zoo; most are met within a third. Only
+ratios matter for the choice, which is the same on every CPU, so that a plan gives the same batches everywhere.
 """
 
 from __future__ import annotations
@@ -98,20 +98,43 @@ def step_cost(way: Way, problem: Problem, size: ModelSize, tokens: int, lanes: i
             )
 
 
-def cheapest(problem: Problem, size: ModelSize, tokens: int, lanes: int, ways: Sequence[Way] = WAYS) -> Way:
-    """How so many trials are trained fastest; the reference trains what no allowed kind of lanes can.
+LONE_GPU_PARAMETERS = 1e7
+"""Parameters from which a single full lane is trained as a lane on a GPU."""
 
-    Args:
-        problem: what is trained.
-        size: the model's dimensions.
-        tokens: of a step.
-        lanes: number of trials.
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chooser:
+    """Chooses how trials are trained.
+
+    On a GPU lanes win by far (SmolLM2 on an H200, T = 8: 12 times the loop with 24 stacked lanes), and these constants
+    say nothing about it: there the first kind of lanes that can trains them.
+
+    Attributes:
         ways: those that are allowed.
+        on_gpu: whether they are trained on a GPU.
     """
-    able: tuple[Way, ...] = (*kinds_of(problem), "reference")
-    possible = [way for way in able if way in ways]
-    return min(
-        possible,
-        key=lambda way: step_cost(way, problem, size, tokens, lanes).seconds,
-        default="reference",
-    )
+
+    ways: Sequence[Way] = WAYS
+    on_gpu: bool = False
+
+    def cheapest(self, problem: Problem, size: ModelSize, tokens: int, lanes: int) -> Way:
+        """How so many trials are trained fastest; the reference trains what no allowed kind of lanes can.
+
+        Args:
+            problem: what is trained.
+            size: the model's dimensions.
+            tokens: of a step.
+            lanes: number of trials.
+        """
+        kinds: list[Way] = [kind for kind in kinds_of(problem) if kind in self.ways]
+        if not kinds:
+            return "reference"
+        if self.on_gpu:
+            pays = lanes > 1 or problem.method == "lora" or size.parameters >= LONE_GPU_PARAMETERS
+            return kinds[0] if pays or "reference" not in self.ways else "reference"
+        able = [*kinds, *(way for way in self.ways if way == "reference")]
+        return min(able, key=lambda way: step_cost(way, problem, size, tokens, lanes).seconds)
+
+
+AUTO = Chooser()
+"""The choice among all ways on a CPU."""

@@ -16,7 +16,7 @@ from phantom_dist.core.measurement import Trial, TrialResult, by_training
 from phantom_dist.core.trial import Problem
 from phantom_dist.data import Batches
 from phantom_dist.engines.lanes.choice import LaneKind, unsupported
-from phantom_dist.engines.lanes.cost import WAYS, Way, cheapest
+from phantom_dist.engines.lanes.cost import WAYS, Chooser, Way
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, check, length_groups
 from phantom_dist.engines.lanes.kind import NotFusable
@@ -71,6 +71,10 @@ class LanesEngine:
             for part in _partition(members, groups.__getitem__):
                 yield from self._run(loaded, part)
 
+    def _way(self, loaded: LoadedModel, problem: Problem, tokens: int, lanes: int) -> Way:
+        chooser = Chooser(ways=self._ways, on_gpu=loaded.model.device.type == "cuda")
+        return chooser.cheapest(problem, loaded.size, tokens, lanes)
+
     def _by_reference(
         self, loaded: LoadedModel, trials: list[Trial], note: str | None
     ) -> Iterator[TrialResult]:
@@ -81,7 +85,7 @@ class LanesEngine:
         """Train as lanes where that is faster, by prompt length where padding matters; else by the reference."""
         problem, tokens = trials[0].problem, max(len(_prompt(trial)) for trial in trials)
         start = time.perf_counter()
-        way = cheapest(problem, loaded.size, tokens, len(trials), self._ways)
+        way = self._way(loaded, problem, tokens, len(trials))
         if way == "reference":
             yield from self._by_reference(loaded, trials, unsupported(problem))
             return
@@ -90,7 +94,8 @@ class LanesEngine:
             with out_of_memory_named():
                 for own in _ways_to_adapt(trial.problem for trial in trials):
                     check(loaded, own, way, lanes=min(2, len(trials)))
-                for part in _parts_that_fit(loaded, problem, way, tokens, trials):
+                largest = max((trial.problem for trial in trials), key=_rank)
+                for part in _parts_that_fit(loaded, largest, way, tokens, trials):
                     lanes += train(loaded, part, way, self._plugin_instruments)
         except NotFusable as reason:
             parts = _partition(trials, lambda length: length)
@@ -116,7 +121,7 @@ class LanesEngine:
         watches = [Watch(watched) for watched in by_training(trials)]
         problem, note = trials[0].problem, unsupported(trials[0].problem)
         tokens = sum(len(sequence.ids) for sequence in batches[0].sequences)
-        way = cheapest(problem, loaded.size, tokens, len(watches), self._ways)
+        way = self._way(loaded, problem, tokens, len(watches))
         if way != "reference":
             start = time.perf_counter()
             try:
@@ -126,7 +131,8 @@ class LanesEngine:
                         raise NotFusable("prompts of different lengths leave different state in the model")
                     for own in _ways_to_adapt(watch.problem for watch in watches):
                         check(loaded, own, way, lanes=min(2, len(watches)))
-                    for part in _parts_that_fit(loaded, problem, way, tokens, watches):
+                    largest = max((watch.problem for watch in watches), key=_rank)
+                    for part in _parts_that_fit(loaded, largest, way, tokens, watches):
                         train_on_set(loaded, part, batches, way, self._plugin_instruments)
             except NotFusable as reason:
                 note = str(reason)
@@ -151,6 +157,11 @@ def _parts_that_fit(
     size = math.ceil(len(lanes) / math.ceil(len(lanes) / room))
     for start in range(0, len(lanes), size):
         yield lanes[start : start + size]
+
+
+def _rank(problem: Problem) -> int:
+    """The rank of its adapters, which all lanes of a batch get where it is the largest."""
+    return 0 if problem.lora is None else problem.lora.rank
 
 
 def _ways_to_adapt(problems: Iterable[Problem]) -> Iterable[Problem]:

@@ -1,6 +1,6 @@
 """Checks that a lane equals its trial's solo run: which prompts may share a batch, and whether lanes mix.
 
-The results depend on the model and the batch only, so the same plan gives the same batches on any worker.
+The verdicts depend on the model and the batch only, so the same plan gives the same batches on any worker.
 
 1. `length_groups`: does a forward pass leave state in the model that depends on the prompt's length (rotary frequencies
    of `dynamic` and `longrope`)? Prompts that leave the same state may share a batch.

@@ -45,7 +45,9 @@ class AdaptedLinear(nn.Module):
         x_LKi = x.reshape(len(a_Lri), -1, x.shape[-1])
         y = self._frozen(x)
         x_LKi = self._dropped(x_LKi)
-        return y + (torch.bmm(torch.bmm(x_LKi, a_Lri.mT) * self._scale(), b_Lor.mT)).reshape(y.shape)
+        low_LKr = torch.bmm(x_LKi, a_Lri.mT)
+        scaled_LKr = (low_LKr * self._scale()).to(low_LKr.dtype)
+        return y + torch.bmm(scaled_LKr, b_Lor.mT).reshape(y.shape)
 
 
 class FrozenGeometry:
@@ -123,7 +125,10 @@ class LoraLanes(Lanes):
     def _scales(self) -> float | Tensor:
         """What each lane's adapters are multiplied by: a number, or (L, 1, 1) where they differ."""
         scales = [lora.scale for lora in self._loras]
-        return scales[0] if len(set(scales)) == 1 else self.readout.new_tensor(scales)[:, None, None]
+        if len(set(scales)) == 1:
+            return scales[0]
+        # In float32 also where the weights are bfloat16, which would round them.
+        return torch.tensor(scales, dtype=torch.float32, device=self.readout.device)[:, None, None]
 
     def _dropped(self, dropout: AdapterDropout, name: str, x_LKi: Tensor) -> Tensor:
         """The inputs of a module's adapters after dropout, each lane's drawn from its own seed."""
