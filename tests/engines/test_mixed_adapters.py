@@ -111,6 +111,8 @@ def test_scales_are_not_rounded_with_the_weights():
     asked = problem("lora", "sgd", precision="bfloat16")
     firsts = [asked.model_copy(update={"lora": lora}) for lora in loras]
     lanes = build(short, firsts, Shape(first=3, lanes=3, steps=1, tokens=8), "lora")
+    lanes.replacements(short.model)
+    lanes.allocate()
     assert lanes._scale.flatten().tolist() == pytest.approx([lora.scale for lora in loras], rel=2**-24)
     lanes.select([2, 2])
     assert lanes._scale == loras[2].scale
