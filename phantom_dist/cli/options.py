@@ -43,7 +43,8 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="auto: what costs least, deepspeed for models too large for a worker; single: the reference implementation",
+        help="auto: what costs least, and deepspeed for models too large for one worker; lanes: always lanes; "
+        "single: the reference implementation",
         autocompletion=complete.one_of("auto", "single", "lanes", "deepspeed"),
     ),
 ]
