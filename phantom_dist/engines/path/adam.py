@@ -81,7 +81,7 @@ class AdamWalk(Walk):
     @staticmethod
     def bytes_moved(steps: int) -> float:
         """See `Walk`."""
-        return 120 + 3 * steps
+        return 250 + 14 * steps
 
     def distance_per_rate(self) -> float:
         """See `Walk`; x is the sum of the rates."""
