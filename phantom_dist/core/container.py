@@ -20,10 +20,14 @@ def memory_limit() -> int | None:
     return min((limit for _, limit in _limited_groups()), default=None)
 
 
+def machine_memory() -> int:
+    """Memory of the machine (bytes), whatever a container may use of it."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def memory_total() -> int:
     """Memory of the machine, or of the container where that is less (bytes)."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(total, memory_limit() or total)
+    return min(machine_memory(), memory_limit() or machine_memory())
 
 
 def memory_free() -> int:

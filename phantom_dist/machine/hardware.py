@@ -57,7 +57,7 @@ def memory() -> Check:
 
 def memory_limit() -> Check:
     """Whether a container's limit is below the visible memory; a process that uses more than the limit is killed."""
-    total, limit = _total(), container.memory_limit()
+    total, limit = container.machine_memory(), container.memory_limit()
     if limit is None or limit >= total:
         return warned("memory limit", True, "none below the machine's memory", "")
     return warned(
@@ -84,7 +84,3 @@ def open_files() -> Check:
 
 def _count(limit: int) -> str:
     return "unlimited" if limit == resource.RLIM_INFINITY else str(limit)
-
-
-def _total() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

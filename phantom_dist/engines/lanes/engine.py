@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from phantom_dist.core.measurement import Trial, TrialResult, by_training
@@ -92,10 +92,8 @@ class LanesEngine:
         lanes: list[Lane] = []
         try:
             with out_of_memory_named():
-                for own in _ways_to_adapt(trial.problem for trial in trials):
-                    check(loaded, own, way, lanes=min(2, len(trials)))
-                largest = max((trial.problem for trial in trials), key=_rank)
-                for part in _parts_that_fit(loaded, largest, way, tokens, trials):
+                problems = [trial.problem for trial in trials]
+                for part in _checked_parts(loaded, problems, way, tokens, trials):
                     lanes += train(loaded, part, way, self._plugin_instruments)
         except NotFusable as reason:
             parts = _partition(trials, lambda length: length)
@@ -129,10 +127,8 @@ class LanesEngine:
                     prompts = WordPrompts(watches[0].tokens).prompts
                     if len(set(length_groups(loaded, prompts).values())) > 1:
                         raise NotFusable("prompts of different lengths leave different state in the model")
-                    for own in _ways_to_adapt(watch.problem for watch in watches):
-                        check(loaded, own, way, lanes=min(2, len(watches)))
-                    largest = max((watch.problem for watch in watches), key=_rank)
-                    for part in _parts_that_fit(loaded, largest, way, tokens, watches):
+                    problems = [watch.problem for watch in watches]
+                    for part in _checked_parts(loaded, problems, way, tokens, watches):
                         train_on_set(loaded, part, batches, way, self._plugin_instruments)
             except NotFusable as reason:
                 note = str(reason)
@@ -145,28 +141,25 @@ class LanesEngine:
         yield from self._by_reference(loaded, trials, note)
 
 
-def _parts_that_fit(
-    loaded: LoadedModel, problem: Problem, kind: LaneKind, tokens: int, lanes: Sequence[T]
+def _checked_parts(
+    loaded: LoadedModel, problems: Sequence[Problem], kind: LaneKind, tokens: int, lanes: Sequence[T]
 ) -> Iterator[Sequence[T]]:
     """The lanes of a batch in as few parts of nearly equal size as the memory that is free now allows.
 
-    The plan has chosen the batch for the memory of its workers, so it is one part unless others take that memory.
+    The plan has chosen the batch for the memory of its workers, so it is one part unless others take that memory. All
+    lanes get the largest rank of any. `problems`: that of each lane.
+
+    Raises:
+        NotFusable: as `isolation.check`, which is asked once for each of LoRA's settings.
     """
-    of_one = lane_bytes(kind, problem, loaded.size, tokens, loaded.model.dtype.itemsize)
+    for own in {problem.lora: problem for problem in problems}.values():
+        check(loaded, own, kind, lanes=min(2, len(lanes)))
+    largest = max(problems, key=lambda problem: 0 if problem.lora is None else problem.lora.rank)
+    of_one = lane_bytes(kind, largest, loaded.size, tokens, loaded.model.dtype.itemsize)
     room = max(1, int(free_bytes(loaded.model.device) // of_one))
     size = math.ceil(len(lanes) / math.ceil(len(lanes) / room))
     for start in range(0, len(lanes), size):
         yield lanes[start : start + size]
-
-
-def _rank(problem: Problem) -> int:
-    """The rank of its adapters, which all lanes of a batch get where it is the largest."""
-    return 0 if problem.lora is None else problem.lora.rank
-
-
-def _ways_to_adapt(problems: Iterable[Problem]) -> Iterable[Problem]:
-    """One problem for each of LoRA's settings among them."""
-    return {problem.lora: problem for problem in problems}.values()
 
 
 def _prompt(trial: Trial) -> tuple[int, ...]:

@@ -90,8 +90,9 @@ class AdamWalk(Walk):
     def _point_added(self, moved: Tensor | None) -> None:
         if len(self.initial) >= LARGE:
             self._sampled.append(_sample(self._descents[-1]))
-        descent, take = (self._sampled[-1], _sample) if self._sampled else (self._descents[-1], _whole)
-        self._offset = 0.0 if moved is None else inner_product(descent, take(moved))
+        if moved is not None:
+            last = _sample(moved) if self._sampled else moved
+            self._offset = inner_product((self._sampled or self._descents)[-1], last)
 
     def _first_slope(self) -> float:
         slope = self._slope_over(self._descents[0], self.initial)
@@ -105,9 +106,7 @@ class AdamWalk(Walk):
 
     def trajectory(self, rate: float, steps: int) -> Trajectory:
         """See `Walk`; walks a sample where there are `LARGE` entries or more."""
-        forms = self._forms(rate, steps)
-        products = self._products(forms, self._sampled or self._descents)
-        return self._along(forms, self._scale * products, self._scale * self._offset)
+        return self._trajectory(self._forms(rate, steps))
 
     def state(self, rate: float, steps: int) -> tuple[Tensor, Trajectory]:
         """See `Walk`; the trajectory is that of a sample where there are `LARGE` entries or more."""
@@ -117,7 +116,7 @@ class AdamWalk(Walk):
         moved, whole = self._moved, forms.taken[-1]
         for part, directions_SB in self._directions(forms, self._descents):
             torch.mv(directions_SB.T, directions_SB.new_tensor(whole), out=moved[part])
-        return moved, self.trajectory(rate, steps)
+        return moved, self._trajectory(forms)
 
     def _forms(self, rate: float, steps: int) -> _Forms:
         """What is the same for all entries of a walk."""
@@ -168,14 +167,11 @@ class AdamWalk(Walk):
             np.stack([forms.v[:, i, j] * (1 if i == j else 2) for i, j in squares], axis=1)
         )
         block = min(len(first), _BLOCK if first.device.type == "cpu" else 1 << 24)
-        d_PB, q_QB = first.new_empty(len(descents), block), first.new_empty(len(squares), block)
-        m_SB, v_SB = first.new_empty(len(m_SP), block), first.new_empty(len(m_SP), block)
+        counts = (len(descents), len(squares), len(m_SP), len(m_SP))
+        buffers = [first.new_empty(count, block) for count in counts]
         for start in range(0, len(first), block):
             part = slice(start, min(start + block, len(first)))
-            if part.stop - start < block:
-                size = part.stop - start
-                d_PB, q_QB = first.new_empty(len(descents), size), first.new_empty(len(squares), size)
-                m_SB, v_SB = first.new_empty(len(m_SP), size), first.new_empty(len(m_SP), size)
+            d_PB, q_QB, m_SB, v_SB = (buffer[:, : part.stop - start] for buffer in buffers)
             for row_B, descent in zip(d_PB, descents, strict=True):
                 row_B.copy_(descent[part])
             for row_B, (i, j) in zip(q_QB, squares, strict=True):
@@ -193,18 +189,13 @@ class AdamWalk(Walk):
         products: Numbers = sums_PS.cpu().numpy()
         return products
 
-    def _along(self, forms: _Forms, products_PS: Numbers, offset: float) -> Trajectory:
-        """ℓ after each stride, anchored at the measured points.
-
-        Args:
-            forms: of the walk.
-            products_PS: see `_products`.
-            offset: ⟨−∇ℓ at the last point, θ_0 − θ of that point⟩.
-        """
+    def _trajectory(self, forms: _Forms) -> Trajectory:
+        """ℓ after each stride, anchored at the measured points; over the sample if there is one."""
+        products_PS = self._scale * self._products(forms, self._sampled or self._descents)
         # The rise of ℓ, ⟨−∇ℓ, step⟩, by the trapezoidal rule; and how far θ is off the last point.
         steps_SS, means_SP = np.diff(forms.taken, axis=0), (forms.weights[:-1] + forms.weights[1:]) / 2
         rises = np.einsum("sp,pq,sq->s", means_SP, products_PS, steps_SS)
-        offsets = forms.taken @ products_PS[-1] - offset
+        offsets = forms.taken @ products_PS[-1] - self._scale * self._offset
         risen = [0.0, *np.cumsum(rises).tolist()]
         odds = self.anchored(forms.distances, risen, offsets.tolist())
         return Trajectory(forms.efforts, forms.distances, tuple(odds))
@@ -263,7 +254,3 @@ class _Average:
 
 def _sample(entries: Tensor) -> Tensor:
     return entries[::SAMPLED].contiguous()
-
-
-def _whole(entries: Tensor) -> Tensor:
-    return entries
