@@ -26,6 +26,7 @@ from phantom_dist.core.trial import Problem
 from phantom_dist.data import Batch, Batches
 from phantom_dist.engines.coordinates import Coordinates, FirstOrder, ParameterCoordinates
 from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates, dual_pays
+from phantom_dist.engines.lanes.frozen_matrix import shards_of
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import gap_of
@@ -92,7 +93,8 @@ def starting_point(
         OutOfMemory: the gradients don't fit.
     """
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
-    matrix = WholeReadout(readout_matrix(loaded.model))
+    parameter = readout_matrix(loaded.model)
+    matrix = shards_of(parameter) or WholeReadout(parameter)
     with out_of_memory_named():
         context = read_context(loaded, problem, matrix, targets, batches)
         with _coordinates(loaded, problem, context.prompts, batches) as coordinates:
@@ -106,7 +108,15 @@ def starting_point(
 def _coordinates(
     loaded: LoadedModel, problem: Problem, prompts: Sequence[tuple[int, ...]], batches: Batches | None
 ) -> Iterator[Coordinates]:
-    """The cheapest coordinates for this problem; restores the untouched model on exit."""
+    """The cheapest coordinates for this problem; restores the untouched model on exit.
+
+    Raises:
+        NotFusable: the model is sharded, and can't be trained as lanes.
+    """
+    if problem.method == "full" and shards_of(readout_matrix(loaded.model)) is not None:
+        with dual_coordinates(loaded, problem, prompts[0]) as dual:
+            yield dual
+        return
     with ExitStack() as stack:
         coordinates: Coordinates | None = None
         is_single = len(prompts) == 1

@@ -31,8 +31,8 @@ class Geometry(Protocol):
         """True where no lane's E may change."""
         ...
 
-    def prepare(self, pairs_L2: Tensor) -> None:
-        """Compute what all lanes share, before this step's first `overlap_rows`; token ids (L, 2)."""
+    def watch(self, pairs_L2: Tensor) -> None:
+        """The tokens (L, 2) of each lane's pair from the next forward pass on, whose overlaps will be asked for."""
         ...
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
@@ -57,7 +57,7 @@ class SoloGeometry:
         self._norms_V: Tensor | None = None
         self._hash = drift.ReadoutHash(trainable.readout_Vd)
 
-    def prepare(self, pairs_L2: Tensor) -> None:
+    def watch(self, pairs_L2: Tensor) -> None:
         """A no-op: there is one model."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
@@ -98,6 +98,7 @@ class Recorder:
         self._geometry = geometry
         self._plugin_instruments = plugin_instruments
         self._pairs_L2 = torch.tensor([(t.target, t.competitor) for t in tokens], device=device)
+        geometry.watch(self._pairs_L2)
         self._hash = geometry.hash() if geometry.frozen else None
         self._p_LV: Tensor | None = None
         self._overlap_L: Tensor
@@ -114,7 +115,6 @@ class Recorder:
         """
         if self._geometry.frozen:
             self._check_frozen(step)
-        self._geometry.prepare(self._pairs_L2)
         logits_LV = logits_LV.detach().float()
         if self._p_LV is None:
             self._overlap_L = logits_LV.new_empty(len(logits_LV), dtype=torch.float64)
@@ -148,6 +148,7 @@ class Recorder:
         """Replace lane j by lane index[j]."""
         rows = torch.tensor(index, device=self._pairs_L2.device)
         self._pairs_L2, self._overlap_L = self._pairs_L2[rows], self._overlap_L[rows]
+        self._geometry.watch(self._pairs_L2)
         self._lever_LV = self._lever_LV[rows]
         if self._p_LV is not None:
             self._p_LV = self._p_LV[rows]

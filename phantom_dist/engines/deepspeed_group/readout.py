@@ -32,14 +32,23 @@ class ShardedReadout:
         shape: (V, d).
         rank, count: this rank's number, and the number of ranks.
         frozen: True where E may not change.
+        run: entries of E on each rank, padding included; None for DeepSpeed's.
     """
 
     def __init__(
-        self, shard: Callable[[], Tensor], shape: tuple[int, int], rank: int, count: int, *, frozen: bool
+        self,
+        shard: Callable[[], Tensor],
+        shape: tuple[int, int],
+        rank: int,
+        count: int,
+        *,
+        frozen: bool,
+        run: int | None = None,
     ) -> None:
         self.frozen = frozen
         self._read, self._shape = shard, shape
         self._rank, self._count = rank, count
+        self._run = run_length(shape, count) if run is None else run
         self._initial = None if frozen else self._shard().clone()
         self._hashed: tuple[str, str] | None = None  # this shard's, and the whole matrix's
         self.largest_exchange = 0
@@ -74,12 +83,16 @@ class ShardedReadout:
     def hash(self) -> str:
         """The hash of E's bytes, equal to `instruments.drift.readout_hash` of the whole matrix."""
         # Rehash the whole matrix only if the shard of any rank has changed.
-        own = drift.readout_hash(self._shard())
+        own = self.own_hash()
         changed = self._hashed is None or self._hashed[0] != own
         if self._sum(torch.tensor([float(changed)], device=self._shard().device)).item():
             self._hashed = own, self._hash_in_order()
         assert self._hashed is not None
         return self._hashed[1]
+
+    def own_hash(self) -> str:
+        """The hash of this rank's shard."""
+        return drift.readout_hash(self._shard())
 
     def _hash_in_order(self) -> str:
         """Every rank hashes all of E: each rank in turn broadcasts its shard, chunk by chunk."""
@@ -123,12 +136,7 @@ class ShardedReadout:
     def _length(self, rank: int) -> int:
         """Entries of E on a rank, without padding."""
         entries = self._shape[0] * self._shape[1]
-        run = self._run
-        return max(0, min(run, entries - rank * run))
-
-    @property
-    def _run(self) -> int:
-        return run_length(self._shape, self._count)
+        return max(0, min(self._run, entries - rank * self._run))
 
     def _pieces(self, shard: Tensor) -> Iterator[Piece]:
         """Split the shard into blocks of E: the end of a row, whole rows, the start of a row; float32, ≤ `CHUNK`."""
@@ -165,7 +173,7 @@ class ShardedGeometry:
         self.frozen = readout.frozen
         self._readout, self._watched = readout, watched
 
-    def prepare(self, pairs_L2: Tensor) -> None:
+    def watch(self, pairs_L2: Tensor) -> None:
         """A no-op: there is one model."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:

@@ -34,6 +34,17 @@ def kinds_of(problem: Problem) -> tuple[LaneKind, ...]:
     return ("dual", "stacked") if is_linear and problem.training is None else ("stacked",)
 
 
+def leaves_weights(problem: Problem) -> bool:
+    """Whether lanes train a problem without changing the model's weights, and a probe measures it so too.
+
+    LoRA does. So does the dual form, whose probe needs an optimizer that starts along the gradient itself: without
+    decay or clipping.
+    """
+    kinds = kinds_of(problem)
+    plain = problem.optimizer.weight_decay == 0 and problem.gradient_clipping is None
+    return "lora" in kinds or ("dual" in kinds and plain)
+
+
 def require_support(problem: Problem) -> None:
     """Check that lanes support a problem's optimizer and precision.
 

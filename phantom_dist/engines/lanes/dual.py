@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from phantom_dist.core.trial import Optimizer
 from phantom_dist.engines.lanes.dual_matrix import DualMatrix
 from phantom_dist.engines.lanes.dual_readout import DualReadout, TiedTable
+from phantom_dist.engines.lanes.frozen_matrix import Transposed, frozen_matrix
 from phantom_dist.engines.lanes.kind import FullLanes, NotFusable, Shape
 from phantom_dist.engines.lanes.leaves import leaves_for
 from phantom_dist.engines.lanes.own_rows import OwnRows
@@ -43,7 +44,7 @@ class Dual(FullLanes):
         super().__init__(optimizer, shape, readout)
         own_path = path or SgdCoefficients(optimizer, shape.first, shape.steps)
         self.tape = Tape(own_path, shape, readout.device, compares=path is not None)
-        self._readout = DualReadout(self.tape, readout.detach())
+        self._readout = DualReadout(self.tape, frozen_matrix(readout))
         self._seen: set[int] = set()
 
     def replacements(self, model: Any) -> dict[nn.Module, nn.Module]:
@@ -60,8 +61,8 @@ class Dual(FullLanes):
                 "two modules share a matrix that is not the embedding, and the dual form supports one input per matrix"
             )
         self._seen.add(id(parameter))
-        weight = parameter.detach()
-        return DualMatrix(self.tape, weight.T if transposed else weight)
+        untouched = frozen_matrix(parameter)
+        return DualMatrix(self.tape, Transposed(untouched) if transposed else untouched)
 
     def table(self, parameter: Tensor) -> OwnRows | TiedTable:
         """See `FullLanes`."""
@@ -69,7 +70,8 @@ class Dual(FullLanes):
         if parameter is not self.readout:
             if id(parameter) in self._seen:
                 raise NotFusable("a matrix that is not the readout is used for lookups and for products")
-            return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
+            like = parameter.new_zeros(self.shape.tokens, parameter.shape[1])
+            return OwnRows(frozen_matrix(parameter), self.parameters.matrix(like))
         own = self.parameters.matrix(parameter.new_zeros(self.shape.tokens, parameter.shape[1]))
         return TiedTable(self._readout, own)
 

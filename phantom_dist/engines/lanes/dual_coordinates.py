@@ -17,7 +17,7 @@ from torch import Tensor
 from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import kinds_of
+from phantom_dist.engines.lanes.choice import leaves_weights
 from phantom_dist.engines.lanes.dual import Dual
 from phantom_dist.engines.lanes.fuse import Positions, fused, lane_logits, padded
 from phantom_dist.engines.lanes.isolation import check
@@ -43,8 +43,8 @@ takes 0.46 to 0.81 of the reference's steps a second on the zoo, 1.45 on SmolLM2
 
 def dual_pays(problem: Problem, parameters: int, tokens: int) -> bool:
     """Whether to probe a problem with this many prompt tokens in the dual form, which requires u = ∇L."""
-    plain = problem.optimizer.weight_decay == 0 and problem.gradient_clipping is None
-    return "dual" in kinds_of(problem) and plain and tokens <= TOKENS and parameters >= PARAMETERS
+    applies = problem.method == "full" and leaves_weights(problem)
+    return applies and tokens <= TOKENS and parameters >= PARAMETERS
 
 
 @contextmanager

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from phantom_dist.engines.lanes.frozen_matrix import Product
 from phantom_dist.engines.lanes.tape import Inputs, Tape
 
 
 class DualMatrix:
     """A matrix of every lane: W_0, which all share, plus each lane's steps as factors x_r and δ_r (`dy` here)."""
 
-    def __init__(self, tape: Tape, weight_oi: Tensor) -> None:
+    def __init__(self, tape: Tape, untouched: Product) -> None:
         self.tape = tape
-        self.weight_oi = weight_oi
+        self._untouched = untouched
         self.inputs: Inputs | None = None
         self.dy_LTKo: Tensor | None = None
         self._learnt_at = -1
@@ -26,7 +27,7 @@ class DualMatrix:
         x_LKi = x.reshape(self.tape.lanes, -1, x.shape[-1])
         if self.inputs is None:
             self.inputs = self.tape.inputs_of(x, x_LKi)
-            self.dy_LTKo = self.tape.buffer(x_LKi, self.weight_oi.shape[0])
+            self.dy_LTKo = self.tape.buffer(x_LKi, self._untouched.shape[0])
         if self.tape.learns and not x.requires_grad:
             raise RuntimeError("a trained matrix got activations that require no gradient")
         self.inputs.take(x, x_LKi.detach())
@@ -37,7 +38,7 @@ class DualMatrix:
         """y = a x W_0ᵀ + Σ_r c_r (x x_rᵀ) δ_r, outside autograd."""
         assert self.inputs is not None
         assert self.dy_LTKo is not None
-        y_LKo = self.tape.decayed(nn.functional.linear(x_LKi, self.weight_oi))
+        y_LKo = self.tape.decayed(self._untouched.times_transposed(x_LKi))
         if self.tape.step:
             y_LKo.baddbmm_(self.inputs.weighted_LKR, self.tape.first_steps(self.dy_LTKo, self.tape.step))
         return y_LKo
@@ -53,7 +54,7 @@ class DualMatrix:
         cross_LKR = torch.bmm(dy_LKo, tape.first_steps(self.dy_LTKo, step + 1).mT)
         tape.compare(cross_LKR, self.inputs.cross_LKR)
         # 2. dx = a δ W_0 + Σ_r c_r (δ δ_rᵀ) x_r.
-        dx_LKi = tape.decayed(dy_LKo @ self.weight_oi)
+        dx_LKi = tape.decayed(self._untouched.times(dy_LKo))
         if step:
             x_LRi = tape.first_steps(self.inputs.x_LTKi, step)
             earlier = step * dy_LKo.shape[1]

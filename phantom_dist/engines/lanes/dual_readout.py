@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phantom_dist.engines.lanes.dual_matrix import DualMatrix
+from phantom_dist.engines.lanes.frozen_matrix import FrozenMatrix
 from phantom_dist.engines.lanes.own_rows import first_places
 from phantom_dist.engines.lanes.parameters import LaneTensor
 from phantom_dist.engines.lanes.tape import ALL, Tape
@@ -40,18 +41,26 @@ class DualReadout(DualMatrix):
 
     frozen = False
 
-    def __init__(self, tape: Tape, weight_Vd: Tensor) -> None:
-        super().__init__(tape, weight_Vd)
+    def __init__(self, tape: Tape, untouched_Vd: FrozenMatrix) -> None:
+        super().__init__(tape, untouched_Vd)
+        self._untouched_Vd = untouched_Vd
         self.own: LaneTensor | None = None
         self.own_ids_LK: Tensor | None = None
         self._z_LTV: Tensor | None = None
-        self._squared_rows_V = torch.linalg.vector_norm(weight_Vd, dim=1).square()
+        self._squared_rows_V = untouched_Vd.squared_row_norms()
+        self._pairs_L2: Tensor | None = None
 
     def forward(self, h_L1d: Tensor) -> Tensor:
         """The logits, (L, 1, V)."""
         tape = self.tape
-        # 1. a E_0 h: the only product with the whole matrix. Store z, which the geometry needs in later steps.
-        z_L1V = nn.functional.linear(h_L1d, self.weight_oi)
+        # 1. z = E_0 h, and the products of E_0 with the pairs' rows for the geometry: the only products with the whole
+        # matrix, in one pass over it. Store z, which the geometry needs in later steps.
+        if self._pairs_L2 is None:
+            z_L1V = self._untouched_Vd.times_transposed(h_L1d)
+        else:
+            self._pair_L2d = self._rows(self._pairs_L2, ALL)
+            products_L3V = self._untouched_Vd.times_transposed(torch.cat([h_L1d, self._pair_L2d], dim=1))
+            z_L1V, self._products_L2V = products_L3V[:, :1], products_L3V[:, 1:]
         if self._z_LTV is None:
             self._z_LTV = tape.buffer(z_L1V)
         if tape.learns:
@@ -111,15 +120,14 @@ class DualReadout(DualMatrix):
 
     def shared_rows(self, ids_LK: Tensor, lanes: slice = ALL) -> Tensor:
         """Rows of E without the lane's own part: a E_0[id] + Σ_r c_r p_r[id] h_r; (L, K, d)."""
-        start_LKd = self.tape.decayed(nn.functional.embedding(ids_LK, self.weight_oi), lanes)
+        start_LKd = self.tape.decayed(self._untouched_Vd.rows(ids_LK), lanes)
         return start_LKd + self.added_rows(ids_LK, lanes)
 
     # -- geometry, see `recorder.Geometry` ---------------------------------------------------------------------------
 
-    def prepare(self, pairs_L2: Tensor) -> None:
-        """The products of E_0 with the pairs' rows, for all lanes at once, so that E_0 is read once."""
-        self._pair_L2d = self._rows(pairs_L2, ALL)
-        self._products_L2V = nn.functional.linear(self._pair_L2d, self.weight_oi)
+    def watch(self, pairs_L2: Tensor) -> None:
+        """See `recorder.Geometry`."""
+        self._pairs_L2 = pairs_L2
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `recorder.Geometry`."""
@@ -164,7 +172,7 @@ class DualReadout(DualMatrix):
         if self.own is not None:
             # 4. own · (2 × the other two terms + own), over the lane's own rows only.
             own_LKd, ids_LK = self.own.value.detach(), self._ids()[:, 0]
-            start_LKd = nn.functional.embedding(ids_LK, self.weight_oi)
+            start_LKd = self._untouched_Vd.rows(ids_LK)
             others_LKd = 2 * lost_L[:, None, None] * start_LKd + 2 * self.added_rows(ids_LK) + own_LKd
             squares_L += (own_LKd.double() * others_LKd).sum(dim=(1, 2))
         drifts: list[float] = (squares_L.clamp_min(0) / self._squared_rows_V.double().sum()).sqrt().tolist()

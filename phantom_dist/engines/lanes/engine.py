@@ -20,8 +20,9 @@ from phantom_dist.engines.lanes.cost import WAYS, Chooser, Way
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, check, length_groups
 from phantom_dist.engines.lanes.kind import NotFusable
+from phantom_dist.engines.lanes.lockstep import Lockstep
 from phantom_dist.engines.lanes.set_training import train_on_set
-from phantom_dist.engines.lanes.training import Lane, train
+from phantom_dist.engines.lanes.training import ALONE, Lane, train
 from phantom_dist.engines.memory import free_bytes, out_of_memory_named
 from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import readout_matrix
@@ -40,6 +41,7 @@ class LanesEngine:
     Args:
         plugin_instruments, training_sets: as in the reference engine.
         ways: how it may train; the one that costs least is taken, and the reference where none can.
+        lockstep: the processes that share the model's shards, of which each trains a part of a batch's lanes.
     """
 
     name = "lanes"
@@ -49,10 +51,12 @@ class LanesEngine:
         plugin_instruments: Sequence[Named] = (),
         training_sets: TrainingSets | None = None,
         ways: Sequence[Way] = WAYS,
+        lockstep: Lockstep = ALONE,
     ) -> None:
         self._plugin_instruments = plugin_instruments
         self._training_sets = training_sets or TrainingSets()
         self._ways = ways
+        self._lockstep = lockstep
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials that can be lanes of one batch together; see `engine.Engine.run`."""
@@ -61,7 +65,7 @@ class LanesEngine:
             if trial.problem.training is None and trial.measured.tokens.pair_kind == "several":
                 yield from self._by_reference(loaded, [trial], "lanes train single tokens")
                 continue
-            by_config.setdefault(trial.problem.lanes_config, []).append(trial)
+            by_config.setdefault(self._config(trial), []).append(trial)
         for members in by_config.values():
             batches = self._training_sets.batches(loaded, members[0].problem)
             if batches is not None:
@@ -71,9 +75,17 @@ class LanesEngine:
             for part in _partition(members, groups.__getitem__):
                 yield from self._run(loaded, part)
 
+    def _config(self, trial: Trial) -> object:
+        """Equal for trials that can be lanes of one batch."""
+        return trial.problem.lanes_config
+
     def _way(self, loaded: LoadedModel, problem: Problem, tokens: int, lanes: int) -> Way:
         chooser = Chooser(ways=self._ways, on_gpu=loaded.model.device.type == "cuda")
         return chooser.cheapest(problem, loaded.size, tokens, lanes)
+
+    def _engine_name(self, way: Way) -> str:
+        ranks = self._lockstep.ranks
+        return f"{way} lanes" if ranks == 1 else f"{way} lanes, {ranks} ranks"
 
     def _by_reference(
         self, loaded: LoadedModel, trials: list[Trial], note: str | None
@@ -93,8 +105,10 @@ class LanesEngine:
         try:
             with out_of_memory_named():
                 problems = [trial.problem for trial in trials]
-                for part in _checked_parts(loaded, problems, way, tokens, trials):
-                    lanes += train(loaded, part, way, self._plugin_instruments)
+                for part in _checked_parts(loaded, problems, way, tokens, trials, self._lockstep):
+                    own = self._lockstep.share(part)
+                    trained = train(loaded, own or part[:1], way, self._plugin_instruments, self._lockstep)
+                    lanes += self._lockstep.all_shares(trained if own else ())
         except NotFusable as reason:
             parts = _partition(trials, lambda length: length)
             if isinstance(reason, DiffersFromProbe) and len(parts) > 1:
@@ -110,7 +124,7 @@ class LanesEngine:
                 trace=tuple(lane.trace),
                 vocabulary_size=readout_matrix(loaded.model).shape[0],
                 wall_time=share,
-                engine=f"{way} lanes",
+                engine=self._engine_name(way),
                 stopped_early=lane.stopped_early,
             )
 
@@ -128,26 +142,35 @@ class LanesEngine:
                     if len(set(length_groups(loaded, prompts).values())) > 1:
                         raise NotFusable("prompts of different lengths leave different state in the model")
                     problems = [watch.problem for watch in watches]
-                    for part in _checked_parts(loaded, problems, way, tokens, watches):
-                        train_on_set(loaded, part, batches, way, self._plugin_instruments)
+                    trained: list[Watch] = []
+                    for part in _checked_parts(loaded, problems, way, tokens, watches, self._lockstep):
+                        own = self._lockstep.share(part)
+                        mine = own or [Watch(part[0].trials)]
+                        train_on_set(loaded, mine, batches, way, self._plugin_instruments, self._lockstep)
+                        trained += self._lockstep.all_shares(own)
             except NotFusable as reason:
                 note = str(reason)
             else:
                 share = (time.perf_counter() - start) / len(watches)
                 rows = readout_matrix(loaded.model).shape[0]
-                for watch in watches:
-                    yield from watch.results(rows, share, f"{way} lanes")
+                for watch in trained:
+                    yield from watch.results(rows, share, self._engine_name(way))
                 return
         yield from self._by_reference(loaded, trials, note)
 
 
 def _checked_parts(
-    loaded: LoadedModel, problems: Sequence[Problem], kind: LaneKind, tokens: int, lanes: Sequence[T]
+    loaded: LoadedModel,
+    problems: Sequence[Problem],
+    kind: LaneKind,
+    tokens: int,
+    lanes: Sequence[T],
+    lockstep: Lockstep,
 ) -> Iterator[Sequence[T]]:
     """The lanes of a batch in as few parts of nearly equal size as the memory that is free now allows.
 
     The plan has chosen the batch for the memory of its workers, so it is one part unless others take that memory. All
-    lanes get the largest rank of any. `problems`: that of each lane.
+    lanes get the largest rank of any. `problems`: that of each lane. Of each part every process trains a share.
 
     Raises:
         NotFusable: as `isolation.check`, which is asked once for each of LoRA's settings.
@@ -157,7 +180,8 @@ def _checked_parts(
     largest = max(problems, key=lambda problem: 0 if problem.lora is None else problem.lora.rank)
     of_one = lane_bytes(kind, largest, loaded.size, tokens, loaded.model.dtype.itemsize)
     room = max(1, int(free_bytes(loaded.model.device) // of_one))
-    size = math.ceil(len(lanes) / math.ceil(len(lanes) / room))
+    parts = lockstep.largest(math.ceil(len(lanes) / (room * lockstep.ranks)))
+    size = math.ceil(len(lanes) / parts)
     for start in range(0, len(lanes), size):
         yield lanes[start : start + size]
 

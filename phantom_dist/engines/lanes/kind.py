@@ -28,11 +28,36 @@ class Matrix(Protocol):
         ...
 
 
+class Vector(Protocol):
+    """A gain or bias of every lane."""
+
+    @property
+    def value(self) -> Tensor:
+        """(L, *shape), or (1, *shape) where all lanes share it."""
+        ...
+
+
 class Table(Protocol):
     """A weight matrix W (o x i) of every lane whose rows are looked up."""
 
     def rows(self, ids_LK: Tensor) -> Tensor:
         """The rows of W with these indices, lane by lane; (L, K) -> (L, K, i)."""
+        ...
+
+
+class Weights(Protocol):
+    """What leaves compute with: a lane-aware counterpart of each parameter."""
+
+    def vector(self, parameter: Tensor) -> Vector:
+        """That of a gain or bias."""
+        ...
+
+    def matrix(self, parameter: Tensor, *, transposed: bool = False) -> Matrix:
+        """That of a matrix, stored as (o, i) or, transposed, as (i, o)."""
+        ...
+
+    def table(self, parameter: Tensor) -> Table:
+        """That of a matrix whose rows are looked up; it may be tied to the readout."""
         ...
 
 

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from phantom_dist.core.trial import Lora, Optimizer
 from phantom_dist.engines.adapter_dropout import AdapterDropout
+from phantom_dist.engines.lanes.frozen_matrix import shards_of
 from phantom_dist.engines.lanes.kind import Lanes, Shape
 from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.engines.recorder import Geometry
 from phantom_dist.engines.trainable import Adapters
 from phantom_dist.instruments import drift, overlap
 
@@ -60,7 +62,7 @@ class FrozenGeometry:
         self._norms_V = overlap.row_norms(readout_Vd)
         self._hash = drift.ReadoutHash(readout_Vd)
 
-    def prepare(self, pairs_L2: Tensor) -> None:
+    def watch(self, pairs_L2: Tensor) -> None:
         """A no-op: overlaps are measured once."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
@@ -145,9 +147,11 @@ class LoraLanes(Lanes):
         self._loras = [self._loras[lane] for lane in index]
         self._scale = self._scales()
 
-    def geometry(self) -> FrozenGeometry:
+    def geometry(self) -> Geometry:
         """See `Lanes`."""
-        return FrozenGeometry(self.readout)
+        sharded = shards_of(self.readout)
+        geometry: Geometry = FrozenGeometry(self.readout) if sharded is None else sharded.geometry()
+        return geometry
 
 
 def _with_rank(pair: tuple[Tensor, Tensor] | None, rank: int) -> tuple[Tensor, Tensor] | None:

@@ -6,17 +6,17 @@ No other row gets a gradient or is read, so under any optimizer only these need 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from phantom_dist.engines.lanes.parameters import LaneParameters
+from phantom_dist.engines.lanes.frozen_matrix import FrozenMatrix
+from phantom_dist.engines.lanes.parameters import LaneTensor
 
 
 class OwnRows:
     """A table that is not tied to the readout: each lane has at most one row for each token of its prompt."""
 
-    def __init__(self, weight_oi: Tensor, parameters: LaneParameters, tokens: int) -> None:
-        self._weight_oi = weight_oi
-        self._own = parameters.matrix(weight_oi.new_zeros(tokens, weight_oi.shape[1]))
+    def __init__(self, untouched: FrozenMatrix, own: LaneTensor) -> None:
+        self._untouched, self._own = untouched, own
         self._filled = False
 
     def rows(self, ids_LK: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ class OwnRows:
         ids_LK = ids_LK.expand(len(self._own.value), -1)
         if not self._filled:
             with torch.no_grad():
-                self._own.value.copy_(nn.functional.embedding(ids_LK, self._weight_oi))
+                self._own.value.copy_(self._untouched.rows(ids_LK))
             self._filled = True
         return self._own.rows(first_places(ids_LK))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from phantom_dist.engines.lanes.choice import LaneKind, lanes_for
 from phantom_dist.engines.lanes.fuse import Positions, batch_logits, fused, lane_logits, packed_logits, padded
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe, may_pack
 from phantom_dist.engines.lanes.kind import Lanes, Shape
+from phantom_dist.engines.lanes.lockstep import Lockstep
+from phantom_dist.engines.lanes.training import ALONE
 from phantom_dist.engines.memory import MemoryWatch
 from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.recorder import Geometry, Recorder
@@ -33,6 +36,7 @@ def train_on_set(
     batches: Batches,
     kind: LaneKind,
     plugin_instruments: Sequence[Named] = (),
+    lockstep: Lockstep = ALONE,
 ) -> None:
     """Train several trainings of one training configuration, each as a lane, and add their measurements to `watches`.
 
@@ -62,6 +66,10 @@ def train_on_set(
         geometry = WatchedGeometry(lanes.geometry(), len(tokens))
         recorder = Recorder(geometry, [*tokens] * len(rows), device, plugin_instruments)
         memory = MemoryWatch(device)
+        pairs = [token for t in tokens for token in (t.target, t.competitor)]
+        prompts = (token for prompt in words.prompts for token in prompt)
+        steps = (s.ids for step in range(problem.steps) for s in batches[step].sequences)
+        lockstep.begin(chain(pairs, prompts, chain.from_iterable(steps)), pairs if geometry.frozen else ())
         for step in range(problem.steps + 1):
             memory.look(len(rows))
             if watches[0].is_due(step):
@@ -76,15 +84,23 @@ def train_on_set(
                     step, logits_LWV.flatten(0, 1), None if rests_LW3 is None else rests_LW3.flatten(0, 1)
                 )
                 if step == 0:
-                    _check_first(rows, measurements, logits_RV)
+                    difference = _difference(rows, measurements, logits_RV)
+                    if lockstep.any(difference is not None):
+                        raise DiffersFromProbe(difference or "a prompt of another rank differs from its probe")
                 for place, row in enumerate(rows):
                     for watch in row:
                         watch.add(measurements[place * len(tokens) : (place + 1) * len(tokens)])
             staying = [place for place, row in enumerate(rows) if not row[0].ended]
-            if not staying:
+            if not lockstep.any(bool(staying)):
                 return
             lanes.begin_step(step, learns=True)
             losses = _backward(model, readout, lanes, batches, step, len(rows), packs=packs)
+            if not staying:
+                following = range(step + 1, problem.steps + 1)
+                lockstep.accompany(
+                    _passes(batches, step), ((watches[0].is_due(s), _passes(batches, s)) for s in following)
+                )
+                return
             norms = lanes.squared_gradient_norms().sqrt().tolist()
             for place in staying:
                 for watch in rows[place]:
@@ -141,6 +157,10 @@ def _backward(
     return losses
 
 
+def _passes(batches: Batches, step: int) -> int:
+    return len(list(batches[step].passes(batches.training.accumulate)))
+
+
 def packing_pays(lengths: Sequence[int], width: int) -> bool:
     """Whether the products with matrices that padding would take are more than attention takes beyond each sequence.
 
@@ -159,14 +179,12 @@ def _starting_rows(watches: Sequence[Watch]) -> list[list[Watch]]:
     return list(rows.values())
 
 
-def _check_first(
+def _difference(
     rows: Sequence[Sequence[Watch]], measurements: Sequence[Measurement], logits_RV: Tensor
-) -> None:
-    """Compare every row's first measurements with the probes of its contexts."""
+) -> str | None:
+    """How a row's first measurements differ from the probes of its contexts; None if they don't."""
     probed = [trial.measured.pair for row in rows for trial in row[0].trials]
-    difference = difference_from_probe(probed, measurements, logits_RV)
-    if difference is not None:
-        raise DiffersFromProbe(difference)
+    return difference_from_probe(probed, measurements, logits_RV)
 
 
 class WatchedGeometry:
@@ -176,9 +194,9 @@ class WatchedGeometry:
         self._geometry, self._watched = geometry, watched
         self.frozen = geometry.frozen
 
-    def prepare(self, pairs_L2: Tensor) -> None:
+    def watch(self, pairs_L2: Tensor) -> None:
         """See `Geometry`."""
-        self._geometry.prepare(pairs_L2)
+        self._geometry.watch(pairs_L2)
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
         """See `Geometry`."""

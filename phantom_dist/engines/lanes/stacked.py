@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.trial import Optimizer
+from phantom_dist.engines.lanes.frozen_matrix import WholeMatrix
 from phantom_dist.engines.lanes.kind import FullLanes, Lanes, NotFusable, Shape
 from phantom_dist.engines.lanes.leaves import leaves_for
 from phantom_dist.engines.lanes.own_rows import OwnRows
@@ -66,7 +67,7 @@ class StackedGeometry:
         self._weight = weight
         self._initial_Vd = initial_Vd.detach()
 
-    def prepare(self, pairs_L2: Tensor) -> None:
+    def watch(self, pairs_L2: Tensor) -> None:
         """A no-op: lanes share nothing."""
 
     def overlap_rows(self, pairs_L2: Tensor, lanes: slice) -> Tensor:
@@ -116,7 +117,8 @@ class Stacked(FullLanes):
             raise NotFusable("a matrix that is not the readout is used for lookups and for products")
         if self.shape.in_batches:  # any row may be looked up
             return StackedMatrix(self.parameters.matrix(parameter), self)
-        return OwnRows(parameter.detach(), self.parameters, self.shape.tokens)
+        like = parameter.new_zeros(self.shape.tokens, parameter.shape[1])
+        return OwnRows(WholeMatrix(parameter), self.parameters.matrix(like))
 
     def geometry(self) -> StackedGeometry:
         """See `FullLanes`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import nn
@@ -14,12 +15,16 @@ from phantom_dist.engines.lanes.choice import LaneKind, lanes_for
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe
 from phantom_dist.engines.lanes.kind import Shape
+from phantom_dist.engines.lanes.lockstep import Alone, Lockstep
 from phantom_dist.engines.memory import MemoryWatch
 from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.engines.watch import outcome_is_decided, why_early
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel
+
+
+ALONE = Alone()
 
 
 @dataclass
@@ -59,12 +64,13 @@ def train(
     trials: Sequence[Trial],
     kind: LaneKind,
     plugin_instruments: Sequence[Named] = (),
+    lockstep: Lockstep = ALONE,
 ) -> list[Lane]:
     """Train trials of one training configuration as lanes of a batch, of the given kind.
 
     Lanes of one context (under LoRA, with the same adapters) start as one row: at step 0 they have the same weights,
     and so the same gradient, whatever their learning rates. A lane that ends leaves the batch. `plugin_instruments` as
-    in the reference engine.
+    in the reference engine. `lockstep`: the processes that train other lanes of the batch on the same sharded model.
 
     Raises:
         NotFusable: the model has a module with parameters that no leaf supports; nothing was trained.
@@ -81,8 +87,12 @@ def train(
     lanes = lanes_for(loaded, [row[0].trial.problem for row in rows], shape, kind)
     all_lanes = [lane for row in rows for lane in row]
     with fused(loaded.model, lanes) as readout:
-        recorder = Recorder(lanes.geometry(), tokens, device, plugin_instruments)
+        geometry = lanes.geometry()
+        recorder = Recorder(geometry, tokens, device, plugin_instruments)
         memory = MemoryWatch(device)
+        pairs = [token for t in tokens for token in (t.target, t.competitor)]
+        read = (token for t in tokens for token in t.prompt)
+        lockstep.begin(chain(pairs, read), pairs if geometry.frozen else ())
         for step in range(steps + 1):
             memory.look(len(rows))
             lanes.begin_step(step, learns=step < steps)
@@ -93,15 +103,18 @@ def train(
                 difference = difference_from_probe(
                     [row[0].trial.measured.pair for row in rows], measurements, logits_LV
                 )
-                if difference is not None:
-                    raise DiffersFromProbe(difference)
+                if lockstep.any(difference is not None):
+                    raise DiffersFromProbe(difference or "a prompt of another rank differs from its probe")
             for row, measurement in zip(rows, measurements, strict=True):
                 for lane in row:
                     lane.trace.append(measurement)
             staying = [place for place, row in enumerate(rows) if not row[0].ended]
-            if not staying:
+            if not lockstep.any(bool(staying)):
                 break
             nn.functional.cross_entropy(logits_LV.float(), target_L, reduction="sum").backward()
+            if not staying:
+                lockstep.accompany(1, [(True, 1)] * (steps - step))
+                break
             norms = lanes.squared_gradient_norms().sqrt().tolist()
             for place in staying:
                 for lane in rows[place]:

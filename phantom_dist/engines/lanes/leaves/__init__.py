@@ -12,7 +12,7 @@ from torch import nn
 
 from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError
-from phantom_dist.engines.lanes.kind import FullLanes, NotFusable
+from phantom_dist.engines.lanes.kind import NotFusable, Weights
 from phantom_dist.engines.lanes.leaves.embedding import Embedding, OffsetPositions, ScaledEmbedding
 from phantom_dist.engines.lanes.leaves.layer_norm import LayerNorm
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
@@ -31,7 +31,7 @@ LEAVES: tuple[type[Leaf], ...] = (
 """Tried in this order: the first whose `stands_for` accepts a module replaces it."""
 
 
-def leaves_for(model: nn.Module, lanes: FullLanes) -> dict[nn.Module, nn.Module]:
+def leaves_for(model: nn.Module, weights: Weights) -> dict[nn.Module, nn.Module]:
     """A leaf for every module of the model that has parameters of its own.
 
     Raises:
@@ -41,12 +41,17 @@ def leaves_for(model: nn.Module, lanes: FullLanes) -> dict[nn.Module, nn.Module]
     for name, module in model.named_modules():
         if all(parameter is None for parameter in module._parameters.values()):
             continue
-        kind = next((kind for kind in LEAVES if kind.stands_for(module)), None)
-        kind = kind or next((kind for kind in plugin_leaves() if kind.stands_for(module)), None)
+        kind = leaf_of(module)
         if kind is None:
             raise NotFusable(f"{name} is a {type(module).__name__}, for which lanes have no leaf")
-        replacements[module] = kind(module, lanes)
+        replacements[module] = kind(module, weights)
     return replacements
+
+
+def leaf_of(module: nn.Module) -> type[Leaf] | None:
+    """The leaf that replaces a module; None if there is none."""
+    kind = next((kind for kind in LEAVES if kind.stands_for(module)), None)
+    return kind or next((kind for kind in plugin_leaves() if kind.stands_for(module)), None)
 
 
 @functools.cache
@@ -64,4 +69,4 @@ def plugin_leaves() -> list[type[Leaf]]:
         raise NotFusable(str(error)) from error
 
 
-__all__ = ["LEAVES", "Leaf", "leaves_for"]
+__all__ = ["LEAVES", "Leaf", "leaf_of", "leaves_for"]

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from transformers.models.opt.modeling_opt import OPTLearnedPositionalEmbedding
 
-from phantom_dist.engines.lanes.kind import FullLanes
+from phantom_dist.engines.lanes.kind import Weights
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
 
 
 class Embedding(Leaf):
     """`nn.Embedding`."""
 
-    def __init__(self, module: nn.Embedding, lanes: FullLanes) -> None:
-        super().__init__(module, lanes)
-        self._table = lanes.table(module.weight)
+    def __init__(self, module: nn.Embedding, weights: Weights) -> None:
+        super().__init__(module, weights)
+        self._table = weights.table(module.weight)
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:
@@ -32,8 +32,8 @@ class Embedding(Leaf):
 class ScaledEmbedding(Embedding):
     """Embeddings that are multiplied by a constant, as Gemma's are."""
 
-    def __init__(self, module: Any, lanes: FullLanes) -> None:
-        super().__init__(module, lanes)
+    def __init__(self, module: Any, weights: Weights) -> None:
+        super().__init__(module, weights)
         self._scale = module.embed_scale
 
     @staticmethod
@@ -51,8 +51,8 @@ class ScaledEmbedding(Embedding):
 class OffsetPositions(Embedding):
     """OPT's learned positions, whose first rows are for padding."""
 
-    def __init__(self, module: OPTLearnedPositionalEmbedding, lanes: FullLanes) -> None:
-        super().__init__(module, lanes)
+    def __init__(self, module: OPTLearnedPositionalEmbedding, weights: Weights) -> None:
+        super().__init__(module, weights)
         self._offset = module.offset
 
     @staticmethod

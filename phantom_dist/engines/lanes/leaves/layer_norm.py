@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phantom_dist.engines.lanes.kind import FullLanes
+from phantom_dist.engines.lanes.kind import Weights
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
 
 
 class LayerNorm(Leaf):
     """`nn.LayerNorm`."""
 
-    def __init__(self, module: nn.LayerNorm, lanes: FullLanes) -> None:
-        super().__init__(module, lanes)
+    def __init__(self, module: nn.LayerNorm, weights: Weights) -> None:
+        super().__init__(module, weights)
         self._shape, self._epsilon = module.normalized_shape, module.eps
-        self._gain = None if module.weight is None else lanes.vector(module.weight)
-        self._bias = None if module.bias is None else lanes.vector(module.bias)
+        self._gain = None if module.weight is None else weights.vector(module.weight)
+        self._bias = None if module.bias is None else weights.vector(module.bias)
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 from torch import nn
 
-from phantom_dist.engines.lanes.kind import FullLanes
+from phantom_dist.engines.lanes.kind import Weights
 
 
 class Leaf(nn.Module):
@@ -16,8 +16,8 @@ class Leaf(nn.Module):
     where the model flattens them.
     """
 
-    def __init__(self, module: nn.Module, lanes: FullLanes) -> None:
-        """Get a lane-aware counterpart of each of the module's parameters from `lanes`.
+    def __init__(self, module: nn.Module, weights: Weights) -> None:
+        """Get a lane-aware counterpart of each of the module's parameters from `weights`.
 
         Don't make `module` itself a submodule of the leaf: its parameters are not trained.
         """

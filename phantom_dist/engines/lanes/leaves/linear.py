@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from phantom_dist.engines.lanes.kind import FullLanes
+from phantom_dist.engines.lanes.kind import Weights
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
 
 
@@ -14,10 +14,10 @@ class Linear(Leaf):
 
     transposed = False
 
-    def __init__(self, module: nn.Linear, lanes: FullLanes) -> None:
-        super().__init__(module, lanes)
-        self._weight = lanes.matrix(module.weight, transposed=self.transposed)
-        self._bias = None if module.bias is None else lanes.vector(module.bias)
+    def __init__(self, module: nn.Linear, weights: Weights) -> None:
+        super().__init__(module, weights)
+        self._weight = weights.matrix(module.weight, transposed=self.transposed)
+        self._bias = None if module.bias is None else weights.vector(module.bias)
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:

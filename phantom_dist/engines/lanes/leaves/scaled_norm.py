@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phantom_dist.engines.lanes.kind import FullLanes
+from phantom_dist.engines.lanes.kind import Weights
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
 
 
@@ -17,11 +17,11 @@ class ScaledNorm(Leaf):
     It runs the architecture's own code, with its gain temporarily replaced by one that has a row for each lane.
     """
 
-    def __init__(self, module: nn.Module, lanes: FullLanes) -> None:
-        super().__init__(module, lanes)
+    def __init__(self, module: nn.Module, weights: Weights) -> None:
+        super().__init__(module, weights)
         self._norm = module.forward
         self._slots: dict[str, Any] = module._parameters
-        self._vectors = {name: lanes.vector(p) for name, p in module._parameters.items() if p is not None}
+        self._vectors = {name: weights.vector(p) for name, p in module._parameters.items() if p is not None}
 
     @staticmethod
     def stands_for(module: nn.Module) -> bool:
