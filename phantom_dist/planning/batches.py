@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.planning.sizes import GPU_SEARCHES, MAX_LANES, MAX_SEARCHES
@@ -87,7 +86,7 @@ def batch_groups(
     learning_rates: Sequence[float],
     room: Callable[[Problem, WorkerKind], int],
     kinds: Sequence[WorkerKind],
-    rank_groups: Mapping[tuple[object, ...], RankGroup] = MappingProxyType({}),
+    group_of: Callable[[Problem], RankGroup | None] = lambda _: None,
 ) -> Iterator[BatchGroup]:
     """All batch groups of a plan.
 
@@ -99,20 +98,21 @@ def batch_groups(
         learning_rates: the given learning rates; empty for searches.
         room: how many trials of a problem a worker of a kind can hold; 0 if its memory doesn't suffice for one.
         kinds: kinds of workers, least memory first.
-        rank_groups: groups of ranks by `Problem.training_config`, for problems that don't fit a single worker.
+        group_of: the group of ranks for a problem that doesn't fit a single worker; None for others.
     """
-    by_config: dict[tuple[object, ...], list[Member]] = {}
+    by_config: dict[tuple[RankGroup | None, object], list[Member]] = {}
     rates: Sequence[float | None] = learning_rates or (None,)
     for problem in problems:
-        ranks = rank_groups.get(problem.training_config)
-        config = problem.lanes_config if ranks is None else problem.training_config
-        by_config.setdefault(config, []).extend((problem, rate) for rate in rates)
-    for config, members in by_config.items():
+        group = group_of(problem)
+        config = problem.lanes_config if group is None or group.lanes else problem.training_config
+        by_config.setdefault((group, config), []).extend((problem, rate) for rate in rates)
+    for (group, _), members in by_config.items():
         units = _units(members)
         is_shared_search = members[0][0].training is not None and not learning_rates
         for kind, lanes, share in _shares(units, room, kinds):
             searches = GPU_SEARCHES if kind.on_gpu else MAX_SEARCHES
-            most = min(MAX_LANES if learning_rates else searches, lanes)
+            ranks = group.ranks if group is not None and group.lanes else 1
+            most = min(ranks * (MAX_LANES if learning_rates else searches), lanes)
             # As few groups as possible, of nearly equal size.
             size = 1 if is_shared_search else math.ceil(len(share) / math.ceil(len(share) / most))
             for start in range(0, len(share), size):
@@ -121,7 +121,7 @@ def batch_groups(
                     lanes=lanes,
                     kind=kind,
                     memory_bytes=kind.memory_bytes if len(kinds) > 1 else 0.0,
-                    rank_group=rank_groups.get(config),
+                    rank_group=group,
                 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines.lanes.choice import kinds_of
 from phantom_dist.engines.lanes.cost import BANDWIDTH, OPERATIONS, Chooser, Way, step_cost
 from phantom_dist.engines.lanes.dual_coordinates import GRADIENTS
 from phantom_dist.engines.path import shares, walked_bytes
@@ -39,7 +40,7 @@ def trial_seconds(
     """
     step, ranks = seconds_per_step(problem, model, lanes, chooser), 1
     if rank_group is not None:
-        step, ranks = seconds_per_group_step(problem, model, rank_group), rank_group.ranks
+        step, ranks = seconds_per_group_step(problem, model, rank_group, lanes), rank_group.ranks
     if problem.training is None:
         return problem.steps * step
     read, operations = 4 * model.parameters, 2 * model.size.body * prompt_tokens(problem, model)
@@ -51,8 +52,8 @@ def probe_seconds(
     problem: Problem, model: ModelMetadata, rank_group: RankGroup | None, *, with_path: bool, dual: bool
 ) -> float:
     """Predicted time (s) of a probe, with or without its path, in the dual form or not."""
-    if rank_group is not None:
-        return 2 * seconds_per_group_step(problem, model, rank_group)
+    if rank_group is not None and not rank_group.lanes:
+        return 2 * seconds_per_group_step(problem, model, rank_group, 1)
     path = path_seconds(problem, model, dual=dual) if with_path else 0.0
     return kappa_seconds(problem, model, dual=dual) + path
 
@@ -88,11 +89,17 @@ def _seconds_per_probe_step(problem: Problem, model: ModelMetadata, *, dual: boo
     return step_cost(way, gradients, model.size, tokens(problem, model), 1).seconds
 
 
-def seconds_per_group_step(problem: Problem, model: ModelMetadata, group: RankGroup) -> float:
+def seconds_per_group_step(problem: Problem, model: ModelMetadata, group: RankGroup, lanes: int) -> float:
     """Predicted time (s) of one trial-step on a group; weights and gradients are sent.
 
-    The ranks share the sequences of a training set's batch; of a single prompt each computes all.
+    Where each rank trains lanes of its own, only weights are sent, twice a step, whatever the number of lanes. Else the
+    ranks share the sequences of a training set's batch; of a single prompt each computes all.
     """
+    if group.lanes:
+        each = -(-lanes // group.ranks)
+        own = step_cost(kinds_of(problem)[0], problem, model.size, tokens(problem, model), each)
+        sent = 2 * bytes_per_parameter(problem) * model.parameters * (group.ranks - 1) / group.ranks
+        return (each * own.seconds + sent / LINK) / lanes
     stage, ranks = group.stage, 1 if problem.training is None else group.ranks
     own = step_cost("reference", problem, model.size, max(1, tokens(problem, model) // ranks), 1)
     sent = bytes_per_parameter(problem) * model.parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import LaneKind
+from phantom_dist.engines.lanes.choice import LaneKind, kinds_of
 from phantom_dist.engines.lanes.cost import AUTO, Chooser
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.models import ModelMetadata
@@ -17,6 +17,10 @@ RANK_BYTES = 0.6e9
 """Memory (bytes) of a rank's process before it loads a model, DeepSpeed's buckets included."""
 
 
+BLOCK = 4_000_000
+"""Entries of a matrix that a rank gathers at a time (`engines.deepspeed_group.sharded_matrix`)."""
+
+
 def process_bytes(
     problem: Problem,
     model: ModelMetadata,
@@ -25,6 +29,8 @@ def process_bytes(
     chooser: Chooser,
 ) -> float:
     """Predicted peak memory (bytes) of each process that trains a problem in a batch of `lanes` lanes."""
+    if rank_group is not None and rank_group.lanes:
+        return shared_rank_bytes(problem, model, rank_group.ranks, -(-lanes // rank_group.ranks))
     if rank_group is not None:
         return rank_bytes(problem, model, rank_group.ranks, rank_group.stage)
     return worker_bytes(problem, model, lanes, chooser)
@@ -80,6 +86,20 @@ def rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, stage: int) -
         own = tokens(problem, model) / (problem.training.accumulate * ranks)
         activations = own * (17 * model.layers * model.width + 3 * model.vocabulary_size)
     return RANK_BYTES + number * (whole + shared * trained / ranks + activations)
+
+
+def shared_rank_bytes(problem: Problem, model: ModelMetadata, ranks: int, lanes: int) -> float:
+    """Predicted peak memory (bytes) of each rank that trains so many lanes of its own on one sharded model."""
+    number = bytes_per_parameter(problem)
+    way, count = kinds_of(problem)[0], tokens(problem, model)
+    own = lane_bytes(way, problem, model.size, count, number)
+    return RANK_BYTES + number * (model.parameters / ranks + BLOCK) + lanes * own
+
+
+def lanes_of_rank(problem: Problem, model: ModelMetadata, ranks: int, rank_memory: float, most: int) -> int:
+    """The largest number of lanes, up to `most`, that a rank with so much memory (bytes) can train; 0 for none."""
+    empty, one = (shared_rank_bytes(problem, model, ranks, lanes) for lanes in (0, 1))
+    return max(0, min(most, int((rank_memory - empty) // (one - empty))))
 
 
 def lanes_that_fit(

@@ -20,9 +20,9 @@ from phantom_dist.engines.path import can_be_walked
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.batches import BatchGroup, batch_groups
 from phantom_dist.planning.durations import path_pays, probe_seconds, trial_seconds
-from phantom_dist.planning.memory import fits_worker, lanes_that_fit, process_bytes
+from phantom_dist.planning.memory import fits_worker, lanes_of_rank, lanes_that_fit, process_bytes
 from phantom_dist.planning.probes import PlannedProbe, probe_tasks
-from phantom_dist.planning.rank_groups import rank_groups
+from phantom_dist.planning.rank_groups import group_config, rank_groups
 from phantom_dist.planning.resources import Resources
 from phantom_dist.planning.sizes import batch_limits, tokens, work
 from phantom_dist.refinement.search import EXPECTED_TRIALS
@@ -121,15 +121,23 @@ def make_plan(
     problems, rates = expand(spec), learning_rates_of(spec)
     learning_rates = () if isinstance(rates, Critical) else rates
     limits_of = {p.key: batch_limits(p, models[p.model]) for p in problems}
-    by_ranks: dict[tuple[object, ...], RankGroup] = {}
+    by_config: dict[tuple[object, ...], RankGroup] = {}
     if engine in ("auto", DEEPSPEED) and resources.deepspeed:
         always = engine == DEEPSPEED
-        by_ranks = rank_groups(problems, models, spec.execution.group, resources, always=always)
+        of_trials = [problem for problem in problems for _ in learning_rates or (None,)]
+        by_config = rank_groups(of_trials, models, spec.execution.group, resources, always=always)
+
+    def group_of(problem: Problem) -> RankGroup | None:
+        return by_config.get(group_config(problem))
 
     def room(problem: Problem, kind: WorkerKind) -> int:
         """How many trials of a problem a batch may have on a worker of a kind; 0 if not even one fits."""
         model, limits = models[problem.model], limits_of[problem.key]
-        if problem.training_config in by_ranks:
+        group = group_of(problem)
+        if group is not None and group.lanes:
+            memory = resources.for_ranks.memory_bytes
+            return group.ranks * lanes_of_rank(problem, model, group.ranks, memory, limits.lanes)
+        if group is not None:
             return limits.one_after_another if learning_rates or problem.training else 1
         chooser = _chooser(engine, kind)
         if not fits_worker(problem, model, kind.memory_bytes, chooser):
@@ -139,7 +147,7 @@ def make_plan(
             return lanes
         return limits.one_after_another if learning_rates or problem.training else 1
 
-    groups = tuple(batch_groups(problems, learning_rates, room, resources.kinds, by_ranks))
+    groups = tuple(batch_groups(problems, learning_rates, room, resources.kinds, group_of))
     members = [(group, problem, rate) for group in groups for problem, rate in group.members]
 
     watched = Counter(problem.training_at(rate) for _, problem, rate in members)
@@ -232,7 +240,8 @@ def _probe(
     If the optimizer's path can't be probed, the search starts at first order.
     """
     dual = dual_pays(problem, model.parameters, tokens(problem, model))
-    if not isinstance(rates, Critical) or group.rank_group is not None:
+    ranks = group.rank_group
+    if not isinstance(rates, Critical) or (ranks is not None and not ranks.lanes):
         with_path = False  # a path needs whole gradients, and each rank has only a share
     elif not can_be_walked(problem):
         with_path = False

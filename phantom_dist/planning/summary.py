@@ -139,10 +139,11 @@ def plan_lines(shown: Json) -> Iterator[str]:
         yield f"  {m['model']}: {size}" + ("" if m["verified"] else f" (unverified: {m['reason']})")
     for group in shown["groups"]:
         config = f"{group['model']} {group['method']} {group['optimizer']} T={group['steps']}"
-        yield (
-            f"  {config}: a group of {group['ranks']} ranks, ZeRO stage {group['stage']}, "
-            f"{group['predicted_rank_bytes'] / 1e9:.2g} GB each"
-        )
+        how = f"ZeRO stage {group['stage']}"
+        if group["lanes"] is not None:
+            how = f"{group['lanes']} lanes over one sharded model"
+        each = f"{group['predicted_rank_bytes'] / 1e9:.2g} GB each"
+        yield f"  {config}: a group of {group['ranks']} ranks, {how}, {each}"
     for way in shown["ways"]:
         config = f"{way['model']} {way['method']} {way['optimizer']} T={way['steps']}"
         tokens = f"{'' if way['tokens_counted'] else 'about '}{way['tokens']} tokens a step"
@@ -175,16 +176,18 @@ def _recipe(spec: SweepSpec) -> Json | None:
 
 def _rank_groups(plan: Plan) -> list[Json]:
     """One object for each training configuration that needs a group of ranks."""
-    of_config = {p.training_config: group.rank_group for group in plan.batch_groups for p in group.problems}
+    of_problem = {p.key: group for group in plan.batch_groups for p in group.problems}
     by_config: dict[tuple[object, ...], Json] = {}
     counted: set[str] = set()
     for trial in plan.trials:
-        problem, ranks = trial.problem, of_config[trial.problem.training_config]
+        problem = trial.problem
+        group = of_problem[problem.key]
+        ranks = group.rank_group
         if ranks is None or problem.key in counted:
             continue
         counted.add(problem.key)
         entry = by_config.setdefault(
-            problem.training_config,
+            (*problem.training_config, ranks),
             {
                 "model": problem.model,
                 "method": problem.method,
@@ -192,6 +195,7 @@ def _rank_groups(plan: Plan) -> list[Json]:
                 "steps": problem.steps,
                 "ranks": ranks.ranks,
                 "stage": ranks.stage,
+                "lanes": group.trainings if ranks.lanes else None,
                 "predicted_rank_bytes": trial.process_bytes,
                 "problems": 0,
             },

@@ -54,10 +54,10 @@ class RankProcesses:
         answers = []
         for pipe in self._pipes:
             assert pipe.poll(ANSWER_S), "a rank doesn't answer"
-            ok, answer = pipe.recv()
+            answers.append(pipe.recv())
+        for ok, answer in answers:
             assert ok, answer
-            answers.append(answer)
-        return answers
+        return [answer for _, answer in answers]
 
     def close(self) -> None:
         for process in self._processes:

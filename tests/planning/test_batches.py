@@ -76,8 +76,8 @@ def test_adapters_of_any_settings_share_a_batch_unless_ranks_train_them():
     assert len(together.problems) == 3
     sizes = [len(g.members) for g in batch_groups(searches, (), lambda p, k: 32 // p.lora.rank, ONE)]
     assert sizes == [2, 1], "all have the largest rank"
-    ranks = {searches[1].training_config: RankGroup(ranks=2, stage=3)}
-    apart = list(batch_groups(searches, (), lambda p, k: 16, ONE, ranks))
+    of_second = {searches[1].training_config: RankGroup(ranks=2, stage=3)}
+    apart = list(batch_groups(searches, (), lambda p, k: 16, ONE, lambda p: of_second.get(p.training_config)))
     assert [[p.lora for p in group.problems] for group in apart] == [[loras[0], loras[2]], [loras[1]]]
     assert [group.rank_group for group in apart] == [None, RankGroup(ranks=2, stage=3)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -12,9 +13,11 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning import memory as predicted
+from phantom_dist.planning.durations import seconds_per_group_step
 from phantom_dist.planning.plan import make_plan
-from phantom_dist.planning.rank_groups import rank_groups
+from phantom_dist.planning.rank_groups import group_config, rank_groups
 from phantom_dist.planning.resources import Resources
+from phantom_dist.planning.sizes import LANES
 from phantom_dist.planning.summary import plan_json, plan_lines
 from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.worker_kind import WorkerKind
@@ -36,13 +39,14 @@ CONTEXT = Context(id="a", text="After betraying his closest friend he was overco
 GB = 1e9
 
 
-def problem(optimizer: str = "sgd", lora: Lora | None = None) -> Problem:
+def problem(optimizer: str = "sgd", lora: Lora | None = None, clipping: float | None = None) -> Problem:
     return Problem(
         model="large",
         context=CONTEXT,
         method="full" if lora is None else "lora",
         lora=lora,
         optimizer=Optimizer(name=optimizer),
+        gradient_clipping=clipping,
         steps=8,
     )
 
@@ -55,7 +59,7 @@ def chosen(asked: Problem, memory: float, workers: int, always: bool = False, **
     groups = rank_groups(
         [asked], {"large": LARGE}, RankGroupSettings(**wanted), of(memory, workers), always=always
     )
-    return groups.get(asked.training_config)
+    return groups.get(group_config(asked))
 
 
 def test_a_model_that_fits_a_worker_gets_no_group():
@@ -65,7 +69,7 @@ def test_a_model_that_fits_a_worker_gets_no_group():
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("memory", [40 * GB, 60 * GB, 80 * GB])
 def test_it_is_the_smallest_group_that_fits_and_stage_2_where_that_does(optimizer, memory):
-    asked = problem(optimizer)
+    asked = problem(optimizer, clipping=1.0)
     group = chosen(asked, memory, workers=64)
     fits = {
         (ranks, stage): predicted.rank_bytes(asked, LARGE, ranks, stage) <= memory
@@ -79,7 +83,8 @@ def test_stage_2_serves_where_the_weights_fit_each_rank():
     """LoRA: only the weights need memory, and stage 2 doesn't send them."""
     lora = problem("adamw", Lora())
     weights = 4.0 * LARGE.parameters
-    assert chosen(lora, weights + 5 * GB, workers=8, always=True) == RankGroup(ranks=2, stage=2)
+    at_2 = chosen(lora, weights + 5 * GB, workers=8, always=True, stage=2)
+    assert at_2 == RankGroup(ranks=2, stage=2)
     assert chosen(lora, weights / 2 + 10 * GB, workers=8).stage == 3
 
 
@@ -121,6 +126,55 @@ def test_where_neither_fits_one_worker_is_tried_unless_a_group_was_asked_for():
     assert chosen(problem(), 4 * GB, workers=1, always=True) == RankGroup(ranks=2, stage=3)
 
 
+def test_trainings_that_leave_the_weights_share_one_model_and_each_rank_has_lanes():
+    """SGD in the dual form, and LoRA; not AdamW, clipped SGD, or where the sweep sets the stage."""
+    weights = 4.0 * LARGE.parameters
+    for asked in (problem("sgd"), problem("adamw", Lora()), problem("sgd", Lora(), clipping=1.0)):
+        group = chosen(asked, weights / 2 + 5 * GB, workers=2)
+        assert group == RankGroup(ranks=2, stage=3, lanes=True)
+        assert predicted.shared_rank_bytes(asked, LARGE, 2, 1) <= weights / 2 + 5 * GB
+        assert not chosen(asked, weights / 2 + 20 * GB, workers=2, always=True, stage=3).lanes
+    for asked in (problem("adamw"), problem("sgd", clipping=1.0)):
+        assert not chosen(asked, 2 * weights, workers=8, always=True).lanes
+
+
+def seconds(asked: Problem, ranks: int, memory: float, workers: int, trials: int) -> float:
+    """What a plan with groups of so many ranks takes, by the predictions that `test_durations` checks; inf if none."""
+    each = predicted.lanes_of_rank(asked, LARGE, ranks, memory, LANES)
+    if each == 0 or workers // ranks == 0:
+        return math.inf
+    batch = min(trials, each * ranks)
+    group = RankGroup(ranks=ranks, stage=3, lanes=True)
+    rounds = math.ceil(trials / (each * ranks * (workers // ranks)))
+    return rounds * batch * seconds_per_group_step(asked, LARGE, group, batch)
+
+
+@pytest.mark.parametrize("memory", [6 * GB, 12 * GB, 18 * GB, 30 * GB])
+@pytest.mark.parametrize("trials", [1, 100, 1000])
+def test_more_ranks_or_more_groups_whichever_ends_first(memory, trials):
+    asked = problem("adamw", Lora())
+    resources = of(memory, 8)
+    groups = rank_groups([asked] * trials, {"large": LARGE}, RankGroupSettings(), resources, always=False)
+    group = groups.get(group_config(asked))
+    by_ranks = {ranks: seconds(asked, ranks, memory, 8, trials) for ranks in range(2, 9)}
+    if math.isinf(min(by_ranks.values())):
+        assert group is None or not group.lanes
+    else:
+        assert group.ranks == min(by_ranks, key=by_ranks.get)
+
+
+def test_a_group_also_serves_where_a_worker_has_room_for_the_model_and_hardly_for_lanes():
+    asked = problem("adamw", Lora(rank=64)).model_copy(
+        update={"context": CONTEXT.model_copy(update={"text": "He felt"})}
+    )
+    full, roomy = (predicted.worker_bytes(asked, LARGE, lanes) for lanes in (1, 48))
+    for trials, memory, lanes in ((200, full, True), (200, roomy, False), (1, full, False)):
+        groups = rank_groups(
+            [asked] * trials, {"large": LARGE}, RankGroupSettings(), of(memory, 2), always=False
+        )
+        assert bool(groups) == lanes, (trials, memory)
+
+
 def test_the_sweep_has_the_last_word():
     wanted = {"ranks": 3, "stage": 3, "timeout": 5}
     assert chosen(problem(), 400 * GB, workers=8, always=True, **wanted) == RankGroup(
@@ -138,8 +192,8 @@ SWEEP = {
 }
 
 
-def planned(resources: Resources, engine: str = "auto"):
-    spec = load(SWEEP)
+def planned(resources: Resources, engine: str = "auto", **execution):
+    spec = load(SWEEP | {"execution": execution})
     return make_plan(spec, planner.models_of(spec), resources, engine=engine)
 
 
@@ -149,22 +203,35 @@ SMALL, ROOMY = of(0.65e9, 2), of(10e9, 2)
 def test_the_plan_shows_groups():
     plan = planned(SMALL)
     shown = plan_json(plan)
-    assert [(g["method"], g["ranks"], g["stage"], g["problems"]) for g in shown["groups"]] == [
+    assert [(g["method"], g["ranks"], g["lanes"], g["problems"]) for g in shown["groups"]] == [
         ("full", 2, 2, 1),
         ("lora", 2, 2, 1),
     ]
     assert shown["predicted_worker_bytes"] < 0.65e9
     assert (shown["lanes"], shown["predicted_seconds"] > 0) == (1, True)
+    line = "  zoo:gpt2-a lora adamw T=8: a group of 2 ranks, 2 lanes over one sharded model, 0.62 GB each"
+    assert line in plan_lines(shown)
+    (phase,) = plan.phases
+    assert phase.rank_group == RankGroup(ranks=2, stage=3, lanes=True)
+    assert all(probe.with_path for probe in phase.probes), "whose probes walk paths, as a single worker's"
+
+
+def test_the_plan_shows_groups_that_train_one_trial_at_a_time():
+    plan = planned(SMALL, group={"stage": 2})
+    shown = plan_json(plan)
+    assert [(g["ranks"], g["stage"], g["lanes"]) for g in shown["groups"]] == [(2, 2, None), (2, 2, None)]
     assert "  zoo:gpt2-a lora adamw T=8: a group of 2 ranks, ZeRO stage 2, 0.6 GB each" in plan_lines(shown)
     (phase,) = plan.phases
     assert phase.rank_group == RankGroup(ranks=2, stage=2)
-    assert not any(probe.with_path for probe in phase.probes), "a group probes no path"
+    assert not any(probe.with_path for probe in phase.probes), "such a group probes no path"
 
 
 def test_the_plan_of_what_fits_has_no_groups():
     plan = planned(ROOMY)
     assert ([phase.rank_group for phase in plan.phases], plan_json(plan)["groups"]) == ([None], [])
-    assert [p.rank_group for p in planned(ROOMY, "deepspeed").phases] == [RankGroup(ranks=2, stage=2)]
+    assert [p.rank_group for p in planned(ROOMY, "deepspeed").phases] == [
+        RankGroup(ranks=2, stage=3, lanes=True)
+    ]
 
 
 def test_a_model_that_fits_the_largest_of_several_kinds_needs_no_group():

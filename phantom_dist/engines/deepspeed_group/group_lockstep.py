@@ -19,14 +19,12 @@ class GroupLockstep:
 
     Args:
         gathering: what this rank gathers.
-        tables: the matrices whose rows are looked up.
-        readout: E, which may be one of them.
+        embedding: whose rows are looked up.
+        readout: E, which may be the same matrix.
     """
 
-    def __init__(
-        self, gathering: Gathering, tables: Sequence[ShardedMatrix], readout: ShardedReadoutMatrix
-    ) -> None:
-        self._gathering, self._tables, self._readout = gathering, tables, readout
+    def __init__(self, gathering: Gathering, embedding: ShardedMatrix, readout: ShardedReadoutMatrix) -> None:
+        self._gathering, self._embedding, self._readout = gathering, embedding, readout
         self._measurement: tuple[ShardedMatrix, ...] | None = None
 
     @property
@@ -54,7 +52,7 @@ class GroupLockstep:
         needed: list[tuple[set[int], set[int]]] = [(set(), set())] * self.ranks
         dist.all_gather_object(needed, (set(read), set(compared)))
         read = set().union(*(tokens for tokens, _ in needed))
-        for table in dict.fromkeys((*self._tables, self._readout)):
+        for table in dict.fromkeys((self._embedding, self._readout)):
             table.learn(read)
         self._readout.compare(set().union(*(tokens for _, tokens in needed)))
         self._measurement = None
@@ -73,7 +71,9 @@ class GroupLockstep:
         passes.clear()
         answers = self._all([int(here), int.from_bytes(digest[:7])])
         if len({digest for _, digest in answers}) > 1:
-            raise RuntimeError("the ranks of a group gathered different matrices, so no product can be trusted")
+            raise RuntimeError(
+                "the ranks of a group gathered different matrices, so no product can be trusted"
+            )
         return any(there for there, _ in answers)
 
     def accompany(self, passes: int, following: Iterable[tuple[bool, int]]) -> None:

@@ -2,11 +2,13 @@
 
 Rank r holds the r-th of N equal runs of rows, the last one padded with zeros. A product is collective: all ranks take
 it at the same time, each with activations of its own. The floor of what a rank receives is (N - 1) / N of the matrix
-for each pass, forward or backward, whatever the number of lanes; nothing is sent back.
+for each pass, forward or backward, whatever the number of lanes; nothing is sent back. CPU ranks of one machine read
+each other's shards in place (`shared_pages`), and receive nothing.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -24,7 +26,7 @@ class Gathering:
     """What a rank gathers: the one buffer for it, and an account of it.
 
     `received`: bytes from other ranks so far. `passes`: the matrices in the order in which they were gathered, since it
-    was cleared; ranks compare it (`group_lockstep`), as one that gathers another matrix would compute with wrong numbers.
+    was cleared. Ranks compare it (`group_lockstep`): one that gathers another matrix would compute with wrong numbers.
     """
 
     def __init__(self, rank: int, ranks: int) -> None:
@@ -58,7 +60,12 @@ class ShardedMatrix:
         own_ci: this rank's rows, padded with zeros to c.
         rows: o.
         gathering: that of this rank.
+
+    Attributes:
+        shards: every rank's (c, i), where this process can read them in place.
     """
+
+    shards: Sequence[Tensor] | None = None
 
     def __init__(self, own_ci: Tensor, rows: int, gathering: Gathering) -> None:
         self.own_ci, self._gathering = own_ci, gathering
@@ -72,6 +79,12 @@ class ShardedMatrix:
     def times(self, x: Tensor) -> Tensor:
         """See `FrozenMatrix`."""
         own = len(self.own_ci)
+        if self.shards is not None:
+            self._gathering.passes.append(self)
+            parts = zip(x.split(own, dim=-1), self.shards, strict=False)
+            products = [x_part @ shard_ci[: x_part.shape[-1]] for x_part, shard_ci in parts]
+            total: Tensor = functools.reduce(Tensor.add_, products)
+            return total
         padded = self._gathering.ranks * own
         x = torch.nn.functional.pad(x, (0, padded - self.shape[0])) if padded > self.shape[0] else x
         x_Nc = x.unflatten(-1, (self._gathering.ranks, own))
@@ -84,9 +97,13 @@ class ShardedMatrix:
     def times_transposed(self, x: Tensor) -> Tensor:
         """See `FrozenMatrix`."""
         ranks, own = self._gathering.ranks, len(self.own_ci)
+        if self.shards is not None:
+            self._gathering.passes.append(self)
+            products = [torch.nn.functional.linear(x, shard_ci) for shard_ci in self.shards]
+            return torch.cat(products, dim=-1)[..., : self.shape[0]]
         y_Nc = x.new_empty(0)
         for start, block_Nci in self._blocks():
-            part = torch.nn.functional.linear(x, block_Nci.flatten(0, 1))
+            part: Tensor = torch.nn.functional.linear(x, block_Nci.flatten(0, 1))
             if block_Nci.shape[1] == own:
                 return part[..., : self.shape[0]]
             if start == 0:
@@ -103,6 +120,9 @@ class ShardedMatrix:
 
     def gather(self) -> None:
         """Take part in a product of the other ranks."""
+        if self.shards is not None:
+            self._gathering.passes.append(self)
+            return
         for _ in self._blocks():
             pass
 

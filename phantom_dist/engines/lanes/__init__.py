@@ -19,6 +19,8 @@ the lanes in their first axis. Everything else (attention, rotary positions, act
 | `lora` | adapters per lane, weights shared |
 | `choice` | which kinds can train a problem |
 | `cost` | predicts the time of a trial-step; the cheapest way trains |
+| `frozen_matrix` | a matrix that no lane changes: whole, or in shards over a group of ranks |
+| `lockstep` | how the ranks that share a sharded model keep step |
 | `parameters`, `optimizer` | tensors of each lane's own, one row a lane, and the optimizer step of all rows |
 | `own_rows` | the rows of an embedding that a lane's prompt looks up |
 | `lane_buffers` | selects and repeats lanes in place |

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from phantom_dist.engines.recorder import Geometry
 
 
-class FrozenMatrix(Protocol):
-    """A matrix M (o x i)."""
+class Product(Protocol):
+    """A matrix M (o x i) that multiplies activations."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -29,6 +29,10 @@ class FrozenMatrix(Protocol):
     def times_transposed(self, x: Tensor) -> Tensor:
         """x Mᵀ; (…, i) -> (…, o)."""
         ...
+
+
+class FrozenMatrix(Product, Protocol):
+    """A matrix M (o x i) whose rows are looked up, too."""
 
     def rows(self, ids: Tensor) -> Tensor:
         """The rows with these indices; (…) -> (…, i)."""
@@ -86,18 +90,19 @@ class WholeMatrix:
 
     def squared_row_norms(self) -> Tensor:
         """See `FrozenMatrix`."""
-        return torch.linalg.vector_norm(self._weight_oi, dim=1).square()
+        squares_o: Tensor = torch.linalg.vector_norm(self._weight_oi, dim=1).square()
+        return squares_o
 
 
 class Transposed:
     """Mᵀ, of which only products are needed."""
 
-    def __init__(self, matrix: FrozenMatrix) -> None:
+    def __init__(self, matrix: Product) -> None:
         self._matrix = matrix
 
     @property
     def shape(self) -> tuple[int, int]:
-        """See `FrozenMatrix`."""
+        """See `Product`."""
         rows, columns = self._matrix.shape
         return columns, rows
 
@@ -108,23 +113,6 @@ class Transposed:
     def times_transposed(self, x: Tensor) -> Tensor:
         """See `FrozenMatrix`."""
         return self._matrix.times(x)
-
-
-class Product(Protocol):
-    """What a matrix that multiplies activations needs of a `FrozenMatrix`."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(o, i)."""
-        ...
-
-    def times(self, x: Tensor) -> Tensor:
-        """See `FrozenMatrix`."""
-        ...
-
-    def times_transposed(self, x: Tensor) -> Tensor:
-        """See `FrozenMatrix`."""
-        ...
 
 
 def frozen_matrix(parameter: Tensor) -> FrozenMatrix:

@@ -86,7 +86,9 @@ def train_on_set(
                 if step == 0:
                     difference = _difference(rows, measurements, logits_RV)
                     if lockstep.any(difference is not None):
-                        raise DiffersFromProbe(difference or "a prompt of another rank differs from its probe")
+                        raise DiffersFromProbe(
+                            difference or "a prompt of another rank differs from its probe"
+                        )
                 for place, row in enumerate(rows):
                     for watch in row:
                         watch.add(measurements[place * len(tokens) : (place + 1) * len(tokens)])

@@ -23,7 +23,6 @@ from phantom_dist.engines.watch import outcome_is_decided, why_early
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.models import LoadedModel
 
-
 ALONE = Alone()
 
 
