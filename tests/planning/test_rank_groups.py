@@ -164,7 +164,7 @@ def test_more_ranks_or_more_groups_whichever_ends_first(memory, trials):
 
 
 def test_a_group_also_serves_where_a_worker_has_room_for_the_model_and_hardly_for_lanes():
-    asked = problem("adamw", Lora(rank=64)).model_copy(
+    asked = problem("adamw", Lora(rank=8)).model_copy(
         update={"context": CONTEXT.model_copy(update={"text": "He felt"})}
     )
     full, roomy = (predicted.worker_bytes(asked, LARGE, lanes) for lanes in (1, 48))
