@@ -5,7 +5,10 @@ in turn in each round; the medians of the rounds are reported, lanes · steps a 
 a process's own pages (USS) once the model is there, beyond what it had before, over the bytes of the model's weights.
 Bytes are what a rank received from the others for one step, over the floor: its missing part of each matrix, twice.
 
-    python -m tests.benchmarks.groups [--ranks 2] [--lanes 24] [--rounds 5]
+Ranks of one machine read each other's shards in place; `--sends` makes them send, as ranks of several machines do.
+
+    python -m tests.benchmarks.groups [--ranks 2] [--lanes 24] [--rounds 5] [--sends]
+    python -m tests.benchmarks.groups --paper    # a simulation on paper: large models on GPUs
 """
 
 from __future__ import annotations
@@ -134,6 +137,63 @@ def _trials(kind: str, lanes: int) -> list[Any]:
     return trials
 
 
+FLOPS = 51e12
+"""Measured on an H200: operations a second of a float32 product (results/2026-11-26-h200.md)."""
+
+GPU_BYTES = 141e9
+"""Memory of an H200, by its maker."""
+
+LINKS = {8: 450e9, 64: 50e9}
+"""Bytes a second that each GPU receives, by its makers, not measured: NVLink within a node of 8; 400 Gb/s of InfiniBand
+for each GPU between 8 nodes."""
+
+
+def on_paper() -> Table:
+    """Lanes of LoRA on models of Llama's shapes: each step's products, and each matrix gathered twice, one after the
+    other; no overlap of both is counted, and no kernel's launch."""
+    from phantom_dist.engines.lanes.footprint import lane_bytes
+    from phantom_dist.models.size import ModelSize
+
+    sizes = {
+        "7 B": ModelSize(parameters=6.74e9, width=4096, layers=32, vocabulary_size=32_000, tied=False),
+        "70 B": ModelSize(parameters=69e9, width=8192, layers=80, vocabulary_size=32_000, tied=False),
+    }
+    table = Table(title="On paper, not measured: H200s, float32, LoRA of rank 8, AdamW, T = 8")
+    for column in (
+        "model",
+        "GPUs",
+        "tokens",
+        "lanes a GPU",
+        "products",
+        "gathers",
+        "trial-steps/s",
+        "of the products'",
+    ):
+        table.add_column(column, justify="right")
+    problem = _problems("lora")[0]
+    for name, size in sizes.items():
+        for ranks, link in LINKS.items():
+            for tokens in (10, 60):
+                own = lane_bytes("lora", problem, size, tokens)
+                lanes = int((0.9 * GPU_BYTES - 4 * size.parameters / ranks) // own)
+                products = lanes * 4 * size.body * tokens / FLOPS
+                gathers = 2 * 4 * size.parameters * (ranks - 1) / ranks / link
+                rate = ranks * lanes / (products + gathers)
+                share = products / (products + gathers)
+                cells = (
+                    name,
+                    ranks,
+                    tokens,
+                    lanes,
+                    f"{products:.2f} s",
+                    f"{gathers:.2f} s",
+                    f"{rate:.3g}",
+                    f"{share:.0%}",
+                )
+                table.add_row(*map(str, cells))
+    return table
+
+
 class Alone:
     """One process with the whole model; `call` as `RankProcesses`."""
 
@@ -181,7 +241,12 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=24, help="on each process")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", default=["dual", "lora"])
+    parser.add_argument("--sends", action="store_true", help="nothing is read in place")
+    parser.add_argument("--paper", action="store_true", help="only the simulation on paper")
     asked = parser.parse_args()
+    if asked.paper:
+        console.print(on_paper())
+        return
     os.environ |= {
         "OMP_NUM_THREADS": "1",
         "MALLOC_MMAP_THRESHOLD_": "1048576",
@@ -190,7 +255,7 @@ def main() -> None:
     alone, group = Alone(), RankProcesses(asked.ranks)
     try:
         ((whole, weights),) = alone.call(loaded_alone)
-        shards = group.call(loaded_in_shards)
+        shards = group.call(loaded_in_shards, not asked.sends)
         memory = [round(own / weights, 3) for own, _ in shards]
         rows = []
         for kind in asked.kinds:
