@@ -12,12 +12,13 @@ from phantom_dist.core.errors import InputError, OutOfMemory
 from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.problem_columns import ProblemColumns
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.path import can_be_walked, probe_path
+from phantom_dist.engines.path.cost import can_be_walked
+from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.law.calibration_row import CalibrationRow
 from phantom_dist.law.file_format import keys_of
 from phantom_dist.law.law_input import TrainingSettings, law_input, targets_of
-from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.device import device_of
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.records import probe_row
 from phantom_dist.refinement.critical_rate import CriticalRate, Crossing, critical_rates_of
 from phantom_dist.spec import expand

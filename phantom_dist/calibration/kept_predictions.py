@@ -22,7 +22,7 @@ from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.trial import Context, Problem
 from phantom_dist.law.file_format import dumps
 from phantom_dist.law.law import Law
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 from phantom_dist.traces import Store
 
 Json = dict[str, Any]

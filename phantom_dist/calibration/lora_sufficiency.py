@@ -15,7 +15,7 @@ from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.engines.trainable import readout_matrix
 from phantom_dist.instruments.bulk import bulk
 from phantom_dist.law.sufficiency_split import SETTINGS, SufficiencyCount
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.refinement.critical_rate import CriticalRate, critical_rates_of
 from phantom_dist.spec import tolerance_of
 from phantom_dist.traces import RunDirectory, directory_and_sweeps

@@ -17,13 +17,14 @@ from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.problem_columns import problem_columns
 from phantom_dist.core.result import Result
 from phantom_dist.core.trial import OPTIMIZER_NAMES, Context, Lora, Optimizer, Problem
-from phantom_dist.engines.path import WALKS, probe_path, unwalked
+from phantom_dist.engines.path.cost import unwalked
+from phantom_dist.engines.path.probe import WALKS, probe_path
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.law.law_input import law_input
 from phantom_dist.law.sufficiency_split import SufficiencyPrediction, predict_sufficiency
-from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.device import device_of
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.records import probe_row, problem_row
 from phantom_dist.spec import load_contexts
 

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from phantom_dist.campaign.budget import Budget
 from phantom_dist.core.errors import InputError, did_you_mean
+from phantom_dist.engines import DEEPSPEED, ENGINES
 
 EXECUTORS = ("ray", "inprocess")
 
@@ -59,8 +60,6 @@ class RunOptions:
         one_of("executor", self.executor, EXECUTORS)
         one_of("retry", self.retry, (None, "failed"))
         if self.engine is not None:
-            from phantom_dist.engines import DEEPSPEED, ENGINES  # takes seconds, so only where it is needed
-
             one_of("engine", self.engine, (*ENGINES, DEEPSPEED))
         _ = self.budget
         if self.engine == "deepspeed" and self.executor == "inprocess":

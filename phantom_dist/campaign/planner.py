@@ -9,7 +9,8 @@ from phantom_dist.campaign.options import RunOptions
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.engines import DEEPSPEED
 from phantom_dist.instruments import plugin_instruments
-from phantom_dist.models import ModelMetadata, describe
+from phantom_dist.models import ModelMetadata
+from phantom_dist.models.description import describe
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.resources import Resources
 from phantom_dist.scheduling.worker_kind import WorkerKind

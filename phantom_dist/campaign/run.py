@@ -58,7 +58,7 @@ def run(
             useful = len(spec.models) * len(spec.contexts)  # more may be; these start later
             workers = useful if chosen.workers is None else min(useful, chosen.workers)
             cluster.prepare(spec.execution.device, spec.execution.threads, workers)
-        with activity(Activity.STARTING, "loading PyTorch and transformers"), importing():
+        with activity(Activity.STARTING, "loading libraries"), importing():
             from phantom_dist.campaign.execution import execute
         execute(spec, directory, cluster, chosen, log, observer)
     return status(out)

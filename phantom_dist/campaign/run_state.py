@@ -30,7 +30,7 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ProbeResult, Refused
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import Problem
-from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.instruments.effective_steps import effective_steps
 from phantom_dist.planning.batches import BatchGroup
 from phantom_dist.planning.durations import trial_seconds
 from phantom_dist.planning.plan import Phase, Plan

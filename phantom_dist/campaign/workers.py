@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 from phantom_dist.core import plugins
 from phantom_dist.core.activity import Activity, activity, preparation
-from phantom_dist.models import Permissions, resolve
+from phantom_dist.models import Permissions
+from phantom_dist.models.description import is_ready
 from phantom_dist.planning.plan import Phase, Plan
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, WorkerSettings
@@ -49,7 +52,9 @@ def start_workers(
     )
     if cluster.workers_share_cache:
         # Prepare models once here instead of in every worker at the same time: dequantising a GGUF file takes long.
-        for model in plan.spec.models:
+        for model in itertools.filterfalse(is_ready, plan.spec.models):
+            from phantom_dist.models.registry import resolve  # takes seconds
+
             with activity(Activity.LOADING, f"preparing {model}"):
                 resolve(
                     model, allow_pickle=execution.allow_pickle, trust_remote_code=execution.trust_remote_code

@@ -2,7 +2,7 @@
 
 | file | what it is |
 |---|---|
-| `engine` | the interface |
+| `engine`, `registry` | the interface; the engines by name |
 | `single` | the reference: one trial after another, in plain torch; read it first |
 | `watch` | the contexts that are watched in one training, and their traces |
 | `training_sets` | batches of a training set, their loss, and its gradient on the untouched model |
@@ -20,52 +20,11 @@
 | `memory` | one exception for exhausted memory |
 """
 
-import functools
-from collections.abc import Callable, Sequence
-
-from phantom_dist.core.errors import InputError, did_you_mean
-from phantom_dist.engines.engine import Engine
-from phantom_dist.engines.lanes import LanesEngine
-from phantom_dist.engines.lanes.choice import LANE_KINDS
-from phantom_dist.engines.single import SingleEngine
-from phantom_dist.engines.training_sets import TrainingSets
-from phantom_dist.instruments.plugin_instruments import Named
-
-ENGINES: dict[str, Callable[[Sequence[Named], TrainingSets | None], Engine]] = {
-    "auto": LanesEngine,
-    "single": SingleEngine,
-    "lanes": functools.partial(LanesEngine, ways=LANE_KINDS),
-}
-"""Single-process engines by name; `auto` trains each batch in the way that costs least (`lanes.cost`)."""
-
 DEEPSPEED = "deepspeed"
 """The engine that trains one model on a group of processes."""
 
 DEEPSPEED_OPTIMIZERS = ("sgd", "adamw")
 """Optimizers that it can reset between trials: their state is zero before the first step (NAdam's isn't)."""
 
-
-def engine_named(
-    name: str, plugin_instruments: Sequence[Named] = (), training_sets: TrainingSets | None = None
-) -> Engine:
-    """The engine with this name, measuring with these plug-in instruments too.
-
-    `training_sets`: where it gets batches; None if no trial has any.
-
-    Raises:
-        InputError: there is no such engine.
-    """
-    if name not in ENGINES:
-        raise InputError(f"engine {name!r} doesn't exist.{did_you_mean(name, ENGINES)}")
-    return ENGINES[name](plugin_instruments, training_sets)
-
-
-__all__ = [
-    "DEEPSPEED",
-    "DEEPSPEED_OPTIMIZERS",
-    "ENGINES",
-    "Engine",
-    "LanesEngine",
-    "SingleEngine",
-    "engine_named",
-]
+ENGINES = ("auto", "single", "lanes")
+"""Single-process engines by name (`registry`); `auto` trains each batch in the way that costs least (`lanes.cost`)."""

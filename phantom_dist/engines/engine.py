@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from phantom_dist.core.measurement import Trial, TrialResult
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 
 
 class Engine(Protocol):

@@ -25,9 +25,10 @@ from phantom_dist.core.probe_result import Measured, ModelReading, PairReading, 
 from phantom_dist.core.trial import Problem
 from phantom_dist.data import Batch, Batches
 from phantom_dist.engines.coordinates import Coordinates, FirstOrder, ParameterCoordinates
-from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates, dual_pays
+from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates
 from phantom_dist.engines.lanes.frozen_matrix import shards_of
 from phantom_dist.engines.lanes.kind import NotFusable
+from phantom_dist.engines.lanes.support import dual_pays
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import gap_of
 from phantom_dist.engines.precision import autocast
@@ -41,7 +42,7 @@ from phantom_dist.engines.trainable import (
 from phantom_dist.engines.training_sets import TrainingSets, losses, starting_gradients
 from phantom_dist.instruments import overlap, readout
 from phantom_dist.instruments.word_prompts import read_word, word_loss
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 
 _usable: WeakSet[Any] = WeakSet()
 """Tokenizers that have passed `check_tokenizer`: once for a model, not for each of its problems."""

@@ -32,8 +32,8 @@ from phantom_dist.engines.watch import Watch
 from phantom_dist.instruments import kernel_rate
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.instruments.word_prompts import WordPrompts
-from phantom_dist.models import LoadedModel
 from phantom_dist.models.last_logits import last_logits
+from phantom_dist.models.load import LoadedModel
 
 
 class SingleEngine:

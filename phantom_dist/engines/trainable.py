@@ -18,8 +18,8 @@ from transformers.pytorch_utils import Conv1D
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.core.trial import Lora, Problem
 from phantom_dist.engines.adapter_dropout import AdapterDropout
-from phantom_dist.models import LoadedModel
 from phantom_dist.models.forward_state import memoryless
+from phantom_dist.models.load import LoadedModel
 from phantom_dist.models.quiet import quiet
 
 ADAPTABLE = (nn.Linear, Conv1D)

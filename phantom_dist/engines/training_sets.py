@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Problem
 from phantom_dist.data import Batch, Batches, Examples
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 
 UNCOUNTED = -100
 """The label of a token that the loss doesn't count, as in torch's and transformers' losses."""

@@ -11,7 +11,8 @@
 | δ | `drag` | how the bulk of the vocabulary leaks probability into Φ |
 | ΔΦ | `shares` | readout's and geometry's shares of a change of Φ |
 | | `drift` | how far the readout matrix moved, and a hash of its bytes |
-| κ, Π, T | `kernel_rate` | the gap's rate, the dimensionless learning rate, the effective number of steps |
+| κ | `kernel_rate` | the gap's rate |
+| T, Π | `effective_steps` | the effective number of steps, the dimensionless learning rate |
 | | `jumps`, `outcome` | the jump and the outcome of a finished trace |
 | | `forecast` | whether an outcome is decided before the last step |
 | | `plugin_instruments` | instruments that other packages add |

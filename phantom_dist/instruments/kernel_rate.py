@@ -1,7 +1,7 @@
-"""The gap's rate κ, effective steps T, the dimensionless rate Π = η T κ / |g_0| (README.md of this folder).
+"""The gap's rate κ (README.md of this folder).
 
 u is the optimizer's first step direction per unit learning rate: θ_1 = θ_0 - η u.
-κ = -⟨∇g, u⟩ is the gap's rate per step per unit learning rate. To first order a trial commits when Π = 1.
+κ = -⟨∇g, u⟩ is the gap's rate per step per unit learning rate.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from phantom_dist.core.trial import Optimizer, Schedule
+from phantom_dist.core.trial import Optimizer
 
 _BLOCK = 1 << 15
 """Entries to convert to float64 at a time, which stay in a core's cache."""
@@ -34,21 +34,6 @@ def first_direction(gradient: Tensor, parameter: Tensor, optimizer: Optimizer) -
         case _:
             assert_never(optimizer.name)
     return direction + optimizer.weight_decay * parameter if optimizer.weight_decay else direction
-
-
-def built_up(step: int, optimizer: Optimizer) -> float:
-    """Step s ≥ 1 as a multiple of the first direction u, for a constant gradient and without weight decay.
-
-    SGD: (1 - μ^s)/(1 - μ), as momentum μ (dampening 0) builds up. AdamW: 1, as its moments are bias-corrected.
-    """
-    match optimizer.name:
-        case "sgd":
-            momentum = optimizer.momentum
-            return 1.0 if momentum == 0 else (1 - momentum**step) / (1 - momentum)
-        case "adamw":
-            return 1.0
-        case _:
-            assert_never(optimizer.name)
 
 
 def inner_product(a: Tensor, b: Tensor) -> float:
@@ -73,20 +58,6 @@ def _blocks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
     """Each tensor, flattened, in blocks."""
     size = _BLOCK if tensors[0].device.type == "cpu" else _GPU_BLOCK
     return [tensor.reshape(-1).split(size) for tensor in tensors]
-
-
-def effective_steps(steps: int, schedule: Schedule, optimizer: Optimizer) -> float:
-    """T: the number of full steps along u that the trial amounts to, for a constant gradient; dimensionless.
-
-    Σ_s (η_s/η) b_s with b_s as in `built_up`.
-    """
-    factors = enumerate(schedule.factors(steps), start=1)
-    return sum(factor * built_up(step, optimizer) for step, factor in factors)
-
-
-def dimensionless_rate(learning_rate: float, effective_steps: float, kappa: float, gap_0: float) -> float:
-    """Π = η T κ / |g_0|, dimensionless; 1 where first order predicts the commitment. NaN if g_0 = 0."""
-    return learning_rate * effective_steps * kappa / abs(gap_0) if gap_0 else float("nan")
 
 
 def gradient_norm(gradients: Iterable[Tensor | None]) -> float:

@@ -11,14 +11,14 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.quantities import Quantity
+
+if TYPE_CHECKING:  # plans name instruments, and do without torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +88,7 @@ class Named:
                 f"instrument {self.name!r} gave {shapes}; "
                 f"it should give {', '.join(expected)}, each of shape ({lanes},)"
             )
-        return {f"{self.name}.{name}": given[name].detach().to(torch.float64) for name in expected}
+        return {f"{self.name}.{name}": given[name].detach().double() for name in expected}
 
 
 def load(names: Iterable[str]) -> tuple[Named, ...]:

@@ -1,7 +1,8 @@
 """Model adapters: a reference (`zoo:NAME`, `gguf:FILE`, `peft:FOLDER`, a folder, a hub name) becomes a model.
 
-`resolve` returns the local folder (fetched or converted if necessary), `describe` returns metadata without reading the
-weights, `load` returns a model ready for training.
+`registry.resolve` returns the local folder (fetched or converted if necessary), `description.describe` metadata
+without reading the weights, `load.load` returns a model ready for training. What a plan needs of a model that it has
+described before does without torch and transformers, which take seconds to import.
 
 | file | what it does |
 |---|---|
@@ -12,6 +13,7 @@ weights, `load` returns a model ready for training.
 | `pickled`, `convert` | convert weights in other formats to safetensors in the cache |
 | `cache`, `staging` | the cache between runs; a temporary folder with exactly one model's files |
 | `folder`, `metadata` | checks of a model folder; metadata that needs no weights |
+| `description`, `kept_metadata` | what a plan needs of a model; such metadata of models that were described before |
 | `load`, `weights`, `tokenizer`, `ties` | load a folder as a trainable model |
 | `identity` | the digest of a model |
 | `device` | the torch device for a setting |
@@ -23,16 +25,10 @@ weights, `load` returns a model ready for training.
 """
 
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
-from phantom_dist.models.load import LoadedModel, load
-from phantom_dist.models.registry import describe, resolve
 
 __all__ = [
-    "LoadedModel",
     "ModelAdapter",
     "ModelFolder",
     "ModelMetadata",
     "Permissions",
-    "describe",
-    "load",
-    "resolve",
 ]

@@ -7,6 +7,7 @@ The folder holds `config.json`, safetensors and a tokenizer. Everything after th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -100,5 +101,12 @@ class ModelAdapter(ABC):
         """The folder that `resolve` would return if that has nothing to fetch or convert; None if it has, or may have.
 
         A plan counts tokens with the tokenizer there.
+        """
+        return None
+
+    def sources(self, reference: str) -> Sequence[Path] | None:
+        """The files, and folders of files, that a model's metadata follows from; None if there may be others.
+
+        As long as they don't change, a plan doesn't ask again.
         """
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -36,6 +37,10 @@ class BuiltIn(ModelAdapter):
     def folder(self, reference: str, permissions: Permissions) -> Path | None:
         """The model's folder inside the package."""
         return zoo.folder(reference.removeprefix(PREFIX))
+
+    def sources(self, reference: str) -> Sequence[Path]:
+        """The model's folder."""
+        return [zoo.folder(reference.removeprefix(PREFIX))]
 
 
 def _title(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, final
@@ -64,6 +65,11 @@ class Gguf(ModelAdapter):
         except NotInstalledError:
             return None
         return folder if folder.is_dir() else None
+
+    def sources(self, reference: str) -> Sequence[Path] | None:
+        """The file, and the dequantised model."""
+        folder = self.folder(reference, Permissions())
+        return None if folder is None else [_file(reference), folder]
 
 
 def _cached_folder(file: Path) -> Path:

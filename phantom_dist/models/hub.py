@@ -23,6 +23,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from phantom_dist.core.activity import Activity, activity
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
+from phantom_dist.models.description import TOKENIZER
 from phantom_dist.models.folder import (
     ADAPTER_CONFIG,
     first_line,
@@ -39,7 +40,6 @@ T = TypeVar("T")
 PREFIX = "hub:"
 HUB_NAME = re.compile(rf"({PREFIX})?[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 WEIGHTS_AND_TOKENIZER = ["*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt"]
-TOKENIZER = "tokenizer.json"
 OTHER_FORMS = ["*/*", "consolidated*"]
 """Copies of the same weights for other programs."""
 PICKLED = "pytorch_model*.bin"

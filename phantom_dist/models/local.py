@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -42,6 +43,10 @@ class LocalFolder(ModelAdapter):
     def folder(self, reference: str, permissions: Permissions) -> Path | None:
         """The folder."""
         return _existing(reference)
+
+    def sources(self, reference: str) -> Sequence[Path]:
+        """The folder."""
+        return [_existing(reference)]
 
 
 def checked_folder(

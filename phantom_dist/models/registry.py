@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from dataclasses import replace
 
 from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError, did_you_mean
-from phantom_dist.models.adapter import ModelAdapter, ModelFolder, ModelMetadata, Permissions
+from phantom_dist.models.adapter import ModelAdapter, ModelFolder, Permissions
 from phantom_dist.models.builtin import BuiltIn
 from phantom_dist.models.gguf import Gguf
-from phantom_dist.models.hub import TOKENIZER, Hub
+from phantom_dist.models.hub import Hub
 from phantom_dist.models.local import LocalFolder
 from phantom_dist.models.merged import Merged
-from phantom_dist.models.token_counts import count_tokens
 
 
 def resolve(reference: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> ModelFolder:
@@ -25,31 +22,6 @@ def resolve(reference: str, *, allow_pickle: bool = False, trust_remote_code: bo
     """
     permissions = Permissions(pickle=allow_pickle, remote_code=trust_remote_code)
     return adapter_for(reference).resolve(reference, permissions)
-
-
-def describe(
-    reference: str,
-    *,
-    texts: Iterable[str] = (),
-    allow_pickle: bool = False,
-    trust_remote_code: bool = False,
-) -> ModelMetadata:
-    """Metadata of a model, without reading its weights; `verified` is False where it can't be reached.
-
-    Args:
-        reference: the model.
-        texts: whose tokens to count, if its tokenizer is on this machine.
-        allow_pickle, trust_remote_code: what it may do here.
-
-    Raises:
-        InputError: the model doesn't exist, or nothing is known about it.
-    """
-    permissions = Permissions(pickle=allow_pickle, remote_code=trust_remote_code)
-    adapter = adapter_for(reference)
-    metadata = adapter.describe(reference, permissions)
-    folder = adapter.folder(reference, permissions) if texts else None
-    file = None if folder is None else folder / TOKENIZER
-    return replace(metadata, tokens=count_tokens(file if file and file.is_file() else None, texts))
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from torch import Tensor
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Optimizer
 from phantom_dist.instruments import kernel_rate, readout
+from phantom_dist.instruments.effective_steps import dimensionless_rate
 from phantom_dist.instruments.word_prompts import read_word, word_gap, word_loss
 from phantom_dist.law.file import read_law
 from phantom_dist.monitor.look import logits_of
@@ -88,7 +89,7 @@ def compare_with_law(model: Any, optimizer: Any, pair: Tokens, left: float) -> L
     kappa, gap = _kappa(model, pair, settings)
     built_up = 1 / (1 - settings.momentum)
     return LawComparison(
-        pi=kernel_rate.dimensionless_rate(left, built_up, kappa, gap),
+        pi=dimensionless_rate(left, built_up, kappa, gap),
         pi_c=pi_c,
         training_class=training_class,
         kappa=kappa,
@@ -138,7 +139,7 @@ def pi_c_range(training_class: str) -> tuple[float, float] | None:
     if not rows:
         return None
     values = [
-        kernel_rate.dimensionless_rate(row.eta_c, probed.effective_steps, probed.kappa, probed.gap_0)
+        dimensionless_rate(row.eta_c, probed.effective_steps, probed.kappa, probed.gap_0)
         for row, probed in ((row, row.law_input) for row in rows)
     ]
     low, high = np.quantile(values, [0.05, 0.95])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import kinds_of
 from phantom_dist.engines.lanes.cost import BANDWIDTH, OPERATIONS, Chooser, Way, step_cost
-from phantom_dist.engines.lanes.dual_coordinates import GRADIENTS
-from phantom_dist.engines.path import shares, walked_bytes
+from phantom_dist.engines.lanes.support import GRADIENTS, kinds_of
+from phantom_dist.engines.path.cost import shares, walked_bytes
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.memory import bytes_per_parameter
 from phantom_dist.planning.sizes import looks, prompt_tokens, tokens

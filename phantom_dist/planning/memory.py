@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import LaneKind, kinds_of
 from phantom_dist.engines.lanes.cost import AUTO, Chooser
 from phantom_dist.engines.lanes.footprint import lane_bytes
+from phantom_dist.engines.lanes.support import LaneKind, kinds_of
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.sizes import tokens
 from phantom_dist.scheduling.rank_group import RankGroup

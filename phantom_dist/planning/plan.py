@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED
-from phantom_dist.engines.lanes.choice import LANE_KINDS
 from phantom_dist.engines.lanes.cost import WAYS, Chooser, Way
-from phantom_dist.engines.lanes.dual_coordinates import dual_pays
-from phantom_dist.engines.path import can_be_walked
+from phantom_dist.engines.lanes.support import LANE_KINDS, dual_pays
+from phantom_dist.engines.path.cost import can_be_walked
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.batches import BatchGroup, batch_groups
 from phantom_dist.planning.durations import path_pays, probe_seconds, trial_seconds

@@ -5,7 +5,7 @@ for lanes that a group is far faster. A model that fits neither is left to a sin
 after all, because the predictions are rough. Problems with an optimizer that DeepSpeed can't reset between trials also
 stay on a single worker.
 
-Trainings that leave the model's weights as they are (`lanes.choice.leaves_weights`) share one sharded model, on which
+Trainings that leave the model's weights as they are (`lanes.support.leaves_weights`) share one sharded model, on which
 each rank trains lanes of its own. More ranks leave each more memory for lanes, and there are fewer groups: the plan
 takes the number of ranks with which all trials are predicted to end first. Others are trained one after another by all
 ranks together, on the fewest ranks that suffice, and among those at ZeRO stage 2, which sends less data than stage 3.
@@ -19,8 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED_OPTIMIZERS
-from phantom_dist.engines.lanes.choice import leaves_weights
 from phantom_dist.engines.lanes.cost import AUTO
+from phantom_dist.engines.lanes.support import leaves_weights
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.durations import seconds_per_group_step, seconds_per_step
 from phantom_dist.planning.memory import fits_worker, lanes_of_rank, lanes_that_fit, rank_bytes

@@ -15,7 +15,7 @@ from phantom_dist.core.probe_result import (
 )
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import ModelIdentity, Problem
-from phantom_dist.instruments import kernel_rate
+from phantom_dist.instruments.effective_steps import effective_steps
 from phantom_dist.records.problems import problem_row
 from phantom_dist.records.row import Row
 
@@ -41,7 +41,7 @@ def shared_columns(probed: ProbeResult) -> Row:
         row |= {name: getattr(pair, name) for name in _PAIR_COLUMNS}
     if isinstance(probed, Measured):
         row["kappa"] = probed.kappa
-    row["effective_steps"] = kernel_rate.effective_steps(problem.steps, problem.schedule, problem.optimizer)
+    row["effective_steps"] = effective_steps(problem.steps, problem.schedule, problem.optimizer)
     return row
 
 

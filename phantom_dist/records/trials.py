@@ -7,7 +7,7 @@ import dataclasses
 from phantom_dist.core.measurement import TrialResult, Untrained
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ProbeResult
-from phantom_dist.instruments import kernel_rate
+from phantom_dist.instruments.effective_steps import dimensionless_rate
 from phantom_dist.instruments.jumps import largest_jump
 from phantom_dist.instruments.outcome import commit_step, ends, outcome, silent, silent_in_set
 from phantom_dist.records.probes import shared_columns
@@ -106,7 +106,5 @@ def _settings_row(trial_id: str, probed: ProbeResult, learning_rate: float | Non
         "error": None,
     }
     if isinstance(probed, Measured) and learning_rate is not None:
-        row["pi"] = kernel_rate.dimensionless_rate(
-            learning_rate, row["effective_steps"], probed.kappa, probed.gap_0
-        )
+        row["pi"] = dimensionless_rate(learning_rate, row["effective_steps"], probed.kappa, probed.gap_0)
     return row

@@ -22,10 +22,10 @@ from phantom_dist.engines.deepspeed_group import (
     load_sharded,
     load_sharded_base,
 )
-from phantom_dist.engines.lanes.choice import leaves_weights
 from phantom_dist.engines.lanes.kind import NotFusable
+from phantom_dist.engines.lanes.support import leaves_weights
 from phantom_dist.engines.training_sets import forget_gradients
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.worker import Worker
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 
 from phantom_dist.core import container
 from phantom_dist.scheduling.worker_kind import WorkerKind
@@ -25,13 +26,20 @@ def worker_kind(device: str, threads: int, usable: float | None = None) -> Worke
         threads: CPU threads of a worker.
         usable: what `usable_bytes` said when nothing had been started yet; None: now.
     """
-    import torch  # takes seconds
+    if device != "cpu" and _may_have_gpu():
+        import torch  # takes seconds
 
-    if device != "cpu" and torch.cuda.is_available():
-        return WorkerKind(count=torch.cuda.device_count(), memory_bytes=gpu_bytes(), on_gpu=True)
+        if torch.cuda.is_available():
+            return WorkerKind(count=torch.cuda.device_count(), memory_bytes=gpu_bytes(), on_gpu=True)
     cpus = min(os.cpu_count() or 1, container.cpu_limit() or math.inf)
     count = max(1, int(cpus // threads))
     return WorkerKind(count=count, memory_bytes=(usable_bytes() if usable is None else usable) / count)
+
+
+def _may_have_gpu() -> bool:
+    """Whether this machine can have a GPU that torch uses: on Linux there is none without a driver's device."""
+    devices = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    return sys.platform != "linux" or any(map(os.path.exists, devices))
 
 
 def usable_bytes() -> float:

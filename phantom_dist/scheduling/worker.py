@@ -17,14 +17,16 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import ModelIdentity, Problem
-from phantom_dist.engines import Engine, engine_named, probe
+from phantom_dist.engines import probe
+from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.path import probe_path
+from phantom_dist.engines.path.probe import probe_path
+from phantom_dist.engines.registry import engine_named
 from phantom_dist.engines.training_sets import TrainingSets, forget_gradients
 from phantom_dist.instruments import plugin_instruments
 from phantom_dist.instruments.plugin_instruments import Named
-from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.device import device_kind, device_of
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.records import ExecutionMetadata, execution_metadata, store_batch, store_probes
 from phantom_dist.scheduling.executor import TaskOutput, WorkerSettings
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask

@@ -19,12 +19,12 @@ from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.outcome import Outcome, Thresholds
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Lora, Optimizer, Problem, Schedule
-from phantom_dist.engines import engine_named
 from phantom_dist.engines.probe import probe
+from phantom_dist.engines.registry import engine_named
+from phantom_dist.instruments.effective_steps import effective_steps
 from phantom_dist.instruments.forecast import SAFETY, is_decided
-from phantom_dist.instruments.kernel_rate import effective_steps
 from phantom_dist.instruments.outcome import ends, outcome
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.models.zoo.architectures import ZOO
 from tests.engines.problems import CONTEXTS
 from tests.engines.test_training_sets import RATES, SETS

@@ -64,7 +64,7 @@ def loaded_alone(_: Any) -> tuple[int, int]:
     """Load the whole model; the bytes that this took, and those of its weights."""
     import torch
 
-    from phantom_dist.models import load
+    from phantom_dist.models.load import load
 
     torch.set_num_threads(1)
     before = own_bytes()
@@ -86,8 +86,8 @@ def loaded_in_shards(ranks: Any, in_place: bool) -> tuple[int, int]:
 
 def train(_: Any, kind: str, lanes: int, copies: int) -> Trained:
     """Train so many lanes, that many times: in one process, or as its share of a group's."""
-    from phantom_dist.engines import LanesEngine
     from phantom_dist.engines.deepspeed_group.sharded_base import GroupLanesEngine
+    from phantom_dist.engines.lanes.engine import LanesEngine
 
     base = _kept.get("base")
     trials = _trials(kind, lanes) * copies
@@ -123,7 +123,7 @@ def _trials(kind: str, lanes: int) -> list[Any]:
     from phantom_dist.core.measurement import Trial
     from phantom_dist.core.probe_result import Measured
     from phantom_dist.engines.probe import probe
-    from phantom_dist.instruments.kernel_rate import effective_steps
+    from phantom_dist.instruments.effective_steps import effective_steps
 
     if kind not in _kept:
         probed = (probe(_kept["loaded"], problem) for problem in _problems(kind))
@@ -254,7 +254,7 @@ def main() -> None:
     }
     alone, group = Alone(), RankProcesses(asked.ranks)
     try:
-        ((whole, weights),) = alone.call(loaded_alone)
+        ((_, weights),) = alone.call(loaded_alone)  # it maps the file, whose pages come as they are read
         shards = group.call(loaded_in_shards, not asked.sends)
         memory = [round(own / weights, 3) for own, _ in shards]
         rows = []
@@ -270,7 +270,7 @@ def main() -> None:
             floor = weights * (asked.ranks - 1) / asked.ranks * (2 * STEPS + 1)
             row["bytes_over_floor"] = round(rounds_group[0][0].received / floor, 3)
             rows.append(row)
-        after = [own / weights for own in group.call(_own)]
+        after = [round(own / weights, 2) for own in (*alone.call(_own), *group.call(_own))]
     finally:
         alone.close()
         group.close()
@@ -283,10 +283,9 @@ def main() -> None:
         )
     console.print(table)
     console.print(
-        f"own pages over the weights' bytes: one worker {whole / weights:.2f}, ranks {memory}; "
-        f"after training {[round(share, 2) for share in after]}"
+        f"own pages over the weights' bytes: ranks {memory} once loaded; one worker and ranks after training {after}"
     )
-    print(json.dumps({"rows": rows, "memory": memory, "whole": round(whole / weights, 3)}))
+    print(json.dumps({"rows": rows, "memory": memory, "after_training": after}))
 
 
 def _own(_: Any) -> int:

@@ -1,8 +1,8 @@
 """The time of a trial-step in every way of training, over tokens, steps and lanes; and what `auto` chooses there.
 
-`python -m tests.benchmarks.lane_grid [MODEL …]`; part of `make bench-lanes`. In each cell every way is timed on the
+`python -m tests.benchmarks.lane_grid [MODEL …] [--tokens N …] [--limit S]`; part of `make bench-lanes`. In each cell every way is timed on the
 same trials, in turn, `--rounds` times (median), on one thread. A way is skipped where it is predicted to take more than
-`SKIP` times as long as the cheapest, more than `LIMIT_S`, or more memory than is free. The last column is the time of
+`SKIP` times as long as the cheapest, more than the limit, or more memory than is free. The last column is the time of
 the way that `auto` chooses over that of the fastest.
 """
 
@@ -23,14 +23,14 @@ from rich.table import Table
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
-from phantom_dist.engines import LanesEngine
-from phantom_dist.engines.lanes.choice import kinds_of
 from phantom_dist.engines.lanes.cost import AUTO, Way, step_cost
+from phantom_dist.engines.lanes.engine import LanesEngine
 from phantom_dist.engines.lanes.footprint import lane_bytes
+from phantom_dist.engines.lanes.support import kinds_of
 from phantom_dist.engines.memory import free_bytes
 from phantom_dist.engines.probe import probe
-from phantom_dist.instruments.kernel_rate import effective_steps
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.instruments.effective_steps import effective_steps
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.spec import load_contexts
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,14 @@ def trials_of(loaded: LoadedModel, problem: Problem, lanes: int) -> list[Trial] 
 
 
 def cell(
-    loaded: LoadedModel, reference: str, setting: str, context: Context, steps: int, lanes: int, rounds: int
+    loaded: LoadedModel,
+    reference: str,
+    setting: str,
+    context: Context,
+    steps: int,
+    lanes: int,
+    rounds: int,
+    limit: float,
 ) -> Cell | None:
     """Measure one cell; None where fewer than two ways can be."""
     problem = Problem(model=reference, context=context, steps=steps, **SETTINGS[setting])
@@ -122,7 +129,7 @@ def cell(
         for way in ways
         if fits(way)
         and predicted[way] <= SKIP * predicted[chosen]
-        and counted(way) * steps * predicted[way] <= LIMIT_S
+        and counted(way) * steps * predicted[way] <= limit
     ]
     if len(timed) < 2 or chosen not in timed:
         return None
@@ -145,16 +152,16 @@ def cell(
     return Cell(reference, setting, tokens, steps, lanes, chosen, medians)
 
 
-def cells(models: list[str], rounds: int) -> Iterator[Cell]:
+def cells(models: list[str], tokens: list[int], rounds: int, limit: float) -> Iterator[Cell]:
     """All cells that can be measured here."""
     for reference in models:
         loaded = load(reference)
-        contexts = [context for count in TOKENS if (context := context_of(loaded, reference, count))]
+        contexts = [context for count in tokens if (context := context_of(loaded, reference, count))]
         for setting in SETTINGS:
             for context in contexts:
                 for steps in STEPS:
                     for lanes in LANES:
-                        measured = cell(loaded, reference, setting, context, steps, lanes, rounds)
+                        measured = cell(loaded, reference, setting, context, steps, lanes, rounds, limit)
                         if measured is not None:
                             times = ", ".join(f"{w} {1e3 * s:.3g}" for w, s in measured.seconds.items())
                             console.print(
@@ -169,10 +176,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS)
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds of one way in one cell")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    measured = list(cells(list(arguments.models), arguments.rounds))
+    measured = list(cells(list(arguments.models), list(arguments.tokens), arguments.rounds, arguments.limit))
     table = Table(title="milliseconds of a trial-step, one thread", title_justify="left")
     ways = ("dual", "stacked", "lora", "reference")
     for column in ("model", "training", "tokens", "T", "lanes", *ways, "auto", "ratio"):

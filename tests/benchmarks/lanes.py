@@ -32,14 +32,16 @@ from torch import nn
 
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
-from phantom_dist.engines import LanesEngine, SingleEngine
-from phantom_dist.engines.lanes.choice import LANE_KINDS
+from phantom_dist.engines.lanes.engine import LanesEngine
+from phantom_dist.engines.lanes.support import LANE_KINDS
 from phantom_dist.engines.lanes.training import train as train_lanes
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.recorder import Recorder, SoloGeometry
+from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import Trainable, readout_matrix
-from phantom_dist.instruments.kernel_rate import effective_steps, gradient_norm
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.instruments.effective_steps import effective_steps
+from phantom_dist.instruments.kernel_rate import gradient_norm
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.planning.sizes import MAX_LANES
 from phantom_dist.records import trial_row
 from phantom_dist.spec import load as load_sweep

@@ -30,8 +30,8 @@ from rich.table import Table
 from phantom_dist.calibration.fit import outside_domain
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.probe import probe
+from phantom_dist.engines.single import SingleEngine
 from phantom_dist.law.calibration_row import CalibrationRow, by_training_class
 from phantom_dist.law.closure import residuals, search
 from phantom_dist.law.file import read_law
@@ -48,7 +48,7 @@ from phantom_dist.law.validation import (
     summary,
     validate,
 )
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 from phantom_dist.refinement.sampler import CriticalRateSampler, ask, tell
 from phantom_dist.spec import expand
 from phantom_dist.spec import load as load_sweep

@@ -25,7 +25,7 @@ from transformers import Trainer, TrainingArguments
 
 from phantom_dist.core.trial import Context, Lora
 from phantom_dist.engines.trainable import lora_targets
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 from phantom_dist.models.quiet import quiet
 from phantom_dist.monitor import PhantomCallback
 from phantom_dist.monitor.watch import contexts_of

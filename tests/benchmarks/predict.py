@@ -14,10 +14,10 @@ import time
 
 from phantom_dist.contexts import SHIPPED
 from phantom_dist.core.trial import Lora, Optimizer, Problem
-from phantom_dist.engines.path import probe_path
+from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.law.file import read_law
 from phantom_dist.law.law_input import law_input
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 from phantom_dist.records import probe_row
 from phantom_dist.spec import load_contexts
 

@@ -21,8 +21,8 @@ from phantom_dist.core.trial import Problem
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.trainable import trainable
 from phantom_dist.law.file import read_law
-from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.last_logits import last_logits
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.spec import expand
 from phantom_dist.spec import load as load_sweep
 

@@ -16,9 +16,9 @@ from .runs import digest, rows, run
 @pytest.fixture
 def training(monkeypatch):
     """`training(obstacle)`: call `obstacle` with the trials of every batch before it is trained."""
-    from phantom_dist.engines import SingleEngine
     from phantom_dist.engines.lanes import engine
     from phantom_dist.engines.memory import out_of_memory_named
+    from phantom_dist.engines.single import SingleEngine
 
     train, run_alone = engine.train, SingleEngine.run
 

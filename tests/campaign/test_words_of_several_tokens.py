@@ -12,7 +12,7 @@ import torch
 import phantom_dist
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.quantities import BY_NAME
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 from phantom_dist.monitor.look import read
 from phantom_dist.monitor.readout_geometry import ReadoutGeometry
 from phantom_dist.monitor.watch import choose

@@ -20,7 +20,7 @@ from phantom_dist.contexts import (
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.trial import Context
 from phantom_dist.instruments.overlap import centred_overlap_row, overlap_rows, row_rms
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.load import LoadedModel, load
 
 CONTEXTS = load_contexts(Path(__file__).parents[2] / "sweeps" / "contexts" / "near_synonyms.yaml")
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from phantom_dist import contexts
 from phantom_dist.contexts import check_tokenizer
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 
 from .tokenizer_kinds import byte_level, kinds, metaspace, word_level, wrapped, zoo_like
 

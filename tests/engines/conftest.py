@@ -10,7 +10,7 @@ import os
 import pytest
 import torch
 
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 from tests.engines.problems import DEVICE, load
 
 

@@ -15,14 +15,14 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Context, Lora, ModelIdentity, Optimizer, Problem
-from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.lanes import engine
+from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import lora_targets, readout_matrix, trainable
 from phantom_dist.instruments import readout
-from phantom_dist.models import LoadedModel
 from phantom_dist.models.adapter import ModelFolder
 from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.last_logits import last_logits
+from phantom_dist.models.load import LoadedModel
 
 from .problems import lanes_for
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from phantom_dist import models
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
-from phantom_dist.engines import Engine, LanesEngine, engine_named
-from phantom_dist.engines.lanes.choice import kinds_of
+from phantom_dist.engines.engine import Engine
+from phantom_dist.engines.lanes.engine import LanesEngine
+from phantom_dist.engines.lanes.support import kinds_of
 from phantom_dist.engines.probe import probe
-from phantom_dist.models import LoadedModel
+from phantom_dist.engines.registry import engine_named
+from phantom_dist.models.load import LoadedModel
+from phantom_dist.models.load import load as load_model
 from phantom_dist.spec import load_contexts
 
 DEVICE = os.environ.get("PHANTOM_DIST_TEST_DEVICE", "cpu")
@@ -21,7 +23,7 @@ CONTEXT = next(iter(CONTEXTS.values()))
 
 def load(model: str, **more) -> LoadedModel:
     """A model on the device under test."""
-    return models.load(model, device=DEVICE, **more)
+    return load_model(model, device=DEVICE, **more)
 
 
 def problem(

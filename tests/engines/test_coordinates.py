@@ -9,9 +9,11 @@ from phantom_dist.contexts import tokens
 from phantom_dist.engines import probe as probe_module
 from phantom_dist.engines.coordinates import ParameterCoordinates
 from phantom_dist.engines.lanes import leaves
-from phantom_dist.engines.lanes.dual_coordinates import GRADIENTS, dual_coordinates, dual_pays
+from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates
+from phantom_dist.engines.lanes.support import GRADIENTS, dual_pays
 from phantom_dist.engines.objective import gap_of, loss_of
-from phantom_dist.engines.path import probe_path, shares
+from phantom_dist.engines.path.cost import shares
+from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.trainable import trainable
 from phantom_dist.models.zoo import names

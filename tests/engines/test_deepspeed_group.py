@@ -18,12 +18,12 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ProbeResult, Refused
 from phantom_dist.core.quantities import Quantity
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.deepspeed_group import DeepSpeedEngine, Ranks, load_sharded
 from phantom_dist.engines.deepspeed_group import readout as sharded_readout
 from phantom_dist.engines.deepspeed_group.ranks import interface_towards
 from phantom_dist.engines.probe import probe
-from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.engines.single import SingleEngine
+from phantom_dist.instruments.effective_steps import effective_steps
 from phantom_dist.instruments.plugin_instruments import Instrument, Named, Readout
 from phantom_dist.models import Permissions
 from phantom_dist.models.zoo import names

@@ -11,13 +11,13 @@ import math
 import pytest
 import torch
 
-from phantom_dist import models
 from phantom_dist.core.measurement import Trial
-from phantom_dist.engines import SingleEngine
-from phantom_dist.engines.path import probe_path
+from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.engines.probe import probe
+from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import trainable
-from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.instruments.effective_steps import effective_steps
+from phantom_dist.models.load import load as load_here
 from phantom_dist.models.zoo import names
 from phantom_dist.records import trial_row
 
@@ -36,7 +36,7 @@ WAYS = {
 @pytest.mark.parametrize("name", names())
 def test_a_gpu_equals_the_cpu(name, way):
     method, optimizer, more = WAYS[way]
-    here, there = models.load(f"zoo:{name}"), load(f"zoo:{name}")
+    here, there = load_here(f"zoo:{name}"), load(f"zoo:{name}")
     asked = problem(method, optimizer, steps=6, **more).model_copy(update={"model": f"zoo:{name}"})
     probed = [probe(loaded, asked) for loaded in (here, there)]
     assert probed[1].kappa == pytest.approx(probed[0].kappa, rel=1e-4)
@@ -57,7 +57,7 @@ def test_a_gpu_equals_the_cpu(name, way):
 def test_a_path_is_the_cpus_path(loaded, method, optimizer):
     """Newton's step divides by a slope of float32's accuracy, hence the tolerance of a thousandth of the rate."""
     asked = problem(method, optimizer, steps=8, context=CONTEXTS["guilt"])
-    here, there = (probe_path(each, asked).path for each in (models.load("zoo:gpt2-a"), loaded))
+    here, there = (probe_path(each, asked).path for each in (load_here("zoo:gpt2-a"), loaded))
     logs = [[math.log(rate) for rate in path.learning_rates] for path in (here, there)]
     assert logs[1] == pytest.approx(logs[0], abs=1e-3)
     assert there.trial_steps == here.trial_steps
@@ -66,7 +66,7 @@ def test_a_path_is_the_cpus_path(loaded, method, optimizer):
 def test_adapters_are_drawn_alike_on_every_device(loaded):
     asked = problem("lora", "adamw")
     drawn = []
-    for each in (models.load("zoo:gpt2-a"), loaded):
+    for each in (load_here("zoo:gpt2-a"), loaded):
         with trainable(each, asked) as ready:
             drawn.append([p.detach().cpu() for p in ready.parameters])
     assert all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))

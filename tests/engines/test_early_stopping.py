@@ -8,7 +8,7 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.probe import probe
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 from phantom_dist.records import trial_row
 
 from .problems import CONTEXTS, engine_for, problem

@@ -15,7 +15,7 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.engines.lanes.engine import LanesEngine
 from tests.engines.problems import CONTEXTS, DEVICE, load, problem
 from phantom_dist.engines.probe import probe
-from phantom_dist.engines.lanes.choice import kinds_of
+from phantom_dist.engines.lanes.support import kinds_of
 from phantom_dist.engines.lanes.footprint import lane_bytes
 
 torch.set_num_threads(1)

@@ -19,12 +19,13 @@ import torch
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Lora
-from phantom_dist.engines import LanesEngine, SingleEngine
-from phantom_dist.engines.lanes.choice import kinds_of
 from phantom_dist.engines.lanes.cost import AUTO, Chooser, step_cost
+from phantom_dist.engines.lanes.engine import LanesEngine
+from phantom_dist.engines.lanes.support import kinds_of
 from phantom_dist.engines.probe import probe
-from phantom_dist.instruments.kernel_rate import effective_steps
-from phantom_dist.models import LoadedModel
+from phantom_dist.engines.single import SingleEngine
+from phantom_dist.instruments.effective_steps import effective_steps
+from phantom_dist.models.load import LoadedModel
 from phantom_dist.models.size import ModelSize
 from phantom_dist.models.zoo import names
 from phantom_dist.records import trial_row

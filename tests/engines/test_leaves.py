@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from phantom_dist.core.measurement import Trial
-from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.lanes import leaves
+from phantom_dist.engines.lanes.engine import LanesEngine
 from phantom_dist.engines.lanes.kind import FullLanes
 from phantom_dist.engines.lanes.leaves.leaf import Leaf
+from phantom_dist.engines.single import SingleEngine
 
 from .problems import DEVICE, load, measured_of
 

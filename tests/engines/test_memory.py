@@ -8,8 +8,9 @@ import torch
 from phantom_dist.core import container
 from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.core.measurement import Trial
-from phantom_dist.engines import LanesEngine, memory
+from phantom_dist.engines import memory
 from phantom_dist.engines.lanes import engine
+from phantom_dist.engines.lanes.engine import LanesEngine
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.training import train
 from phantom_dist.engines.memory import out_of_memory_named

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Lora
-from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.lanes import engine
 from phantom_dist.engines.lanes.choice import lanes_for as build
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.probe import probe
+from phantom_dist.engines.single import SingleEngine
 
 from .problems import CONTEXTS, lanes_for, load, problem
 from .test_training_sets import assert_equal, problems, trained

@@ -19,7 +19,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.engines import SingleEngine
+from phantom_dist.engines.single import SingleEngine
 from phantom_dist.models.forward_state import ForwardState
 
 from .lengths import WAYS, check_lanes, loaded_as, near, trials_of

@@ -14,16 +14,17 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import PathProbe, Refused
 from phantom_dist.core.trial import Context, Optimizer, Problem, Schedule
-from phantom_dist.engines import SingleEngine, coordinates
+from phantom_dist.engines import coordinates
 from phantom_dist.engines.path import adam as adam_module
 from phantom_dist.engines.path import probe as path_module
-from phantom_dist.engines.path import probe_path
 from phantom_dist.engines.path.adam import AdamWalk, _Average, strides
 from phantom_dist.engines.path.interpolation import derivative, first_rise, lagrange_weights, through
+from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.engines.path.sgd import SgdWalk
 from phantom_dist.engines.path.walk import PathPoint, Trajectory, remainder
 from phantom_dist.engines.probe import probe
-from phantom_dist.instruments.kernel_rate import effective_steps
+from phantom_dist.engines.single import SingleEngine
+from phantom_dist.instruments.effective_steps import effective_steps
 from phantom_dist.law.file import read_law
 from tests.engines.problems import CONTEXTS, load, problem
 

@@ -8,8 +8,8 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.core.trial import Context
-from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.probe import probe
+from phantom_dist.engines.single import SingleEngine
 
 from .problems import CONTEXT, problem
 

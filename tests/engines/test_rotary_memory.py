@@ -12,8 +12,8 @@ from torch import nn
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.probe_result import Measured
-from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.probe import probe
+from phantom_dist.engines.single import SingleEngine
 from phantom_dist.models import zoo
 
 from .problems import CONTEXTS, lanes_for, load, problem

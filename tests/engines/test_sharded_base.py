@@ -14,14 +14,16 @@ import torch
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured, ProbeResult
 from phantom_dist.core.trial import Lora, Problem
-from phantom_dist.engines import SingleEngine
 from phantom_dist.engines.deepspeed_group import GroupLanesEngine, Ranks, load_sharded_base, sharded_matrix
 from phantom_dist.engines.lanes.frozen_matrix import shards_of
 from phantom_dist.engines.lanes.kind import NotFusable
-from phantom_dist.engines.path import can_be_walked, probe_path
+from phantom_dist.engines.path.cost import can_be_walked
+from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.engines.probe import probe
-from phantom_dist.instruments.kernel_rate import effective_steps
-from phantom_dist.models import LoadedModel, Permissions
+from phantom_dist.engines.single import SingleEngine
+from phantom_dist.instruments.effective_steps import effective_steps
+from phantom_dist.models import Permissions
+from phantom_dist.models.load import LoadedModel
 from phantom_dist.models.zoo import names
 from phantom_dist.records import trial_row
 

@@ -19,7 +19,7 @@ from phantom_dist.engines.lanes.isolation import may_pack
 from phantom_dist.engines.lanes.set_training import packing_pays
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.training_sets import TrainingSets
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.models.zoo.architectures import ZOO
 
 from .problems import CONTEXTS, engine_for

@@ -13,15 +13,16 @@ import phantom_dist
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.trial import Optimizer
-from phantom_dist.engines import LanesEngine, SingleEngine
 from phantom_dist.engines.lanes.dual import Dual
+from phantom_dist.engines.lanes.engine import LanesEngine
 from phantom_dist.engines.lanes.kind import NotFusable, Shape
 from phantom_dist.engines.lanes.optimizer import LANE_OPTIMIZERS
 from phantom_dist.engines.lanes.training import train
 from phantom_dist.engines.optimizers import torch_optimizer
-from phantom_dist.engines.path import WALKS, probe_path
+from phantom_dist.engines.path.probe import WALKS, probe_path
+from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import readout_matrix
-from phantom_dist.instruments import kernel_rate
+from phantom_dist.instruments import effective_steps, kernel_rate
 
 from .problems import lanes_for, measured_of, problem
 
@@ -70,7 +71,7 @@ def test_no_else_branch_stands_for_an_optimizer():
     for asked in (
         lambda: torch_optimizer([parameter], new),
         lambda: kernel_rate.first_direction(torch.ones(3), parameter.detach(), new),
-        lambda: kernel_rate.built_up(1, new),
+        lambda: effective_steps.built_up(1, new),
         lambda: new.state_size,
     ):
         with pytest.raises(AssertionError, match="new"):

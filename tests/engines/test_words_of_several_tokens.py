@@ -14,10 +14,11 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Context, Problem
-from phantom_dist.engines import LanesEngine, engine_named
-from phantom_dist.engines.path import probe_path
+from phantom_dist.engines.lanes.engine import LanesEngine
+from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.engines.probe import probe
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.engines.registry import engine_named
+from phantom_dist.models.load import LoadedModel, load
 
 from .problems import CONTEXT, problem
 from .test_training_sets import SETS, assert_equal, problems, trained

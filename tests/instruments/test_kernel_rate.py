@@ -10,7 +10,7 @@ from torch import nn
 
 from phantom_dist.core.trial import OPTIMIZER_NAMES, Optimizer, Schedule
 from phantom_dist.engines.single import torch_optimizer
-from phantom_dist.instruments import kernel_rate
+from phantom_dist.instruments import effective_steps, kernel_rate
 
 OPTIMIZERS = [
     Optimizer(name="sgd", momentum=0.9),
@@ -52,7 +52,7 @@ def test_effective_steps_is_the_distance_under_a_constant_gradient(steps, name, 
         stepper.param_groups[0]["lr"] = eta * factor
         parameter.grad = torch.ones(1, dtype=torch.float64)
         stepper.step()
-    expected = kernel_rate.effective_steps(steps, schedule, optimizer)
+    expected = effective_steps.effective_steps(steps, schedule, optimizer)
     assert -float(parameter.detach()) / eta == pytest.approx(expected, rel=1e-12)
 
 
@@ -70,12 +70,12 @@ def test_what_is_built_up_is_the_step_that_torch_takes_under_a_constant_gradient
         stepper.step()
         taken = float((before - parameter.detach()) / 0.25 / first)
         # ε / gradient = 3e-9 a step
-        assert taken == pytest.approx(kernel_rate.built_up(step, optimizer), rel=1e-6)
+        assert taken == pytest.approx(effective_steps.built_up(step, optimizer), rel=1e-6)
 
 
 def test_momentum_of_theory_md():
     """Σ_{s=1..8} (1 - 0.9^s) / 0.1 = 3.6 times 8."""
-    value = kernel_rate.effective_steps(8, Schedule(), Optimizer(name="sgd", momentum=0.9))
+    value = effective_steps.effective_steps(8, Schedule(), Optimizer(name="sgd", momentum=0.9))
     assert value / 8 == pytest.approx(3.6, abs=0.05)
 
 
@@ -88,16 +88,16 @@ def test_inner_product_by_hand_and_over_several_blocks():
 @given(st.floats(1e-3, 1e3), st.floats(1e-8, 1.0), st.floats(1e-2, 1e4), st.floats(0.1, 8))
 def test_pi_is_invariant_under_a_change_of_loss_scale_undone_in_eta(scale, eta, kappa, gap):
     """L -> cL turns κ into cκ under SGD; η -> η/c takes the same steps."""
-    before = kernel_rate.dimensionless_rate(eta, 8, kappa, -gap)
-    assert kernel_rate.dimensionless_rate(eta / scale, 8, kappa * scale, -gap) == pytest.approx(
+    before = effective_steps.dimensionless_rate(eta, 8, kappa, -gap)
+    assert effective_steps.dimensionless_rate(eta / scale, 8, kappa * scale, -gap) == pytest.approx(
         before, rel=1e-12
     )
 
 
 def test_pi_is_one_at_the_first_order_learning_rate():
     eta = 0.976 / (8 * 8015.0)
-    assert kernel_rate.dimensionless_rate(eta, 8, 8015.0, -0.976) == pytest.approx(1.0, rel=1e-15)
-    assert math.isnan(kernel_rate.dimensionless_rate(eta, 8, 8015.0, 0.0))
+    assert effective_steps.dimensionless_rate(eta, 8, 8015.0, -0.976) == pytest.approx(1.0, rel=1e-15)
+    assert math.isnan(effective_steps.dimensionless_rate(eta, 8, 8015.0, 0.0))
 
 
 def test_gradient_norm_spans_all_parameters():

@@ -11,14 +11,14 @@ import pytest
 
 import phantom_dist
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.path import probe_path
+from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.law.calibration_row import by_training_class
 from phantom_dist.law.domain import is_open
 from phantom_dist.law.file import read_law
 from phantom_dist.law.file_format import calibration_digest, dumps
 from phantom_dist.law.law import fit_law, fit_training_class
 from phantom_dist.law.validation import leave_one_out, predict_held_out, summary
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 from phantom_dist.spec import expand, load_contexts
 from phantom_dist.spec import load as load_sweep
 

@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from phantom_dist.models import LoadedModel, describe, load, resolve
+from phantom_dist.models.description import describe
 from phantom_dist.models.identity import weight_files, weights_digest
+from phantom_dist.models.load import LoadedModel, load
+from phantom_dist.models.registry import resolve
 
 
 class ModelAdapterConformance:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import resolve, zoo
+from phantom_dist.models import zoo
+from phantom_dist.models.registry import resolve
 
 from .conformance import ModelAdapterConformance
 

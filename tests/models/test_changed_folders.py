@@ -20,7 +20,9 @@ from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.single import SingleEngine
 from phantom_dist.models import cache as cache_module
-from phantom_dist.models import describe, load, zoo
+from phantom_dist.models import zoo
+from phantom_dist.models.description import describe
+from phantom_dist.models.load import load
 
 from . import documented
 from .changed import CHANGES

@@ -13,8 +13,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import describe, load, resolve
 from phantom_dist.models.cache import file_sha256
+from phantom_dist.models.description import describe
+from phantom_dist.models.load import load
+from phantom_dist.models.registry import resolve
 
 from . import tiny
 from .conformance import ModelAdapterConformance

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import describe, load
 from phantom_dist.models.adapter import ModelFolder, Permissions
+from phantom_dist.models.description import describe
 from phantom_dist.models.hub import Hub
 from phantom_dist.models.identity import weights_digest
+from phantom_dist.models.load import load
 from phantom_dist.models.metadata import recorded
 from phantom_dist.models.registry import adapter_for
 

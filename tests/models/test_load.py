@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 
 from . import tiny
 

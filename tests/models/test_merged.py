@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import describe, load, resolve
+from phantom_dist.models.description import describe
+from phantom_dist.models.load import load
+from phantom_dist.models.registry import resolve
 
 from . import documented, tiny
 from .conformance import ModelAdapterConformance

@@ -10,8 +10,9 @@ import torch
 from transformers import dynamic_module_utils
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import describe, load
+from phantom_dist.models.description import describe
 from phantom_dist.models.identity import weights_digest
+from phantom_dist.models.load import load
 
 from . import tiny
 

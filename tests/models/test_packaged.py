@@ -10,11 +10,13 @@ import pytest
 from transformers import AutoTokenizer
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import describe, packaged, resolve
+from phantom_dist.models import packaged
 from phantom_dist.models.cache import file_sha256
+from phantom_dist.models.description import describe
 from phantom_dist.models.identity import weights_digest
 from phantom_dist.models.metadata import recorded
 from phantom_dist.models.packaged import PACKAGED, PackagedFile, Part, packaged_file
+from phantom_dist.models.registry import resolve
 
 from . import tiny
 

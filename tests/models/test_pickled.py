@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import describe, load
+from phantom_dist.models.description import describe
+from phantom_dist.models.load import load
 
 from . import tiny
 

@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import describe, load, resolve
+from phantom_dist.models.description import describe
+from phantom_dist.models.load import load
+from phantom_dist.models.registry import resolve
 
 from . import tiny
 

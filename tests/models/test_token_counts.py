@@ -7,7 +7,8 @@ import json
 import pytest
 
 from phantom_dist.campaign.planner import models_of
-from phantom_dist.models import describe, load
+from phantom_dist.models.description import describe
+from phantom_dist.models.load import load
 from phantom_dist.models.token_counts import GUESS, TokenCounts, count_tokens
 from phantom_dist.models.zoo import names
 from phantom_dist.spec import load as load_sweep

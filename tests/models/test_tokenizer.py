@@ -11,8 +11,9 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import Permissions, load
+from phantom_dist.models import Permissions
 from phantom_dist.models.adapter import ModelFolder
+from phantom_dist.models.load import load
 from phantom_dist.models.quiet import quiet
 from phantom_dist.models.tokenizer import SAMPLE, load_tokenizer
 from phantom_dist.models.zoo import folder, names

@@ -9,7 +9,7 @@ import torch
 from phantom_dist.contexts import tokenise
 from phantom_dist.core.trial import Optimizer, Problem
 from phantom_dist.engines.probe import probe
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 from phantom_dist.monitor.rate import compare_with_law, optimizer_settings, pi_c_range
 
 from . import loop

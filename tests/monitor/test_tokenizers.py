@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from phantom_dist.contexts import SHIPPED_FOR_ZOO, load_contexts
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.outcome import Thresholds
-from phantom_dist.models import LoadedModel, load
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.models.zoo import folder
 from phantom_dist.monitor.candidates import find_contexts
 from phantom_dist.monitor.watch import choose

@@ -22,7 +22,8 @@ from phantom_dist.core.probe_result import Measured
 from phantom_dist.data import Batches
 from phantom_dist.engines.deepspeed_group import DeepSpeedEngine, Ranks, load_sharded
 from phantom_dist.engines.training_sets import TrainingSets
-from phantom_dist.models import Permissions, load
+from phantom_dist.models import Permissions
+from phantom_dist.models.load import load
 from phantom_dist.spec import expand, load_contexts
 from phantom_dist.spec import load as load_sweep
 from tests.engines.ranks import RankProcesses, ranks_here

@@ -6,7 +6,7 @@ import pytest
 
 from phantom_dist.core.trial import Context
 from phantom_dist.engines.lanes.optimizer import LANE_OPTIMIZERS
-from phantom_dist.engines.path import WALKS
+from phantom_dist.engines.path.probe import WALKS
 from phantom_dist.planning import rank_groups
 from phantom_dist.planning.memory import worker_bytes
 from phantom_dist.planning.plan import Plan, make_plan

@@ -14,11 +14,12 @@ from phantom_dist.core import plugins
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.quantities import Quantity
-from phantom_dist.engines import LanesEngine, SingleEngine
+from phantom_dist.engines.lanes.engine import LanesEngine
+from phantom_dist.engines.single import SingleEngine
 from phantom_dist.instruments import plugin_instruments
 from phantom_dist.instruments.plugin_instruments import Instrument, Readout
 from phantom_dist.machine import doctor
-from phantom_dist.models import load
+from phantom_dist.models.load import load
 from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.tasks import probe_task
 from phantom_dist.scheduling.worker import Worker

@@ -10,9 +10,10 @@ pytest.importorskip("ray.tune", reason="needs ray[tune]", exc_type=ImportError)
 
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.trial import Lora, Optimizer
-from phantom_dist.engines import ENGINES, SingleEngine
+from phantom_dist.engines import ENGINES
 from phantom_dist.engines.probe import probe
-from phantom_dist.models import load
+from phantom_dist.engines.single import SingleEngine
+from phantom_dist.models.load import load
 from tests.benchmarks.peers import idle, tuned
 from tests.benchmarks.peers.local_ray import local_ray
 from tests.benchmarks.peers.rate import rate_of

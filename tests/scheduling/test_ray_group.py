@@ -17,8 +17,8 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.core.trial import Optimizer
-from phantom_dist.engines import SingleEngine
-from phantom_dist.models import load
+from phantom_dist.engines.single import SingleEngine
+from phantom_dist.models.load import load
 from phantom_dist.scheduling.executor import WorkerSettings
 from phantom_dist.scheduling.messages import Done, Joined, Lost, Start
 from phantom_dist.scheduling.rank_group import RankGroup

@@ -14,7 +14,8 @@ from phantom_dist.engines.deepspeed_group.ranks import Ranks
 from phantom_dist.engines.deepspeed_group.readout import ShardedReadout, run_length
 from phantom_dist.engines.deepspeed_group.zero import Zero, settings
 from phantom_dist.engines.trainable import lora_targets, readout_matrix, with_adapters
-from phantom_dist.models import LoadedModel, Permissions, load
+from phantom_dist.models import Permissions
+from phantom_dist.models.load import LoadedModel, load
 
 LoadConfig = tuple[str, str, Lora | None, int, str]
 

@@ -22,7 +22,8 @@ from phantom_dist.engines.lanes.engine import LanesEngine
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.instruments.plugin_instruments import Named
-from phantom_dist.models import LoadedModel, Permissions, load
+from phantom_dist.models import Permissions
+from phantom_dist.models.load import LoadedModel, load
 
 
 @dataclass(frozen=True, kw_only=True)

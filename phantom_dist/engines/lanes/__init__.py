@@ -17,7 +17,8 @@ the lanes in their first axis. Everything else (attention, rotary positions, act
 | `dual_matrix`, `dual_readout`, `tape` | the dual form's matrices, its readout and geometry, and its history of steps |
 | `dual_coordinates` | the dual form for probes: points in the span of a few gradients |
 | `lora` | adapters per lane, weights shared |
-| `choice` | which kinds can train a problem |
+| `support` | which kinds can train a problem |
+| `choice` | the lanes of a batch, of a kind |
 | `cost` | predicts the time of a trial-step; the cheapest way trains |
 | `frozen_matrix` | a matrix that no lane changes: whole, or in shards over a group of ranks |
 | `lockstep` | how the ranks that share a sharded model keep step |
@@ -30,7 +31,3 @@ the lanes in their first axis. Everything else (attention, rotary positions, act
 Tensor suffixes: L lanes, K tokens, V vocabulary, d width, i and o a matrix's input and output width, T all steps, s
 steps so far, R = s K their tokens.
 """
-
-from phantom_dist.engines.lanes.engine import LanesEngine
-
-__all__ = ["LanesEngine"]

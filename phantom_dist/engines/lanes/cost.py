@@ -22,12 +22,12 @@ ratios matter for the choice, which is the same on every CPU, so that a plan giv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import LANE_KINDS, LaneKind, kinds_of
+from phantom_dist.engines.lanes.support import LANE_KINDS, LaneKind, kinds_of
 from phantom_dist.models.size import ModelSize
 
 Way = LaneKind | Literal["reference"]
@@ -96,6 +96,24 @@ def step_cost(way: Way, problem: Problem, size: ModelSize, tokens: int, lanes: i
                 bytes=(8 + 40 / steps) * parameters / lanes,
                 layers=layers * (0.9 + 6 / steps) / lanes,
             )
+
+
+def cheapest_cut(lengths: Sequence[int], cost: Callable[[int, int], float]) -> list[int]:
+    """Sizes of the batches into which prompts are cut, each padded to its own longest.
+
+    Cuts where that lowers the cost most, and goes on in both parts.
+
+    Args:
+        lengths: tokens of the prompts, in ascending order.
+        cost: of a batch, from the tokens of its longest prompt and the number of its prompts.
+    """
+    count = len(lengths)
+    cuts = [n for n in range(1, count) if lengths[n - 1] < lengths[n]]
+    split = {cut: cost(lengths[cut - 1], cut) + cost(lengths[-1], count - cut) for cut in cuts}
+    best = min(split, key=split.__getitem__, default=None)
+    if best is None or split[best] >= cost(lengths[-1], count):
+        return [count]
+    return cheapest_cut(lengths[:best], cost) + cheapest_cut(lengths[best:], cost)
 
 
 LONE_GPU_PARAMETERS = 1e7

@@ -14,37 +14,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from phantom_dist.core.probe_result import PathProbe
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import leaves_weights
 from phantom_dist.engines.lanes.dual import Dual
 from phantom_dist.engines.lanes.fuse import Positions, fused, lane_logits, padded
 from phantom_dist.engines.lanes.isolation import check
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.lanes.parameters import LaneTensor
+from phantom_dist.engines.lanes.support import GRADIENTS
 from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.trainable import readout_matrix
-from phantom_dist.models import LoadedModel
-
-GRADIENTS = 6 + PathProbe.MORE
-"""The most gradients that can be computed: of the loss and of the gap at the start, at up to four points of a path, and
-at the further points of a path that doesn't close."""
-
-TOKENS = 128
-"""Longer prompts are probed in `ParameterCoordinates`: the cost of the factors' products is quadratic in the prompt's
-length. A path of five points on SmolLM2-135M, one thread: 5.2 against 20.5 s at 60 tokens, 8.6 against 24 at 120, 24
-against 31 at 250, 78 against 40 at 500."""
-
-PARAMETERS = 1e7
-"""Smaller models are probed in `ParameterCoordinates`, as their steps are calls rather than bytes: a lone dual lane
-takes 0.46 to 0.81 of the reference's steps a second on the zoo, 1.45 on SmolLM2-135M."""
-
-
-def dual_pays(problem: Problem, parameters: int, tokens: int) -> bool:
-    """Whether to probe a problem with this many prompt tokens in the dual form, which requires u = ∇L."""
-    applies = problem.method == "full" and leaves_weights(problem)
-    return applies and tokens <= TOKENS and parameters >= PARAMETERS
+from phantom_dist.models.load import LoadedModel
 
 
 @contextmanager

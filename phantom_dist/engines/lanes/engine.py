@@ -7,6 +7,7 @@ now are trained in parts.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +16,13 @@ from typing import TypeVar
 from phantom_dist.core.measurement import Trial, TrialResult, by_training
 from phantom_dist.core.trial import Problem
 from phantom_dist.data import Batches
-from phantom_dist.engines.lanes.choice import LaneKind, unsupported
-from phantom_dist.engines.lanes.cost import WAYS, Chooser, Way
+from phantom_dist.engines.lanes.cost import WAYS, Chooser, Way, cheapest_cut, step_cost
 from phantom_dist.engines.lanes.footprint import lane_bytes
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, check, length_groups
 from phantom_dist.engines.lanes.kind import NotFusable
 from phantom_dist.engines.lanes.lockstep import Lockstep
 from phantom_dist.engines.lanes.set_training import train_on_set
+from phantom_dist.engines.lanes.support import LaneKind, unsupported
 from phantom_dist.engines.lanes.training import ALONE, Lane, train
 from phantom_dist.engines.memory import free_bytes, out_of_memory_named
 from phantom_dist.engines.single import SingleEngine
@@ -30,7 +31,7 @@ from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.engines.watch import Watch
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.instruments.word_prompts import WordPrompts
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 
 T = TypeVar("T")
 
@@ -73,11 +74,31 @@ class LanesEngine:
                 continue
             groups = length_groups(loaded, map(_prompt, members))
             for part in _partition(members, groups.__getitem__):
-                yield from self._run(loaded, part)
+                for batch in self._by_length(loaded, part):
+                    yield from self._run(loaded, batch)
 
     def _config(self, trial: Trial) -> object:
         """Equal for trials that can be lanes of one batch."""
         return trial.problem.lanes_config
+
+    def _by_length(self, loaded: LoadedModel, trials: list[Trial]) -> list[list[Trial]]:
+        """The trials in batches of similar lengths, where that costs less than padding all to the longest."""
+        problem = trials[0].problem
+        if (
+            loaded.model.device.type == "cuda"
+        ):  # there a batch waits for its kernels' launches, not for its tokens
+            return [trials]
+
+        def cost(tokens: int, lanes: int) -> float:
+            way = self._way(loaded, problem, tokens, lanes)
+            return lanes * step_cost(way, problem, loaded.size, tokens, lanes).seconds
+
+        by_length = sorted(trials, key=lambda trial: len(_prompt(trial)))
+        sizes = cheapest_cut([len(_prompt(trial)) for trial in by_length], cost)
+        if len(sizes) == 1:
+            return [trials]
+        ends = list(itertools.accumulate(sizes))
+        return [by_length[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
     def _way(self, loaded: LoadedModel, problem: Problem, tokens: int, lanes: int) -> Way:
         chooser = Chooser(ways=self._ways, on_gpu=loaded.model.device.type == "cuda")

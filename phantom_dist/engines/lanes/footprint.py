@@ -16,7 +16,7 @@ has 14.7 d of distinct inputs and outputs; 40 comes from peaks of resident memor
 from __future__ import annotations
 
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import LaneKind
+from phantom_dist.engines.lanes.support import LaneKind
 from phantom_dist.models.size import ModelSize
 
 FACTOR_WIDTHS = 16

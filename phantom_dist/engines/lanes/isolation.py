@@ -23,13 +23,14 @@ from phantom_dist.core.errors import OutOfMemory
 from phantom_dist.core.measurement import Measurement
 from phantom_dist.core.probe_result import PairReading
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.lanes.choice import LaneKind, lanes_for, require_support
+from phantom_dist.engines.lanes.choice import lanes_for, require_support
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.kind import NotFusable, Shape
+from phantom_dist.engines.lanes.support import LaneKind
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.models import LoadedModel
 from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.last_logits import last_logits
+from phantom_dist.models.load import LoadedModel
 
 TOKENS = 8
 """The most tokens in the prompts that `check` tries."""

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from phantom_dist.core.measurement import Measurement
 from phantom_dist.data import Batches
-from phantom_dist.engines.lanes.choice import LaneKind, lanes_for
+from phantom_dist.engines.lanes.choice import lanes_for
 from phantom_dist.engines.lanes.fuse import Positions, batch_logits, fused, lane_logits, packed_logits, padded
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe, may_pack
 from phantom_dist.engines.lanes.kind import Lanes, Shape
 from phantom_dist.engines.lanes.lockstep import Lockstep
+from phantom_dist.engines.lanes.support import LaneKind
 from phantom_dist.engines.lanes.training import ALONE
 from phantom_dist.engines.memory import MemoryWatch
 from phantom_dist.engines.optimizers import clip_scale
@@ -27,7 +28,7 @@ from phantom_dist.engines.training_sets import padded as padded_batch
 from phantom_dist.engines.watch import Watch
 from phantom_dist.instruments.plugin_instruments import Named
 from phantom_dist.instruments.word_prompts import WordPrompts
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 
 
 def train_on_set(

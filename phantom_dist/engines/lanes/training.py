@@ -11,17 +11,18 @@ from torch import nn
 
 from phantom_dist.core.measurement import Measurement, Trial
 from phantom_dist.core.tokens import Tokens
-from phantom_dist.engines.lanes.choice import LaneKind, lanes_for
+from phantom_dist.engines.lanes.choice import lanes_for
 from phantom_dist.engines.lanes.fuse import fused, lane_logits, padded
 from phantom_dist.engines.lanes.isolation import DiffersFromProbe, difference_from_probe
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.lanes.lockstep import Alone, Lockstep
+from phantom_dist.engines.lanes.support import LaneKind
 from phantom_dist.engines.memory import MemoryWatch
 from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.recorder import Recorder, with_gradient_norm
 from phantom_dist.engines.watch import outcome_is_decided, why_early
 from phantom_dist.instruments.plugin_instruments import Named
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 
 ALONE = Alone()
 

@@ -51,7 +51,6 @@ class AdamWalk(Walk):
     """See `walk.Walk`. Two solves suffice: the path to a state hardly depends on the learning rate."""
 
     solves = 2
-    long_shares = (0.25, 0.5, 0.75, 1.0)
 
     def __init__(self, problem: Problem, initial: Tensor) -> None:
         super().__init__(problem, initial)
@@ -77,11 +76,6 @@ class AdamWalk(Walk):
             return first_order * (0.98 * math.pow(steps / 8, -0.04))
         growth = 4.3 * math.pow(steps / 8, 0.37) * first_order / adapters_rms
         return first_order * ((math.sqrt(1 + 4 * growth) - 1) / (2 * growth))
-
-    @staticmethod
-    def bytes_moved(steps: int) -> float:
-        """See `Walk`."""
-        return 250 + 14 * steps
 
     def distance_per_rate(self) -> float:
         """See `Walk`; x is the sum of the rates."""

@@ -27,12 +27,13 @@ from phantom_dist.core.trial import Problem
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import loss_of
 from phantom_dist.engines.path.adam import AdamWalk
+from phantom_dist.engines.path.cost import can_be_walked, shares, unwalked
 from phantom_dist.engines.path.interpolation import first_rise
 from phantom_dist.engines.path.sgd import SgdWalk
 from phantom_dist.engines.path.walk import PathPoint, Walk, remainder
 from phantom_dist.engines.probe import ProbeRefused, StartingPoint, starting_point
-from phantom_dist.instruments.kernel_rate import effective_steps
-from phantom_dist.models import LoadedModel
+from phantom_dist.instruments.effective_steps import effective_steps
+from phantom_dist.models.load import LoadedModel
 
 LARGEST_CHANGE = 1.3
 """Largest factor between the rates of two successive points: until a point has g > 0, the crossing lies beyond the
@@ -44,52 +45,13 @@ LARGEST_FALL = 3.0
 GAP_SLOPES = (0.5, 2.0)
 """Range that dg/dℓ is clipped to; it is 1 where the competitor keeps its share of 1 − p_t."""
 
-LONG = 32
-"""Trainings of more steps get more points."""
-
 FORWARD, BACKWARD = 1 / 3, 2 / 3
 """Cost of a pass in trial-steps, by operations: a backward pass has two matrix products where a forward pass has one.
 The dual form has one in either and one forward pass more: it costs less than counted here."""
 
 
 WALKS: dict[str, type[Walk]] = {"sgd": SgdWalk, "adamw": AdamWalk}
-"""The walk of each optimizer whose path can be probed, by name. Under any other one, searches start at first order."""
-
-
-def can_be_walked(problem: Problem) -> bool:
-    """Whether the path of a training can be probed; else no law predicts its critical rate.
-
-    No walk knows clipping, parameters that don't decay beside others that do, or training sets.
-    """
-    plain = problem.gradient_clipping is None and not problem.decays_apart and problem.training is None
-    return plain and problem.optimizer.name in WALKS
-
-
-def unwalked(name: str) -> str:
-    """The message for a request to probe the path under an optimizer that has no walk."""
-    return (
-        f"optimizer {name}: it can be trained, but its path can't be probed, so no law predicts its critical rate; "
-        f"a search finds it. Predictions are for {', '.join(WALKS)}."
-    )
-
-
-def walked_bytes(problem: Problem) -> float:
-    """Predicted bytes that the walks of a path probe move for each parameter of the model; not in the dual form."""
-    # LoRA's vectors are negligible beside the model.
-    return 0.0 if problem.method == "lora" else WALKS[problem.optimizer.name].bytes_moved(problem.steps)
-
-
-def shares(problem: Problem) -> tuple[float, ...]:
-    """The shares of the effective steps T after which a gradient is measured.
-
-    LoRA's first point is early: the gradient of its factor A is 0 at the start, so no earlier point shows it. The last
-    point of a long training lies at or near the end, where AdamW's path bends most.
-    """
-    if problem.method == "lora":
-        return (0.2, 0.65) if problem.steps <= LONG else (0.1, 0.35, 0.65, 0.9)
-    if problem.steps <= LONG:
-        return (0.4, 0.8)
-    return WALKS[problem.optimizer.name].long_shares
+"""The walk of each optimizer in `cost.WALKED`, by name."""
 
 
 def first_rate(measured: Measured, adapters_rms: float | None) -> float:

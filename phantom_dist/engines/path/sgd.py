@@ -22,7 +22,6 @@ class SgdWalk(Walk):
     """See `walk.Walk`. Steps cost next to nothing: they use the points' gradients' inner products, computed once."""
 
     solves = 3
-    long_shares = (0.3, 0.7, 1.0)
     _products: Tensor  # (n, n), float64: ⟨∇ℓ_i, ∇ℓ_j⟩
     _last_coefficients: Tensor
 
@@ -34,11 +33,6 @@ class SgdWalk(Walk):
     def around(cls, problem: Problem, coordinates: Coordinates) -> SgdWalk:
         """See `Walk`."""
         return cls(problem, coordinates.origin, coordinates.inner)
-
-    @staticmethod
-    def bytes_moved(steps: int) -> float:
-        """See `Walk`."""
-        return 270
 
     def distance_per_rate(self) -> float:
         """See `Walk`; a step at the rate η advances x by η (1 − p_t), for ∇L = −(1 − p_t) ∇ℓ."""

@@ -68,23 +68,16 @@ class Walk(ABC):
     `initial` (N,): θ_0, in the `Coordinates` of all vectors here.
     `slope_0`: dℓ/dx at the start, known once the first point is added.
     `gap_slope_0`: dg/dℓ at the start, which the path probe sets from κ.
-    `efforts`: effective steps (`kernel_rate.effective_steps`) after 0, 1, …, T steps.
+    `efforts`: effective steps (`effective_steps`) after 0, 1, …, T steps.
     `solves`: iterations when solving for a rate between two points.
-    `long_shares`: shares of the effective steps after which a long full training is measured.
     """
 
     solves: ClassVar[int]
-    long_shares: ClassVar[tuple[float, ...]]
 
     @classmethod
     @abstractmethod
     def around(cls, problem: Problem, coordinates: Coordinates) -> Self:
         """The walk of a problem in these coordinates."""
-
-    @staticmethod
-    @abstractmethod
-    def bytes_moved(steps: int) -> float:
-        """Bytes that all walks of a probe move for each entry of a vector (measured on SmolLM2-135M); plans need it."""
 
     @staticmethod
     def first_distance(first_order: float, steps: int, adapters_rms: float | None) -> float:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import phantom_dist
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.engines import ENGINES
-from phantom_dist.models import LoadedModel
+from phantom_dist.models.load import LoadedModel
 from phantom_dist.spec import load_contexts
 from phantom_dist.traces import directory_and_sweep
 from tests.benchmarks.peers.rate import Rate, rate_of

@@ -14,8 +14,8 @@ from phantom_dist.contexts import tokenise
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.optimizers import torch_optimizer
 from phantom_dist.engines.trainable import trainable
-from phantom_dist.models import LoadedModel, load
 from phantom_dist.models.last_logits import last_logits
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.spec import SweepSpec, expand
 from phantom_dist.spec import load as load_sweep
 

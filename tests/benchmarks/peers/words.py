@@ -35,8 +35,8 @@ from phantom_dist.contexts import tokenise
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context
 from phantom_dist.engines.trainable import lora_targets
-from phantom_dist.models import load
 from phantom_dist.models.last_logits import last_logits
+from phantom_dist.models.load import load
 from phantom_dist.refinement.curve import Point, curve
 from phantom_dist.refinement.root_search import bracket
 from phantom_dist.spec import SweepSpec

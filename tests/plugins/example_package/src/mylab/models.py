@@ -13,8 +13,9 @@ from transformers import AutoConfig
 
 from mylab.architecture import GainedConfig
 from phantom_dist.core.errors import InputError
-from phantom_dist.models import ModelAdapter, ModelFolder, ModelMetadata, Permissions, resolve
+from phantom_dist.models import ModelAdapter, ModelFolder, ModelMetadata, Permissions
 from phantom_dist.models.metadata import describe_config
+from phantom_dist.models.registry import resolve
 
 NAMES = ("gpt2-a", "gpt2-b")
 
