@@ -268,7 +268,7 @@ def main() -> None:
             row = _row(kind, asked.lanes, asked.ranks, rounds_alone, rounds_group)
             # T steps forward and backward, and one forward pass after the last.
             floor = weights * (asked.ranks - 1) / asked.ranks * (2 * STEPS + 1)
-            row["bytes_over_floor"] = round(rounds_group[0][0].received / floor, 3)
+            row["bytes_over_floor"] = round(rounds_group[-1][0].received / floor, 3)
             rows.append(row)
         after = [round(own / weights, 2) for own in (*alone.call(_own), *group.call(_own))]
     finally:

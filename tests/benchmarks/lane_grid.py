@@ -1,9 +1,9 @@
 """The time of a trial-step in every way of training, over tokens, steps and lanes; and what `auto` chooses there.
 
-`python -m tests.benchmarks.lane_grid [MODEL …] [--tokens N …] [--limit S]`; part of `make bench-lanes`. In each cell every way is timed on the
-same trials, in turn, `--rounds` times (median), on one thread. A way is skipped where it is predicted to take more than
-`SKIP` times as long as the cheapest, more than the limit, or more memory than is free. The last column is the time of
-the way that `auto` chooses over that of the fastest.
+`python -m tests.benchmarks.lane_grid [MODEL …] [--tokens N …] [--limit S]`; part of `make bench-lanes`. In each cell
+every way is timed on the same trials, in turn, `--rounds` times (median), on one thread. A way is skipped where it is
+predicted to take more than `SKIP` times as long as the cheapest, more than the limit, or more memory than is free. The
+last column is the time of the way that `auto` chooses over that of the fastest.
 """
 
 from __future__ import annotations

@@ -50,9 +50,8 @@ def test_trials_of_all_lengths_equal_the_reference():
     """A long prompt beside short ones is a batch of its own; every trial has its result."""
     loaded = load("zoo:llama-a")
     short = next(iter(CONTEXTS.values()))
-    long = short.model_copy(
-        update={"id": "long", "text": f"{short.text} .  {short.text}".replace(".  ", ". ") * 3}
-    )
+    first, *rest = short.text.split()
+    long = short.model_copy(update={"id": "long", "text": " ".join([first, *rest * 5])})
     trials = []
     for context in (long, short):
         for seed in range(8):

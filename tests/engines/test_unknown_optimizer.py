@@ -13,12 +13,14 @@ import phantom_dist
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.trial import Optimizer
+from phantom_dist.engines.lanes import support
 from phantom_dist.engines.lanes.dual import Dual
 from phantom_dist.engines.lanes.engine import LanesEngine
 from phantom_dist.engines.lanes.kind import NotFusable, Shape
 from phantom_dist.engines.lanes.optimizer import LANE_OPTIMIZERS
 from phantom_dist.engines.lanes.training import train
 from phantom_dist.engines.optimizers import torch_optimizer
+from phantom_dist.engines.path.cost import WALKED
 from phantom_dist.engines.path.probe import WALKS, probe_path
 from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import readout_matrix
@@ -29,7 +31,7 @@ from .problems import lanes_for, measured_of, problem
 
 @pytest.fixture
 def unknown_to_lanes(monkeypatch):
-    monkeypatch.delitem(LANE_OPTIMIZERS, "adamw")
+    monkeypatch.setattr(support, "OPTIMIZERS", ("sgd",))
 
 
 @pytest.mark.usefixtures("unknown_to_lanes")
@@ -57,7 +59,7 @@ def test_the_dual_form_takes_sgd_only(loaded):
 
 
 def test_a_path_that_cant_be_walked_is_refused_by_name(loaded, monkeypatch):
-    monkeypatch.delitem(WALKS, "adamw")
+    monkeypatch.delitem(WALKED, "adamw")
     message = "optimizer adamw: it can be trained, but its path can't be probed.* Predictions are for sgd"
     with pytest.raises(InputError, match=message):
         probe_path(loaded, problem("full", "adamw"))
@@ -76,3 +78,9 @@ def test_no_else_branch_stands_for_an_optimizer():
     ):
         with pytest.raises(AssertionError, match="new"):
             asked()
+
+
+def test_what_is_said_without_torch_is_what_there_is():
+    """Plans know lanes and walks by name only."""
+    assert set(support.OPTIMIZERS) == set(LANE_OPTIMIZERS)
+    assert WALKED.keys() == WALKS.keys()

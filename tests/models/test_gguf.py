@@ -108,7 +108,7 @@ def test_what_older_versions_kept_is_not_used(tiny_gguf: Path, cache: Path) -> N
 
 
 def test_two_processes_may_convert_at_once(tiny_gguf: Path, cache: Path) -> None:
-    code = "import sys; from phantom_dist.models import load; print(load(sys.argv[1]).identity.weights)"
+    code = "import sys; from phantom_dist.models.load import load; print(load(sys.argv[1]).identity.weights)"
     command = [sys.executable, "-c", code, f"gguf:{tiny_gguf}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     both = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from phantom_dist.core.trial import Context
-from phantom_dist.engines.lanes.optimizer import LANE_OPTIMIZERS
-from phantom_dist.engines.path.probe import WALKS
+from phantom_dist.engines.lanes import support
+from phantom_dist.engines.path.cost import WALKED
 from phantom_dist.planning import rank_groups
 from phantom_dist.planning.memory import worker_bytes
 from phantom_dist.planning.plan import Plan, make_plan
@@ -35,7 +35,7 @@ def plan(optimizer: str, learning_rates: object, memory: float = 10e9, parameter
 def test_what_lanes_dont_know_is_planned_one_trial_after_another(monkeypatch):
     searches = plan("adamw", "critical")
     assert [len(group.members) for group in searches.batch_groups] == [2]
-    monkeypatch.delitem(LANE_OPTIMIZERS, "adamw")
+    monkeypatch.setattr(support, "OPTIMIZERS", ("sgd",))
     searches, given = plan("adamw", "critical"), plan("adamw", [1e-3, 1e-4])
     assert [len(group.members) for group in searches.batch_groups] == [1, 1]
     model = metadata(parameters=PARAMETERS)
@@ -45,7 +45,7 @@ def test_what_lanes_dont_know_is_planned_one_trial_after_another(monkeypatch):
 
 @pytest.mark.parametrize("start", ["auto", "law"])
 def test_a_path_that_cant_be_walked_is_not_probed(monkeypatch, start):
-    monkeypatch.delitem(WALKS, "adamw")
+    monkeypatch.delitem(WALKED, "adamw")
     for optimizer, walked in (("sgd", True), ("adamw", False)):
         phases = plan(optimizer, {"critical": {"start": start}}).phases
         paths = {probe.with_path for phase in phases for probe in phase.probes}

@@ -98,10 +98,14 @@ def step_cost(way: Way, problem: Problem, size: ModelSize, tokens: int, lanes: i
             )
 
 
+WORTH_A_BATCH = 0.1
+"""The part of the cost that a further batch must save: less can be an error of the prediction."""
+
+
 def cheapest_cut(lengths: Sequence[int], cost: Callable[[int, int], float]) -> list[int]:
     """Sizes of the batches into which prompts are cut, each padded to its own longest.
 
-    Cuts where that lowers the cost most, and goes on in both parts.
+    Cuts where that lowers the cost most, if it does so by more than `WORTH_A_BATCH`, and goes on in both parts.
 
     Args:
         lengths: tokens of the prompts, in ascending order.
@@ -111,7 +115,7 @@ def cheapest_cut(lengths: Sequence[int], cost: Callable[[int, int], float]) -> l
     cuts = [n for n in range(1, count) if lengths[n - 1] < lengths[n]]
     split = {cut: cost(lengths[cut - 1], cut) + cost(lengths[-1], count - cut) for cut in cuts}
     best = min(split, key=split.__getitem__, default=None)
-    if best is None or split[best] >= cost(lengths[-1], count):
+    if best is None or split[best] > (1 - WORTH_A_BATCH) * cost(lengths[-1], count):
         return [count]
     return cheapest_cut(lengths[:best], cost) + cheapest_cut(lengths[best:], cost)
 
