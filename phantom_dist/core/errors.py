@@ -74,3 +74,8 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, choices, n=2, cutoff=0.6)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return f"{hint} Allowed: {', '.join(choices)}."
+
+
+def describe(error: BaseException) -> str:
+    """An error as it is stored: its type and its text."""
+    return f"{type(error).__name__}: {error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
+from phantom_dist.core.errors import InputError, OutOfMemory, StoreError, describe
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
@@ -76,8 +76,3 @@ class ThisProcess(Cluster):
 
     def close(self) -> None:
         """Nothing was started."""
-
-
-def describe(error: BaseException) -> str:
-    """An error as it is stored: its type and its text."""
-    return f"{type(error).__name__}: {error}"

@@ -12,10 +12,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from phantom_dist.core.errors import InputError
+from phantom_dist.core.errors import InputError, describe
 from phantom_dist.core.events import EventKind, RunEvent, record
 from phantom_dist.scheduling.executor import Executor, Finished, WorkerSettings
-from phantom_dist.scheduling.inprocess import describe
 from phantom_dist.scheduling.messages import Done, Joined, Start
 from phantom_dist.scheduling.place import Place
 from phantom_dist.scheduling.ray_cluster import RayCluster, gpus_wanted, room

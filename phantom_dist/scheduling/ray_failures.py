@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
-from phantom_dist.core.errors import InputError, OutOfMemory, StoreError
+from phantom_dist.core.errors import InputError, OutOfMemory, StoreError, describe
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.scheduling.inprocess import describe
 from phantom_dist.scheduling.messages import Failed, Lost, Start
 from phantom_dist.scheduling.ray_group import RankLost
 

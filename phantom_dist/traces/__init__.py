@@ -5,6 +5,7 @@
 | `schema` | the tables' Arrow schemas, made from `core.quantities` |
 | `store` | named files under a local path or an object-store URI, each visible whole or not at all |
 | `run_directory` | the layout: who writes which file, what a reader sees |
+| `table_files` | a table's Parquet files as one dataset |
 | `decode` | rows of the tables as typed records |
 | `formats` | tables as Arrow, Polars or pandas |
 | `migrations` | converts tables of older schema versions |

@@ -22,24 +22,25 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from phantom_dist.core.errors import InputError, StoreError, did_you_mean
 from phantom_dist.core.events import RunEvent
-from phantom_dist.core.quantities import SCHEMA_VERSION, Quantity
+from phantom_dist.core.quantities import Quantity
 from phantom_dist.spec import SweepSpec, from_yaml
-from phantom_dist.traces import migrations, schema
+from phantom_dist.traces import schema
 from phantom_dist.traces.event_log import read_events
 from phantom_dist.traces.store import Store
+
+if TYPE_CHECKING:  # it imports pandas, which a worker, that only writes, does without; so does `table_files`
+    import pyarrow.dataset as ds
 
 Row = dict[str, Any]
 
 _SCHEMAS = schema.BY_TABLE | {"traces": schema.TRACES.append(pa.field("model", pa.string()))}
-_BY_MODEL = ds.HivePartitioning(pa.schema([("model", pa.string())]), segment_encoding="uri")
 _CANCEL = ".cancel"
 
 
@@ -110,9 +111,14 @@ class RunDirectory:
     def _duplicates(self) -> list[str]:
         """Names of batches whose trials are all in one other batch; of two equal batches the first by name stays."""
         members: dict[str, set[str]] = {}
+        names = self.store.names("trials")
+        if not names:
+            return []
+        from phantom_dist.traces.table_files import files
+
         with self._parquet_errors():
-            files = self._files(self.store.names("trials"), schema.TRIALS)
-            rows = files.to_table(columns=["trial_id", "__filename"]).to_pylist() if files.files else []
+            stored = files(self.store, names, schema.TRIALS)
+            rows = stored.to_table(columns=["trial_id", "__filename"]).to_pylist()
         for row in rows:
             members.setdefault(batch_of(row["__filename"]), set()).add(row["trial_id"])
         batch_with: dict[str, str] = {}  # by trial
@@ -186,8 +192,10 @@ class RunDirectory:
         Raises:
             StoreError: the file is damaged or foreign.
         """
+        from phantom_dist.traces.table_files import dataset
+
         with self._parquet_errors():
-            return self._dataset([name], schema.BY_TABLE[name.split("/", 1)[0]]).to_table()
+            return dataset(self.store, [name], schema.BY_TABLE[name.split("/", 1)[0]]).to_table()
 
     def trials(self) -> pa.Table:
         """One row per finished trial; empty if there are none."""
@@ -206,8 +214,11 @@ class RunDirectory:
 
         Columns of plug-in instruments (`NAME.COLUMN`) come last; they are null in batches without them.
         """
-        condition = None if trial_ids is None else ds.field("trial_id").isin(pa.array(trial_ids, pa.string()))
-        return self._read("traces", condition)
+        if trial_ids is None:
+            return self._read("traces")
+        import pyarrow.compute as pc
+
+        return self._read("traces", pc.field("trial_id").isin(pa.array(trial_ids, pa.string())))
 
     def traces_of(self, batch: str, model: str) -> pa.Table:
         """The trace rows of one batch of a model.
@@ -229,44 +240,15 @@ class RunDirectory:
         """
         if table not in _SCHEMAS:
             raise InputError(f"table {table!r}: there is no such table.{did_you_mean(table, _SCHEMAS)}")
-        with self._parquet_errors():
-            return self._dataset(self.files(table), _SCHEMAS[table])
+        from phantom_dist.traces.table_files import dataset
 
-    def _read(self, table: str, condition: ds.Expression | None = None) -> pa.Table:
+        with self._parquet_errors():
+            return dataset(self.store, self.files(table), _SCHEMAS[table])
+
+    def _read(self, table: str, condition: Any = None) -> pa.Table:
         dataset = self.dataset(table)
         with self._parquet_errors():
             return dataset.to_table(filter=condition)
-
-    def _dataset(self, names: Sequence[str], table_schema: pa.Schema) -> ds.Dataset:
-        files = self._files(names, table_schema)
-        old: dict[int, list[str]] = {}
-        plugin_columns: dict[str, pa.Field] = {}
-        for fragment in files.get_fragments():
-            version = _checked_version(fragment, table_schema)
-            plugin_columns |= {field.name: field for field in fragment.physical_schema if "." in field.name}
-            if version < SCHEMA_VERSION:
-                old.setdefault(version, []).append(fragment.path.removeprefix(f"{self.store.root}/"))
-        for _, field in sorted(plugin_columns.items()):
-            table_schema = table_schema.append(field)
-        if not old:
-            return files.replace_schema(table_schema) if plugin_columns else files
-        current = sorted(set(names).difference(*old.values()))
-        parts = [self._files(current, table_schema)] if current else []
-        for version, of_version in sorted(old.items()):
-            stored = self._files(of_version, None).to_table()
-            parts.append(ds.dataset(migrations.migrated(stored, version, table_schema)))
-        return ds.dataset(parts)
-
-    def _files(self, names: Sequence[str], table_schema: pa.Schema | None) -> ds.FileSystemDataset:
-        """Files as one dataset; without a schema it has that of the first file."""
-        return ds.dataset(
-            [self.store.path(name) for name in names],
-            filesystem=self.store.filesystem,
-            schema=table_schema,
-            format="parquet",
-            partitioning=_BY_MODEL if names and names[0].startswith("traces/") else None,
-            partition_base_dir=self.store.path("traces"),
-        )
 
     @contextmanager
     def _parquet_errors(self) -> Iterator[None]:
@@ -309,17 +291,6 @@ def directory_and_sweeps(location: str | os.PathLike[str]) -> tuple[RunDirectory
             "Start a run with `phantom-dist run`."
         )
     return directory, tuple(from_yaml(text, source=f"{location}/{name}") for name, text in texts.items())
-
-
-def _checked_version(fragment: ds.Fragment, table_schema: pa.Schema) -> int:
-    """The schema version of a file; raises for a foreign file, which Arrow would silently cast or pad with nulls."""
-    metadata, table = fragment.physical_schema.metadata or {}, table_schema.metadata[b"table"]
-    if metadata.get(b"table") != table:
-        raise pa.ArrowInvalid(f"{fragment.path} is not a file of the table {table.decode()}")
-    version = int(metadata.get(b"schema_version", 0))
-    if version > SCHEMA_VERSION:
-        raise pa.ArrowInvalid(f"{fragment.path} was written by a newer phantom_dist; update to read it")
-    return version
 
 
 def trace_folder(model: str) -> str:

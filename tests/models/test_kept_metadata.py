@@ -111,4 +111,5 @@ def test_a_plan_and_a_driver_import_no_torch(cache):
     first, second = in_a_new_process(plan), in_a_new_process(plan)
     assert "torch" in first
     assert second == []
-    assert in_a_new_process("import phantom_dist.campaign.execution") == []
+    driver = "import phantom_dist.campaign.execution, phantom_dist.scheduling.ray_executor"
+    assert in_a_new_process(driver) == ["ray"]
