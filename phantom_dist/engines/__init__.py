@@ -17,7 +17,7 @@
 | `trainable` | full fine-tuning or LoRA: which parameters train, and how the untouched model is restored |
 | `objective` | the loss that is trained on, and the gap that it should close |
 | `recorder` | all instruments at one step |
-| `memory` | one exception for exhausted memory |
+| `memory`, `kept_memory` | free memory, one exception where it is exhausted; buffers that batches leave to each other |
 """
 
 DEEPSPEED = "deepspeed"

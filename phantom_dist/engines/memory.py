@@ -15,6 +15,7 @@ import torch
 
 from phantom_dist.core import container
 from phantom_dist.core.errors import OutOfMemory
+from phantom_dist.engines import kept_memory
 
 _CPU_ALLOCATOR = "can't allocate memory"
 """torch's CPU allocator raises a plain RuntimeError, which only its text identifies."""
@@ -27,7 +28,7 @@ def free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return float(torch.cuda.mem_get_info(device)[0] + unused)
-    return container.memory_free() - container.RESERVE * container.memory_total()
+    return container.memory_free() + kept_memory.kept_bytes() - container.RESERVE * container.memory_total()
 
 
 class MemoryWatch:

@@ -56,6 +56,7 @@ class InProcessExecutor(Executor):
 
     def replace(self, worker: str) -> None:
         """A new worker with nothing loaded."""
+        self._worker.close()
         self._worker, self._announced = Worker(self._settings), False
 
     def close(self) -> None:
@@ -75,4 +76,5 @@ class ThisProcess(Cluster):
         return InProcessExecutor(settings)
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Return what the worker keeps."""
+        self._worker.close()

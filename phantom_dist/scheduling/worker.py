@@ -6,6 +6,7 @@ import functools
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
@@ -17,7 +18,7 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import ModelIdentity, Problem
-from phantom_dist.engines import probe
+from phantom_dist.engines import kept_memory, probe
 from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path.probe import probe_path
@@ -49,9 +50,15 @@ class Worker:
         torch.use_deterministic_algorithms(True, warn_only=True)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes cuBLAS deterministic
         self._settings = settings
+        self._open = ExitStack()
+        self._open.enter_context(kept_memory.kept())
         self._device = device_of(settings.device)
         self._directory = RunDirectory(Store(settings.location))
         self._warm: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+
+    def close(self) -> None:
+        """Return the memory that is kept between batches."""
+        self._open.close()
 
     def do(self, task: Task, attempt: int, lease: int) -> TaskOutput:
         """Do a task and store its results under a lease.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines import kept_memory
 from phantom_dist.engines.lanes.dual import Dual
 from phantom_dist.engines.lanes.kind import Lanes, NotFusable, Shape
 from phantom_dist.engines.lanes.lora import LoraLanes
@@ -33,6 +34,8 @@ def lanes_for(loaded: LoadedModel, firsts: Sequence[Problem], shape: Shape, kind
     """
     problem, readout = firsts[0], readout_matrix(loaded.model)
     require_support(problem)
+    if kind != "dual":
+        kept_memory.drop()  # only dual lanes have buffers that the next batch can use
     match kind:
         case "dual":
             return Dual(problem.optimizer, shape, readout)

@@ -84,6 +84,10 @@ class Dual(FullLanes):
         super().begin_step(step, learns=learns)
         self.tape.begin_step(step, learns=learns)
 
+    def close(self) -> None:
+        """See `Lanes`."""
+        self.tape.close()
+
     def squared_gradient_norms(self) -> Tensor:
         """See `FullLanes`."""
         squares_L = super().squared_gradient_norms() + self.tape.products_Ls[:, -1]

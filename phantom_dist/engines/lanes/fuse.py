@@ -70,6 +70,7 @@ def _replaced(model: Any, lanes: Lanes) -> Iterator[Positions]:
         for parent, name, child in swapped:
             parent._modules[name] = child
         model.requires_grad_(True)
+        lanes.close()
 
 
 def lane_logits(model: Any, readout: Positions, ids_LK: Tensor, last_L: Tensor) -> Tensor:

@@ -113,6 +113,9 @@ class Lanes(ABC):
         """Allocate memory for the batch and initialise its first lanes with the untouched model's weights."""
         self.parameters.allocate(self.optimizer, self.shape.first, self.shape.lanes)
 
+    def close(self) -> None:  # noqa: B027
+        """Called when the batch has ended; a no-op unless the lanes have memory to leave to the next one."""
+
     def begin_step(self, step: int, *, learns: bool) -> None:
         """Prepare for the forward pass of `step`; if it `learns`, a backward pass follows."""
         if learns:

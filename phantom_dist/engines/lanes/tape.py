@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from phantom_dist.engines import kept_memory
 from phantom_dist.engines.lanes.kind import Shape
 from phantom_dist.engines.lanes.lane_buffers import select_rows
 from phantom_dist.engines.lanes.sgd_coefficients import Coefficients
@@ -32,6 +34,7 @@ class Tape:
         self._shape, self._device = shape, device
         self._path, self._compares = path, compares
         self._buffers: list[Tensor] = []
+        self._memory: list[Tensor] = []
         self._inputs: list[Inputs] = []
         self._at_end: list[Callable[[], None]] = []
         self.lanes = shape.first
@@ -42,9 +45,17 @@ class Tape:
     def buffer(self, like_LnW: Tensor, width: int | None = None) -> Tensor:
         """A new buffer for tensors of this shape (perhaps with another width), one for each step."""
         _, positions, own_width = like_LnW.shape
-        buffer = like_LnW.new_empty(self._shape.lanes, self._shape.steps, positions, width or own_width)
-        self._buffers.append(buffer)
-        return buffer
+        shape = (self._shape.lanes, self._shape.steps, positions, width or own_width)
+        entries = math.prod(shape)
+        self._memory.append(kept_memory.take(entries, like_LnW))
+        self._buffers.append(self._memory[-1][:entries].view(shape))
+        return self._buffers[-1]
+
+    def close(self) -> None:
+        """Leave the buffers' memory to the next batch; the tape can't be used any more."""
+        kept_memory.give_back(self._memory)
+        self._memory.clear()
+        self._buffers.clear()
 
     def at_end_of_step(self, finish: Callable[[], None]) -> None:
         """Register a function to call when a step's gradients are complete."""
