@@ -15,6 +15,9 @@ from torch import Tensor
 _LARGEST = 2
 """A buffer serves if it has at most this many times the entries that are wanted."""
 
+_SMALL = 1000
+"""A request for less than this part of what is kept, as of a probe between two batches, leaves it."""
+
 _free: list[Tensor] = []
 _users = 0
 
@@ -41,7 +44,8 @@ def take(entries: int, like: Tensor) -> Tensor:
     ]
     if like.device.type == "cpu" and fitting:
         return _free.pop(min(fitting, key=lambda place: _free[place].numel()))
-    drop()  # what is left is of another batch's shapes
+    if entries * like.itemsize * _SMALL > kept_bytes():
+        drop()  # what is left is of another batch's shapes
     return like.new_empty(entries)
 
 

@@ -60,8 +60,9 @@ class InProcessExecutor(Executor):
         self._worker, self._announced = Worker(self._settings), False
 
     def close(self) -> None:
-        """Drop the kept task."""
+        """Drop the kept task, and what the worker keeps."""
         self._next = None
+        self._worker.close()
 
 
 class ThisProcess(Cluster):
@@ -76,5 +77,4 @@ class ThisProcess(Cluster):
         return InProcessExecutor(settings)
 
     def close(self) -> None:
-        """Return what the worker keeps."""
-        self._worker.close()
+        """Nothing was started."""

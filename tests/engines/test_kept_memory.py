@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from phantom_dist.core.measurement import Trial
 from phantom_dist.engines import kept_memory
 from phantom_dist.engines.memory import free_bytes
 from phantom_dist.engines.single import SingleEngine
+from phantom_dist.models.load import LoadedModel
 
 from .problems import lanes_for, load, measured_of
 
@@ -27,8 +30,14 @@ def trials(optimizer: str = "sgd", count: int = 6) -> list[Trial]:
     return [Trial(measured=measured, learning_rate=1e-3 * (1 + n)) for n in range(count)]
 
 
+@functools.cache
+def gpt2() -> LoadedModel:
+    """One model, on which lanes are checked once."""
+    return load("zoo:gpt2-a")
+
+
 def run(asked: list[Trial]) -> list[str]:
-    loaded = load("zoo:gpt2-a")
+    loaded = gpt2()
     return [repr(result.trace) for result in lanes_for(asked[0].problem).run(loaded, asked)]
 
 
@@ -78,6 +87,15 @@ def test_a_buffer_serves_up_to_half_its_size_and_others_are_dropped_then():
         assert kept_memory.kept_bytes() == 0
         kept_memory.give_back([torch.empty(100, dtype=torch.float64)])
         assert kept_memory.take(100, LIKE).dtype is torch.float32
+
+
+def test_a_small_request_in_between_leaves_what_is_kept():
+    with kept_memory.kept():
+        kept_memory.give_back([torch.empty(10**6)])
+        assert kept_memory.take(100, LIKE).numel() == 100
+        assert kept_memory.kept_bytes() == 4 * 10**6
+        assert kept_memory.take(2000, LIKE).numel() == 2000
+        assert kept_memory.kept_bytes() == 0
 
 
 def test_kept_memory_counts_as_free(monkeypatch):
