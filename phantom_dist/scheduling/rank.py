@@ -76,7 +76,9 @@ class Rank(Worker):
 
     def _results(self, trials: Sequence[Trial]) -> list[TrialResult]:
         if self._shares_base(trials[0].problem):
-            with suppress(NotFusable):
+            assert self._ranks is not None
+            # A rank with few lanes left waits for one with many; a process that is stuck doesn't answer `pulse`.
+            with suppress(NotFusable), self._ranks.patient():
                 base = self._base(trials[0].problem)
                 forget_gradients(base.loaded)
                 engine = GroupLanesEngine(base, self._plugin_instruments, self._training_sets)
