@@ -77,12 +77,13 @@ class Rank(Worker):
     def _results(self, trials: Sequence[Trial]) -> list[TrialResult]:
         if self._shares_base(trials[0].problem):
             assert self._ranks is not None
-            # A rank with few lanes left waits for one with many; a process that is stuck doesn't answer `pulse`.
-            with suppress(NotFusable), self._ranks.patient():
+            with suppress(NotFusable):
                 base = self._base(trials[0].problem)
                 forget_gradients(base.loaded)
                 engine = GroupLanesEngine(base, self._plugin_instruments, self._training_sets)
-                return list(engine.run(base.loaded, trials))
+                # A rank with few lanes left waits for one with many; one that is stuck doesn't answer `pulse`.
+                with self._ranks.patient():
+                    return list(engine.run(base.loaded, trials))
         engine_of_one = DeepSpeedEngine(self._plugin_instruments, self._training_sets)
         return [
             result

@@ -131,14 +131,16 @@ ContextAxis: TypeAlias = Annotated[
 
 
 class RankGroupSettings(Strict):
-    """Groups of workers that share a model too large for one of them, through DeepSpeed's ZeRO."""
+    """Groups of workers that share a model too large for one of them, in shards or through DeepSpeed's ZeRO."""
 
     ranks: Literal["auto"] | Annotated[int, Field(ge=MIN_RANKS, le=MAX_RANKS)] = Field(
-        default="auto", description="processes per group; auto: as few as the model's memory allows"
+        default="auto",
+        description="processes per group; auto: as many as let the trials end first, or as few as memory allows",
     )
     stage: Literal["auto", 2, 3] = Field(
         default="auto",
-        description="ZeRO: 2 shards gradients and optimizer, 3 the weights as well; auto: 2 unless it needs more ranks",
+        description="auto: each rank trains lanes of its own on one sharded model where that works; else, and with a "
+        "number, all train one trial with ZeRO: 2 shards gradients and optimizer, 3 the weights as well",
     )
     timeout: float = Field(
         default=30.0,
