@@ -38,9 +38,10 @@ class GroupLockstep:
         return items[rank * count // ranks : (rank + 1) * count // ranks]
 
     def all_shares(self, own: Sequence[T]) -> list[T]:
-        """See `Lockstep`."""
+        """See `Lockstep`; the end of a batch."""
         shares: list[Sequence[T]] = [()] * self.ranks
         dist.all_gather_object(shares, own)
+        self._gathering.passes = None
         return [item for share in shares for item in share]
 
     def largest(self, number: int) -> int:
@@ -56,7 +57,7 @@ class GroupLockstep:
             table.learn(read)
         self._readout.compare(set().union(*(tokens for _, tokens in needed)))
         self._measurement = None
-        self._gathering.passes.clear()
+        self._gathering.passes = []
 
     def any(self, here: bool) -> bool:
         """See `Lockstep`.
@@ -64,11 +65,11 @@ class GroupLockstep:
         Raises:
             RuntimeError: the ranks have gathered different matrices since the last call.
         """
-        passes = self._gathering.passes
+        passes = self._gathering.passes or []
         if self._measurement is None:
             self._measurement = tuple(passes)
         digest = hashlib.sha256(repr([matrix.number for matrix in passes]).encode()).digest()
-        passes.clear()
+        self._gathering.passes = []
         answers = self._all([int(here), int.from_bytes(digest[:7])])
         if len({digest for _, digest in answers}) > 1:
             raise RuntimeError(
@@ -78,7 +79,7 @@ class GroupLockstep:
 
     def accompany(self, passes: int, following: Iterable[tuple[bool, int]]) -> None:
         """See `Lockstep`."""
-        learnt, measurement = tuple(self._gathering.passes), self._measurement or ()
+        learnt, measurement = tuple(self._gathering.passes or ()), self._measurement or ()
         one_pass = learnt[: len(learnt) // passes]
         for measures, count in following:
             _gather(measurement if measures else ())

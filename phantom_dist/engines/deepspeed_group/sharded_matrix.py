@@ -25,16 +25,22 @@ BLOCK = 4_000_000
 class Gathering:
     """What a rank gathers: the one buffer for it, and an account of it.
 
-    `received`: bytes from other ranks so far. `passes`: the matrices in the order in which they were gathered, since it
-    was cleared. Ranks compare it (`group_lockstep`): one that gathers another matrix would compute with wrong numbers.
+    `received`: bytes from other ranks so far. `passes`: while lanes are trained, the matrices that were gathered since
+    it was emptied, in order; else None. Ranks compare it (`group_lockstep`): one that gathers another matrix would
+    compute with wrong numbers.
     """
 
     def __init__(self, rank: int, ranks: int) -> None:
         self.rank, self.ranks = rank, ranks
         self.received = 0
-        self.passes: list[ShardedMatrix] = []
+        self.passes: list[ShardedMatrix] | None = None
         self.matrices = 0
         self._buffer = torch.empty(0)
+
+    def note(self, matrix: ShardedMatrix) -> None:
+        """A product with this matrix begins."""
+        if self.passes is not None:
+            self.passes.append(matrix)
 
     def gather(self, own_ci: Tensor) -> Tensor:
         """Equal shards of all ranks, (c, i) -> (N, c, i); valid until the next call."""
@@ -80,7 +86,7 @@ class ShardedMatrix:
         """See `FrozenMatrix`."""
         own = len(self.own_ci)
         if self.shards is not None:
-            self._gathering.passes.append(self)
+            self._gathering.note(self)
             parts = zip(x.split(own, dim=-1), self.shards, strict=False)
             products = [x_part @ shard_ci[: x_part.shape[-1]] for x_part, shard_ci in parts]
             total: Tensor = functools.reduce(Tensor.add_, products)
@@ -98,7 +104,7 @@ class ShardedMatrix:
         """See `FrozenMatrix`."""
         ranks, own = self._gathering.ranks, len(self.own_ci)
         if self.shards is not None:
-            self._gathering.passes.append(self)
+            self._gathering.note(self)
             products = [torch.nn.functional.linear(x, shard_ci) for shard_ci in self.shards]
             return torch.cat(products, dim=-1)[..., : self.shape[0]]
         y_Nc = x.new_empty(0)
@@ -113,7 +119,7 @@ class ShardedMatrix:
 
     def _blocks(self) -> Iterator[tuple[int, Tensor]]:
         """The matrix block by block: the first row in each shard, and the rows (N, ≤ c, i)."""
-        self._gathering.passes.append(self)
+        self._gathering.note(self)
         size = max(1, BLOCK // (self._gathering.ranks * self.shape[1]))
         for start in range(0, len(self.own_ci), size):
             yield start, self._gathering.gather(self.own_ci[start : start + size])
@@ -121,7 +127,7 @@ class ShardedMatrix:
     def gather(self) -> None:
         """Take part in a product of the other ranks."""
         if self.shards is not None:
-            self._gathering.passes.append(self)
+            self._gathering.note(self)
             return
         for _ in self._blocks():
             pass
