@@ -17,6 +17,7 @@ from phantom_dist.core.probe_result import Refused
 from phantom_dist.core.problem_columns import problem_columns
 from phantom_dist.core.result import Result
 from phantom_dist.core.trial import OPTIMIZER_NAMES, Context, Lora, Optimizer, Problem
+from phantom_dist.engines import kept_memory
 from phantom_dist.engines.path.cost import unwalked
 from phantom_dist.engines.path.probe import WALKS, probe_path
 from phantom_dist.law.file import read_law
@@ -144,10 +145,11 @@ def predict(
         if kept is not None and problems:
             kept.require(conditions_of(loaded, problems[0], known))
         predictions: list[PredictedRate] = []
-        for problem in problems:
-            predictions.append(_kept_or_new(kept, loaded, problem, known))
-            if observer is not None:
-                observer(len(predictions), len(problems))
+        with kept_memory.kept():
+            for problem in problems:
+                predictions.append(_kept_or_new(kept, loaded, problem, known))
+                if observer is not None:
+                    observer(len(predictions), len(problems))
         sufficiency = {model: _sufficiency(loaded, known, steps)}
         if kept is not None:
             kept.complete({name: item.to_json() for name, item in sufficiency.items()})

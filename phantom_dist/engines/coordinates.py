@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines import kept_memory
 from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.optimizers import clip_scale, undecayed_parameters
 from phantom_dist.engines.precision import autocast
@@ -81,6 +82,12 @@ class ParameterCoordinates:
     ) -> None:
         self._ready, self._prompts, self._problem = ready, prompts, problem
         self._loss_gradients = loss_gradients
+        self._memory: list[Tensor] = []
+
+    def close(self) -> None:
+        """Leave the gradients' memory to the next probe; they can't be used any more."""
+        kept_memory.give_back(self._memory)
+        self._memory.clear()
 
     @functools.cached_property
     def origin(self) -> Tensor:
@@ -139,7 +146,8 @@ class ParameterCoordinates:
 
     def _gradient(self, value: Tensor, *, retain_graph: bool = False) -> Tensor:
         """∇value; each parameter's part is copied as soon as it is there, so no second gradient ever exists."""
-        whole_N = torch.empty_like(self.origin)
+        self._memory.append(kept_memory.take(len(self.origin), self.origin))
+        whole_N = self._memory[-1][: len(self.origin)]
         parts = dict(zip(self._ready.parameters, whole_N.split(self._sizes), strict=True))
 
         def take(parameter: nn.Parameter, gradient: Tensor) -> None:

@@ -130,7 +130,9 @@ def _coordinates(
             if batches is not None:
                 compute = functools.partial(_loss_gradients, ready, problem)
                 gradients = starting_gradients(loaded, problem, batches, compute)
-            coordinates = ParameterCoordinates(ready, prompts, problem, gradients)
+            by_parameters = ParameterCoordinates(ready, prompts, problem, gradients)
+            stack.callback(by_parameters.close)
+            coordinates = by_parameters
         yield coordinates
 
 

@@ -21,6 +21,7 @@ from phantom_dist.core.measurement import Trial, TrialResult, by_training
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Problem
 from phantom_dist.data import Batches
+from phantom_dist.engines import kept_memory
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import loss_of, token_loss
 from phantom_dist.engines.optimizers import clip_scale, torch_optimizer, undecayed_parameters
@@ -49,6 +50,7 @@ class SingleEngine:
 
     def run(self, loaded: LoadedModel, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         """Train the trials in order, each training from the untouched model; see `engine.Engine.run`."""
+        kept_memory.drop()
         for watched in by_training(trials):
             problem, start = watched[0].problem, time.perf_counter()
             with out_of_memory_named(), trainable(loaded, problem) as ready:

@@ -17,7 +17,6 @@ from transformers.pytorch_utils import Conv1D
 
 from phantom_dist.core.errors import InputError, did_you_mean
 from phantom_dist.core.trial import Lora, Problem
-from phantom_dist.engines import kept_memory
 from phantom_dist.engines.adapter_dropout import AdapterDropout
 from phantom_dist.models.forward_state import memoryless
 from phantom_dist.models.load import LoadedModel
@@ -73,7 +72,6 @@ def trainable(loaded: LoadedModel, problem: Problem) -> Iterator[Trainable]:
     Raises:
         InputError: a LoRA target that the model doesn't have, or that is its embedding or readout.
     """
-    kept_memory.drop()
     method = _full(loaded) if problem.lora is None else _lora(loaded, problem.lora, problem.seed)
     with memoryless(loaded.model), method as ready:
         yield ready

@@ -14,10 +14,12 @@ import time
 
 from phantom_dist.contexts import SHIPPED
 from phantom_dist.core.trial import Lora, Optimizer, Problem
+from phantom_dist.engines import kept_memory
 from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.law.file import read_law
+from phantom_dist.law.law import Law
 from phantom_dist.law.law_input import law_input
-from phantom_dist.models.load import load
+from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.records import probe_row
 from phantom_dist.spec import load_contexts
 
@@ -29,6 +31,12 @@ STEPS = (8, 32)
 def main(count: int) -> None:
     """A line for each class and T, and JSON at the end."""
     law, loaded = read_law(), load(MODEL)
+    with kept_memory.kept():  # as in `predict` and in a worker
+        measure(law, loaded, count)
+
+
+def measure(law: Law, loaded: LoadedModel, count: int) -> None:
+    """The same on a loaded model."""
     contexts = load_contexts(SHIPPED)[: count + 1]
     results = []
     for method, optimizer in CLASSES:
