@@ -57,6 +57,10 @@ class Coordinates(FirstOrder, Protocol):
         """The gradient (n,) of a number that was computed from the last logits."""
         ...
 
+    def new_vector(self) -> Tensor:
+        """An uninitialised vector (n,), which lives as long as the coordinates."""
+        ...
+
     def inner(self, a: Tensor, b: Tensor) -> float:
         """⟨a, b⟩ over all trained parameters."""
         ...
@@ -146,8 +150,7 @@ class ParameterCoordinates:
 
     def _gradient(self, value: Tensor, *, retain_graph: bool = False) -> Tensor:
         """∇value; each parameter's part is copied as soon as it is there, so no second gradient ever exists."""
-        self._memory.append(kept_memory.take(len(self.origin), self.origin))
-        whole_N = self._memory[-1][: len(self.origin)]
+        whole_N = self.new_vector()
         parts = dict(zip(self._ready.parameters, whole_N.split(self._sizes), strict=True))
 
         def take(parameter: nn.Parameter, gradient: Tensor) -> None:
@@ -157,6 +160,11 @@ class ParameterCoordinates:
         for part in parts.values():  # the value doesn't depend on these
             part.zero_()
         return whole_N
+
+    def new_vector(self) -> Tensor:
+        """See `Coordinates`."""
+        self._memory.append(kept_memory.take(len(self.origin), self.origin))
+        return self._memory[-1][: len(self.origin)]
 
     def inner(self, a: Tensor, b: Tensor) -> float:
         """See `Coordinates`."""

@@ -117,6 +117,10 @@ class DualCoordinates:
         vector[number] = 1.0
         return vector
 
+    def new_vector(self) -> Tensor:
+        """See `Coordinates`."""
+        return torch.empty_like(self.origin)
+
     def inner(self, a: Tensor, b: Tensor) -> float:
         """See `Coordinates`."""
         return float(a @ self._products @ b)

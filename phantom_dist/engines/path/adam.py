@@ -12,7 +12,7 @@ recursion on numbers (`_Forms`). So an entry's directions need no recursion, and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -52,8 +52,11 @@ class AdamWalk(Walk):
 
     solves = 2
 
-    def __init__(self, problem: Problem, initial: Tensor) -> None:
+    def __init__(
+        self, problem: Problem, initial: Tensor, new_vector: Callable[[], Tensor] | None = None
+    ) -> None:
         super().__init__(problem, initial)
+        self._new = new_vector
         self._sampled: list[Tensor] = []
         self._offset = 0.0  # ⟨−∇ℓ at the last point, θ_0 − θ of that point⟩, over the sample if there is one
         self._moved: Tensor | None = None
@@ -62,7 +65,7 @@ class AdamWalk(Walk):
     @classmethod
     def around(cls, problem: Problem, coordinates: Coordinates) -> AdamWalk:
         """See `Walk`."""
-        return cls(problem, coordinates.origin)
+        return cls(problem, coordinates.origin, coordinates.new_vector)
 
     @staticmethod
     def first_distance(first_order: float, steps: int, adapters_rms: float | None) -> float:
@@ -106,7 +109,7 @@ class AdamWalk(Walk):
         """See `Walk`; the trajectory is that of a sample where there are `LARGE` entries or more."""
         forms = self._forms(rate, steps)
         if self._moved is None:  # once, since new memory of this size is slow to get
-            self._moved = torch.empty_like(self.initial)
+            self._moved = torch.empty_like(self.initial) if self._new is None else self._new()
         moved, whole = self._moved, forms.taken[-1]
         for part, directions_SB in self._directions(forms, self._descents):
             torch.mv(directions_SB.T, directions_SB.new_tensor(whole), out=moved[part])
