@@ -21,6 +21,9 @@ from phantom_dist.models.cache import cache_folder, fingerprint
 FORM = 1
 """Raise this number when the same files are described otherwise."""
 
+MOST = 500
+"""Descriptions that are kept; beyond them the oldest go."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
@@ -61,6 +64,9 @@ def keep(metadata: ModelMetadata, folder: Path, sources: Sequence[Path]) -> None
         path = _entry(metadata.reference)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(entry).encode())
+        entries = sorted(path.parent.glob("*.json"), key=lambda kept: kept.stat().st_mtime)
+        for oldest in entries[:-MOST]:
+            oldest.unlink(missing_ok=True)
 
 
 def _entry(reference: str) -> Path:

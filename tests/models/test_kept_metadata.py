@@ -95,6 +95,13 @@ def test_a_relative_path_means_another_folder_elsewhere(folder, tmp_path, monkey
     assert describe("./model").architecture != here.architecture
 
 
+def test_the_oldest_descriptions_go(folder, cache, monkeypatch):
+    monkeypatch.setattr(kept_metadata, "MOST", 2)
+    for name in ("gpt2-a", "llama-b", "opt-a"):
+        describe(f"zoo:{name}")
+    assert [is_ready(f"zoo:{name}") for name in ("gpt2-a", "llama-b", "opt-a")] == [False, True, True]
+
+
 def test_with_permissions_nothing_is_kept(folder):
     describe(str(folder), allow_pickle=True)
     assert not is_ready(str(folder))

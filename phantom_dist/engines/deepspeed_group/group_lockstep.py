@@ -51,11 +51,12 @@ class GroupLockstep:
     def begin(self, read: Iterable[int], compared: Iterable[int]) -> None:
         """See `Lockstep`; every rank gets what any of them needs."""
         needed: list[tuple[set[int], set[int]]] = [(set(), set())] * self.ranks
-        dist.all_gather_object(needed, (set(read), set(compared)))
-        read = set().union(*(tokens for tokens, _ in needed))
+        own = set(compared)
+        dist.all_gather_object(needed, (set(read), own))
+        all_read, all_compared = (set().union(*tokens) for tokens in zip(*needed, strict=True))
         for table in dict.fromkeys((self._embedding, self._readout)):
-            table.learn(read)
-        self._readout.compare(set().union(*(tokens for _, tokens in needed)))
+            table.learn(all_read)
+        self._readout.compare(all_compared, own)
         self._measurement = None
         self._gathering.passes = []
 

@@ -9,7 +9,7 @@ each other's shards in place (`shared_pages`), and receive nothing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,10 @@ from phantom_dist.engines.recorder import Geometry
 
 BLOCK = 4_000_000
 """Entries to gather at a time: 16 MB in float32."""
+
+
+COMPARED = 16
+"""Tokens whose overlaps all ranks measure at a time."""
 
 
 class Gathering:
@@ -197,11 +201,19 @@ class ShardedReadoutMatrix(ShardedMatrix):
         """See `probe.ReadoutMatrix`; collective."""
         return self._view.token_overlap_rows(tokens)
 
-    def compare(self, tokens: Iterable[int]) -> None:
-        """Measure the overlaps of these tokens with all others, and keep them until the next call; collective."""
-        unique = sorted(set(tokens))
-        rows = self._view.token_overlap_rows(tuple(unique)) if unique else ()
-        self._overlaps = dict(zip(unique, rows, strict=True))
+    def compare(self, tokens: Collection[int], own: Collection[int]) -> None:
+        """Measure the overlaps of tokens with all others; collective.
+
+        Args:
+            tokens: those of all ranks.
+            own: this rank's, whose overlaps are kept until the next call.
+        """
+        self._overlaps.clear()
+        ordered = sorted(tokens)
+        for start in range(0, len(ordered), COMPARED):
+            part = tuple(ordered[start : start + COMPARED])
+            rows = zip(part, self._view.token_overlap_rows(part), strict=True)
+            self._overlaps |= {token: row_V.clone() for token, row_V in rows if token in own}
 
     def geometry(self) -> Geometry:
         """See `FrozenReadout`; for the tokens of `compare`."""
