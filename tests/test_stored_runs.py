@@ -9,7 +9,7 @@ import pytest
 import phantom_dist
 from phantom_dist.core.errors import StoreError
 from phantom_dist.core.quantities import SCHEMA_VERSION
-from phantom_dist.traces import RunDirectory, Store, migrations, run_directory
+from phantom_dist.traces import RunDirectory, Store, migrations, table_files
 from phantom_dist.traces.digest import results_digest
 from tests.stored_runs import VERSIONS, unpacked
 
@@ -99,7 +99,7 @@ def test_an_older_file_is_migrated_as_it_is_read(stored, monkeypatch):
 def test_versions_are_read_from_the_files_alone(stored, monkeypatch):
     """Today's files become the old ones once the version is raised."""
     monkeypatch.setattr(migrations, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    monkeypatch.setattr(run_directory, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(table_files, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     steps = {"trials": lambda table: table.set_column(0, "trial_id", pa.array(["x"] * table.num_rows))}
     monkeypatch.setitem(migrations.STEPS, SCHEMA_VERSION, steps)
     assert set(RunDirectory(Store(stored)).trials()["trial_id"].to_pylist()) == {"x"}

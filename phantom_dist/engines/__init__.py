@@ -2,7 +2,7 @@
 
 | file | what it is |
 |---|---|
-| `engine`, `registry` | the interface; the engines by name |
+| `engine` | the interface |
 | `single` | the reference: one trial after another, in plain torch; read it first |
 | `watch` | the contexts that are watched in one training, and their traces |
 | `training_sets` | batches of a training set, their loss, and its gradient on the untouched model |
@@ -20,11 +20,62 @@
 | `memory`, `kept_memory` | free memory, one exception where it is exhausted; buffers that batches leave to each other |
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from phantom_dist.core.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:  # plans know engines by name, and do without torch
+    from phantom_dist.engines.engine import Engine
+    from phantom_dist.engines.training_sets import TrainingSets
+    from phantom_dist.instruments.plugin_instruments import Named
+
+
+def _auto(plugin_instruments: Sequence[Named], training_sets: TrainingSets | None) -> Engine:
+    from phantom_dist.engines.lanes.engine import LanesEngine
+
+    return LanesEngine(plugin_instruments, training_sets)
+
+
+def _single(plugin_instruments: Sequence[Named], training_sets: TrainingSets | None) -> Engine:
+    from phantom_dist.engines.single import SingleEngine
+
+    return SingleEngine(plugin_instruments, training_sets)
+
+
+def _lanes(plugin_instruments: Sequence[Named], training_sets: TrainingSets | None) -> Engine:
+    from phantom_dist.engines.lanes.engine import LanesEngine
+    from phantom_dist.engines.lanes.support import LANE_KINDS
+
+    return LanesEngine(plugin_instruments, training_sets, LANE_KINDS)
+
+
+ENGINES: dict[str, Callable[[Sequence[Named], TrainingSets | None], Engine]] = {
+    "auto": _auto,
+    "single": _single,
+    "lanes": _lanes,
+}
+"""Single-process engines by name; `auto` trains each batch in the way that costs least (`lanes.cost`)."""
+
 DEEPSPEED = "deepspeed"
 """The engine that trains one model on a group of processes."""
 
 DEEPSPEED_OPTIMIZERS = ("sgd", "adamw")
 """Optimizers that it can reset between trials: their state is zero before the first step (NAdam's isn't)."""
 
-ENGINES = ("auto", "single", "lanes")
-"""Single-process engines by name (`registry`); `auto` trains each batch in the way that costs least (`lanes.cost`)."""
+
+def engine_named(
+    name: str, plugin_instruments: Sequence[Named] = (), training_sets: TrainingSets | None = None
+) -> Engine:
+    """The engine with this name, measuring with these plug-in instruments too.
+
+    `training_sets`: where it gets batches; None if no trial has any.
+
+    Raises:
+        InputError: there is no such engine.
+    """
+    if name not in ENGINES:
+        raise InputError(f"engine {name!r} doesn't exist.{did_you_mean(name, ENGINES)}")
+    return ENGINES[name](plugin_instruments, training_sets)

@@ -18,11 +18,10 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import ProbeResult
 from phantom_dist.core.summaries import TrialSummary
 from phantom_dist.core.trial import ModelIdentity, Problem
-from phantom_dist.engines import kept_memory, probe
+from phantom_dist.engines import engine_named, kept_memory, probe
 from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path.probe import probe_path
-from phantom_dist.engines.registry import engine_named
 from phantom_dist.engines.training_sets import TrainingSets, forget_gradients
 from phantom_dist.instruments import plugin_instruments
 from phantom_dist.instruments.plugin_instruments import Named

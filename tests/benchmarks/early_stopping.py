@@ -19,8 +19,8 @@ from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.outcome import Outcome, Thresholds
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Lora, Optimizer, Problem, Schedule
+from phantom_dist.engines import engine_named
 from phantom_dist.engines.probe import probe
-from phantom_dist.engines.registry import engine_named
 from phantom_dist.instruments.effective_steps import effective_steps
 from phantom_dist.instruments.forecast import SAFETY, is_decided
 from phantom_dist.instruments.outcome import ends, outcome

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
+from phantom_dist.engines import engine_named
 from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.lanes.engine import LanesEngine
 from phantom_dist.engines.lanes.support import kinds_of
 from phantom_dist.engines.probe import probe
-from phantom_dist.engines.registry import engine_named
 from phantom_dist.models.load import LoadedModel
 from phantom_dist.models.load import load as load_model
 from phantom_dist.spec import load_contexts

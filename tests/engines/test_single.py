@@ -14,9 +14,9 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Lora
+from phantom_dist.engines import engine_named
 from phantom_dist.engines.deepspeed_group import load_sharded
 from phantom_dist.engines.lanes.engine import LanesEngine
-from phantom_dist.engines.registry import engine_named
 from phantom_dist.engines.single import SingleEngine
 from phantom_dist.engines.trainable import lora_targets
 from phantom_dist.instruments.effective_steps import effective_steps

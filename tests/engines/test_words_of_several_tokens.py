@@ -14,10 +14,10 @@ from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import Context, Problem
+from phantom_dist.engines import engine_named
 from phantom_dist.engines.lanes.engine import LanesEngine
 from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.engines.probe import probe
-from phantom_dist.engines.registry import engine_named
 from phantom_dist.models.load import LoadedModel, load
 
 from .problems import CONTEXT, problem

@@ -20,8 +20,8 @@ from phantom_dist.campaign.training_data import with_data
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.data import Batches
+from phantom_dist.engines import engine_named
 from phantom_dist.engines.probe import probe
-from phantom_dist.engines.registry import engine_named
 from phantom_dist.engines.trainable import lora_targets
 from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.models.last_logits import last_logits
