@@ -6,16 +6,16 @@ a trial-step takes on average
                 operations                      bytes moved                      layers called
     reference   6 B K, under LoRA 4 B K         (30 + 12 state) P + 260 P / T    n + n / T
                                                 under LoRA 12 P
-    stacked     6 B K                           (30 + 12 state) P + 600 P / T    (n + 6 n / T) / L
+    stacked     6 B K                           (30 + 12 state) P + 300 P / T    (n + 6 n / T) / L
     dual        4 B K + 65 n d K² T / 2         8 P / L + 400 n d K T / 2        (n + 8 n / T) / L
-    lora        4 B K                           (8 P + 40 P / T) / L             (0.9 n + 6 n / T) / L
+    lora        4 B K                           (8 P + 40 P / T) / L             (0.9 n + 4 n / T) / L
 
 The reference reads the weights twice, writes and reads their gradients, and updates the weights and the optimizer's
 state; new memory for all that is slow to get. Dual and LoRA lanes share one reading of the weights, which need no
 gradient. The factors of a llama block, d to 2.7 d wide, are multiplied with those of all earlier steps four times: 32 d
-numbers for each pair of tokens. Fusing the model with lanes costs six to eight steps' calls, once for a batch.
+numbers for each pair of tokens. Fusing the model with lanes costs four to eight steps' calls, once for a batch.
 
-The times add up, as a step's parts run one after another. The constants are those of one CPU thread, fitted to 200
+The times add up, as a step's parts run one after another. The constants are those of one CPU thread, fitted to 300
 timings of `tests.benchmarks.lane_grid` on SmolLM2-135M and two models of the zoo; most are met within a third. Only
 ratios matter for the choice, which is the same on every CPU, so that a plan gives the same batches everywhere.
 """
@@ -82,7 +82,7 @@ def step_cost(way: Way, problem: Problem, size: ModelSize, tokens: int, lanes: i
             moved = trained + 260 * parameters / steps
             return Cost(operations=6 * products, bytes=moved, layers=layers * (1 + 1 / steps))
         case "stacked":
-            moved = trained + 600 * parameters / steps
+            moved = trained + 300 * parameters / steps
             return Cost(operations=6 * products, bytes=moved, layers=layers * (1 + 6 / steps) / lanes)
         case "dual":
             return Cost(
@@ -94,7 +94,7 @@ def step_cost(way: Way, problem: Problem, size: ModelSize, tokens: int, lanes: i
             return Cost(
                 operations=4 * products,
                 bytes=(8 + 40 / steps) * parameters / lanes,
-                layers=layers * (0.9 + 6 / steps) / lanes,
+                layers=layers * (0.9 + 4 / steps) / lanes,
             )
 
 
