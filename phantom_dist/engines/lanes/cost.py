@@ -6,7 +6,7 @@ a trial-step takes on average
                 operations                      bytes moved                      layers called
     reference   6 B K, under LoRA 4 B K         (30 + 12 state) P + 260 P / T    n + n / T
                                                 under LoRA 12 P
-    stacked     6 B K                           (30 + 12 state) P + 300 P / T    (n + 6 n / T) / L
+    stacked     6 B K                           (30 + 12 state) P + 400 P / T    (n + 6 n / T) / L
     dual        4 B K + 65 n d K² T / 2         8 P / L + 400 n d K T / 2        (n + 8 n / T) / L
     lora        4 B K                           (8 P + 40 P / T) / L             (0.9 n + 4 n / T) / L
 
@@ -82,7 +82,7 @@ def step_cost(way: Way, problem: Problem, size: ModelSize, tokens: int, lanes: i
             moved = trained + 260 * parameters / steps
             return Cost(operations=6 * products, bytes=moved, layers=layers * (1 + 1 / steps))
         case "stacked":
-            moved = trained + 300 * parameters / steps
+            moved = trained + 400 * parameters / steps
             return Cost(operations=6 * products, bytes=moved, layers=layers * (1 + 6 / steps) / lanes)
         case "dual":
             return Cost(
@@ -120,6 +120,9 @@ def cheapest_cut(lengths: Sequence[int], cost: Callable[[int, int], float]) -> l
     return cheapest_cut(lengths[:best], cost) + cheapest_cut(lengths[best:], cost)
 
 
+LANES_SAVE = 0.95
+"""Lanes train where they take less than this part of the reference's time: that needs less memory."""
+
 LONE_GPU_PARAMETERS = 1e7
 """Parameters from which a single full lane is trained as a lane on a GPU."""
 
@@ -154,8 +157,12 @@ class Chooser:
         if self.on_gpu:
             pays = lanes > 1 or problem.method == "lora" or size.parameters >= LONE_GPU_PARAMETERS
             return kinds[0] if pays or "reference" not in self.ways else "reference"
-        able = [*kinds, *(way for way in self.ways if way == "reference")]
-        return min(able, key=lambda way: step_cost(way, problem, size, tokens, lanes).seconds)
+        seconds = {way: step_cost(way, problem, size, tokens, lanes).seconds for way in kinds}
+        best = min(kinds, key=seconds.__getitem__)
+        if "reference" in self.ways:
+            alone = step_cost("reference", problem, size, tokens, lanes).seconds
+            return best if seconds[best] < LANES_SAVE * alone else "reference"
+        return best
 
 
 AUTO = Chooser()
