@@ -12,6 +12,7 @@ import torch
 
 from phantom_dist.models.load import LoadedModel
 from tests.engines.problems import DEVICE, load
+from tests.engines.ranks import RankProcesses, ranks_here
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,3 +29,17 @@ def one_thread():
 @pytest.fixture(scope="session")
 def loaded() -> LoadedModel:
     return load("zoo:gpt2-a")
+
+
+@pytest.fixture(scope="module")
+def pair():
+    processes = RankProcesses(ranks_here(2))
+    yield processes
+    processes.close()
+
+
+@pytest.fixture(scope="module")
+def three():
+    processes = RankProcesses(ranks_here(3))
+    yield processes
+    processes.close()

@@ -30,7 +30,7 @@ from phantom_dist.models.zoo import names
 from phantom_dist.records import trial_row
 
 from .problems import CONTEXT, load, problem
-from .ranks import RankProcesses, ranks_here
+from .ranks import RankProcesses
 from .test_training_sets import RATES, SETS, assert_equal, problems, trained
 from .test_words_of_several_tokens import WORDS, learnable
 from .test_words_of_several_tokens import pair as several
@@ -50,20 +50,6 @@ WAYS = {
     "adamw": ("full", "adamw", {"weight_decay": 0.01}),
     "lora": ("lora", "adamw", {}),
 }
-
-
-@pytest.fixture(scope="module")
-def pair():
-    processes = RankProcesses(ranks_here(2))
-    yield processes
-    processes.close()
-
-
-@pytest.fixture(scope="module")
-def three():
-    processes = RankProcesses(ranks_here(3))
-    yield processes
-    processes.close()
 
 
 # -- what ranks do ---------------------------------------------------------------------------------------------------

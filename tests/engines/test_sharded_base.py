@@ -28,7 +28,7 @@ from phantom_dist.models.zoo import names
 from phantom_dist.records import trial_row
 
 from .problems import CONTEXTS, load, problem
-from .ranks import RankProcesses, ranks_here
+from .ranks import RankProcesses
 from .test_deepspeed_group import reference as deepspeed_reference
 from .test_deepspeed_group import same_probe, same_reading
 from .test_training_sets import SETS, problems
@@ -42,20 +42,6 @@ WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lora": ("lora", "adamw", {"weight_decay": 0.01}),
     "clipped": ("lora", "sgd", {"gradient_clipping": 1.0}),
 }
-
-
-@pytest.fixture(scope="module")
-def pair():
-    processes = RankProcesses(ranks_here(2))
-    yield processes
-    processes.close()
-
-
-@pytest.fixture(scope="module")
-def three():
-    processes = RankProcesses(ranks_here(3))
-    yield processes
-    processes.close()
 
 
 # -- what ranks do ---------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class SharedPages:
 
     def take(self, shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, int]:
         """A tensor of zeros in this rank's pages, and the byte at which it begins."""
-        tensor = _view(self._own, self._at, shape, dtype)
+        tensor = view(self._own, self._at, shape, dtype)
         begin, size = self._at, tensor.numel() * tensor.itemsize
         self._at += -(-size // ALIGNMENT) * ALIGNMENT
         return tensor, begin
@@ -61,11 +61,6 @@ def room(shapes: list[tuple[int, int]], itemsize: int) -> int:
     return sum(-(-rows * width * itemsize // ALIGNMENT) * ALIGNMENT for rows, width in shapes)
 
 
-def view(pages: mmap.mmap, begin: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """The tensor that another rank has at this place."""
-    return _view(pages, begin, shape, dtype)
-
-
 def _mapped(pid: int, file: int, size: int, token: bytes) -> mmap.mmap | None:
     """The pages of a process of this machine; None if it isn't there, or can't be read."""
     try:
@@ -79,7 +74,8 @@ def _mapped(pid: int, file: int, size: int, token: bytes) -> mmap.mmap | None:
     return pages if pages[: len(token)] == token else None
 
 
-def _view(pages: mmap.mmap, begin: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+def view(pages: mmap.mmap, begin: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """The tensor at this place of a rank's pages."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given buffer is not writable")
         flat = torch.frombuffer(pages, dtype=dtype, count=shape[0] * shape[1], offset=begin)
