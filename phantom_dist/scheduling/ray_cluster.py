@@ -78,6 +78,8 @@ class RayCluster(Cluster):
         if self._beginning is not None:
             with activity(Activity.STARTING, "starting Ray"):
                 self._begun.wait()
+            # Only the main thread can set handlers; Ray was started in another.
+            _handle_sigterm(signal.getsignal(signal.SIGTERM))
             if self._failure is not None:
                 raise self._failure
         if not ray.is_initialized():
@@ -233,6 +235,15 @@ def _init(address: str) -> None:
             raise not_started(error) from None
         raise not_joined(address, error, listens=True) from None
     finally:
-        # ray.init installs its own SIGTERM handler, which would end the process before the run can react.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_terminate)
+        _handle_sigterm(on_terminate)
+
+
+def _handle_sigterm(handler: Any) -> None:
+    """Give SIGTERM back to the process's own handler.
+
+    ray.init installs handlers of Python and of C++, which end the process before the run can react: the latter aborts
+    it 3 s after the signal, whatever handler it calls in between.
+    """
+    # None: a handler that was set from C before Python started.
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)

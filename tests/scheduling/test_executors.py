@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -128,6 +130,34 @@ def test_early_workers_of_other_settings_are_not_used(settings):
             assert cluster._spares == []
             actor = executor.actors_of("worker-0")[0]
             assert ray.get(actor.__ray_call__.remote(lambda worker: os.environ["OMP_NUM_THREADS"])) == "1"
+
+
+SLOW_TO_END = """
+import os, signal, time
+from phantom_dist.cli.commands.app import interrupt
+from phantom_dist.scheduling.ray_cluster import RayCluster
+
+signal.signal(signal.SIGTERM, interrupt)
+with RayCluster("local") as cluster:
+    cluster.prepare("cpu", 1, 0)
+    {wait}
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        time.sleep(4)  # Ray's own handler aborts the process after 3 s
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("wait", ["cluster.connect()", "cluster._begun.wait()"])
+def test_sigterm_after_an_early_start_reaches_the_process_alone(wait):
+    """Whether the main thread has waited for Ray or not yet: the handler has all the time that it needs."""
+    command = [sys.executable, "-c", SLOW_TO_END.format(wait=wait)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, "ended\n"), ended.stderr
+    if "connect" in wait:
+        assert "SIGTERM" not in ended.stderr
 
 
 def test_what_goes_wrong_while_ray_begins_is_raised_where_it_is_needed(monkeypatch):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -56,12 +57,19 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script. SIGTERM is handled like Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt)
     show_warnings()
     try:
         app()
     finally:
         _skip_final_collection()
+
+
+def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    """Handle SIGTERM like Ctrl-C; raises KeyboardInterrupt."""
+    # Ray's handler, which the signal reaches first while Ray starts, has set an alarm that aborts the process in 3 s.
+    signal.alarm(0)
+    raise KeyboardInterrupt
 
 
 def _skip_final_collection() -> None:
