@@ -197,8 +197,6 @@ def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> PredictedRate:
     row = problem_row(problem) | {k: v for k, v in probe_row(probed).items() if v is not None}
     if isinstance(probed, Refused):
         return _unpredicted(row, f"{probed.outcome.value}: {probed.message}")
-    if probed.tokens.pair_kind == "several":
-        return _unpredicted(row, "a word of several tokens, for which the law isn't calibrated")
     if probed.path is None:
         return _unpredicted(row, f"the first steps widen the gap (kappa = {probed.kappa:.3g})")
     predicted = law.predict(law_input(row, problem))
@@ -212,6 +210,7 @@ def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> PredictedRate:
         kappa=probed.kappa,
         gap_0=probed.gap_0,
         trial_steps_used=probed.trial_steps,
+        near_synonym=row.get("near_synonym"),
     )
 
 
@@ -227,6 +226,7 @@ def _unpredicted(row: Mapping[str, Any], reason: str) -> PredictedRate:
         kappa=row.get("kappa"),
         gap_0=row.get("gap_0"),
         trial_steps_used=row.get("probe_trial_steps", 0.0),
+        near_synonym=row.get("near_synonym"),
     )
 
 

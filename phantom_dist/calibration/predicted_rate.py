@@ -23,6 +23,7 @@ class PredictedRate(ProblemColumns):
         in_domain: whether the problem is in the law's calibrated domain; if not, `reason` says why.
         kappa: κ in logits per step per unit learning rate; `gap_0`: g_0 in logits. None where the pair was refused
             before they were measured.
+        near_synonym: whether the pair's overlap reaches the floor; None where that is unknown.
         trial_steps_used: cost of the prediction, in trial-steps.
     """
 
@@ -34,6 +35,13 @@ class PredictedRate(ProblemColumns):
     kappa: float | None
     gap_0: float | None
     trial_steps_used: float
+    near_synonym: bool | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the prediction."""
+        strangers = ["no near-synonyms"] if self.near_synonym is False else []
+        return strangers if self.in_domain else [*strangers, f"out of domain: {self.reason}"]
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `predictions` in the JSON of `predict`."""
@@ -46,6 +54,7 @@ class PredictedRate(ProblemColumns):
             "kappa": self.kappa,
             "gap_0": self.gap_0,
             "trial_steps_used": self.trial_steps_used,
+            "near_synonym": self.near_synonym,
         }
 
     @classmethod
@@ -71,6 +80,6 @@ def predictions_table(predictions: Iterable[PredictedRate]) -> Table:
             "none" if entry.eta_c is None else f"{entry.eta_c:.5g}",
             "" if interval is None else f"{interval[0]:.5g} … {interval[1]:.5g} ({100 * entry.level:.0f} %)",
             f"{entry.trial_steps_used:.3g}",
-            "" if entry.in_domain else f"out of domain: {entry.reason}",
+            "; ".join(entry.notes),
         )
     return shown

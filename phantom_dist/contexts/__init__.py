@@ -6,6 +6,7 @@
 | `reading` | how a tokenizer encodes and decodes text for a model |
 | `near_synonym` | the test for near-synonyms, and the choice of an `auto` competitor |
 | `usable` | check that a tokenizer can be used at all |
+| `swords` | convert a published set of pairs that people judged to be interchangeable |
 | `pair` | choose and tokenise the pair of a context on a model |
 
 `spec` defines the file's format, and also accepts contexts inline. README.md lists what is refused.

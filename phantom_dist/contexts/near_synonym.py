@@ -7,6 +7,7 @@ matrix. The rule is this project's own. The default factor, 2.75 times the row's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -51,22 +52,19 @@ def check_pair(
     *,
     gap_0: float,
     centred_overlap: float,
-    floor: float | None,
     target: str = "target",
     competitor: str = "competitor",
 ) -> None:
-    """Check that a pair can show the near-synonym mechanism on this model; the words appear in messages only.
-
-    `floor` is None for words of several tokens: the overlap of two pieces of words says nothing of the words.
+    """Check that a pair has an overlap, and that a model still has to learn the target; messages name the words.
 
     Raises:
-        Refusal: `refused_not_synonym` below the floor, `refused_committed` where g_0 >= 0.
+        Refusal: `refused_not_synonym` where the overlap is NaN, `refused_committed` where g_0 >= 0.
     """
-    if floor is not None and not centred_overlap >= floor:
+    if math.isnan(centred_overlap):
         raise Refusal(
             Outcome.REFUSED_NOT_SYNONYM,
-            f"{target!r} and {competitor!r} are no near-synonyms for this model: their centred overlap "
-            f"{centred_overlap:.3f} is below the floor {floor:.3f}",
+            f"{target!r} and {competitor!r} have no overlap: the readout matrix holds no direction of its own for one "
+            f"of them",
         )
     if gap_0 >= 0:
         raise Refusal(

@@ -95,6 +95,14 @@ class PairReading:
     centred_overlap: float
     synonym_floor: float
 
+    @property
+    def near_synonym(self) -> bool | None:
+        """Whether the centred overlap reaches the floor; None for words of several tokens.
+
+        The overlap of two pieces of words says nothing of the words.
+        """
+        return self.centred_overlap >= self.synonym_floor if self.tokens.pair_kind == "single" else None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:

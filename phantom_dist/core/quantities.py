@@ -208,6 +208,16 @@ PROBED_COLUMNS: tuple[Quantity, ...] = (
     _q("overlap_0", "float64", "1", "S_tc", "overlap of target and competitor before training", -1, 1),
     _q("centred_overlap", "float64", "1", "", "overlap of the mean-centred readout rows", -1, 1),
     _q("synonym_floor", "float64", "1", "", "least centred overlap of near-synonyms for this model", 0),
+    replace(
+        _later(
+            _label(
+                "near_synonym",
+                "whether the centred overlap reaches the floor; null for words of several tokens, or unread",
+                "bool",
+            )
+        ),
+        is_result=False,
+    ),
     _q("effective_steps", "float64", "1", "T", "number of steps counted with schedule and momentum", 0),
 )
 """Measurements of a problem on the untouched model."""
@@ -369,7 +379,7 @@ CRITICAL_RATE_COLUMNS: tuple[Quantity, ...] = (
     _q("eta_c", "float64", "1", "η_c", "critical learning rate; null if there is none", 0),
     _label("bracket", "the two tested learning rates on either side of it", "list<float64>"),
     _q("pi_c", "float64", "1", "Π_c", "dimensionless critical rate, eta_c T kappa / |g_0|"),
-    *(q for q in PROBED_COLUMNS if q.name in {"gap_0", "kappa"}),
+    *(q for q in PROBED_COLUMNS if q.name in {"gap_0", "kappa", "near_synonym"}),
     _q("trials_used", "int32", "1", "", "trials that were trained for it", 0),
     _q("trial_steps_used", "float64", "1", "", "their steps, with those of the probe", 0),
     _label("reason", "why there is no critical rate; null if there is one"),

@@ -86,6 +86,7 @@ class ProbeSummary(ProblemColumns):
         trial_steps: cost of probing in trial-steps; None in runs of versions that did not store it.
         refusal: outcome of a pair that is not trained; None if it is.
         held_out: whether it chooses no learning rate.
+        near_synonym: whether the pair's overlap reaches the floor; None where that is unknown.
         examples_used, examples_cut: of its training set, as the model's tokenizer reads it; None without one.
     """
 
@@ -96,6 +97,7 @@ class ProbeSummary(ProblemColumns):
     trial_steps: float | None
     refusal: Outcome | None
     held_out: bool = False
+    near_synonym: bool | None = None
     examples_used: int | None = None
     examples_cut: int | None = None
 
@@ -111,6 +113,7 @@ class ProbeSummary(ProblemColumns):
             trial_steps=row["probe_trial_steps"],
             refusal=None if row["refusal"] is None else Outcome(row["refusal"]),
             held_out=bool(row["held_out"]),
+            near_synonym=row["near_synonym"],
             examples_used=row["examples_used"],
             examples_cut=row["examples_cut"],
         )

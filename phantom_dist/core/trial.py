@@ -19,7 +19,7 @@ from phantom_dist.core.training_set import TrainingSet
 class Context(Frozen):
     """A prompt, the correct next word (target) and a near-synonym of it (competitor)."""
 
-    LATER = ("held_out",)
+    LATER = ("held_out", "either")
 
     id: str = Field(
         min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="short name, unique in its file"
@@ -37,9 +37,25 @@ class Context(Frozen):
         default=False,
         description="the training set doesn't hold it: it is measured in every training, and chooses no learning rate",
     )
+    either: bool = Field(
+        default=False,
+        description="either word may be learnt: where the model prefers the target already, the two change places",
+    )
+
+    @model_validator(mode="after")
+    def _either_of_two(self) -> Context:
+        if self.either and self.competitor == "auto":
+            raise ValueError("`either` needs two words; the competitor is `auto`")
+        return self
+
+    @property
+    def directions(self) -> tuple[Context, ...]:
+        """The context, and with `either` the one with exchanged words, for a model that prefers the target."""
+        exchanged = {"target": self.competitor, "competitor": self.target}
+        return (self, self.model_copy(update=exchanged)) if self.either else (self,)
 
 
-LoraPlaces: TypeAlias = Literal["attention", "all-linear", "peft"]
+LoraPlaces: TypeAlias = Literal["attention", "mlp", "all-linear", "peft"]
 
 LORA_PLACES: tuple[str, ...] = get_args(LoraPlaces)
 
@@ -54,7 +70,8 @@ class Lora(Frozen):
     targets: tuple[str, ...] | LoraPlaces = Field(
         default="attention",
         description="names of linear modules that get adapters; `attention`: all linear modules of the attention; "
-        "`all-linear`: all but the readout; `peft`: those that peft chooses for the architecture",
+        "`mlp`: all others of the layers; `all-linear`: all but the readout; `peft`: those that peft chooses for the "
+        "architecture",
     )
     rslora: bool = Field(
         default=False, description="scale by alpha / sqrt(rank) instead (rank-stabilised, arXiv 2312.03732)"

@@ -49,8 +49,13 @@ class Coordinates(FirstOrder, Protocol):
         """θ_0 (n,)."""
         ...
 
+    @property
+    def decaying(self) -> Tensor:
+        """θ_0 (n,) where the optimizer's weight decay applies, 0 elsewhere."""
+        ...
+
     def logits(self, moved: Tensor) -> Tensor:
-        """The logits (V,), float32, after the first of the prompts at θ_0 − moved; differentiable."""
+        """The logits (P, V), float32, after each of the prompts at θ_0 − moved; differentiable."""
         ...
 
     def gradient(self, value: Tensor) -> Tensor:
@@ -100,13 +105,27 @@ class ParameterCoordinates:
             return self._ready.untouched_N
         return torch.cat([parameter.detach().reshape(-1) for parameter in self._ready.parameters])
 
+    @functools.cached_property
+    def decaying(self) -> Tensor:
+        """See `Coordinates`."""
+        if not self._undecayed:
+            return self.origin
+        decaying_N = self.origin.clone()
+        for parameter, part in zip(self._ready.parameters, decaying_N.split(self._sizes), strict=True):
+            if id(parameter) in self._undecayed:
+                part.zero_()
+        return decaying_N
+
+    @functools.cached_property
+    def _undecayed(self) -> set[int]:
+        """Identities of the trained parameters without weight decay beside others that have it."""
+        undecayed = undecayed_parameters(self._ready.model) if self._problem.decays_apart else ()
+        return {id(parameter) for parameter in undecayed}
+
     def untouched_logits(self) -> Tensor:
         """See `Coordinates`."""
-        return torch.stack([self._logits(prompt) for prompt in self._prompts])
-
-    def _logits(self, prompt: tuple[int, ...]) -> Tensor:
         with autocast(self._ready.readout_Vd.device, self._problem.is_mixed):
-            return last_logits(self._ready.model, prompt).float()
+            return torch.stack([last_logits(self._ready.model, prompt).float() for prompt in self._prompts])
 
     def first_order(self, logits_PV: Tensor, pair: Tokens, *, keep: bool) -> tuple[float, Tensor | None]:
         """See `Coordinates`."""
@@ -119,13 +138,11 @@ class ParameterCoordinates:
         parts = dict(zip(self._ready.parameters, loss_N.split(self._sizes), strict=True))
         optimizer, largest = self._problem.optimizer, self._problem.gradient_clipping
         scale = 1.0 if largest is None else clip_scale(gradient_norm(parts.values()), largest)
-        undecayed = undecayed_parameters(self._ready.model) if self._problem.decays_apart else ()
-        apart = {id(parameter) for parameter in undecayed}
         without_decay = optimizer.model_copy(update={"weight_decay": 0.0, "decay": "all"})
         terms: list[float] = []
 
         def take(parameter: nn.Parameter, gap: Tensor) -> None:
-            own = without_decay if id(parameter) in apart else optimizer
+            own = without_decay if id(parameter) in self._undecayed else optimizer
             terms.append(along_first_direction(gap, parts[parameter], parameter.detach(), own, scale))
 
         _backward(gap_of(logits_V, pair, rests_3), self._ready.parameters, take)
@@ -142,7 +159,7 @@ class ParameterCoordinates:
         )
         for parameter, origin, part in parts:
             torch.sub(origin.view_as(parameter), part.view_as(parameter), out=parameter.data)
-        return self._logits(self._prompts[0])
+        return self.untouched_logits()
 
     def gradient(self, value: Tensor) -> Tensor:
         """See `Coordinates`; 0 where the value doesn't depend on a parameter."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 import torch
@@ -22,7 +22,7 @@ from phantom_dist.contexts import check_tokenizer, choose_pair, near_synonym, to
 from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading, ProbeResult, Refused
-from phantom_dist.core.trial import Problem
+from phantom_dist.core.trial import Context, Problem
 from phantom_dist.data import Batch, Batches
 from phantom_dist.engines.coordinates import Coordinates, FirstOrder, ParameterCoordinates
 from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates
@@ -44,6 +44,8 @@ from phantom_dist.instruments import overlap, readout
 from phantom_dist.instruments.word_prompts import read_word, word_loss
 from phantom_dist.models.load import LoadedModel
 
+Result = TypeVar("Result")
+
 _usable: WeakSet[Any] = WeakSet()
 """Tokenizers that have passed `check_tokenizer`: once for a model, not for each of its problems."""
 
@@ -52,7 +54,8 @@ _usable: WeakSet[Any] = WeakSet()
 class StartingPoint:
     """The untouched model on a problem that can be trained: the start of its training.
 
-    `logits` (V,), float32, detached; `gradient` ∇L in the coordinates, None unless the caller keeps it.
+    `logits` (P, V) after each of the context's prompts, float32, detached; `gradient` ∇L in the coordinates, None
+    unless the caller keeps it.
     """
 
     coordinates: Coordinates
@@ -93,16 +96,44 @@ def starting_point(
         InputError: a LoRA target that this model doesn't have, or a model that can't be trained on.
         OutOfMemory: the gradients don't fit.
     """
+    with out_of_memory_named(), ExitStack() as stack:
+        yield in_its_direction(
+            problem,
+            lambda words: stack.enter_context(
+                _start(loaded, problem, words, batches, keep_gradient=keep_gradient)
+            ),
+        )
+
+
+def in_its_direction(problem: Problem, measure_words: Callable[[Context], Result]) -> Result:
+    """Measure a context, with `either` in the direction that the model has to learn.
+
+    Raises:
+        ProbeRefused: the pair can't be trained on.
+    """
+    *others, last = problem.context.directions
+    for words in others:
+        try:
+            return measure_words(words)
+        except ProbeRefused as refused:
+            if refused.result.outcome is not Outcome.REFUSED_COMMITTED:
+                raise
+    return measure_words(last)
+
+
+@contextmanager
+def _start(
+    loaded: LoadedModel, problem: Problem, words: Context, batches: Batches | None, *, keep_gradient: bool
+) -> Iterator[StartingPoint]:
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
     parameter = readout_matrix(loaded.model)
     matrix = shards_of(parameter) or WholeReadout(parameter)
-    with out_of_memory_named():
-        context = read_context(loaded, problem, matrix, targets, batches)
-        with _coordinates(loaded, problem, context.prompts, batches) as coordinates:
-            with _weights_unchanged(loaded.model):
-                logits_PV = coordinates.untouched_logits()
-            measured, gradient = measure(context, coordinates, logits_PV, keep_gradient=keep_gradient)
-            yield StartingPoint(coordinates, measured, logits_PV[0].detach(), gradient)
+    context = read_context(loaded, problem, words, matrix, targets, batches)
+    with _coordinates(loaded, problem, context.prompts, batches) as coordinates:
+        with _weights_unchanged(loaded.model):
+            logits_PV = coordinates.untouched_logits()
+        measured, gradient = measure(context, coordinates, logits_PV, keep_gradient=keep_gradient)
+        yield StartingPoint(coordinates, measured, logits_PV.detach(), gradient)
 
 
 @contextmanager
@@ -216,11 +247,13 @@ class ProbeRefused(Exception):
 class ReadContext:
     """A problem whose context the model can read.
 
-    `prompts`: after which it is read (`WordPrompts`); `target`: token of the target where the words differ first.
+    `words`: its context, in one of its `directions`; `prompts`: after which it is read (`WordPrompts`); `target`: token
+    of the target where the words differ first.
     """
 
     loaded: LoadedModel
     problem: Problem
+    words: Context
     model: ModelReading
     matrix: ReadoutMatrix
     prompts: tuple[tuple[int, ...], ...]
@@ -230,6 +263,7 @@ class ReadContext:
 def read_context(
     loaded: LoadedModel,
     problem: Problem,
+    words: Context,
     matrix: ReadoutMatrix,
     targets: tuple[str, ...] | None,
     batches: Batches | None = None,
@@ -239,6 +273,7 @@ def read_context(
     Args:
         loaded: the model.
         problem: the problem to measure.
+        words: its context, in one of its `directions`.
         matrix: the model's readout matrix.
         targets: LoRA targets as resolved for this model; None under full fine-tuning.
         batches: those of its training set, if it has one.
@@ -260,10 +295,16 @@ def read_context(
         check_tokenizer(loaded.tokenizer, problem.model, rows=rows)
         _usable.add(loaded.tokenizer)
     with _refusing(problem, model):
-        prompts, target = tokens.prompts_and_target(loaded.tokenizer, problem.context, rows=rows)
-        _check_length(loaded.model.config, max(prompts, key=len), problem.context.id)
+        prompts, target = tokens.prompts_and_target(loaded.tokenizer, words, rows=rows)
+        _check_length(loaded.model.config, max(prompts, key=len), words.id)
     return ReadContext(
-        loaded=loaded, problem=problem, model=model, matrix=matrix, prompts=prompts, target=target
+        loaded=loaded,
+        problem=problem,
+        words=words,
+        model=model,
+        matrix=matrix,
+        prompts=prompts,
+        target=target,
     )
 
 
@@ -300,7 +341,7 @@ def _read_pair(context: ReadContext, logits_PV: Tensor) -> PairReading:
         # The logits may have fewer rows than the embedding; `read_context` has checked the prompt against both.
         read = choose_pair(
             context.loaded.tokenizer,
-            problem.context,
+            context.words,
             target,
             logits_V=logits_PV[0],
             centred_overlap_V=centred_V,
@@ -322,7 +363,6 @@ def _read_pair(context: ReadContext, logits_PV: Tensor) -> PairReading:
         near_synonym.check_pair(
             gap_0=pair.gap_0,
             centred_overlap=pair.centred_overlap,
-            floor=pair.synonym_floor if read.pair_kind == "single" else None,
             target=read.target_text,
             competitor=read.competitor_text,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -224,8 +224,9 @@ def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
 
     `attention` means every linear module (nn.Linear or transformers' Conv1D) inside a module whose name contains
     "attn" or "attention". The name is the last part of the module's path; where a module outside an attention has the
-    same, the last two parts (GPT-2's `attn.c_proj` beside `mlp.c_proj`). `all-linear` means every linear module but
-    the readout, as in peft. `peft` means those that peft trains where a configuration names none.
+    same, the last two parts (GPT-2's `attn.c_proj` beside `mlp.c_proj`). `mlp` means every other one
+    inside a numbered layer, `all-linear` every linear module but the readout, as in peft. `peft` means those that peft
+    trains where a configuration names none.
 
     Raises:
         InputError: the model has no such module, or it is the embedding or the readout.
@@ -242,7 +243,8 @@ def lora_targets(model: Any, lora: Lora) -> tuple[str, ...]:
             )
         return lora_targets(model, lora.model_copy(update={"targets": tuple(sorted(defaults))}))
     if isinstance(lora.targets, str):
-        chosen = {name for name in linear if lora.targets == "all-linear" or _in_attention(name)}
+        belongs = PLACES[lora.targets]
+        chosen = {name for name in linear if belongs(name)}
         outside = {_path_end(name, 1) for name in adaptable.keys() - chosen}
         if chosen:
             return tuple(sorted({_path_end(n, 2 if _path_end(n, 1) in outside else 1) for n in chosen}))
@@ -266,3 +268,15 @@ def _path_end(module_name: str, count: int) -> str:
 def _in_attention(module_name: str) -> bool:
     parents = module_name.split(".")[:-1]
     return any("attn" in part or "attention" in part for part in parents)
+
+
+def _in_layer(module_name: str) -> bool:
+    return any(part.isdigit() for part in module_name.split("."))
+
+
+PLACES: dict[str, Callable[[str], bool]] = {
+    "attention": _in_attention,
+    "mlp": lambda name: _in_layer(name) and not _in_attention(name),
+    "all-linear": lambda name: True,
+}
+"""Whether a linear module other than the readout, by its name, belongs to one of LoRA's `targets`."""

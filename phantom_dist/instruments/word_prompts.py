@@ -11,10 +11,11 @@ Tokens with which both words begin cancel. The target word's loss is -ln P(targe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.instruments import readout
@@ -65,6 +66,19 @@ def read_word(logits_PV: Tensor, pair: Tokens) -> tuple[Tensor, Tensor | None]:
 def word_loss(loss: Tensor, rests_3: Tensor | None) -> Tensor:
     """-ln P(target word) from the loss of its token at the words' first difference; nats, shape (...)."""
     return loss if rests_3 is None else loss - rests_3[..., 0] - rests_3[..., 1]
+
+
+def log_odds(logits_V: Tensor, target: int, rests_3: Tensor | None) -> float:
+    """ln P / (1 - P) of the target word, from float64 logits (V,) at the words' first difference and `target` there."""
+    others_V = logits_V.clone()
+    others_V[target] = -math.inf
+    odds = logits_V[target] - torch.logsumexp(
+        others_V, 0
+    )  # of the token alone, without 1 - p, which cancels at p = 1
+    if rests_3 is None:
+        return float(odds)
+    log_p = float(nn.functional.logsigmoid(odds) + rests_3[..., 0] + rests_3[..., 1])
+    return log_p - math.log(-math.expm1(log_p)) if log_p < 0 else math.inf
 
 
 def word_gap(gap: Tensor, rests_3: Tensor | None) -> Tensor:

@@ -89,7 +89,8 @@ def choose(
 ) -> tuple[list[Watched], dict[str, str], Tensor | None]:
     """The contexts that can be watched on this model, in order; the others' reasons, by id; and the logits (P, V).
 
-    The logits are those after `WordPrompts(watched).prompts`.
+    The logits are those after `WordPrompts(watched).prompts`. A context with `either` is watched in the direction that
+    the model has to learn.
 
     Raises:
         InputError: the tokenizer can't be used for contexts at all.
@@ -112,11 +113,26 @@ def choose(
     targets = sorted({prompts[context.id][1] for context in readable})
     rows_wV = centred_overlap_rows(model, targets)
     watched: list[Watched] = []
+    exchanged: dict[str, Context] = {}
     for context, logits_pV in zip(readable, own_PV, strict=True):
         target = prompts[context.id][1]
         with _refusing(context, refused):
-            pair = _pair(tokenizer, context, target, logits_pV, rows_wV[targets.index(target)], thresholds)
+            row_V = rows_wV[targets.index(target)]
+            pair = _pair(tokenizer, context, target, logits_pV, row_V, thresholds)
+            logits_V, rests_3 = read_word(logits_pV, pair)
+            gap_0 = float(word_gap(readout.logit_gap(logits_V, pair.target, pair.competitor), rests_3))
+            if context.either and gap_0 >= 0:
+                exchanged[context.id] = context.directions[-1].model_copy(update={"either": False})
+            check_pair(
+                gap_0=gap_0,
+                centred_overlap=float(row_V[pair.competitor]),
+                target=pair.target_text,
+                competitor=pair.competitor_text,
+            )
             watched.append(Watched(context=context, tokens=pair))
+    if exchanged:
+        turned = [exchanged.get(context.id, context) for context in contexts]
+        return choose(model, tokenizer, turned, thresholds)
     kept = [own for own, context in zip(own_PV, readable, strict=True) if context.id not in refused]
     first, further = [own[:1] for own in kept], [own[1:] for own in kept]
     return watched, refused, torch.cat(first + further) if kept else None
@@ -137,18 +153,9 @@ def _pair(
     thresholds: Thresholds,
 ) -> Tokens:
     floor = synonym_floor(row_rms(centred_V, target), thresholds)
-    pair = choose_pair(
+    return choose_pair(
         tokenizer, context, target, logits_V=logits_PV[0], centred_overlap_V=centred_V, floor=floor
     )
-    logits_V, rests_3 = read_word(logits_PV, pair)
-    check_pair(
-        gap_0=float(word_gap(readout.logit_gap(logits_V, pair.target, pair.competitor), rests_3)),
-        centred_overlap=float(centred_V[pair.competitor]),
-        floor=floor if pair.pair_kind == "single" else None,
-        target=pair.target_text,
-        competitor=pair.competitor_text,
-    )
-    return pair
 
 
 @contextmanager

@@ -35,10 +35,10 @@ def shared_columns(probed: ProbeResult) -> Row:
         row |= {f: getattr(model.identity, f) for f in ("architecture", "parameters", "weights")}
         if model.lora_targets is not None:
             row["lora_targets"] = ",".join(model.lora_targets)
-    row |= dict.fromkeys(("kappa", *_PAIR_COLUMNS))
+    row |= dict.fromkeys(("kappa", "near_synonym", *_PAIR_COLUMNS))
     if pair is not None:
         row |= {"target": pair.tokens.target_text, "competitor": pair.tokens.competitor_text}
-        row |= {name: getattr(pair, name) for name in _PAIR_COLUMNS}
+        row |= {name: getattr(pair, name) for name in ("near_synonym", *_PAIR_COLUMNS)}
     if isinstance(probed, Measured):
         row["kappa"] = probed.kappa
     row["effective_steps"] = effective_steps(problem.steps, problem.schedule, problem.optimizer)

@@ -35,6 +35,7 @@ class CriticalRate(ProblemColumns):
         gap_0: g_0 in logits; `kappa`: its rate in logits per step per unit learning rate. None where the pair was
             refused before they were measured.
         held_out: whether it chose no learning rate, so that its bracket is as wide as others left it.
+        near_synonym: whether the pair's overlap reaches the floor; None where that is unknown.
         eta_loss: with a training set, the tried rate with the lowest training loss at its end; None where trainings
             ended early, as their losses can't be compared.
     """
@@ -47,6 +48,7 @@ class CriticalRate(ProblemColumns):
     gap_0: float | None
     kappa: float | None
     held_out: bool = False
+    near_synonym: bool | None = None
     eta_loss: float | None = None
 
     @property
@@ -76,6 +78,7 @@ class CriticalRate(ProblemColumns):
             "pi_c": self.pi_c,
             "reason": self.reason,
             "held_out": True if self.held_out else None,
+            "near_synonym": self.near_synonym,
             "eta_loss": self.eta_loss,
         }  # fmt: skip
 
@@ -91,6 +94,7 @@ class CriticalRate(ProblemColumns):
             **problem_columns(value),
             **{name: value[name] for name in same},
             held_out=bool(value.get("held_out")),
+            near_synonym=value.get("near_synonym"),
             eta_loss=value.get("eta_loss"),
             crossing=crossing,
         )
@@ -169,6 +173,7 @@ def _critical_rate(
         gap_0=probe.gap_0,
         kappa=probe.kappa,
         held_out=probe.held_out,
+        near_synonym=probe.near_synonym,
         eta_loss=_eta_loss(trained),
     )
 

@@ -26,7 +26,7 @@ from phantom_dist.spec.rates import RateAxis
 from phantom_dist.spec.recipes import recipe_named, recipe_names
 from phantom_dist.spec.reference import all_as_text
 from phantom_dist.spec.schedules import ScheduleAxis, ScheduleEntry
-from phantom_dist.spec.training import TrainingSettings
+from phantom_dist.spec.training import CONTEXTS, TrainingSettings
 from phantom_dist.spec.yaml_lines import parse
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -268,6 +268,12 @@ class SweepSpec(Strict):
                 raise wrong(
                     "needs `training`: without a training set each context is trained on",
                     ("contexts", index, "held_out"),
+                    True,
+                )
+            if context.either and self.training is not None and self.training.data == CONTEXTS:
+                raise wrong(
+                    "is not for contexts that are the training set: what the model trains on must be settled",
+                    ("contexts", index, "either"),
                     True,
                 )
         for index, method in enumerate(self.methods):

@@ -19,6 +19,7 @@ _PROBE = [
     "probe_trial_steps",
     "refusal",
     "held_out",
+    "near_synonym",
     "examples_used",
     "examples_cut",
 ]

@@ -109,11 +109,12 @@ def test_pairs_refused_for_any_reason_keep_their_ids(
         good | {"id": "words", "target": " unheardof"},
         good | {"id": "prompt", "text": "Xyzzy " + good["text"]},
         good | {"id": "committed", "target": good["competitor"], "competitor": good["target"]},
-        good | {"id": "synonym", "competitor": " the"},
+        good | {"id": "synonym", "competitor": "auto"},
     ]
     sweep = {
         "models": ["zoo:llama-a"],
         "contexts": contexts,
+        "thresholds": {"synonym_floor_rms": 1000},
         "methods": ["full", "lora", {"lora": {"rank": 4, "targets": ["q_proj", "o_proj"]}}],
         "optimizers": ["sgd", "adamw"],
         "learning_rates": rates,

@@ -199,7 +199,17 @@ def test_an_entry_has_the_contracts_keys_and_a_refused_pair_its_reason():
     swapped = context.model_copy(update={"target": context.competitor, "competitor": context.target})
     result = phantom_dist.predict("zoo:gpt2-a", [context, swapped], method="lora", optimizer="adamw")
     first, second = result.to_json()["predictions"]
-    more = {"eta_c", "interval", "level", "in_domain", "reason", "kappa", "gap_0", "trial_steps_used"}
+    more = {
+        "eta_c",
+        "interval",
+        "level",
+        "in_domain",
+        "reason",
+        "kappa",
+        "gap_0",
+        "trial_steps_used",
+        "near_synonym",
+    }
     assert set(first) == set(second) == {*PROBLEM_COLUMNS, *more}
     assert first["level"] == 0.9
     assert (first["target"], first["lora_rank"], first["optimizer"]) == (" guilt", 8, "adamw")

@@ -155,10 +155,11 @@ def test_refused_pairs_are_outcomes_and_the_rest_runs(sweep, tmp_path):
     sweep["contexts"] = [
         good,
         good | {"id": "committed", "target": good["competitor"], "competitor": good["target"]},
-        good | {"id": "strangers", "competitor": " the"},
+        good | {"id": "auto", "competitor": "auto"},
         good | {"id": "twice", "competitor": good["target"]},
         good | {"id": "unknown", "target": " quixotry"},
     ]
+    sweep["thresholds"] = {"synonym_floor_rms": 1000}  # so that `auto` finds none
     result = run(sweep, tmp_path)
     assert result.outcomes["refused_committed"] == 2
     assert result.outcomes["refused_not_synonym"] == 2
@@ -166,7 +167,7 @@ def test_refused_pairs_are_outcomes_and_the_rest_runs(sweep, tmp_path):
     reasons = {(e.context, e.reason) for e in result.critical_rates if e.eta_c is None}
     assert reasons == {
         ("committed", "refused_committed"),
-        ("strangers", "refused_not_synonym"),
+        ("auto", "refused_not_synonym"),
         ("twice", "refused_tokens"),
         ("unknown", "refused_tokens"),
     }

@@ -59,21 +59,18 @@ def test_the_floor_is_a_multiple_of_the_rms() -> None:
 
 
 def test_a_near_synonym_that_is_behind_is_accepted() -> None:
-    check_pair(gap_0=-0.98, centred_overlap=0.341, floor=0.3)
-    check_pair(gap_0=-1e-9, centred_overlap=0.3, floor=0.3)
+    check_pair(gap_0=-0.98, centred_overlap=0.341)
+    check_pair(gap_0=-1e-9, centred_overlap=0.3)
 
 
-@pytest.mark.parametrize("overlap", [0.299, -0.9, math.nan])
-def test_words_that_are_no_near_synonyms_are_refused(overlap: float) -> None:
-    with pytest.raises(
-        Refusal, match=r"' a' and ' b' are no near-synonyms for this model: .* floor 0\.300"
-    ) as refused:
-        check_pair(gap_0=-1.0, centred_overlap=overlap, floor=0.3, target=" a", competitor=" b")
+def test_words_without_an_overlap_are_refused() -> None:
+    with pytest.raises(Refusal, match="' a' and ' b' have no overlap") as refused:
+        check_pair(gap_0=-1.0, centred_overlap=math.nan, target=" a", competitor=" b")
     assert refused.value.outcome is Outcome.REFUSED_NOT_SYNONYM
 
 
 @pytest.mark.parametrize("gap", [0.0, 2.5])
 def test_a_context_that_is_already_right_is_refused(gap: float) -> None:
     with pytest.raises(Refusal, match=r"the model already prefers ' a' to ' b': logit gap \+") as refused:
-        check_pair(gap_0=gap, centred_overlap=0.5, floor=0.3, target=" a", competitor=" b")
+        check_pair(gap_0=gap, centred_overlap=0.5, target=" a", competitor=" b")
     assert refused.value.outcome is Outcome.REFUSED_COMMITTED

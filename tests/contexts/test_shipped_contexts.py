@@ -98,6 +98,7 @@ def _measure(smollm2: LoadedModel, context: Context) -> dict[str, object]:
         auto = choose_competitor(logits_V, centred_V, floor, target, competitor_filter(tokenizer, context))
     tokens = tokenise(tokenizer, context, auto)
     gap_0 = float(logits_V[target] - logits_V[tokens.competitor])
-    check_pair(gap_0=gap_0, centred_overlap=float(centred_V[tokens.competitor]), floor=floor)
+    check_pair(gap_0=gap_0, centred_overlap=float(centred_V[tokens.competitor]))
+    assert float(centred_V[tokens.competitor]) >= floor
     overlap = float(overlap_rows(readout_Vd, (target,))[0, tokens.competitor])
     return {"gap_0": gap_0, "overlap": overlap, "competitor": tokens.competitor_text}

@@ -27,13 +27,13 @@ def measured(coordinates, pair):
     logits = [untouched_1V[0]]
     kappa, first = coordinates.first_order(untouched_1V, pair, keep=True)
     step = 0.5 / coordinates.inner(first, first)
-    logits.append(coordinates.logits(step * first))
+    logits.append(coordinates.logits(step * first)[0])
     second = coordinates.gradient(loss_of(logits[1], pair))
     moved = step * first + 0.3 * step * second
-    logits.append(coordinates.logits(moved))
+    logits.append(coordinates.logits(moved)[0])
     third = coordinates.gradient(gap_of(logits[2], pair))
     with torch.no_grad():
-        logits.append(coordinates.logits(moved - 0.2 * step * third))
+        logits.append(coordinates.logits(moved - 0.2 * step * third)[0])
     vectors = (first, second, third)
     products = torch.tensor(
         [[coordinates.inner(a, b) for a in vectors] for b in vectors], dtype=torch.float64

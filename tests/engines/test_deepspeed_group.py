@@ -234,11 +234,11 @@ def test_instruments_of_other_packages_measure_on_a_group_too(pair):
 
 
 def test_a_pair_that_cannot_be_trained_is_refused_as_the_reference_refuses_it(pair):
-    strangers = CONTEXT.model_copy(update={"competitor": " the"})
-    asked = problem("full", "sgd", context=strangers, steps=STEPS)
+    preferred = CONTEXT.model_copy(update={"target": CONTEXT.competitor, "competitor": CONTEXT.target})
+    asked = problem("full", "sgd", context=preferred, steps=STEPS)
     expected = probe(load(asked.model), asked)
     assert isinstance(expected, Refused)
-    assert expected.outcome is Outcome.REFUSED_NOT_SYNONYM
+    assert expected.outcome is Outcome.REFUSED_COMMITTED
     got, _, _ = pair.call(measured, 3, asked, [])[0]
     assert isinstance(got, Refused)
     assert (got.outcome, got.model) == (expected.outcome, expected.model)

@@ -59,7 +59,9 @@ def test_derivative_and_first_rise():
     assert first_rise(lambda x: 1.0 + x, 0.0, 1.0) is None, "above 0 from the start is no rise"
 
 
-def made(optimizer: Optimizer, steps: int, schedule: Schedule | None = None) -> Problem:
+def made(
+    optimizer: Optimizer, steps: int, schedule: Schedule | None = None, clipping: float | None = None
+) -> Problem:
     context = Context(id="c", text="t", target=" a", competitor=" b")
     return Problem(
         model="m",
@@ -68,6 +70,7 @@ def made(optimizer: Optimizer, steps: int, schedule: Schedule | None = None) -> 
         optimizer=optimizer,
         steps=steps,
         schedule=schedule or Schedule(),
+        gradient_clipping=clipping,
     )
 
 
@@ -75,51 +78,97 @@ def descent(size: int, seed: int) -> torch.Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize(
-    "schedule",
-    [
-        Schedule(),
-        Schedule(name="linear", warmup_steps=2, warmup_from_zero=True),
-        Schedule(name="inverse_sqrt"),
-    ],
-)
-def test_sgd_with_a_constant_log_odds_gradient_is_torchs_sgd(momentum, schedule):
-    """With a constant ∇ℓ, ℓ is linear in θ, and the test gives ∇L = −(1 − p) ∇ℓ to torch step by step."""
-    steps, rate, odds, d = 7, 0.03, -1.5, descent(20, 1)
-    walk = SgdWalk(made(Optimizer(name="sgd", momentum=momentum), steps, schedule), torch.zeros_like(d))
-    walk.add(PathPoint(0.0, odds, -1.0), d, torch.zeros_like(d))
-    parameter = torch.nn.Parameter(torch.zeros_like(d))
-    optimizer = torch.optim.SGD([parameter], lr=rate, momentum=momentum)
-    expected = [odds]
-    for factor in schedule.factors(steps):
+SCHEDULES = [
+    Schedule(),
+    Schedule(name="linear", warmup_steps=2, warmup_from_zero=True),
+    Schedule(name="inverse_sqrt"),
+    Schedule(name="cosine", warmup_steps=1),
+]
+
+
+def torchs(
+    optimizer: torch.optim.Optimizer, asked: Problem, rate: float, odds: float, d: torch.Tensor
+) -> tuple[torch.Tensor, list[float]]:
+    """Train one parameter in torch on ∇L = −(1 − p) ∇ℓ with ∇ℓ = −d: θ at the end, and ℓ after each step.
+
+    With a constant ∇ℓ, ℓ is linear in θ.
+    """
+    (parameter,) = optimizer.param_groups[0]["params"]
+    start, expected = parameter.detach().clone(), [odds]
+    for factor in asked.schedule.factors(asked.steps):
         optimizer.param_groups[0]["lr"] = rate * factor
         parameter.grad = d * remainder(expected[-1])
+        if asked.gradient_clipping is not None:
+            torch.nn.utils.clip_grad_norm_([parameter], asked.gradient_clipping)
         optimizer.step()
-        expected.append(odds - float(d @ parameter.detach()))
-    moved, trajectory = walk.state(rate, steps)
-    # float64 throughout, ten operations a step
-    assert torch.allclose(moved, -parameter.detach(), rtol=1e-12, atol=1e-14)
-    assert trajectory.log_odds == pytest.approx(expected, rel=1e-12)
-    assert walk.trajectory(rate, steps) == trajectory
+        expected.append(odds + float(d @ (start - parameter.detach())))
+    return parameter.detach(), expected
+
+
+@given(
+    momentum=st.sampled_from([0.0, 0.5, 0.9]),
+    weight_decay=st.sampled_from([0.0, 0.1, 2.0]),
+    clipping=st.sampled_from([None, 1.0, 100.0]),
+    schedule=st.sampled_from(SCHEDULES),
+    seed=st.integers(0, 9),
+)
+def test_sgd_with_a_constant_log_odds_gradient_is_torchs_sgd(
+    momentum, weight_decay, clipping, schedule, seed
+):
+    """‖∇L‖ is about 4, so one clipping applies at each step and the other at none."""
+    rate, odds, d, initial = 0.03, -1.5, descent(20, seed), descent(20, seed + 100)
+    sgd = Optimizer(name="sgd", momentum=momentum, weight_decay=weight_decay)
+    asked = made(sgd, 7, schedule, clipping)
+    walk = SgdWalk(asked, initial)
+    walk.add(PathPoint(0.0, odds, -1.0), d, torch.zeros_like(d))
+    parameter = torch.nn.Parameter(initial.clone())
+    optimizer = torch.optim.SGD([parameter], lr=rate, momentum=momentum, weight_decay=weight_decay)
+    end, expected = torchs(optimizer, asked, rate, odds, d)
+    moved, trajectory = walk.state(rate, 7)
+    # float64 throughout, a few dozen operations a step
+    assert torch.allclose(initial - moved, end, rtol=1e-12, atol=1e-13)
+    assert trajectory.log_odds == pytest.approx(expected, rel=1e-11)
+    assert walk.trajectory(rate, 7) == trajectory
 
 
 @pytest.mark.parametrize("steps", [1, 2, 8, 32, 128])
-def test_adamw_with_a_constant_gradient_is_torchs_adamw(steps):
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("clipping", [None, 1.0])
+def test_adamw_with_a_constant_gradient_is_torchs_adamw(steps, weight_decay, clipping):
     """Under a constant gradient every direction is the same, so strides are exact."""
-    d, rate = descent(50, 2), 0.01
+    d, initial, rate = descent(50, 2), descent(50, 3), 0.01
     odds = -80.0  # 1 − p is 1: the gradient is constant, too
-    walk = AdamWalk(made(Optimizer(name="adamw"), steps), torch.zeros_like(d))
+    asked = made(Optimizer(name="adamw", weight_decay=weight_decay), steps, clipping=clipping)
+    walk = AdamWalk(asked, initial)
     walk.add(PathPoint(0.0, odds, -1.0), d, torch.zeros_like(d))
-    parameter = torch.nn.Parameter(torch.zeros_like(d))
-    optimizer = torch.optim.AdamW([parameter], lr=rate, weight_decay=0.0)
-    for _ in range(steps):
-        parameter.grad = d.clone()
-        optimizer.step()
+    parameter = torch.nn.Parameter(initial.clone())
+    optimizer = torch.optim.AdamW([parameter], lr=rate, weight_decay=weight_decay)
+    end, expected = torchs(optimizer, asked, rate, odds, d)
     moved, trajectory = walk.state(rate, steps)
-    assert torch.allclose(moved, -parameter.detach(), rtol=1e-9)
+    # A stride of k steps lets none of its own steps decay: Σ_j η λ (k − j) η < λ (η k)² / 2 for each.
+    tolerance = 1e-9 + weight_decay * rate**2 * sum(size**2 for size in strides(steps)) / 2
+    assert torch.allclose(initial - moved, end, rtol=1e-9, atol=tolerance)
     assert trajectory.efforts[-1] == steps
-    assert trajectory.log_odds[-1] - odds == pytest.approx(-float(d @ parameter.detach()), rel=1e-9)
+    assert trajectory.log_odds[-1] - odds == pytest.approx(
+        expected[-1] - odds, rel=1e-9, abs=tolerance * float(d.abs().sum())
+    )
+
+
+@pytest.mark.parametrize("walk", [SgdWalk, AdamWalk])
+def test_what_does_not_decay_is_left_alone(walk):
+    d, initial = descent(20, 4), descent(20, 5)
+    decaying = initial.clone()
+    decaying[10:] = 0
+    ends = []
+    for weight_decay in (0.0, 0.1):
+        optimizer = Optimizer(name="sgd" if walk is SgdWalk else "adamw", weight_decay=weight_decay)
+        asked = made(optimizer, 3)
+        made_walk = walk(asked, initial, decaying=decaying)
+        made_walk.add(PathPoint(0.0, -80.0, -1.0), d, torch.zeros_like(d))
+        ends.append(initial - made_walk.state(1e-3, 3)[0])
+    apart = (ends[1] / ends[0] - 1).abs()
+    assert apart[10:].max() < 3e-4 * 1e-3 * 30, "of second order: the decay of what has been moved"
+    assert apart[:10].min() > 1e-5
 
 
 @given(size=st.integers(1, 16), beta=st.sampled_from([0.5, 0.9, 0.999]), seed=st.integers(0, 99))

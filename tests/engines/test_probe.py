@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from phantom_dist.core.measurement import Trial
-from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.outcome import Outcome, Thresholds
 from phantom_dist.core.probe_result import Measured, Refused
 from phantom_dist.core.trial import Context
 from phantom_dist.engines.probe import probe
@@ -43,11 +45,42 @@ def test_target_and_competitor_the_same_is_refused(loaded):
     assert "same token" in answer.message
 
 
-def test_strangers_are_refused_with_both_numbers(loaded):
-    answer = refused(loaded, competitor=" the")
+def test_a_named_pair_that_is_no_near_synonym_is_measured_and_flagged(loaded):
+    named = probe(loaded, problem(context=CONTEXT))
+    strangers = probe(
+        loaded, problem(context=CONTEXT.model_copy(update={"competitor": " the", "either": True}))
+    )
+    assert isinstance(strangers, Measured)
+    assert strangers.pair.centred_overlap < strangers.pair.synonym_floor
+    assert (named.pair.near_synonym, strangers.pair.near_synonym) == (True, False)
+
+
+@pytest.mark.parametrize("words", [" {t}", " {t} {t}"], ids=["single", "several"])
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_either_word_is_learnt_in_the_direction_that_the_model_has_to_learn(loaded, exchanged, words):
+    own = (words.format(t=word.strip()) for word in (CONTEXT.target, CONTEXT.competitor))
+    first, second = reversed(list(own)) if exchanged else own
+    given = CONTEXT.model_copy(update={"target": first, "competitor": second})
+    directed = [probe(loaded, problem(context=words)) for words in (given, given.directions[-1])]
+    both = given.model_copy(update={"either": True})
+    directed.append(probe(loaded, problem(context=both.directions[-1].model_copy(update={"either": False}))))
+    expected = next(answer for answer in directed if isinstance(answer, Measured))
+    found = probe(loaded, problem(context=both))
+    assert found == dataclasses.replace(expected, problem=found.problem)
+    assert found.gap_0 < 0
+
+
+def test_either_needs_two_words():
+    with pytest.raises(ValueError, match="`either` needs two words"):
+        Context(id="a", text="t", target=" a", either=True)
+
+
+def test_auto_finds_no_competitor_below_the_floor(loaded):
+    thresholds = Thresholds(synonym_floor_rms=1000)
+    auto = problem(context=CONTEXT.model_copy(update={"competitor": "auto"}))
+    answer = probe(loaded, auto.model_copy(update={"thresholds": thresholds}))
+    assert isinstance(answer, Refused)
     assert answer.outcome is Outcome.REFUSED_NOT_SYNONYM
-    assert "no near-synonyms for this model" in answer.message
-    assert answer.pair.centred_overlap < answer.pair.synonym_floor
 
 
 def test_auto_finds_the_strongest_near_synonym(loaded):

@@ -18,7 +18,7 @@ from phantom_dist.engines import engine_named
 from phantom_dist.engines.deepspeed_group import load_sharded
 from phantom_dist.engines.lanes.engine import LanesEngine
 from phantom_dist.engines.single import SingleEngine
-from phantom_dist.engines.trainable import lora_targets
+from phantom_dist.engines.trainable import ADAPTABLE, lora_targets
 from phantom_dist.instruments.effective_steps import effective_steps
 from phantom_dist.models import Permissions
 from phantom_dist.models.quiet import quiet
@@ -240,6 +240,22 @@ def test_all_linear_means_what_it_means_in_peft(name):
         changed.unload()
     assert adapted[0] == adapted[1] != []
     model.requires_grad_(True)
+
+
+@pytest.mark.parametrize("name", names())
+def test_attention_and_mlp_are_the_two_parts_of_all_linear(name):
+    model = load(f"zoo:{name}").model
+    linear = [n for n, m in model.named_modules() if isinstance(m, ADAPTABLE)]
+
+    def adapted(targets: str) -> set[str]:
+        ends = lora_targets(model, Lora(targets=targets))
+        return {n for n in linear if any(n == end or n.endswith(f".{end}") for end in ends)}
+
+    attention, mlp = adapted("attention"), adapted("mlp")
+    assert attention
+    assert mlp
+    assert not attention & mlp
+    assert attention | mlp == adapted("all-linear")
 
 
 def test_attention_means_every_linear_module_of_the_attention_and_no_other(loaded):

@@ -138,9 +138,15 @@ def test_lanes_watch_them_as_the_reference_does(name: str, kind: str) -> None:
     assert_equal(run("single"), run("lanes"))
 
 
-def test_no_path_is_walked(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("method", "optimizer"), [("full", "sgd"), ("full", "adamw"), ("lora", "adamw")])
+@pytest.mark.parametrize("words", WORDS)
+def test_training_at_the_rate_of_their_path_closes_the_gap(words: str, method: str, optimizer: str) -> None:
     loaded = load("zoo:gpt2-a")
-    asked, measured = learnable(loaded, problem("full", "sgd", context=pair("both"), steps=8))
+    asked, measured = learnable(loaded, problem(method, optimizer, context=pair(words), steps=8))
     probed = probe_path(loaded, asked)
     assert isinstance(probed, Measured)
-    assert (probed.path, probed.kappa) == (None, pytest.approx(measured.kappa))
+    assert probed.kappa == pytest.approx(measured.kappa)
+    assert probed.path is not None
+    rate = probed.path.learning_rates[-1]
+    (result,) = engine_named("single").run(loaded, [Trial(measured=probed, learning_rate=rate)])
+    assert abs(result.trace[-1].logit_gap) < 0.1 * abs(result.trace[0].logit_gap)

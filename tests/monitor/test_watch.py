@@ -43,17 +43,24 @@ def test_pairs_that_make_no_sense_are_reported_once_and_the_rest_is_watched(capl
     (guilt,) = loop.contexts("guilt")
     bad = [
         guilt.model_copy(update={"id": "unknown", "target": " notaword"}),
-        guilt.model_copy(update={"id": "no-synonym", "target": " king"}),
         guilt.model_copy(update={"id": "committed", "target": " shame", "competitor": " guilt"}),
         guilt.model_copy(update={"id": "too-long", "text": " ".join(["the king was"] * 30)}),
     ]
     with caplog.at_level(logging.WARNING, "phantom_dist.monitor"):
         monitor = Monitor(model, tokenizer, [guilt, *bad])
     assert [w.context.id for w in monitor.watched] == ["guilt"]
-    assert set(monitor.refused) == {"unknown", "no-synonym", "committed", "too-long"}
+    assert set(monitor.refused) == {"unknown", "committed", "too-long"}
     (record,) = caplog.records
-    assert "4 of 5 contexts can't be watched" in record.getMessage()
+    assert "3 of 4 contexts can't be watched" in record.getMessage()
     assert "already prefers ' shame'" in record.getMessage()
+
+
+def test_either_word_is_watched_in_the_direction_that_the_model_has_to_learn():
+    model, tokenizer = loop.fresh("llama-a")
+    contexts = loop.contexts("guilt", "happy")
+    either = [context.directions[-1] for context in (c.model_copy(update={"either": True}) for c in contexts)]
+    found = [w.tokens for w in Monitor(model, tokenizer, either).watched]
+    assert found == [w.tokens for w in Monitor(model, tokenizer, contexts).watched]
 
 
 def test_auto_takes_the_strongest_near_synonym():

@@ -23,6 +23,10 @@ LEASES = range(1, 100)
 CONTEXTS = load_contexts(Path(__file__).parents[2] / "sweeps/contexts/zoo.yaml")
 
 
+PREFERRED = {"target": CONTEXTS[0].competitor, "competitor": CONTEXTS[0].target}
+"""A pair whose target the model prefers already."""
+
+
 def problem(model: str = "zoo:gpt2-a", **changes) -> Problem:
     context = CONTEXTS[0].model_copy(update=changes)
     return Problem(model=model, context=context, method="full", optimizer=Optimizer(name="sgd"), steps=2)
@@ -75,12 +79,12 @@ class ExecutorConformance:
         assert executor.wait(0.01) is None
 
     def test_a_probe_sends_its_results_and_stores_them(self, executor, location):
-        finished = self.finish(executor, probe_task([problem(), problem(competitor=" the")]))
+        finished = self.finish(executor, probe_task([problem(), problem(**PREFERRED)]))
         assert isinstance(finished.event, Done)
         measured, refused = finished.probed
         assert isinstance(measured, Measured)
         assert isinstance(refused, Refused)
-        assert refused.outcome is Outcome.REFUSED_NOT_SYNONYM
+        assert refused.outcome is Outcome.REFUSED_COMMITTED
         stored = RunDirectory(Store(location)).probes()
         assert set(stored["problem"].to_pylist()) >= {result.problem.key for result in finished.probed}
 

@@ -28,7 +28,7 @@ from phantom_dist.scheduling.worker_kind import WorkerKind
 from phantom_dist.traces import RunDirectory, Store
 from phantom_dist.traces.leases import Leases
 
-from .conformance import CONTEXTS, next_event, problem, with_prompt
+from .conformance import CONTEXTS, PREFERRED, next_event, problem, with_prompt
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -113,11 +113,11 @@ class TestGroup:
         assert executor.workers == ("worker-0",), "two CPUs have room for one group of two"
 
     def test_a_probe_sends_its_results_and_stores_them(self, executor, location):
-        finished = self.finish(executor, probe_task([problem(), problem(competitor=" the")], paths=True))
+        finished = self.finish(executor, probe_task([problem(), problem(**PREFERRED)], paths=True))
         measured, refused = finished.probed
         assert isinstance(measured, Measured)
         assert isinstance(refused, Refused)
-        assert refused.outcome is Outcome.REFUSED_NOT_SYNONYM
+        assert refused.outcome is Outcome.REFUSED_COMMITTED
         stored = RunDirectory(Store(location)).probes()
         assert set(stored["problem"].to_pylist()) >= {result.problem.key for result in finished.probed}
 

@@ -163,11 +163,12 @@ def test_wrong_learning_rates(line: str, message: str) -> None:
         ("methods: [{lora: {rank: 0}}]", "methods[0].lora.rank: should be greater than 0; got 0"),
         (
             "methods: [{lora: {targets: atention}}]",
-            "methods[0].lora.targets: should be attention, all-linear, peft or a list of module names; got 'atention'",
+            "methods[0].lora.targets: should be attention, mlp, all-linear, peft or a list of module names; "
+            "got 'atention'",
         ),
         (
             "methods: [{lora: {targets: []}}]",
-            "methods[0].lora.targets: should be attention, all-linear, peft or a list of module names; got []",
+            "methods[0].lora.targets: should be attention, mlp, all-linear, peft or a list of module names; got []",
         ),
         (
             "methods: [{lora: {targets: [q_proj, q_proj]}}]",
@@ -365,7 +366,7 @@ class TestFiles:
             load(sweep)
         assert str(caught.value).splitlines() == [
             f"{pairs}:2: [1].text: is missing",
-            f"{pairs}:2: [1].txt: unknown key. Did you mean 'text'? Allowed: competitor, held_out, id, target, text.",
+            f"{pairs}:2: [1].txt: unknown key. Did you mean 'text'? Allowed: competitor, either, held_out, id, target, text.",
         ]
 
     def test_no_sweep_file(self, tmp_path: Path) -> None:

@@ -83,6 +83,14 @@ def _across_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[Defect]:
             "AND t.weights IS NOT DISTINCT FROM p.weights WHERE pair_kind IS NOT NULL "
             "AND (pair_kind = 'several') <> (coalesce(shared, target_rest, competitor_rest) IS NOT NULL)",
         ),
+        *(
+            (
+                table,
+                "near_synonym doesn't follow from the overlap and the floor",
+                f"SELECT {key} FROM {table} WHERE near_synonym <> (centred_overlap >= synonym_floor)",
+            )
+            for table, key in (("trials", "trial_id"), ("probes", "problem"))
+        ),
         (
             "trials",
             "a trial's problem and model have no probe",

@@ -13,7 +13,7 @@ from torch import Tensor
 from phantom_dist.core.measurement import Trial, TrialResult, by_training
 from phantom_dist.core.probe_result import Measured, ProbeResult
 from phantom_dist.core.tokens import Tokens
-from phantom_dist.core.trial import Problem
+from phantom_dist.core.trial import Context, Problem
 from phantom_dist.data import Batches
 from phantom_dist.engines import DEEPSPEED
 from phantom_dist.engines.deepspeed_group.readout import ShardedGeometry
@@ -22,7 +22,7 @@ from phantom_dist.engines.deepspeed_group.zero import Zero
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import gap_of
 from phantom_dist.engines.optimizers import clip_scale
-from phantom_dist.engines.probe import ProbeRefused, measure, read_context
+from phantom_dist.engines.probe import ProbeRefused, in_its_direction, measure, read_context
 from phantom_dist.engines.recorder import Recorder
 from phantom_dist.engines.single import Parts, losses_of_tokens, train
 from phantom_dist.engines.training_sets import TrainingSets
@@ -70,13 +70,13 @@ class DeepSpeedEngine:
         _check_load_config(model, problem)
         try:
             with out_of_memory_named():
-                return self._probe(model, problem)
+                return in_its_direction(problem, lambda words: self._probe(model, problem, words))
         except ProbeRefused as refused:
             return refused.result
 
-    def _probe(self, model: ShardedModel, problem: Problem) -> Measured:
+    def _probe(self, model: ShardedModel, problem: Problem, words: Context) -> Measured:
         batches = self._training_sets.batches(model.whole, problem)
-        context = read_context(model.whole, problem, model.readout, model.lora_targets, batches)
+        context = read_context(model.whole, problem, words, model.readout, model.lora_targets, batches)
         model.zero.reset(problem.optimizer)
         start = ShardedFirstOrder(
             model.zero,

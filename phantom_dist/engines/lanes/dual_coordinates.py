@@ -86,7 +86,12 @@ class DualCoordinates:
 
     def untouched_logits(self) -> Tensor:
         """See `Coordinates`."""
-        return self.logits(self.origin)[None]
+        return self.logits(self.origin)
+
+    @property
+    def decaying(self) -> Tensor:
+        """See `Coordinates`; `dual_pays` leaves problems with weight decay to `ParameterCoordinates`."""
+        return self.origin
 
     def logits(self, moved: Tensor) -> Tensor:
         """See `Coordinates`."""
@@ -95,7 +100,7 @@ class DualCoordinates:
         self._lanes.begin_step(count, learns=torch.is_grad_enabled())
         if count:
             self._move_own(moved[:count].tolist())
-        return lane_logits(self._model, self._last, self._ids_1K, self._last_1)[0].float()
+        return lane_logits(self._model, self._last, self._ids_1K, self._last_1).float()
 
     def gradient(self, value: Tensor) -> Tensor:
         """See `Coordinates`."""

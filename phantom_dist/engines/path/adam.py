@@ -23,7 +23,7 @@ from torch import Tensor
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.coordinates import Coordinates
-from phantom_dist.engines.path.walk import Trajectory, Walk, remainder
+from phantom_dist.engines.path.walk import Inner, Trajectory, Walk
 from phantom_dist.instruments.kernel_rate import along_first_direction, inner_product
 
 LARGE = 1 << 24
@@ -53,9 +53,15 @@ class AdamWalk(Walk):
     solves = 2
 
     def __init__(
-        self, problem: Problem, initial: Tensor, new_vector: Callable[[], Tensor] | None = None
+        self,
+        problem: Problem,
+        initial: Tensor,
+        *,
+        decaying: Tensor | None = None,
+        inner: Inner = inner_product,
+        new_vector: Callable[[], Tensor] | None = None,
     ) -> None:
-        super().__init__(problem, initial)
+        super().__init__(problem, initial, decaying=decaying, inner=inner)
         self._new = new_vector
         self._sampled: list[Tensor] = []
         self._offset = 0.0  # ⟨−∇ℓ at the last point, θ_0 − θ of that point⟩, over the sample if there is one
@@ -65,7 +71,13 @@ class AdamWalk(Walk):
     @classmethod
     def around(cls, problem: Problem, coordinates: Coordinates) -> AdamWalk:
         """See `Walk`."""
-        return cls(problem, coordinates.origin, coordinates.new_vector)
+        return cls(
+            problem,
+            coordinates.origin,
+            decaying=coordinates.decaying,
+            inner=coordinates.inner,
+            new_vector=coordinates.new_vector,
+        )
 
     @staticmethod
     def first_distance(first_order: float, steps: int, adapters_rms: float | None) -> float:
@@ -92,14 +104,15 @@ class AdamWalk(Walk):
             self._offset = inner_product((self._sampled or self._descents)[-1], last)
 
     def _first_slope(self) -> float:
-        slope = self._slope_over(self._descents[0], self.initial)
+        # Of the direction without decay, whose part `_trajectory` has from `_pulls`.
+        slope = self._slope_over(self._descents[0])
         if self._sampled:
-            self._scale = slope / self._slope_over(self._sampled[0], _sample(self.initial))
-        return slope
+            self._scale = slope / self._slope_over(self._sampled[0])
+        return slope + self.optimizer.weight_decay * float(self._pulls[0])
 
-    def _slope_over(self, descent: Tensor, initial: Tensor) -> float:
-        share = remainder(self.points[0].log_odds)
-        return along_first_direction(descent, descent, initial, self.optimizer, share)
+    def _slope_over(self, descent: Tensor) -> float:
+        undecayed = self.optimizer.model_copy(update={"weight_decay": 0.0, "decay": "all"})
+        return along_first_direction(descent, descent, descent, undecayed, self.first_scale)
 
     def trajectory(self, rate: float, steps: int) -> Trajectory:
         """See `Walk`; walks a sample where there are `LARGE` entries or more."""
@@ -113,6 +126,8 @@ class AdamWalk(Walk):
         moved, whole = self._moved, forms.taken[-1]
         for part, directions_SB in self._directions(forms, self._descents):
             torch.mv(directions_SB.T, directions_SB.new_tensor(whole), out=moved[part])
+        if forms.decayed[-1]:
+            moved.add_(self.decaying, alpha=float(forms.decayed[-1]))
         return moved, self._trajectory(forms)
 
     def _forms(self, rate: float, steps: int) -> _Forms:
@@ -124,7 +139,12 @@ class AdamWalk(Walk):
         distances = [rate * sum(self.factors[:end]) for end in ends]
         odds = self.log_odds()
         weights = np.array([self.weights(distance) for distance in distances])
-        gradients = weights * np.array([[remainder(odds(distance))] for distance in distances])
+        gradients = weights * np.array(
+            [
+                [self.scale(odds(distance), own)]
+                for distance, own in zip(distances, weights.tolist(), strict=True)
+            ]
+        )
         averages = [
             _Average(size, self.optimizer.beta1, self.optimizer.beta2, end)
             for size, end in zip(sizes, ends[1:], strict=True)
@@ -137,10 +157,16 @@ class AdamWalk(Walk):
             vs.append(v / average.bias2)
         # A stride's step is the sum of k directions that go linearly from the last stride's (exclusive) to its own. The
         # first stride takes its own direction throughout.
-        taken = np.zeros((len(sizes) + 1, len(sizes)))
+        taken, decayed = np.zeros((len(sizes) + 1, len(sizes))), np.zeros(len(sizes) + 1)
         for stride, size in enumerate(sizes):
             length = (distances[stride + 1] - distances[stride]) / size
-            taken[stride + 1] = taken[stride]
+            # AdamW's decay multiplies all of θ, so also what has been moved.
+            kept = math.prod(
+                1 - self.optimizer.weight_decay * rate * factor
+                for factor in self.factors[ends[stride] : ends[stride + 1]]
+            )
+            taken[stride + 1] = kept * taken[stride]
+            decayed[stride + 1] = 1 - kept * (1 - decayed[stride])
             if stride == 0:
                 taken[1, 0] = length * size
             else:
@@ -153,6 +179,7 @@ class AdamWalk(Walk):
             m=np.array(ms),
             v=np.array(vs),
             taken=taken,
+            decayed=decayed,
         )
 
     def _directions(self, forms: _Forms, descents: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
@@ -178,7 +205,7 @@ class AdamWalk(Walk):
             # Where the gradient changes its sign, rounding might make v̂ negative.
             yield part, m_SB.div_(v_SB.clamp_(min=0).sqrt_().add_(self.optimizer.epsilon))
 
-    def _products(self, forms: _Forms, descents: Sequence[Tensor]) -> Numbers:
+    def _along(self, forms: _Forms, descents: Sequence[Tensor]) -> Numbers:
         """⟨D_i, direction after stride s⟩ over all entries, (P, S)."""
         sums_PS = torch.zeros(len(descents), len(forms.m), dtype=torch.float64, device=descents[0].device)
         for part, directions_SB in self._directions(forms, descents):
@@ -188,11 +215,13 @@ class AdamWalk(Walk):
 
     def _trajectory(self, forms: _Forms) -> Trajectory:
         """ℓ after each stride, anchored at the measured points; over the sample if there is one."""
-        products_PS = self._scale * self._products(forms, self._sampled or self._descents)
+        products_PS = self._scale * self._along(forms, self._sampled or self._descents)
         # The rise of ℓ, ⟨−∇ℓ, step⟩, by the trapezoidal rule; and how far θ is off the last point.
         steps_SS, means_SP = np.diff(forms.taken, axis=0), (forms.weights[:-1] + forms.weights[1:]) / 2
+        pulls_P = self._pulls.numpy()
         rises = np.einsum("sp,pq,sq->s", means_SP, products_PS, steps_SS)
-        offsets = forms.taken @ products_PS[-1] - self._scale * self._offset
+        rises += means_SP @ pulls_P * np.diff(forms.decayed)
+        offsets = forms.taken @ products_PS[-1] + forms.decayed * pulls_P[-1] - self._scale * self._offset
         risen = [0.0, *np.cumsum(rises).tolist()]
         odds = self.anchored(forms.distances, risen, offsets.tolist())
         return Trajectory(forms.efforts, forms.distances, tuple(odds))
@@ -206,7 +235,8 @@ class _Forms:
         efforts, distances: at the start and after each stride.
         weights: of the points' −∇ℓ in the interpolated one, at the start and after each stride; (S + 1, P).
         m, v: m̂ and v̂ after each stride as forms in −∇ℓ at the points; (S, P) and, symmetric, (S, P, P).
-        taken: of each stride's direction in θ_0 − θ, at the start and after each stride; (S + 1, S).
+        taken, decayed: of each stride's direction and of the decaying θ_0 in θ_0 − θ, at the start and after each
+            stride; (S + 1, S) and (S + 1,).
     """
 
     efforts: tuple[float, ...]
@@ -215,6 +245,7 @@ class _Forms:
     m: Numbers
     v: Numbers
     taken: Numbers
+    decayed: Numbers
 
 
 class _Average:

@@ -25,7 +25,7 @@ from phantom_dist.core.errors import InputError
 from phantom_dist.core.probe_result import Measured, PathProbe, ProbeResult
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.memory import out_of_memory_named
-from phantom_dist.engines.objective import loss_of
+from phantom_dist.engines.objective import gap_of, loss_of
 from phantom_dist.engines.path.adam import AdamWalk
 from phantom_dist.engines.path.cost import can_be_walked, shares, unwalked
 from phantom_dist.engines.path.interpolation import first_rise
@@ -33,6 +33,7 @@ from phantom_dist.engines.path.sgd import SgdWalk
 from phantom_dist.engines.path.walk import PathPoint, Walk, remainder
 from phantom_dist.engines.probe import ProbeRefused, StartingPoint, starting_point
 from phantom_dist.instruments.effective_steps import effective_steps
+from phantom_dist.instruments.word_prompts import log_odds, read_word
 from phantom_dist.models.load import LoadedModel
 
 LARGEST_CHANGE = 1.3
@@ -66,8 +67,7 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
     """Measure κ, the quantities it follows from, and the path; restore the model.
 
     It costs 4 trial-steps; beyond T = 32, 5 under SGD and 6 under AdamW; and 4/3 more for each further point that a
-    path needs to close. There is no path where κ ≤ 0 (the first steps widen the gap), nor, yet, for words of several
-    tokens.
+    path needs to close. There is no path where κ ≤ 0 (the first steps widen the gap).
 
     Raises:
         InputError: a training whose path can't be walked, or a LoRA target that this model doesn't have.
@@ -75,13 +75,11 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
         ArithmeticError: the gap or the log-odds become NaN or Inf along the path.
     """
     if not can_be_walked(problem):
-        clipped = " with gradient_clipping" if problem.gradient_clipping is not None else ""
-        apart = " with decay: weights" if problem.decays_apart else ""
-        raise InputError(unwalked(problem.optimizer.name + clipped + apart))
+        raise InputError(unwalked(problem.optimizer.name))
     try:
         with out_of_memory_named(), starting_point(loaded, problem, keep_gradient=True) as start:
             measured = start.measured
-            if measured.kappa <= 0 or measured.tokens.pair_kind == "several":
+            if measured.kappa <= 0:
                 return measured
             return dataclasses.replace(measured, path=_Probe(start).run())
     except ProbeRefused as refused:
@@ -191,26 +189,25 @@ class _Probe:
 
     def _measure(self, moved: Tensor, distance: float) -> None:
         """Measure a point and add it to the walk: one forward and one backward pass."""
-        logits_V = self._forward(moved)
-        gradient = self._model.gradient(loss_of(logits_V, self._tokens))
+        logits_PV = self._forward(moved)
+        logits_V, rests_3 = read_word(logits_PV, self._tokens)
+        gradient = self._model.gradient(loss_of(logits_V, self._tokens, rests_3))
         self._cost += BACKWARD
-        self._add(self._point(logits_V.detach(), distance), gradient, moved)
+        self._add(self._point(logits_PV.detach(), distance), gradient, moved)
 
     def _add(self, point: PathPoint, gradient: Tensor, moved: Tensor | None = None) -> None:
         # ∇L = −(1 − p_t) ∇ℓ, so this is −∇ℓ.
         self._walk.add(point, gradient.div_(remainder(point.log_odds)), moved)
 
     def _forward(self, moved: Tensor) -> Tensor:
-        """The logits (V,) at θ_0 − moved."""
+        """The logits (P, V) at θ_0 − moved."""
         self._cost += FORWARD
         return self._model.logits(moved)
 
-    def _point(self, logits_V: Tensor, distance: float) -> PathPoint:
-        exact = logits_V.double()
-        target = float(exact[self._tokens.target])
-        gap = target - float(exact[self._tokens.competitor])
-        exact[self._tokens.target] = -math.inf
-        odds = target - float(torch.logsumexp(exact, 0))
+    def _point(self, logits_PV: Tensor, distance: float) -> PathPoint:
+        logits_V, rests_3 = read_word(logits_PV.double(), self._tokens)
+        gap = float(gap_of(logits_V, self._tokens, rests_3))
+        odds = log_odds(logits_V, self._tokens.target, rests_3)
         if not (math.isfinite(gap) and math.isfinite(odds)):
             raise ArithmeticError(
                 f"the path of {self._problem.model!r} became NaN or Inf: gap {gap}, log-odds {odds}"

@@ -15,15 +15,21 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.coordinates import Coordinates
+from phantom_dist.engines.optimizers import clip_scale
 from phantom_dist.engines.path.interpolation import Function, derivative, lagrange_weights, through
+from phantom_dist.instruments.kernel_rate import inner_product
+
+Inner = Callable[[Tensor, Tensor], float]
+"""⟨a, b⟩ of two vectors, in the walk's coordinates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +71,16 @@ class Trajectory:
 class Walk(ABC):
     """The walk of one optimizer. Abstract; `sgd` and `adam` are final, `probe.WALKS` has them by optimizer.
 
-    `initial` (N,): θ_0, in the `Coordinates` of all vectors here.
+    `initial`, `decaying` (N,): θ_0, and θ_0 where weight decay applies; in the `Coordinates` of all vectors here.
     `slope_0`: dℓ/dx at the start, known once the first point is added.
     `gap_slope_0`: dg/dℓ at the start, which the path probe sets from κ.
     `efforts`: effective steps (`effective_steps`) after 0, 1, …, T steps.
     `solves`: iterations when solving for a rate between two points.
+    `needs_products`: whether the inner products of the points' gradients are needed without clipping, too.
     """
 
     solves: ClassVar[int]
+    needs_products: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -94,8 +102,17 @@ class Walk(ABC):
     def distance_per_rate(self) -> float:
         """dx / d(sum of the learning rates) at the start, once a point is there; κ is per unit of that sum."""
 
-    def __init__(self, problem: Problem, initial: Tensor) -> None:
-        self.optimizer = problem.optimizer
+    def __init__(
+        self,
+        problem: Problem,
+        initial: Tensor,
+        *,
+        decaying: Tensor | None = None,
+        inner: Inner = inner_product,
+    ) -> None:
+        self.optimizer, self._clipping, self._inner = problem.optimizer, problem.gradient_clipping, inner
+        self._products = torch.zeros(0, 0, dtype=torch.float64)  # ⟨∇ℓ_i, ∇ℓ_j⟩ where something needs them
+        self._pulls = torch.zeros(0, dtype=torch.float64)  # ⟨−∇ℓ_i, decaying⟩ under weight decay
         self.factors = problem.schedule.factors(problem.steps)
         built_up = itertools.accumulate(
             [1.0] * problem.steps, lambda b, one: self.optimizer.momentum * b + one
@@ -103,6 +120,7 @@ class Walk(ABC):
         steps = (factor * b for factor, b in zip(self.factors, built_up, strict=True))
         self.efforts = (0.0, *itertools.accumulate(steps))
         self.initial = initial
+        self.decaying = initial if decaying is None else decaying
         self.points: list[PathPoint] = []
         self.slope_0 = 0.0
         self.gap_slope_0 = 1.0
@@ -117,6 +135,14 @@ class Walk(ABC):
         """Add a measured point: −∇ℓ there (N,), and its θ_0 − θ (N,) as `state` returned it; None at the start."""
         self.points.append(point)
         self._descents.append(descent)
+        if self.needs_products or self._clipping is not None:
+            last = [self._inner(other, descent) for other in self._descents]
+            products = torch.zeros(len(last), len(last), dtype=torch.float64)
+            products[:-1, :-1] = self._products
+            products[-1] = products[:, -1] = torch.tensor(last, dtype=torch.float64)
+            self._products = products
+        pull = self._inner(descent, self.decaying) if self.optimizer.weight_decay else 0.0
+        self._pulls = torch.cat([self._pulls, self._pulls.new_tensor([pull])])
         self._point_added(moved)
         if len(self.points) == 1:
             self.slope_0 = self._first_slope()
@@ -140,6 +166,19 @@ class Walk(ABC):
     def weights(self, distance: float) -> list[float]:
         """The weight of each point's ∇ℓ in the interpolated ∇ℓ at a distance."""
         return lagrange_weights([point.distance for point in self.points], distance)
+
+    def scale(self, log_odds: float, weights: Sequence[float]) -> float:
+        """What the interpolated −∇ℓ is multiplied by where the optimizer gets it: 1 − p_t, less where it is clipped."""
+        left = remainder(log_odds)
+        if self._clipping is None:
+            return left
+        w = torch.tensor(weights, dtype=torch.float64)
+        return left * clip_scale(left * math.sqrt(max(0.0, float(w @ self._products @ w))), self._clipping)
+
+    @property
+    def first_scale(self) -> float:
+        """`scale` at the start."""
+        return self.scale(self.points[0].log_odds, self.weights(0.0))
 
     def log_odds(self) -> Function:
         """ℓ(x): through the measured points; extrapolated linearly beyond the last one."""
