@@ -70,9 +70,11 @@ bench-peers: $(INSTALLED) ## trials per second and two real jobs beside Ray Tune
 calibration: $(INSTALLED) ## measure and fit the shipped law anew: an hour and a half
 	$(BIN)/phantom-dist run sweeps/calibration-zoo.yaml --out runs/calibration-zoo
 	$(BIN)/phantom-dist run sweeps/calibration-smollm2.yaml --out runs/calibration-smollm2
+	for part in sgd adamw lora wide mixed; do \
+		$(BIN)/phantom-dist run sweeps/calibration-$$part.yaml --out runs/calibration-$$part; done
 	$(BIN)/phantom-dist run sweeps/lora-zoo.yaml --out runs/lora-zoo
 	$(BIN)/phantom-dist run sweeps/lora-smollm2.yaml --out runs/lora-smollm2
-	$(BIN)/phantom-dist fit runs/calibration-zoo runs/calibration-smollm2 --alone --out phantom_dist/law/shipped.json \
+	$(BIN)/phantom-dist fit runs/calibration-* --alone --out phantom_dist/law/shipped.json \
 		--lora runs/lora-zoo --lora runs/lora-smollm2
 
 lowest: ## a part of the tests on the lowest versions that pyproject.toml allows, in .venv-lowest

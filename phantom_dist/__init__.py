@@ -35,7 +35,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from phantom_dist.archive import archive_pack, archive_verify
     from phantom_dist.calibration.fit import fit
-    from phantom_dist.calibration.predict import predict
+    from phantom_dist.calibration.predict import predict, predict_sweep
     from phantom_dist.campaign.preview import plan
     from phantom_dist.campaign.run import cancel, resume, run
     from phantom_dist.campaign.status import status
@@ -55,6 +55,7 @@ _WHERE = {
     "open_run": "phantom_dist.notebook",
     "plan": "phantom_dist.campaign.preview",
     "predict": "phantom_dist.calibration.predict",
+    "predict_sweep": "phantom_dist.calibration.predict",
     "resume": "phantom_dist.campaign.run",
     "run": "phantom_dist.campaign.run",
     "status": "phantom_dist.campaign.status",
@@ -73,6 +74,7 @@ __all__ = [
     "open_run",
     "plan",
     "predict",
+    "predict_sweep",
     "report",
     "resume",
     "run",

@@ -1,9 +1,8 @@
 """A file that stores predictions as they are made, so that an interrupted command can be resumed.
 
-The file is the JSON object of `predict` with additional keys: `asked`, the conditions shared by all predictions (law,
-model by its weights, training), and `contexts`, the context of each prediction in the same order. It is replaced
-atomically, so it can be read at any time. A file with other conditions is refused, because its predictions would mix
-unmarked with new ones.
+The file is the JSON object of `predict` with additional keys: `law` (its sha256), `version`, `weights` (of each model),
+and `problems`, that of each prediction in the same order. It is replaced atomically, so it can be read at any time. A
+file of another law, version or other weights is refused, because its predictions would mix unmarked with new ones.
 """
 
 from __future__ import annotations
@@ -13,26 +12,24 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from phantom_dist.calibration.predicted_rate import PredictedRate
 from phantom_dist.core.errors import InputError, StoreError
-from phantom_dist.core.trial import Context, Problem
+from phantom_dist.core.trial import Problem
 from phantom_dist.law.file_format import dumps
 from phantom_dist.law.law import Law
-from phantom_dist.models.load import LoadedModel
 from phantom_dist.traces import Store
 
 Json = dict[str, Any]
 
-FORMAT = 1
+FORMAT = 2
 
 EVERY_S = 1.0
 """Minimum time between two writes of the file, in seconds."""
-
-SETTINGS = ("method", "lora", "optimizer", "schedule", "steps", "seed", "precision", "thresholds")
 
 
 class KeptPredictions:
@@ -40,19 +37,24 @@ class KeptPredictions:
 
     Args:
         out: the file, a local path or an object-store URI; created if it doesn't exist.
+        law: the law that predicts.
 
     Raises:
-        InputError: the file holds something else, or can't be written.
+        InputError: the file holds something else, predictions of another law or version, or can't be written.
     """
 
-    def __init__(self, out: str | os.PathLike[str]) -> None:
+    def __init__(self, out: str | os.PathLike[str], law: Law) -> None:
         self.file = os.fspath(out)
         folder, _, name = (self.file if "://" in self.file else str(Path(self.file).absolute())).rpartition(
             "/"
         )
         self._store, self._name = Store(folder), name
-        self._conditions: Json | None = None
-        self._kept: dict[str, tuple[Json, PredictedRate]] = {}  # context and prediction, by the context's key
+        self._conditions = {
+            "law": hashlib.sha256(dumps(law).encode()).hexdigest(),
+            "version": metadata.version("phantom-dist"),
+        }
+        self._weights: dict[str, str] = {}  # by the model's reference
+        self._kept: dict[str, tuple[Json, PredictedRate]] = {}  # problem and prediction, by the problem's key
         self._unwritten = False
         try:
             self._read(self._store.get(name))
@@ -65,30 +67,33 @@ class KeptPredictions:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def require(self, conditions: Json) -> None:
-        """Set the conditions; predictions in the file must have the same ones.
+    def require(self, model: str, weights: str) -> None:
+        """Set the weights of a model; predictions of it in the file must be for the same ones.
 
         Raises:
-            InputError: they have others.
+            InputError: they are for others.
         """
-        before = self._conditions
-        if before is not None and self._kept:
-            other = [f"{key} {before.get(key)}" for key in conditions if before.get(key) != conditions[key]]
-            if other:
-                raise InputError(
-                    f"--out {self.file}: it holds predictions for {', '.join(other)}, which differs from this "
-                    "command; choose another name, or remove the file."
-                )
-        self._conditions = conditions
+        self._refuse_others(
+            {f"weights of {model}": self._weights.get(model, weights)}, {f"weights of {model}": weights}
+        )
+        self._weights[model] = weights
 
-    def of(self, context: Context) -> PredictedRate | None:
-        """The stored prediction of a context, or None."""
-        entry = self._kept.get(_key(context.model_dump()))
+    def _refuse_others(self, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+        other = [f"{key} {stored.get(key)}" for key in asked if stored.get(key) != asked[key]]
+        if other:
+            raise InputError(
+                f"--out {self.file}: it holds predictions for {', '.join(other)}, which differs from this command; "
+                "choose another name, or remove the file."
+            )
+
+    def of(self, problem: Problem) -> PredictedRate | None:
+        """The stored prediction of a problem, or None."""
+        entry = self._kept.get(_key(problem.model_dump(mode="json")))
         return None if entry is None else entry[1]
 
-    def add(self, context: Context, prediction: PredictedRate) -> None:
+    def add(self, problem: Problem, prediction: PredictedRate) -> None:
         """Add a prediction. The file is written at most once per `EVERY_S`, and at the latest by `close`."""
-        value = context.model_dump()
+        value = problem.model_dump(mode="json")
         self._kept[_key(value)] = (value, prediction)
         self._unwritten = True
         if time.monotonic() - self._written_at > EVERY_S:
@@ -110,24 +115,28 @@ class KeptPredictions:
     def _read(self, data: bytes) -> None:
         try:
             content = json.loads(data)
-            pairs = zip(content["contexts"], content["predictions"], strict=True)
-            self._kept = {_key(context): (context, PredictedRate.from_json(made)) for context, made in pairs}
-            self._conditions = content["asked"]
+            pairs = zip(content["problems"], content["predictions"], strict=True)
+            self._kept = {_key(problem): (problem, PredictedRate.from_json(made)) for problem, made in pairs}
+            self._weights = dict(content["weights"])
             known = content["format"] == FORMAT
         except (ValueError, KeyError, TypeError):
             known = False
         if not known:
             raise InputError(
-                f"--out {self.file}: the file exists and holds no predictions of phantom-dist; choose another name."
+                f"--out {self.file}: the file exists and holds no predictions of phantom-dist, or those of another "
+                f"version; choose another name."
             )
+        if self._kept:
+            self._refuse_others(content, self._conditions)
 
     def _write(self, *, complete: bool = False, lora: Json | None = None) -> None:
         content = {
             "format": FORMAT,
-            "asked": self._conditions,
+            **self._conditions,
+            "weights": self._weights,
             "complete": complete,
             "predictions": [prediction.to_json() for _, prediction in self._kept.values()],
-            "contexts": [context for context, _ in self._kept.values()],
+            "problems": [problem for problem, _ in self._kept.values()],
             "lora": lora,
         }
         text = json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, indent=1)
@@ -135,20 +144,8 @@ class KeptPredictions:
         self._unwritten, self._written_at = False, time.monotonic()
 
 
-def conditions_of(loaded: LoadedModel, problem: Problem, law: Law) -> Json:
-    """Everything except the context that a prediction depends on; equal values mean equal predictions."""
-    settings = problem.model_dump(mode="json", include=set(SETTINGS))
-    return {
-        "model": problem.model,
-        "weights": loaded.identity.weights,
-        "law": hashlib.sha256(dumps(law).encode()).hexdigest(),
-        "version": metadata.version("phantom-dist"),
-        **{name: settings[name] for name in SETTINGS},
-    }
-
-
-def _key(context: Json) -> str:
-    return json.dumps(context, sort_keys=True)
+def _key(problem: Json) -> str:
+    return json.dumps(problem, sort_keys=True)
 
 
 def _finite(value: Any) -> Any:

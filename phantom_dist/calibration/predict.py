@@ -1,4 +1,4 @@
-"""`predict`: the critical learning rate of each context on a model, from a law instead of a sweep."""
+"""`predict`: critical learning rates from a law instead of a sweep, of a model's contexts or of a whole sweep file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phantom_dist.calibration.kept_predictions import KeptPredictions, conditions_of
+from phantom_dist.calibration.kept_predictions import KeptPredictions
 from phantom_dist.calibration.lora_sufficiency import bulk_of
 from phantom_dist.calibration.predicted_rate import PredictedRate, predictions_table
 from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
@@ -24,10 +24,12 @@ from phantom_dist.law.file import read_law
 from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.law.law_input import law_input
 from phantom_dist.law.sufficiency_split import SufficiencyPrediction, predict_sufficiency
+from phantom_dist.models.adapter import Permissions
 from phantom_dist.models.device import device_of
 from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.records import probe_row, problem_row
-from phantom_dist.spec import load_contexts
+from phantom_dist.spec import expand, load_contexts
+from phantom_dist.spec import load as load_sweep
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,7 +72,7 @@ class LoraSufficiency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictResult(Result):
-    """The predicted critical rates of a model's contexts, in their order; `lora` by the model's reference."""
+    """The predicted critical rates, in the order of the contexts or the sweep; `lora` by the model's reference."""
 
     predictions: tuple[PredictedRate, ...]
     lora: Mapping[str, LoraSufficiency]
@@ -139,18 +141,69 @@ def predict(
         )
         for context in _contexts(model, contexts)
     ]
-    kept = None if out is None else KeptPredictions(out)
+    return _predict_all(problems, Permissions(), known, out, observer)
+
+
+def predict_sweep(
+    sweep: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    law: str | os.PathLike[str] | Law | None = None,
+    out: str | os.PathLike[str] | None = None,
+    observer: Callable[[int, int], None] | None = None,
+) -> PredictResult:
+    """Predict the critical learning rate of every model, training and context of a sweep.
+
+    Args:
+        sweep: a sweep file, or a mapping of the same form. Its learning rates are not used.
+        law, out, observer: as for `predict`.
+
+    Raises:
+        InputError: as for `predict` and for a sweep that can't be read, and for one with a training set.
+        StoreError, Interrupted: as for `predict`.
+    """
+    spec = load_sweep(sweep if isinstance(sweep, Mapping) else os.fspath(sweep))
+    if spec.training is not None:
+        raise InputError(
+            "training: critical rates on a training set can't be predicted yet; a search finds them"
+        )
+    problems = expand(spec)
+    for name in sorted({problem.optimizer.name for problem in problems} - WALKS.keys()):
+        raise InputError(unwalked(name))
+    known = law if isinstance(law, Law) else read_law(law)
+    allowed = spec.execution
+    permissions = Permissions(pickle=allowed.allow_pickle, remote_code=allowed.trust_remote_code)
+    return _predict_all(problems, permissions, known, out, observer)
+
+
+def _predict_all(
+    problems: Sequence[Problem],
+    permissions: Permissions,
+    law: Law,
+    out: str | os.PathLike[str] | None,
+    observer: Callable[[int, int], None] | None,
+) -> PredictResult:
+    kept = None if out is None else KeptPredictions(out, law)
+    found: dict[Problem, PredictedRate] = {}
+    sufficiency: dict[str, LoraSufficiency] = {}
+    loads = dict.fromkeys((problem.model, problem.weights_precision) for problem in problems)
     try:
-        loaded = load(model, device=device_of("auto"))
-        if kept is not None and problems:
-            kept.require(conditions_of(loaded, problems[0], known))
-        predictions: list[PredictedRate] = []
-        with kept_memory.kept():
-            for problem in problems:
-                predictions.append(_kept_or_new(kept, loaded, problem, known))
-                if observer is not None:
-                    observer(len(predictions), len(problems))
-        sufficiency = {model: _sufficiency(loaded, known, steps)}
+        for model, precision in loads:
+            loaded = load(
+                model,
+                precision=precision,
+                device=device_of("auto"),
+                allow_pickle=permissions.pickle,
+                trust_remote_code=permissions.remote_code,
+            )
+            if kept is not None:
+                kept.require(model, loaded.identity.weights)
+            own = [p for p in problems if (p.model, p.weights_precision) == (model, precision)]
+            with kept_memory.kept():
+                for problem in own:
+                    found[problem] = _kept_or_new(kept, loaded, problem, law)
+                    if observer is not None:
+                        observer(len(found), len(problems))
+            sufficiency[model] = _sufficiency(loaded, law, min(problem.steps for problem in own))
         if kept is not None:
             kept.complete({name: item.to_json() for name, item in sufficiency.items()})
     except KeyboardInterrupt:
@@ -158,7 +211,7 @@ def predict(
     finally:
         if kept is not None:
             kept.close()
-    return PredictResult(predictions=tuple(predictions), lora=sufficiency)
+    return PredictResult(predictions=tuple(found[problem] for problem in problems), lora=sufficiency)
 
 
 def _interrupted(kept: KeptPredictions | None) -> str:
@@ -170,12 +223,12 @@ def _interrupted(kept: KeptPredictions | None) -> str:
 def _kept_or_new(
     kept: KeptPredictions | None, loaded: LoadedModel, problem: Problem, law: Law
 ) -> PredictedRate:
-    stored = None if kept is None else kept.of(problem.context)
+    stored = None if kept is None else kept.of(problem)
     if stored is not None:
         return stored
     prediction = _predict(loaded, problem, law)
     if kept is not None:
-        kept.add(problem.context, prediction)
+        kept.add(problem, prediction)
     return prediction
 
 

@@ -64,17 +64,27 @@ class PredictedRate(ProblemColumns):
         return cls(**{**value, "interval": None if interval is None else (interval[0], interval[1])})
 
 
+VARYING = (
+    "model", "training_class", "steps", "momentum", "weight_decay", "decay", "schedule", "warmup_steps", "lora_rank",
+    "lora_alpha", "lora_targets", "lora_rslora", "seed", "precision", "gradient_clipping",
+)  # fmt: skip
+"""Columns that a table of predictions has where they differ."""
+
+
 def predictions_table(predictions: Iterable[PredictedRate]) -> Table:
-    """A table of predicted critical rates, one line each."""
+    """A table of predicted critical rates, one line each; model, method and settings are shown where they differ."""
+    predictions = tuple(predictions)
+    varying = [name for name in VARYING if len({getattr(entry, name) for entry in predictions}) > 1]
     shown = table(
         "predicted critical learning rates",
-        ("context", "target / competitor"),
+        (*varying, "context", "target / competitor"),
         ("eta_c", "interval", "trial-steps"),
         ("note",),
     )
     for entry in predictions:
         interval = entry.interval
         shown.add_row(
+            *("" if (value := getattr(entry, name)) is None else str(value) for name in varying),
             entry.context,
             f"{entry.target} /{entry.competitor}",
             "none" if entry.eta_c is None else f"{entry.eta_c:.5g}",

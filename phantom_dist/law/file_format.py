@@ -18,12 +18,12 @@ from phantom_dist.law.closure import Closure
 from phantom_dist.law.domain import Domain, domain_of
 from phantom_dist.law.intervals import Interval
 from phantom_dist.law.law import Law, TrainingClassLaw
-from phantom_dist.law.law_input import LawInput, TrainingSettings
+from phantom_dist.law.law_input import LawInput
 from phantom_dist.law.sufficiency_split import SufficiencyCount
 
 Json = dict[str, Any]
 
-FORMAT = 2
+FORMAT = 3
 
 KEYS = (
     "problem", *PROBLEM_COLUMNS, "eta_c", "bracket", "weights", "parameters", "width", "effective_steps", "gap_0",
@@ -132,7 +132,7 @@ def from_json(value: Any, where: str) -> Law:
             raise InputError(f"{where}: law of format {value['format']}; this version reads up to {FORMAT}")
         rows = [row_from_json(row) for row in value["calibration"]]
         if value["format"] < FORMAT:
-            value = _to_format_2(value, rows)
+            value = _to_format_3(value, rows)
         return Law(
             {name: _class_from_json(item) for name, item in value["classes"].items()},
             rows,
@@ -173,10 +173,10 @@ def _class_from_json(item: Json) -> TrainingClassLaw:
             weights=tuple(closure["weights"]),
             ridge=closure["ridge"],
         ),
-        interval=interval and Interval(tuple(interval["weights"]), interval["quantile"]),
+        interval=interval and Interval(tuple(interval["weights"]), interval["quantile"], interval["by_cell"]),
         domain=Domain(
             {key: (low, high) for key, (low, high) in domain["ranges"].items()},
-            tuple(map(_settings_from_json, domain["settings"])),
+            {key: tuple(known) for key, known in domain["choices"].items()},
             tuple(domain["parameters"]),
         ),
         models=item["models"],
@@ -187,27 +187,23 @@ def _class_from_json(item: Json) -> TrainingClassLaw:
 def _domain_to_json(domain: Domain) -> Json:
     return {
         "ranges": domain.ranges,
-        "settings": [settings.columns() for settings in domain.settings],
+        "choices": {name: list(known) for name, known in domain.choices.items()},
         "parameters": list(domain.parameters),
     }
 
 
-def _settings_from_json(columns: Json) -> TrainingSettings:
-    return TrainingSettings.from_columns(
-        {**columns, "method": "lora" if "lora_rank" in columns else "full"},
-    )
+def _to_format_3(value: Json, rows: list[CalibrationRow]) -> Json:
+    """Convert earlier formats, whose domains had lists of settings, and format 1 a missing interval as infinite.
 
-
-def _to_format_2(value: Json, rows: list[CalibrationRow]) -> Json:
-    """Convert format 1, which stored settings and sizes outside the domain, and a missing interval as infinite.
-
-    Format 2 derives the domain from the rows.
+    The domain is derived from the rows, and all cells have one quantile.
     """
     classes = {}
     for name, item in value["classes"].items():
         members = [row for row in rows if row.training_class == name]
+        interval = item["interval"]
+        known = interval is not None and math.isfinite(interval["quantile"])
         classes[name] = {key: item[key] for key in ("closure", "models", "rows")} | {
-            "interval": item["interval"] if math.isfinite(item["interval"]["quantile"]) else None,
+            "interval": interval | {"by_cell": {}} if known else None,
             "domain": _domain_to_json(domain_of(members, item["closure"]["groups"])),
         }
     return value | {"classes": classes}

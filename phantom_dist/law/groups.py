@@ -52,6 +52,53 @@ def _gap(probed: LawInput) -> float:
     return abs(probed.gap_0) / 5
 
 
+def _momentum(probed: LawInput) -> float:
+    return -math.log(1 - probed.settings.momentum)
+
+
+def _decayed(probed: LawInput) -> float:
+    return probed.settings.weight_decay * path_rate(probed) * probed.effective_steps
+
+
+def _clipping(probed: LawInput) -> float:
+    largest = probed.settings.gradient_clipping
+    return 0.0 if largest is None else 1 / largest
+
+
+def _rank(probed: LawInput) -> float:
+    adapters = probed.settings.adapters
+    return 0.0 if adapters is None or adapters.rank is None else math.log(adapters.rank / 8)
+
+
+def _scale(probed: LawInput) -> float:
+    adapters = probed.settings.adapters
+    return 0.0 if adapters is None or adapters.scale is None else math.log(adapters.scale / 2)
+
+
+def _mlp(probed: LawInput) -> float:
+    adapters = probed.settings.adapters
+    return float(adapters is not None and adapters.targets in ("mlp", "all-linear"))
+
+
+def _mixed(probed: LawInput) -> float:
+    return float(probed.settings.precision == "bfloat16-mixed")
+
+
+SETTINGS: tuple[Group, ...] = (
+    Group("momentum", "-ln(1 - momentum)", _momentum),
+    Group("decayed", "weight_decay x η x T, the share by which the weights shrink", _decayed),
+    Group("clipping", "1 / gradient_clipping", _clipping),
+    Group("warmup", "warmup_steps / T", lambda probed: probed.settings.warmup_steps / probed.steps),
+    Group("beta1", "Adam's beta1", lambda probed: probed.settings.beta1),
+    Group("beta2", "Adam's beta2", lambda probed: probed.settings.beta2),
+    Group("epsilon", "ln of Adam's epsilon", lambda probed: math.log(probed.settings.epsilon)),
+    Group("rank", "ln(lora_rank / 8)", _rank),
+    Group(
+        "scale", "ln of half of what LoRA multiplies by: lora_alpha / rank, with rslora / its root", _scale
+    ),
+)
+"""The settings that are numbers."""
+
 GROUPS: tuple[Group, ...] = (
     Group("length", "ln(T / 8)", _length),
     Group("last", "ln of the path's last correction of η", _last),
@@ -64,10 +111,13 @@ GROUPS: tuple[Group, ...] = (
     Group("odds", "the target's log-odds at the start / 10", lambda probed: probed.log_odds_0 / 10),
     Group("gap_length", "gap x length", lambda probed: _gap(probed) * _length(probed)),
     Group("last_length", "last x length", lambda probed: _last(probed) * _length(probed)),
+    Group("mixed", "whether the precision is bfloat16-mixed", _mixed),
+    Group("mlp", "whether LoRA adapts the feed-forward part, too", _mlp),
+    *(group for group in SETTINGS if group.name not in ("beta1", "beta2", "epsilon")),
 )
 """All candidates; the search in `closure` selects some of them."""
 
-BY_NAME = {group.name: group for group in GROUPS}
+BY_NAME = {group.name: group for group in (*GROUPS, *SETTINGS)}
 
 
 def difficulty(probed: LawInput) -> list[float]:

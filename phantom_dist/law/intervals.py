@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +28,29 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """ln-half-width = quantile x exp(weights · difficulty(probed))."""
+    """ln-half-width = quantile of the problem's cell x exp(weights · difficulty(probed)).
+
+    `quantile` is that of all rows, for cells with too few architectures.
+    """
 
     weights: tuple[float, ...]
     quantile: float
+    by_cell: Mapping[str, float] = field(default_factory=dict)
 
     def half_width(self, probed: LawInput) -> float:
         """Half-width of the interval, in ln η_c."""
         expected = sum(w * x for w, x in zip(self.weights, difficulty(probed), strict=True))
-        return self.quantile * math.exp(expected)
+        return self.by_cell.get(cell(probed), self.quantile) * math.exp(expected)
+
+
+def cell(probed: LawInput) -> str:
+    """The group of problems within which intervals are calibrated: by length of training, and by precision."""
+    length = next(name for name, most in LENGTHS.items() if probed.steps <= most)
+    return f"{length} {probed.settings.precision}"
+
+
+LENGTHS = {"short": 8, "medium": 32, "long": math.inf}
+"""The most steps T of each group of lengths: errors of longer trainings have heavier tails."""
 
 
 def conformal(rows: Sequence[CalibrationRow], errors: Array, level: float) -> Interval | None:
@@ -55,10 +70,27 @@ def conformal(rows: Sequence[CalibrationRow], errors: Array, level: float) -> In
         np.linalg.solve(x.T @ x + 1e-2 * len(rows) * np.eye(x.shape[1]) * 0.1, x.T @ np.log(size)) / scale
     )
     scores = size / np.exp(design @ weights)
-    # The weighted quantile of the scores; each architecture has total weight 1 / (K + 1), and infinity the rest.
-    counts = Counter(row.model for row in rows)
-    mass = np.array([1 / ((len(counts) + 1) * counts[row.model]) for row in rows])
+    models = np.array([row.model for row in rows])
+    whole = _quantile(scores, models, level)
+    if whole is None:
+        return None
+    cells = np.array([cell(row.law_input) for row in rows])
+    by_cell = {
+        name: quantile
+        for name in sorted(set(cells.tolist()))
+        if (quantile := _quantile(scores[cells == name], models[cells == name], level)) is not None
+    }
+    return Interval(tuple(weights.tolist()), whole, by_cell)
+
+
+def _quantile(scores: Array, models: NDArray[Any], level: float) -> float | None:
+    """The weighted quantile of the scores; None where there are too few architectures.
+
+    Each architecture has total weight 1 / (K + 1), and infinity the rest.
+    """
+    counts = Counter(models.tolist())
+    mass = np.array([1 / ((len(counts) + 1) * counts[model]) for model in models.tolist()])
     order = np.argsort(scores)
     reached = np.cumsum(mass[order])
     enough = np.flatnonzero(reached >= level - 1e-12)
-    return Interval(tuple(weights.tolist()), float(scores[order][enough[0]])) if len(enough) else None
+    return float(scores[order][enough[0]]) if len(enough) else None

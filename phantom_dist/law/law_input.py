@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,13 @@ class AdapterSettings:
     alpha: float | None
     targets: str = ATTENTION
     rslora: bool = False
+
+    @property
+    def scale(self) -> float | None:
+        """What B A x is multiplied by (`core.trial.Lora.scale`); None where rank or alpha is unknown."""
+        if self.rank is None or self.alpha is None:
+            return None
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

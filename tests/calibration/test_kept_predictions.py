@@ -19,7 +19,8 @@ from phantom_dist.calibration import kept_predictions, predict
 from phantom_dist.core.errors import InputError, Interrupted
 from phantom_dist.law.file import read_law, write_law
 from phantom_dist.models.zoo import folder
-from phantom_dist.spec import load_contexts
+from phantom_dist.spec import expand, load_contexts
+from phantom_dist.spec import load as load_sweep
 
 ROOT = Path(__file__).parents[2]
 CONTEXTS = load_contexts(ROOT / "sweeps/contexts/zoo.yaml")[:4]
@@ -67,7 +68,9 @@ def test_an_interrupted_prediction_goes_on_to_the_same_end(every, whole, probed,
     content = json.loads(file.read_text())
     assert content["complete"]
     assert {key: content[key] for key in stored} == stored
-    assert content["contexts"] == [context.model_dump() for context in CONTEXTS]
+    assert [problem["context"] for problem in content["problems"]] == [
+        context.model_dump() for context in CONTEXTS
+    ]
     assert phantom_dist.predict(MODEL, CONTEXTS[:1], steps=2, out=file).predictions == whole.predictions[:1]
     assert json.loads(file.read_text())["predictions"] == stored["predictions"], "what was kept stays"
     assert len(probed) == len(CONTEXTS)
@@ -86,7 +89,22 @@ def test_another_text_under_the_same_id_is_predicted_anew(probed, tmp_path):
     assert len(probed) == 2
 
 
-def test_a_file_of_other_questions_is_refused_and_stays_as_it_is(tmp_path, monkeypatch):
+def test_other_questions_share_the_file(probed, tmp_path):
+    """Each prediction says which training it is for."""
+    file = tmp_path / "rates.json"
+    asked = {"contexts": CONTEXTS[:1], "out": file}
+    first = phantom_dist.predict(MODEL, steps=2, **asked).predictions
+    second = phantom_dist.predict(
+        "zoo:llama-b", steps=3, method="lora", optimizer="adamw", **asked
+    ).predictions
+    assert phantom_dist.predict(MODEL, steps=2, **asked).predictions == first
+    assert len(probed) == 2
+    content = json.loads(file.read_text())
+    assert content["predictions"] == [entry.to_json() for entry in (*first, *second)]
+    assert [(p["model"], p["steps"]) for p in content["problems"]] == [(MODEL, 2), ("zoo:llama-b", 3)]
+
+
+def test_a_file_of_another_law_or_model_is_refused_and_stays_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folder("gpt2-a"), "m")
     law = read_law()
@@ -95,26 +113,62 @@ def test_a_file_of_other_questions_is_refused_and_stays_as_it_is(tmp_path, monke
     asked = {"model": "./m", "contexts": CONTEXTS[:1], "steps": 2, "out": "rates.json"}
     phantom_dist.predict(**asked)
     before = Path("rates.json").read_bytes()
-    for change, says in (
-        ({"steps": 3}, "steps 2"),
-        ({"optimizer": "adamw"}, "optimizer"),
-        ({"method": "lora"}, "method full, lora None"),
-        ({"law": "other.json"}, "law [0-9a-f]{64}"),
-        ({"model": MODEL}, r"model \./m"),
+    with pytest.raises(
+        InputError, match=r"--out rates\.json: it holds predictions for law [0-9a-f]{64}.*; choose another"
     ):
-        with pytest.raises(
-            InputError, match=rf"--out rates\.json: it holds predictions for {says}.*; choose another"
-        ):
-            phantom_dist.predict(**asked | change)
+        phantom_dist.predict(**asked | {"law": "other.json"})
     shutil.rmtree("m")
     shutil.copytree(folder("gpt2-b"), "m")
-    with pytest.raises(InputError, match=r"it holds predictions for weights [0-9a-f]{64}, which differs"):
+    with pytest.raises(
+        InputError, match=r"it holds predictions for weights of \./m [0-9a-f]{64}, which differs"
+    ):
         phantom_dist.predict(**asked)
     assert Path("rates.json").read_bytes() == before
 
 
+SWEEP = {
+    "name": "recipe",
+    "models": [MODEL, "zoo:llama-b"],
+    "contexts": [context.model_dump() for context in CONTEXTS[:2]],
+    "methods": [
+        {"full": {"optimizers": {"sgd": {"momentum": 0.9}}}},
+        {"lora": {"rank": 16, "targets": "all-linear", "optimizers": {"adamw": {"weight_decay": 0.1}}}},
+    ],
+    "schedule": {"cosine": {"warmup_steps": 1}},
+    "gradient_clipping": 1.0,
+    "steps": [4, 6],
+    "learning_rates": {"critical": {"tolerance": 0.01}},
+}
+
+
+def test_every_problem_of_a_sweep_is_predicted_and_an_interrupted_one_goes_on(probed, tmp_path):
+    file, probed.stop_at = tmp_path / "rates.json", 11
+    with pytest.raises(Interrupted, match="11 predictions are stored"):
+        phantom_dist.predict_sweep(SWEEP, out=file)
+    probed.stop_at = None
+    result = phantom_dist.predict_sweep(SWEEP, out=file)
+    assert len(probed) == len(result.predictions) == 2 * 2 * 2 * 2
+    problems = expand(load_sweep(SWEEP))
+    assert [(p.model, p.context, p.training_class, p.steps) for p in result.predictions] == [
+        (p.model, p.context.id, f"{p.method} {p.optimizer.name}", p.steps) for p in problems
+    ]
+    assert all(p.eta_c is not None for p in result.predictions)
+    assert set(result.lora) == {MODEL, "zoo:llama-b"}
+    shown = str(result)
+    assert "steps" in shown, "what differs has a column"
+    assert "gradient_clipping" not in shown, "what is the same everywhere has none"
+
+
+def test_a_sweep_that_cant_be_predicted_is_refused_by_name(tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps({"text": c.text + c.target}) for c in CONTEXTS))
+    with pytest.raises(InputError, match="training: critical rates on a training set can't be predicted yet"):
+        phantom_dist.predict_sweep(SWEEP | {"training": {"data": str(data), "batch_size": 2}})
+
+
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", "no JSON", '{"format": 1, "contexts": [{}], "predictions": []}']
+    "content",
+    ["", "[]", "{}", "no JSON", '{"format": 2, "weights": {}, "problems": [{}], "predictions": []}'],
 )
 def test_somebody_elses_file_is_not_overwritten(content, tmp_path):
     file = tmp_path / "thesis.json"

@@ -44,10 +44,10 @@ def test_it_predicts_with_an_interval(law):
         ({"log_odds_0": -60.0}, "odds"),
         ({"parameters": 10**12}, "parameters: 1e+12; the nearest calibrated model has 1.2e+04"),
         ({"parameters": 100}, "parameters: 100; the nearest calibrated model has 1e+03"),
-        ({"weight_decay": 0.1}, "weight_decay 0.1"),
-        ({"momentum": 0.9}, "momentum 0.9"),
-        ({"schedule": "cosine"}, "schedule cosine"),
-        ({"warmup_steps": 2}, "warmup_steps 2"),
+        ({"weight_decay": 10.0}, "decayed (weight_decay x η x T"),
+        ({"momentum": 0.9}, "momentum (-ln(1 - momentum)) is 2.3; calibrated: 0 to 0"),
+        ({"schedule": "cosine"}, "not calibrated with schedule cosine; calibrated: constant"),
+        ({"warmup_steps": 2}, "warmup (warmup_steps / T) is 0."),
     ],
 )
 def test_outside_its_domain_it_says_so_and_widens(law, change, word):
@@ -63,10 +63,14 @@ def test_outside_its_domain_it_says_so_and_widens(law, change, word):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"epsilon": 1e-4}, "epsilon 0.0001"),
-        ({"beta1": 0.5}, "beta1 0.5"),
-        ({"beta2": 0.95}, "beta2 0.95"),
+        ({"epsilon": 1e-4}, "epsilon"),
+        ({"beta1": 0.5}, "beta1 (Adam's beta1) is 0.5"),
+        ({"beta2": 0.95}, "beta2 (Adam's beta2) is 0.95"),
         ({"precision": "bfloat16"}, "precision bfloat16"),
+        ({"precision": "bfloat16-mixed"}, "precision bfloat16-mixed"),
+        ({"gradient_clipping": 1.0}, "clipping (1 / gradient_clipping) is 1"),
+        ({"schedule": "inverse_sqrt"}, "schedule inverse_sqrt"),
+        ({"decay": "weights", "weight_decay": 0.01}, "decay weights"),
     ],
 )
 def test_in_settings_where_no_width_was_measured_there_is_no_interval(law, change, word):

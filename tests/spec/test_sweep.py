@@ -366,7 +366,8 @@ class TestFiles:
             load(sweep)
         assert str(caught.value).splitlines() == [
             f"{pairs}:2: [1].text: is missing",
-            f"{pairs}:2: [1].txt: unknown key. Did you mean 'text'? Allowed: competitor, either, held_out, id, target, text.",
+            f"{pairs}:2: [1].txt: unknown key. Did you mean 'text'? "
+            "Allowed: competitor, either, held_out, id, target, text.",
         ]
 
     def test_no_sweep_file(self, tmp_path: Path) -> None:

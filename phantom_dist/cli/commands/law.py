@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from phantom_dist.cli.commands.app import app
 from phantom_dist.cli.manual import LAW, examples
 from phantom_dist.cli.options import AsJson
 from phantom_dist.cli.output import answer
+from phantom_dist.core.errors import InputError
 from phantom_dist.core.imports import importing
 
 if TYPE_CHECKING:
@@ -67,10 +68,21 @@ def fit(
     epilog=examples(
         "predict --model zoo:gpt2-a --contexts sweeps/contexts/zoo.yaml",
         "predict --model gguf:smollm2-135m-instruct --method lora --optimizer adamw --steps 32 --out rates.json",
+        "predict sweeps/smollm2.yaml --out rates.json",
     ),
 )
 def predict(
-    model: Annotated[str, typer.Option(help="model, as in a sweep", autocompletion=complete.models)],
+    spec: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SPEC]",
+            help="sweep file whose models, trainings and contexts are predicted, instead of --model",
+            autocompletion=complete.yaml_files,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="model, as in a sweep", autocompletion=complete.models)
+    ] = None,
     law: Annotated[
         Path | None,
         typer.Option(metavar="law.json", help="law to predict with", show_default="the shipped one"),
@@ -85,12 +97,16 @@ def predict(
         ),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="full or lora", autocompletion=complete.one_of("full", "lora"))
-    ] = "full",
+        str | None,
+        typer.Option(
+            help="full or lora", show_default="full", autocompletion=complete.one_of("full", "lora")
+        ),
+    ] = None,
     optimizer: Annotated[
-        str, typer.Option(help="sgd or adamw", autocompletion=complete.one_of("sgd", "adamw"))
-    ] = "sgd",
-    steps: Annotated[int, typer.Option(help="optimizer steps T")] = 8,
+        str | None,
+        typer.Option(help="sgd or adamw", show_default="sgd", autocompletion=complete.one_of("sgd", "adamw")),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="optimizer steps T", show_default="8")] = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -99,18 +115,25 @@ def predict(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict critical learning rates, with intervals.
+    """Predict critical learning rates, with intervals: of a model's contexts, or of a whole sweep file.
 
     Costs 4 trial-steps per context; 5 or 6 for T > 32.
     """
+    settings = {"contexts": contexts, "method": method, "optimizer": optimizer, "steps": steps}
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     with importing():
-        from phantom_dist.calibration.predict import predict as predict_rates
+        from phantom_dist.calibration.predict import predict as predict_model
+        from phantom_dist.calibration.predict import predict_sweep
     from phantom_dist.cli.live import Countdown
 
     def work() -> PredictResult:
         view = Countdown("contexts predicted")
-        return predict_rates(
-            model, contexts, law=law, method=method, optimizer=optimizer, steps=steps, out=out, observer=view
-        )
+        if spec is None and model is not None:
+            return predict_model(model, law=law, out=out, observer=view, **given)
+        if spec is None or model is not None:
+            raise InputError("give either a sweep file or --model")
+        if given:
+            raise InputError(f"--{next(iter(given))} is for --model; a sweep file says it itself")
+        return predict_sweep(spec, law=law, out=out, observer=view)
 
     answer(work, as_json=as_json)
