@@ -53,6 +53,22 @@ def test_new_architectures_are_covered():
     assert covered / total >= 0.9 - 3 * math.sqrt(0.09 / 200)
 
 
+def test_each_length_and_precision_has_a_quantile_of_its_own():
+    """Where the errors of long trainings are five times as large, which no feature says, only their intervals grow."""
+    made = rows(models=14, contexts=24, seed=3, noise=0.01)
+    made = [changed(row, steps=(8, 8, 64)[place % 3]) for place, row in enumerate(made)]
+    errors = errors_of(made)
+    long = np.array([row.steps > 32 for row in made])
+    even = conformal(made, errors, 0.9)
+    assert set(even.by_cell) == {"short float32", "long float32"}
+    heavy = np.where(long & (np.arange(len(made)) % 4 == 0), 5 * errors, errors)
+    tails = conformal(made, heavy, 0.9)
+    assert tails.by_cell["long float32"] > 1.5 * tails.by_cell["short float32"]
+    other = changed(made[0], precision="bfloat16-mixed").law_input
+    own = sum(w * x for w, x in zip(tails.weights, difficulty(other), strict=True))
+    assert tails.half_width(other) == pytest.approx(tails.quantile * math.exp(own)), "a cell without rows"
+
+
 def test_harder_rows_get_wider_intervals():
     made = rows(models=14, contexts=12, seed=3)
     paths = [row.law_input.path_rates for row in made]
