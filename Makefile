@@ -48,7 +48,7 @@ check: $(INSTALLED) ## linters, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench-lanes: $(INSTALLED) ## measure lanes against loops, and every way of training over tokens, steps and lanes: half an hour
+bench-lanes: $(INSTALLED) ## measure lanes against loops, and every way of training over tokens, steps and lanes: an hour
 	$(BIN)/python -m tests.benchmarks.lanes
 	$(BIN)/python -m tests.benchmarks.lane_grid
 
