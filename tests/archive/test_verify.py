@@ -245,7 +245,9 @@ ROWS = {
         "traces", value("embedding_drift", lambda old, rng: 1e-9, lambda r: r["readout_hash"] is not None)
     ),
     "readout_hash": rows_edited("traces", value("readout_hash", lambda old, rng: f"{rng.getrandbits(128):032x}")),
-    "negative gradient": rows_edited("traces", value("gradient_norm", lambda old, rng: -old)),
+    "negative gradient": rows_edited(
+        "traces", value("gradient_norm", lambda old, rng: -old, lambda r: r["gradient_norm"] > 0)
+    ),
     "step": rows_edited("traces", value("step", lambda old, rng: old + 1)),
     "NaN in the middle": rows_edited(
         "traces", value("loss", lambda old, rng: float("nan"), lambda r: 0 < r["step"] < 5)
