@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from phantom_dist.spec.sweep import SweepSpec
+from phantom_dist.spec.sweep import SIDE_BY_SIDE, SweepSpec
 
 SCHEMA_FILE = Path(__file__).with_name("sweep.schema.json")
 """The published schema; sweep files name it in their first line."""
@@ -20,7 +20,10 @@ def json_schema() -> dict[str, Any]:
     schema = SweepSpec.model_json_schema(mode="validation")
     for name, axis in schema["properties"].items():
         if "items" in axis:
-            schema["properties"][name] = _one_or_many(axis)
+            schema["properties"][name] = _one_or_many(axis, unique=name not in SIDE_BY_SIDE)
+    # Values that go side by side may occur again.
+    schema["if"] = {"properties": {"combine": {"const": "zip"}}, "required": ["combine"]}
+    schema["else"] = {"properties": {name: {"uniqueItems": True} for name in SIDE_BY_SIDE}}
     for definition in schema["$defs"].values():
         if "optimizers" in definition.get("properties", {}):
             axis, null = definition["properties"]["optimizers"].pop("anyOf")
@@ -42,10 +45,10 @@ def _tidy(value: Any) -> Any:
     }
 
 
-def _one_or_many(axis: dict[str, Any]) -> dict[str, Any]:
+def _one_or_many(axis: dict[str, Any], *, unique: bool) -> dict[str, Any]:
     """Also allow a single value instead of a list of one."""
     annotations = {key: axis.pop(key) for key in ("description", "default", "title") if key in axis}
-    return annotations | {"anyOf": [axis["items"], axis | {"uniqueItems": True}]}
+    return annotations | {"anyOf": [axis["items"], axis | {"uniqueItems": True} if unique else axis]}
 
 
 def text() -> str:

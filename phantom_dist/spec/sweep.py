@@ -101,6 +101,11 @@ def _ids_once(contexts: Sequence[Context]) -> Sequence[Context]:
 
 
 ContextList: TypeAlias = Annotated[tuple[Context, ...], Field(min_length=1), AfterValidator(_ids_once)]
+SIDE_BY_SIDE = (
+    "methods", "optimizers", "schedule", "steps", "epochs", "seeds", "precision", "gradient_clipping",
+)  # fmt: skip
+"""The axes that go side by side with `combine: zip`."""
+
 _CONTEXTS: TypeAdapter[tuple[Context, ...]] = TypeAdapter(ContextList)
 
 
@@ -289,8 +294,8 @@ class SweepSpec(Strict):
     def _axes_side_by_side_have_one_length(self) -> SweepSpec:
         if self.combine == "product":
             return self
-        number = "steps" if self.epochs is None else "epochs"
-        axes = ("methods", "optimizers", "schedule", number, "seeds", "precision", "gradient_clipping")
+        unused = "epochs" if self.epochs is None else "steps"
+        axes = [name for name in SIDE_BY_SIDE if name != unused]
         lengths = {name: len(getattr(self, name)) for name in axes}
         longest = max(lengths.values())
         for name, length in lengths.items():

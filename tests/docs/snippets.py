@@ -130,7 +130,7 @@ def as_run_here(command: str) -> list[str]:
     program, action, *rest = [*shlex.split(command), ""]
     if (program, action) == ("phantom-dist", "fit"):
         return [f"cp {shlex.quote(str(SHIPPED_LAW))} {rest[rest.index('--out') + 1]}"]
-    if action == "predict" and "--contexts" not in rest:
+    if action == "predict" and "--model" in rest and "--contexts" not in rest:
         command += " --contexts sweeps/contexts/zoo.yaml"
     if action in ("run", "resume") and not {"--address", "--executor"} & set(rest):
         command += " --executor inprocess"

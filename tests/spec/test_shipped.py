@@ -92,6 +92,15 @@ def test_the_schema_refuses_what_load_refuses(line: str, validator: Draft202012V
     assert not validator.is_valid(data)
 
 
+@pytest.mark.parametrize(
+    "line", ["steps: [8, 8]", "optimizers: [sgd, sgd]", "gradient_clipping: [1.0, null, 1.0]"]
+)
+def test_only_values_side_by_side_may_occur_again(line: str, validator: Draft202012Validator) -> None:
+    crossed = plain(SHORT_FORMS) | plain(line)
+    assert not validator.is_valid(crossed)
+    assert validator.is_valid(crossed | {"combine": "zip"})
+
+
 def test_the_quickstart_pairs_methods_with_optimizers() -> None:
     spec = load(next(path for path in SWEEPS if path.stem == "quickstart"))
     problems = expand(spec)

@@ -93,7 +93,7 @@ def test_one_line_for_every_problem_in_the_order_of_the_file() -> None:
     assert complaint(text, CONTEXTS).splitlines() == [
         "x.yaml:1: [0].target: should be a valid string; got 3",
         "x.yaml:2: [1].text: is missing",
-        "x.yaml:3: [1].txt: unknown key. Did you mean 'text'? Allowed: competitor, held_out, id, target, text.",
+        "x.yaml:3: [1].txt: unknown key. Did you mean 'text'? Allowed: competitor, either, held_out, id, target, text.",
         "x.yaml:5: [2]: should be a mapping of keys to values; got [1]",
     ]
 

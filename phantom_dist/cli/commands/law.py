@@ -115,9 +115,9 @@ def predict(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict critical learning rates, with intervals: of a model's contexts, or of a whole sweep file.
+    """Predict critical learning rates, with intervals.
 
-    Costs 4 trial-steps per context; 5 or 6 for T > 32.
+    Of a model's contexts, or of a whole sweep file. Costs 4 trial-steps per context; 5 or 6 for T > 32.
     """
     settings = {"contexts": contexts, "method": method, "optimizer": optimizer, "steps": steps}
     given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
