@@ -73,7 +73,9 @@ def search(rows: Sequence[CalibrationRow], seed: int = 0) -> Closure:
     """
     target, full = residuals(rows, Closure()), _design(rows, [g.name for g in GROUPS])
     models = np.array([row.model for row in rows])
-    names = [g.name for g in GROUPS]
+    # A group without two values here says nothing, as LoRA's rank under full fine-tuning.
+    varying = [True, *(np.ptp(full[:, 1:], axis=0) > 1e-9)]
+    full, names = full[:, varying], [g.name for g, varies in zip(GROUPS, varying[1:], strict=True) if varies]
 
     left_out = [models == model for model in np.unique(models)]
 
@@ -98,7 +100,7 @@ def search(rows: Sequence[CalibrationRow], seed: int = 0) -> Closure:
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     none = dict.fromkeys(names, False)
     study.enqueue_trial(none | {"ridge": 1e-2})
-    study.enqueue_trial(none | {"last": True, "gap": True, "ridge": 1e-2})
+    study.enqueue_trial(none | {name: True for name in ("last", "gap") if name in names} | {"ridge": 1e-2})
     study.optimize(objective, n_trials=SEARCH_TRIALS)
     if study.best_value > (1 - GAIN) * loss(target, models):
         return Closure()

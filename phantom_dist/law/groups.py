@@ -52,8 +52,12 @@ def _gap(probed: LawInput) -> float:
     return abs(probed.gap_0) / 5
 
 
+def _left(probed: LawInput) -> float:
+    return (probed.gap_end or 0.0) / probed.gap_0  # old law files don't store it
+
+
 def _momentum(probed: LawInput) -> float:
-    return -math.log(1 - probed.settings.momentum)
+    return math.log(1 / (1 - probed.settings.momentum))
 
 
 def _decayed(probed: LawInput) -> float:
@@ -85,7 +89,7 @@ def _mixed(probed: LawInput) -> float:
 
 
 SETTINGS: tuple[Group, ...] = (
-    Group("momentum", "-ln(1 - momentum)", _momentum),
+    Group("momentum", "ln(1 / (1 - momentum))", _momentum),
     Group("decayed", "weight_decay x η x T, the share by which the weights shrink", _decayed),
     Group("clipping", "1 / gradient_clipping", _clipping),
     Group("warmup", "warmup_steps / T", lambda probed: probed.settings.warmup_steps / probed.steps),
@@ -104,6 +108,7 @@ GROUPS: tuple[Group, ...] = (
     Group("last", "ln of the path's last correction of η", _last),
     Group("last_squared", "its square", lambda probed: _last(probed) ** 2),
     Group("earlier", "ln of the correction before the last one", _earlier),
+    Group("left", "share of the gap that the path's last walk leaves", _left),
     Group("gap", "|g_0| / 5 logits", _gap),
     Group("bend", "ln Π at the path's last η: how far κ changes along the path", _bend),
     Group("bend_squared", "its square", lambda probed: _bend(probed) ** 2),
@@ -121,7 +126,10 @@ BY_NAME = {group.name: group for group in (*GROUPS, *SETTINGS)}
 
 
 def difficulty(probed: LawInput) -> list[float]:
-    """Features that predict the error's magnitude: 1, the path's corrections, the gap and the length."""
+    """Features that predict the error's magnitude: 1, the path's corrections, the gap, the length, and what was left.
+
+    New ones come last: intervals of earlier versions have no weight for them.
+    """
     return [
         1.0,
         math.log(abs(_last(probed)) + 0.003),
@@ -129,4 +137,5 @@ def difficulty(probed: LawInput) -> list[float]:
         _gap(probed),
         _length(probed),
         _length(probed) ** 2,
+        math.log(abs(_left(probed)) + 0.002),
     ]

@@ -1,11 +1,14 @@
-"""Prediction intervals by hierarchical conformal prediction, grouped by architecture.
+"""Prediction intervals by conformal prediction, grouped by architecture.
 
 A score is |ln (measured / predicted)| divided by the error expected from the row's difficulty, on architectures that
-the law was not fitted to. With K architectures of N_k scores each, the score of a new context of a new architecture
-exceeds the 1 − α quantile of Σ_k Σ_i δ(score_ki) / ((K + 1) N_k) + δ(∞) / (K + 1) with probability at most α, if
-architectures are exchangeable and so are the contexts within each (Lee, Barber and Willett 2023, arXiv 2306.06342).
-That guarantee holds for scores from a single split. Here scores come from leaving out one architecture at a time, so it
-holds up to the effect of one architecture on the fit; therefore coverage is also measured (`validation`).
+the law was not fitted to. The interval of a new context of a new architecture takes the 1 − α quantile of these scores,
+each of the K architectures with a weight of 1 / K, within the problem's cell.
+
+Hierarchical conformal prediction (Lee, Barber and Willett 2023, arXiv 2306.06342) gives each architecture 1 / (K + 1)
+and infinity the rest; if architectures are exchangeable and so are the contexts within each, then the intervals cover
+at least 1 − α. With fourteen architectures they cover 96 % on average, so 90 % intervals would be wider than they say.
+Without that share the guarantee is (1 − α) K / (K + 1), and the coverage near 1 − α. Both hold for scores from a single
+split; here scores come from leaving out one architecture at a time. Therefore coverage is measured (`validation`).
 """
 
 from __future__ import annotations
@@ -39,18 +42,21 @@ class Interval:
 
     def half_width(self, probed: LawInput) -> float:
         """Half-width of the interval, in ln η_c."""
-        expected = sum(w * x for w, x in zip(self.weights, difficulty(probed), strict=True))
+        expected = sum(w * x for w, x in zip(self.weights, difficulty(probed), strict=False))
         return self.by_cell.get(cell(probed), self.quantile) * math.exp(expected)
+
+
+LENGTHS = (4, 8, 16, 32, 64, 128)
+"""The most steps T of each cell: errors of longer trainings have heavier tails."""
+
+FEWEST = 9
+"""Architectures that a quantile needs."""
 
 
 def cell(probed: LawInput) -> str:
     """The group of problems within which intervals are calibrated: by length of training, and by precision."""
-    length = next(name for name, most in LENGTHS.items() if probed.steps <= most)
-    return f"{length} {probed.settings.precision}"
-
-
-LENGTHS = {"short": 8, "medium": 32, "long": math.inf}
-"""The most steps T of each group of lengths: errors of longer trainings have heavier tails."""
+    length = next((f"T <= {most}" for most in LENGTHS if probed.steps <= most), f"T > {LENGTHS[-1]}")
+    return f"{length}, {probed.settings.precision}"
 
 
 def conformal(rows: Sequence[CalibrationRow], errors: Array, level: float) -> Interval | None:
@@ -84,13 +90,11 @@ def conformal(rows: Sequence[CalibrationRow], errors: Array, level: float) -> In
 
 
 def _quantile(scores: Array, models: NDArray[Any], level: float) -> float | None:
-    """The weighted quantile of the scores; None where there are too few architectures.
-
-    Each architecture has total weight 1 / (K + 1), and infinity the rest.
-    """
+    """The quantile of the scores, each architecture with the same weight; None with too few architectures."""
     counts = Counter(models.tolist())
-    mass = np.array([1 / ((len(counts) + 1) * counts[model]) for model in models.tolist()])
+    if len(counts) < FEWEST:
+        return None
+    mass = np.array([1 / (len(counts) * counts[model]) for model in models.tolist()])
     order = np.argsort(scores)
-    reached = np.cumsum(mass[order])
-    enough = np.flatnonzero(reached >= level - 1e-12)
-    return float(scores[order][enough[0]]) if len(enough) else None
+    enough = np.flatnonzero(np.cumsum(mass[order]) >= level - 1e-12)
+    return float(scores[order][enough[0]])

@@ -45,7 +45,7 @@ def test_it_predicts_with_an_interval(law):
         ({"parameters": 10**12}, "parameters: 1e+12; the nearest calibrated model has 1.2e+04"),
         ({"parameters": 100}, "parameters: 100; the nearest calibrated model has 1e+03"),
         ({"weight_decay": 10.0}, "decayed (weight_decay x η x T"),
-        ({"momentum": 0.9}, "momentum (-ln(1 - momentum)) is 2.3; calibrated: 0 to 0"),
+        ({"momentum": 0.9}, "momentum (ln(1 / (1 - momentum))) is 2.3; calibrated: 0 to 0"),
         ({"schedule": "cosine"}, "not calibrated with schedule cosine; calibrated: constant"),
         ({"warmup_steps": 2}, "warmup (warmup_steps / T) is 0."),
     ],
