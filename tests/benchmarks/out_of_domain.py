@@ -29,7 +29,7 @@ from phantom_dist.law.calibration_row import CalibrationRow, by_training_class
 from phantom_dist.law.closure import fit
 from phantom_dist.law.domain import GROUPS
 from phantom_dist.law.file import read_law
-from phantom_dist.law.groups import BY_NAME
+from phantom_dist.law.groups import BY_NAME, SETTINGS
 from phantom_dist.law.law import TrainingClassLaw, fit_training_class
 from phantom_dist.law.validation import HeldOutPrediction, predict_held_out
 
@@ -55,7 +55,8 @@ def law_without(name: str, model: str) -> TrainingClassLaw:
 def setting(row: CalibrationRow) -> str:
     """What of a row's training the law was not calibrated on, in its own words."""
     reasons = law_without(row.training_class, row.model).domain.outside(row.law_input)
-    return next((reason for reason in reasons if reason.startswith("not calibrated")), "calibrated")
+    named = ("not calibrated", *(f"{group.name} (" for group in SETTINGS))
+    return next((reason for reason in reasons if reason.startswith(named)), "calibrated")
 
 
 def beyond(name: str, rows: list[CalibrationRow], chosen: NDArray[np.bool_]) -> list[HeldOutPrediction]:
@@ -70,10 +71,10 @@ def beyond(name: str, rows: list[CalibrationRow], chosen: NDArray[np.bool_]) -> 
 
 
 def ends(rows: list[CalibrationRow], group: str) -> dict[str, NDArray[np.bool_]]:
-    """The rows at either end of a group's range, a fifth each; of T, which has three values, its ends."""
+    """The rows at either end of a group's range, a fifth each; of T, which has few values, its ends."""
     values = np.array([BY_NAME[group].value(row.law_input) for row in rows])
     if group == "length":
-        return {"T = 8": values == values.min(), "T = 128": values == values.max()}
+        return {"lowest T": values == values.min(), "highest T": values == values.max()}
     return {"lowest": values < np.quantile(values, 0.2), "highest": values > np.quantile(values, 0.8)}
 
 
@@ -84,7 +85,7 @@ def ranges() -> tuple[Table, list[dict[str, Any]]]:
         table.add_column(column, justify="left" if column in ("class", "group", "end") else "right")
     entries = []
     for name, rows in by_training_class(law.rows).items():
-        for group in GROUPS:
+        for group in (name for name in GROUPS if name not in {setting.name for setting in SETTINGS}):
             for end, chosen in ends(rows, group).items():
                 members = beyond(name, rows, chosen)
                 given = [abs(h.error) <= h.given for h in members if h.given is not None]

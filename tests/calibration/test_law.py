@@ -316,7 +316,7 @@ def test_wrong_input_is_named(settings, message):
 
 
 def test_a_long_training_is_out_of_domain_and_says_so():
-    (entry,) = phantom_dist.predict("zoo:gpt2-a", [CONTEXTS["guilt"]], steps=200).predictions
+    (entry,) = phantom_dist.predict("zoo:gpt2-a", [CONTEXTS["guilt"]], steps=600).predictions
     assert not entry.in_domain
     assert "length" in entry.reason
     assert entry.interval[0] < entry.eta_c < entry.interval[1]

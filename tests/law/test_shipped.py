@@ -25,7 +25,7 @@ from phantom_dist.spec import load as load_sweep
 
 ROOT = Path(__file__).parents[2]
 CLASSES = {"full sgd", "full adamw", "lora adamw"}
-SWEEPS = ("zoo", "wide", "sgd", "adamw", "lora", "mixed")
+SWEEPS = ("zoo", "wide", "sgd", "adamw", "lora")
 
 
 @pytest.fixture(scope="module")
