@@ -35,6 +35,11 @@ def _schedule(probed: LawInput) -> str:
     return Schedule.from_text(text, warmup_steps).name
 
 
+def _decay(probed: LawInput) -> str:
+    # All adapters decay, whatever the setting says (`Problem.decays_apart`).
+    return "all" if probed.method == "lora" else probed.settings.decay or "all"
+
+
 def _adapters(probed: LawInput) -> str:
     adapters = probed.settings.adapters
     return "none" if adapters is None else adapters.targets
@@ -43,7 +48,7 @@ def _adapters(probed: LawInput) -> str:
 CHOICES: dict[str, Callable[[LawInput], str]] = {
     "schedule": _schedule,
     "precision": lambda probed: probed.settings.precision,
-    "decay": lambda probed: probed.settings.decay or "all",
+    "decay": _decay,
     "adapters": _adapters,
 }
 """The settings that are no numbers. Warm-up is one, whether its first step has the rate 0 or not."""

@@ -167,6 +167,13 @@ def test_adapters_of_another_rank_scale_or_place_are_outside_of_its_domain(chang
     assert word in outside.reason
 
 
+def test_what_decays_of_an_adapter_makes_no_difference():
+    made = rows(models=12, contexts=6, method="lora", optimizer="adamw")
+    known = fit_law([changed(row, weight_decay=0.01) for row in made])
+    said = known.predict(changed(made[0], weight_decay=0.01, decay="weights").law_input)
+    assert said.in_domain, said.reason
+
+
 def test_a_class_that_was_not_calibrated_is_withheld(law):
     prediction = law.predict(rows(models=1, contexts=1, method="lora")[0].law_input)
     assert (prediction.eta_c, prediction.interval, prediction.in_domain) == (None, None, False)
