@@ -168,6 +168,7 @@ def _key(rate: CriticalRate, probe: Mapping[str, Any], problem: Problem) -> Meas
 def _row(
     rate: CriticalRate, crossing: Crossing, probe: Mapping[str, Any], problem: Problem
 ) -> CalibrationRow:
+    inputs = law_input(probe, problem)
     return CalibrationRow(
         problem=rate.problem,
         **rate.problem_columns(),
@@ -175,8 +176,8 @@ def _row(
         bracket=crossing.bracket,
         weights=probe["weights"],
         width=probe["width"],
-        law_input=law_input(probe, problem),
+        law_input=inputs,
         probe_trial_steps=probe["probe_trial_steps"],
         held_out=None,
-        keys=keys_of(rate.method),
+        keys=keys_of(inputs),
     )

@@ -50,8 +50,10 @@ CHOICES: dict[str, Callable[[LawInput], str]] = {
     "precision": lambda probed: probed.settings.precision,
     "decay": _decay,
     "adapters": _adapters,
+    "words": lambda probed: f"of {probed.pair_kind} tokens",
 }
-"""The settings that are no numbers. Warm-up is one, whether its first step has the rate 0 or not."""
+"""What is no number: settings, and whether the words are single tokens. Warm-up is one, whether its first step has the
+rate 0 or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,15 +29,17 @@ KEYS = (
     "problem", *PROBLEM_COLUMNS, "eta_c", "bracket", "weights", "parameters", "width", "effective_steps", "gap_0",
     "kappa", "overlap_0", "log_odds_0", "path_rates", "gap_end", "probe_trial_steps", "beta1", "beta2", "epsilon",
 )  # fmt: skip
-"""Keys of a new calibration row, in their order; LoRA rows have `adapters` after them."""
+"""Keys of a new calibration row, in their order; LoRA rows have `adapters` after them, words of several tokens
+`pair_kind`."""
 
 HELD_OUT = ("held_out_eta_c", "held_out_interval")
 """Keys after the measured ones: the prediction by a law fitted without the row's architecture."""
 
 
-def keys_of(method: str) -> tuple[str, ...]:
+def keys_of(law_input: LawInput) -> tuple[str, ...]:
     """The keys of a new calibration row."""
-    return (*KEYS, "adapters") if method == "lora" else KEYS
+    lora = ("adapters",) if law_input.method == "lora" else ()
+    return (*KEYS, *lora, *(("pair_kind",) if law_input.pair_kind != "single" else ()))
 
 
 def row_from_json(value: Mapping[str, Any]) -> CalibrationRow:
@@ -93,6 +95,7 @@ def row_to_json(row: CalibrationRow, *, held_out: bool = True) -> Json:
         "epsilon": settings.epsilon if "epsilon" in own_settings else None,
         "warmup_steps": settings.warmup_steps,
         "adapters": None if settings.adapters is None else settings.adapters.targets,
+        "pair_kind": probed.pair_kind,
     }
     own = {key: values[key] for key in row.keys}
     if row.held_out is None or not held_out:

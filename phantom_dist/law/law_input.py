@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from phantom_dist.core.tokens import PairKind, Tokens
 from phantom_dist.core.trial import Lora, Problem
 
 ATTENTION = "attention"
@@ -98,6 +99,7 @@ class LawInput:
         gap_end: gap (logits) at the end of the path probe's last walk; None in law files that did not store it.
         parameters: the model's number of parameters.
         settings: the training settings.
+        pair_kind: whether both words are `single` tokens, or one has `several`.
     """
 
     method: str
@@ -112,6 +114,7 @@ class LawInput:
     gap_end: float | None
     parameters: int
     settings: TrainingSettings
+    pair_kind: PairKind = "single"
 
     @property
     def training_class(self) -> str:
@@ -134,7 +137,13 @@ class LawInput:
             gap_end=columns.get("gap_end"),
             parameters=columns["parameters"],
             settings=TrainingSettings.from_columns(columns),
+            pair_kind=columns.get("pair_kind") or _pair_kind(columns),
         )
+
+
+def _pair_kind(columns: Mapping[str, Any]) -> PairKind:
+    """From the tokens in a row of `probes/`."""
+    return "several" if any(columns.get(name) for name in Tokens.LATER) else "single"
 
 
 def law_input(probe: Mapping[str, Any], problem: Problem | None) -> LawInput:

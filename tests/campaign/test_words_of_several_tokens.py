@@ -154,14 +154,15 @@ def test_auto_needs_a_target_of_one_token(tmp_path: Path) -> None:
     assert "`auto` finds competitors of single tokens only" in row["error"]
 
 
-def test_a_prediction_says_that_the_law_has_none(tmp_path: Path) -> None:
+def test_a_prediction_says_that_the_law_is_not_calibrated_for_them(tmp_path: Path) -> None:
     result = phantom_dist.predict(
         "zoo:gpt2-a", contexts=_file(tmp_path), method="full", optimizer="sgd", steps=8
     )
     predicted = {rate.context: rate for rate in result.predictions}
     (open_one,) = [rate for rate in predicted.values() if "refused" not in str(rate.reason)]
-    assert (open_one.eta_c, open_one.interval, open_one.in_domain) == (None, None, False)
-    assert open_one.reason == "a word of several tokens, for which the law isn't calibrated"
+    assert (open_one.interval, open_one.in_domain, open_one.near_synonym) == (None, False, None)
+    assert "not calibrated with words of several tokens; calibrated: of single tokens" in str(open_one.reason)
+    assert open_one.eta_c is not None
     assert open_one.kappa is not None
 
 

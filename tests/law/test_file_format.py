@@ -32,9 +32,19 @@ def test_a_row_has_the_keys_that_its_file_has():
 
 def test_new_rows_have_all_keys_and_those_of_lora_one_more():
     (row,) = rows(models=1, contexts=1)
-    full = dataclasses.replace(changed(row, **STORED), keys=keys_of("full"))
-    assert set(row_to_json(full)) == set(keys_of("full"))
-    assert set(keys_of("lora")) - set(keys_of("full")) == {"adapters"}
+    (lora,) = rows(models=1, contexts=1, method="lora", optimizer="adamw")
+    own = keys_of(row.law_input)
+    assert set(row_to_json(dataclasses.replace(changed(row, **STORED), keys=own))) == set(own)
+    assert set(keys_of(lora.law_input)) - set(own) == {"adapters"}
+
+
+def test_words_of_several_tokens_stay_such_in_a_law_file():
+    (row,) = rows(models=1, contexts=1)
+    for columns, kind in (({"target_rest": [3]}, "several"), ({"target_rest": None}, "single")):
+        inputs = law_input(row_to_json(changed(row, **STORED)) | columns, None)
+        assert inputs.pair_kind == kind
+        again = row_from_json(row_to_json(dataclasses.replace(row, law_input=inputs, keys=keys_of(inputs))))
+        assert again.law_input == inputs
 
 
 @pytest.mark.parametrize("interval", [None, (0.9, 1.1)])
