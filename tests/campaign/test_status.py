@@ -27,7 +27,7 @@ def test_its_json_is_the_contracts(status):
     assert value["trials"] == {"total": 6, "done": 6, "failed": 0}
     more = {
         "problem", "eta_c", "bracket", "pi_c", "gap_0", "kappa", "trials_used", "trial_steps_used", "reason",
-        "held_out", "eta_loss",
+        "held_out", "eta_loss", "near_synonym",
     }  # fmt: skip
     assert value["trainings"] == []
     for entry in value["critical_rates"]:
