@@ -73,10 +73,8 @@ class KeptPredictions:
         Raises:
             InputError: they are for others.
         """
-        self._refuse_others(
-            {f"weights of {model}": self._weights.get(model, weights)}, {f"weights of {model}": weights}
-        )
-        self._weights[model] = weights
+        name = f"weights of {model}"
+        self._refuse_others({name: self._weights.setdefault(model, weights)}, {name: weights})
 
     def _refuse_others(self, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         other = [f"{key} {stored.get(key)}" for key in asked if stored.get(key) != asked[key]]

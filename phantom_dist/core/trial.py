@@ -87,7 +87,12 @@ class Lora(Frozen):
     @property
     def scale(self) -> float:
         """What B A x is multiplied by; dimensionless."""
-        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+        return lora_scale(self.rank, self.alpha, rslora=self.rslora)
+
+
+def lora_scale(rank: int, alpha: float, *, rslora: bool) -> float:
+    """alpha / rank, or alpha / sqrt(rank); dimensionless."""
+    return alpha / (math.sqrt(rank) if rslora else rank)
 
 
 Decay: TypeAlias = Literal["all", "weights"]
@@ -136,6 +141,11 @@ class Optimizer(Frozen):
         if self.decay != "all" and self.weight_decay == 0:
             raise ValueError(f"decay {self.decay} needs a weight_decay above 0")
         return self
+
+    @property
+    def without_decay(self) -> Optimizer:
+        """The same optimizer without weight decay."""
+        return self.model_copy(update={"weight_decay": 0.0, "decay": "all"})
 
     @property
     def state_size(self) -> int:

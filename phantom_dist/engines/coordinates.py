@@ -138,7 +138,7 @@ class ParameterCoordinates:
         parts = dict(zip(self._ready.parameters, loss_N.split(self._sizes), strict=True))
         optimizer, largest = self._problem.optimizer, self._problem.gradient_clipping
         scale = 1.0 if largest is None else clip_scale(gradient_norm(parts.values()), largest)
-        without_decay = optimizer.model_copy(update={"weight_decay": 0.0, "decay": "all"})
+        without_decay = optimizer.without_decay
         terms: list[float] = []
 
         def take(parameter: nn.Parameter, gap: Tensor) -> None:

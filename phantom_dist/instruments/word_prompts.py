@@ -72,9 +72,8 @@ def log_odds(logits_V: Tensor, target: int, rests_3: Tensor | None) -> float:
     """ln P / (1 - P) of the target word, from float64 logits (V,) at the words' first difference and `target` there."""
     others_V = logits_V.clone()
     others_V[target] = -math.inf
-    odds = logits_V[target] - torch.logsumexp(
-        others_V, 0
-    )  # of the token alone, without 1 - p, which cancels at p = 1
+    # Of the token alone; without 1 - p, which cancels at p = 1.
+    odds = logits_V[target] - torch.logsumexp(others_V, 0)
     if rests_3 is None:
         return float(odds)
     log_p = float(nn.functional.logsigmoid(odds) + rests_3[..., 0] + rests_3[..., 1])

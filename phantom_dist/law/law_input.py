@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.core.tokens import PairKind, Tokens
-from phantom_dist.core.trial import Lora, Problem
+from phantom_dist.core.trial import Lora, Problem, lora_scale
 
 ATTENTION = "attention"
 
@@ -27,7 +26,7 @@ class AdapterSettings:
         """What B A x is multiplied by (`core.trial.Lora.scale`); None where rank or alpha is unknown."""
         if self.rank is None or self.alpha is None:
             return None
-        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+        return lora_scale(self.rank, self.alpha, rslora=self.rslora)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

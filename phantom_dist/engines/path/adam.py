@@ -111,8 +111,9 @@ class AdamWalk(Walk):
         return slope + self.optimizer.weight_decay * float(self._pulls[0])
 
     def _slope_over(self, descent: Tensor) -> float:
-        undecayed = self.optimizer.model_copy(update={"weight_decay": 0.0, "decay": "all"})
-        return along_first_direction(descent, descent, descent, undecayed, self.first_scale)
+        return along_first_direction(
+            descent, descent, descent, self.optimizer.without_decay, self.first_scale
+        )
 
     def trajectory(self, rate: float, steps: int) -> Trajectory:
         """See `Walk`; walks a sample where there are `LARGE` entries or more."""
