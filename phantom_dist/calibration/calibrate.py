@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,21 +10,24 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from phantom_dist.core.errors import InputError, OutOfMemory
-from phantom_dist.core.probe_result import Refused
+from phantom_dist.core.probe_result import ProbeResult, Refused
 from phantom_dist.core.problem_columns import ProblemColumns
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.path.cost import can_be_walked
+from phantom_dist.engines.path.cost import can_be_predicted
 from phantom_dist.engines.path.probe import probe_path
+from phantom_dist.engines.set_probe import probe_on_set
+from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.law.calibration_row import CalibrationRow
 from phantom_dist.law.file_format import keys_of
 from phantom_dist.law.law_input import TrainingSettings, law_input, targets_of
 from phantom_dist.models.device import device_of
 from phantom_dist.models.load import LoadedModel, load
-from phantom_dist.records import probe_row
+from phantom_dist.records import law_columns
 from phantom_dist.refinement.critical_rate import CriticalRate, Crossing, critical_rates_of
 from phantom_dist.spec import expand
 from phantom_dist.traces import directory_and_sweeps
 from phantom_dist.traces.decode import probe_summaries, trial_summaries
+from phantom_dist.traces.training_data import read_examples
 
 Observer = Callable[[int, int], None]
 
@@ -31,6 +35,11 @@ MOST_WIDE = 0.05
 """Largest relative width of a bracket that counts as a measurement; the root inside is then known to about 1 %."""
 
 TOO_WIDE = f"bracket_wider_than_{100 * MOST_WIDE:g}_percent"
+
+MOST_WIDE_ON_SETS = 0.1
+"""The same on training sets, where shared trainings leave brackets as wide as that, and predictions err by more."""
+
+WIDENS = "first_steps_widen_the_gap"
 
 NO_WALK = "path_of_optimizer_unknown"
 
@@ -51,6 +60,7 @@ class MeasurementKey:
     seed: int
     settings: TrainingSettings
     gap_0: str
+    training_set: str | None = None
 
     @classmethod
     def of(cls, problem: ProblemColumns, *, weights: str, settings: TrainingSettings, gap_0: float) -> Self:
@@ -65,6 +75,7 @@ class MeasurementKey:
             seed=problem.seed,
             settings=settings,
             gap_0=f"{gap_0:.3f}",
+            training_set=problem.training_set,
         )
 
     @classmethod
@@ -102,10 +113,11 @@ def calibrate(
     seen = set(known)
     dropped: Counter[str] = Counter()
     rows: list[CalibrationRow] = []
-    unprobed: dict[str, list[tuple[CriticalRate, Crossing, Problem]]] = {}
+    unprobed: dict[str, list[_Unprobed]] = {}
     for location in directories:
         directory, specs = directory_and_sweeps(location)
         problems = {problem.key: problem for spec in specs for problem in expand(spec)}
+        sets = TrainingSets(functools.partial(read_examples, directory))
         stored = directory.probes()
         probes = {row["problem"]: row for row in stored.to_pylist()}
         for rate in critical_rates_of(specs, probe_summaries(stored), trial_summaries(directory.trials())):
@@ -113,32 +125,45 @@ def calibrate(
                 dropped[str(rate.reason)] += 1
                 continue
             low, high = rate.crossing.bracket
-            if high / low - 1 > MOST_WIDE:
+            problem, probe = problems.get(rate.problem), probes[rate.problem]
+            if high / low - 1 > (MOST_WIDE if rate.training_set is None else MOST_WIDE_ON_SETS):
                 dropped[TOO_WIDE] += 1
                 continue
-            problem, probe = problems.get(rate.problem), probes[rate.problem]
             if problem is None or (key := _key(rate, probe, problem)) in seen:
                 continue
             seen.add(key)
             if probe["path_rates"] is not None:
                 rows.append(_row(rate, rate.crossing, probe, problem))
-            elif not can_be_walked(problem):
+            elif not can_be_predicted(problem):
                 dropped[NO_WALK] += 1
             else:
-                unprobed.setdefault(problem.model, []).append((rate, rate.crossing, problem))
+                together = [
+                    each for each in problems.values() if each.without_context == problem.without_context
+                ]
+                unprobed.setdefault(problem.model, []).append(
+                    _Unprobed(rate, rate.crossing, problem, tuple(together), sets)
+                )
     total, done = sum(map(len, unprobed.values())), 0
     for model, measured in unprobed.items():
         loaded: dict[str, LoadedModel] = {}
-        for rate, crossing, problem in measured:
-            precision = problem.weights_precision
+        on_sets: dict[Problem, dict[Problem, ProbeResult]] = {}
+        for each in measured:
+            problem, precision = each.problem, each.problem.weights_precision
             if precision not in loaded:
                 loaded[precision] = load(model, precision=precision, device=device_of("auto"))
             try:
-                probed = probe_path(loaded[precision], problem)
+                if problem.training is None:
+                    probed = probe_path(loaded[precision], problem)
+                else:
+                    words = on_sets.setdefault(problem.without_context, {})
+                    if not words:
+                        of_training = probe_on_set(loaded[precision], each.of_training, each.sets).words
+                        words.update(zip(each.of_training, of_training, strict=True))
+                    probed = words[problem]
             except (OutOfMemory, ArithmeticError) as error:
                 dropped[f"path: {error}"] += 1
             else:
-                if isinstance(probed, Refused) or probed.path is None:
+                if isinstance(probed, Refused) or (probed.path is None and problem.training is None):
                     now = (
                         f"the pair is refused ({probed.message})"
                         if isinstance(probed, Refused)
@@ -148,11 +173,25 @@ def calibrate(
                         f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now {now}. "
                         f"Have the model's weights changed?"
                     )
-                rows.append(_row(rate, crossing, probe_row(probed), problem))
+                if probed.kappa <= 0:  # as the sample sees it; a search may still find a rate
+                    dropped[WIDENS] += 1
+                else:
+                    rows.append(_row(each.rate, each.crossing, law_columns(probed), problem))
             done += 1
             if observer is not None:
                 observer(done, total)
     return Calibration(rows=rows, dropped=dict(dropped))
+
+
+@dataclass(frozen=True, slots=True)
+class _Unprobed:
+    """A measured rate whose path has to be probed; `of_training`: all problems of its training."""
+
+    rate: CriticalRate
+    crossing: Crossing
+    problem: Problem
+    of_training: tuple[Problem, ...]
+    sets: TrainingSets
 
 
 def settings_of(probe: Mapping[str, Any], targets: str | None) -> TrainingSettings:

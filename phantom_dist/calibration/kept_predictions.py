@@ -1,8 +1,9 @@
 """A file that stores predictions as they are made, so that an interrupted command can be resumed.
 
 The file is the JSON object of `predict` with additional keys: `law` (its sha256), `version`, `weights` (of each model),
-and `problems`, that of each prediction in the same order. It is replaced atomically, so it can be read at any time. A
-file of another law, version or other weights is refused, because its predictions would mix unmarked with new ones.
+`problems`, that of each prediction in the same order, and `sets`, the words of each training on a data set. It is
+replaced atomically, so it can be read at any time. A file of another law, version or other weights is refused, because
+its predictions would mix unmarked with new ones.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from phantom_dist.calibration.predicted_rate import PredictedRate
+from phantom_dist.calibration.predicted_training import OnSet, PredictedTraining
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.trial import Problem
 from phantom_dist.law.file_format import dumps
@@ -26,7 +29,7 @@ from phantom_dist.traces import Store
 
 Json = dict[str, Any]
 
-FORMAT = 2
+FORMAT = 3
 
 EVERY_S = 1.0
 """Minimum time between two writes of the file, in seconds."""
@@ -55,6 +58,7 @@ class KeptPredictions:
         }
         self._weights: dict[str, str] = {}  # by the model's reference
         self._kept: dict[str, tuple[Json, PredictedRate]] = {}  # problem and prediction, by the problem's key
+        self._trainings: dict[str, Json] = {}  # by what stands in `_together`
         self._unwritten = False
         try:
             self._read(self._store.get(name))
@@ -65,7 +69,7 @@ class KeptPredictions:
         self._written_at = time.monotonic()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._kept) + sum(len(entry["words"]) for entry in self._trainings.values())
 
     def require(self, model: str, weights: str) -> None:
         """Set the weights of a model; predictions of it in the file must be for the same ones.
@@ -97,6 +101,25 @@ class KeptPredictions:
         if time.monotonic() - self._written_at > EVERY_S:
             self._write()
 
+    def of_training(self, problems: Sequence[Problem]) -> PredictedTraining | None:
+        """The stored predictions of a training's words; None unless all were made together.
+
+        A sample of the data is drawn for all words that are watched, so with others the same word gets another one.
+        """
+        entry = self._trainings.get(_key(_together(problems)))
+        return None if entry is None else _training(entry)
+
+    def add_training(self, problems: Sequence[Problem], training: PredictedTraining) -> None:
+        """Add the predictions of a training's words, as `add` does."""
+        together = _together(problems)
+        self._trainings[_key(together)] = together | {
+            "words": [word.to_json() for word in training.words],
+            "probed": asdict(training.probed),
+        }
+        self._unwritten = True
+        if time.monotonic() - self._written_at > EVERY_S:
+            self._write()
+
     def complete(self, lora: Json) -> None:
         """Mark the file as complete and write it; `lora`: the object of that name in the JSON of `predict`."""
         self._write(complete=True, lora=lora)
@@ -114,7 +137,9 @@ class KeptPredictions:
         try:
             content = json.loads(data)
             pairs = zip(content["problems"], content["predictions"], strict=True)
-            self._kept = {_key(problem): (problem, PredictedRate.from_json(made)) for problem, made in pairs}
+            alone = ((problem, made) for problem, made in pairs if problem.get("training") is None)
+            self._kept = {_key(problem): (problem, PredictedRate.from_json(made)) for problem, made in alone}
+            self._trainings = {_key(_which(entry)): entry for entry in content["sets"]}
             self._weights = dict(content["weights"])
             known = content["format"] == FORMAT
         except (ValueError, KeyError, TypeError):
@@ -124,22 +149,45 @@ class KeptPredictions:
                 f"--out {self.file}: the file exists and holds no predictions of phantom-dist, or those of another "
                 f"version; choose another name."
             )
-        if self._kept:
+        if self._kept or self._trainings:
             self._refuse_others(content, self._conditions)
 
     def _write(self, *, complete: bool = False, lora: Json | None = None) -> None:
+        sets = list(self._trainings.values())
         content = {
             "format": FORMAT,
             **self._conditions,
             "weights": self._weights,
             "complete": complete,
-            "predictions": [prediction.to_json() for _, prediction in self._kept.values()],
-            "problems": [problem for problem, _ in self._kept.values()],
+            "predictions": [
+                *(prediction.to_json() for _, prediction in self._kept.values()),
+                *(word for entry in sets for word in entry["words"]),
+            ],
+            "problems": [
+                *(problem for problem, _ in self._kept.values()),
+                *(problem for entry in sets for problem in entry["problems"]),
+            ],
+            "trainings": [_training(entry).to_json() for entry in sets],
+            "sets": sets,
             "lora": lora,
         }
         text = json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, indent=1)
         self._store.put(self._name, text.encode())
         self._unwritten, self._written_at = False, time.monotonic()
+
+
+def _together(problems: Sequence[Problem]) -> Json:
+    """What the predictions of a training depend on."""
+    return {"problems": [problem.model_dump(mode="json") for problem in problems]}
+
+
+def _training(entry: Json) -> PredictedTraining:
+    words = tuple(PredictedRate.from_json(made) for made in entry["words"])
+    return PredictedTraining(words=words, probed=OnSet(**entry["probed"]))
+
+
+def _which(entry: Json) -> Json:
+    return {"problems": entry["problems"]}
 
 
 def _key(problem: Json) -> str:

@@ -10,24 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 from phantom_dist.calibration.kept_predictions import KeptPredictions
 from phantom_dist.calibration.lora_sufficiency import bulk_of
-from phantom_dist.calibration.predicted_rate import PredictedRate, predictions_table
+from phantom_dist.calibration.predicted_rate import (
+    PredictedRate,
+    predicted_rate,
+    predictions_table,
+    unpredicted,
+)
+from phantom_dist.calibration.predicted_training import (
+    NOTHING_PROBED,
+    PredictedTraining,
+    predict_on_set,
+    trainings_text,
+)
 from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
 from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
-from phantom_dist.core.probe_result import Refused
-from phantom_dist.core.problem_columns import problem_columns
 from phantom_dist.core.result import Result
 from phantom_dist.core.trial import OPTIMIZER_NAMES, Context, Lora, Optimizer, Problem
+from phantom_dist.data.of_sweep import with_data
 from phantom_dist.engines import kept_memory
 from phantom_dist.engines.path.cost import unwalked
 from phantom_dist.engines.path.probe import WALKS, probe_path
+from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.law.file import read_law
-from phantom_dist.law.law import LEVEL, Law
-from phantom_dist.law.law_input import law_input
+from phantom_dist.law.law import Law
 from phantom_dist.law.sufficiency_split import SufficiencyPrediction, predict_sufficiency
 from phantom_dist.models.adapter import Permissions
 from phantom_dist.models.device import device_of
 from phantom_dist.models.load import LoadedModel, load
-from phantom_dist.records import probe_row, problem_row
+from phantom_dist.records import problem_row
 from phantom_dist.spec import expand, load_contexts
 from phantom_dist.spec import load as load_sweep
 
@@ -72,21 +82,28 @@ class LoraSufficiency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictResult(Result):
-    """The predicted critical rates, in the order of the contexts or the sweep; `lora` by the model's reference."""
+    """The predicted critical rates, in the order of the contexts or the sweep; `lora` by the model's reference.
+
+    `trainings`: on training sets, what follows for all words of each.
+    """
 
     predictions: tuple[PredictedRate, ...]
+    trainings: tuple[PredictedTraining, ...] = ()
     lora: Mapping[str, LoraSufficiency]
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of `predict`."""
         return {
             "predictions": [prediction.to_json() for prediction in self.predictions],
+            "trainings": [training.to_json() for training in self.trainings],
             "lora": {model: sufficiency.to_json() for model, sufficiency in self.lora.items()},
         }
 
     def parts(self) -> Iterable[str | Table]:
         """Critical learning rates with their intervals, or the reason where there is none."""
         yield predictions_table(self.predictions)
+        if self.trainings:
+            yield from trainings_text(self.trainings)
         for model, sufficiency in self.lora.items():
             yield from sufficiency.lines(model)
 
@@ -153,26 +170,26 @@ def predict_sweep(
 ) -> PredictResult:
     """Predict the critical learning rate of every model, training and context of a sweep.
 
+    On a training set it also says from which rate on most words are learnt, and where the tools' defaults lie.
+
     Args:
         sweep: a sweep file, or a mapping of the same form. Its learning rates are not used.
         law, out, observer: as for `predict`.
 
     Raises:
-        InputError: as for `predict` and for a sweep that can't be read, and for one with a training set.
+        InputError: as for `predict`, and for a sweep or training data that can't be read.
         StoreError, Interrupted: as for `predict`.
     """
     spec = load_sweep(sweep if isinstance(sweep, Mapping) else os.fspath(sweep))
-    if spec.training is not None:
-        raise InputError(
-            "training: critical rates on a training set can't be predicted yet; a search finds them"
-        )
-    problems = expand(spec)
+    read = with_data(spec)
+    problems = expand(read.spec)
+    sets = TrainingSets() if read.data is None else TrainingSets.of(read.data)
     for name in sorted({problem.optimizer.name for problem in problems} - WALKS.keys()):
         raise InputError(unwalked(name))
     known = law if isinstance(law, Law) else read_law(law)
     allowed = spec.execution
     permissions = Permissions(pickle=allowed.allow_pickle, remote_code=allowed.trust_remote_code)
-    return _predict_all(problems, permissions, known, out, observer)
+    return _predict_all(problems, permissions, known, out, observer, sets)
 
 
 def _predict_all(
@@ -181,9 +198,11 @@ def _predict_all(
     law: Law,
     out: str | os.PathLike[str] | None,
     observer: Callable[[int, int], None] | None,
+    sets: TrainingSets | None = None,
 ) -> PredictResult:
     kept = None if out is None else KeptPredictions(out, law)
     found: dict[Problem, PredictedRate] = {}
+    trainings: list[PredictedTraining] = []
     sufficiency: dict[str, LoraSufficiency] = {}
     loads = dict.fromkeys((problem.model, problem.weights_precision) for problem in problems)
     try:
@@ -199,8 +218,14 @@ def _predict_all(
                 kept.require(model, loaded.identity.weights)
             own = [p for p in problems if (p.model, p.weights_precision) == (model, precision)]
             with kept_memory.kept():
-                for problem in own:
-                    found[problem] = _kept_or_new(kept, loaded, problem, law)
+                for words in _by_training(own):
+                    if words[0].training is None:
+                        found[words[0]] = _kept_or_new(kept, loaded, words[0], law)
+                    else:
+                        assert sets is not None
+                        training = _kept_or_new_on_set(kept, loaded, words, sets, law)
+                        found |= zip(words, training.words, strict=True)
+                        trainings.append(training)
                     if observer is not None:
                         observer(len(found), len(problems))
             sufficiency[model] = _sufficiency(loaded, law, min(problem.steps for problem in own))
@@ -211,7 +236,19 @@ def _predict_all(
     finally:
         if kept is not None:
             kept.close()
-    return PredictResult(predictions=tuple(found[problem] for problem in problems), lora=sufficiency)
+    return PredictResult(
+        predictions=tuple(found[problem] for problem in problems),
+        trainings=tuple(trainings),
+        lora=sufficiency,
+    )
+
+
+def _by_training(problems: Iterable[Problem]) -> list[list[Problem]]:
+    """The problems that share a training; one alone where its prompt is trained alone."""
+    groups: dict[object, list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault(problem.training_at(None), []).append(problem)
+    return list(groups.values())
 
 
 def _interrupted(kept: KeptPredictions | None) -> str:
@@ -232,6 +269,26 @@ def _kept_or_new(
     return prediction
 
 
+def _kept_or_new_on_set(
+    kept: KeptPredictions | None,
+    loaded: LoadedModel,
+    problems: Sequence[Problem],
+    sets: TrainingSets,
+    law: Law,
+) -> PredictedTraining:
+    stored = None if kept is None else kept.of_training(problems)
+    if stored is not None:
+        return stored
+    try:
+        training = predict_on_set(loaded, problems, sets, law)
+    except (OutOfMemory, ArithmeticError) as error:
+        words = tuple(unpredicted(problem_row(problem), str(error)) for problem in problems)
+        training = PredictedTraining(words=words, probed=NOTHING_PROBED)
+    if kept is not None:
+        kept.add_training(problems, training)
+    return training
+
+
 def _sufficiency(loaded: LoadedModel, law: Law, steps: int) -> LoraSufficiency:
     split = law.lora_split
     if split is None:
@@ -246,41 +303,8 @@ def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> PredictedRate:
     try:
         probed = probe_path(loaded, problem)
     except (OutOfMemory, ArithmeticError) as error:
-        return _unpredicted(problem_row(problem), str(error))
-    row = problem_row(problem) | {k: v for k, v in probe_row(probed).items() if v is not None}
-    if isinstance(probed, Refused):
-        return _unpredicted(row, f"{probed.outcome.value}: {probed.message}")
-    if probed.path is None:
-        return _unpredicted(row, f"the first steps widen the gap (kappa = {probed.kappa:.3g})")
-    predicted = law.predict(law_input(row, problem))
-    return PredictedRate(
-        **problem_columns(row),
-        eta_c=predicted.eta_c,
-        interval=predicted.interval,
-        level=LEVEL,
-        in_domain=predicted.in_domain,
-        reason=predicted.reason,
-        kappa=probed.kappa,
-        gap_0=probed.gap_0,
-        trial_steps_used=probed.trial_steps,
-        near_synonym=row.get("near_synonym"),
-    )
-
-
-def _unpredicted(row: Mapping[str, Any], reason: str) -> PredictedRate:
-    """The entry of a problem without a prediction."""
-    return PredictedRate(
-        **problem_columns(row),
-        eta_c=None,
-        interval=None,
-        level=LEVEL,
-        in_domain=False,
-        reason=reason,
-        kappa=row.get("kappa"),
-        gap_0=row.get("gap_0"),
-        trial_steps_used=row.get("probe_trial_steps", 0.0),
-        near_synonym=row.get("near_synonym"),
-    )
+        return unpredicted(problem_row(problem), str(error))
+    return predicted_rate(probed, law)
 
 
 def _contexts(model: str, contexts: str | os.PathLike[str] | Sequence[Context] | None) -> Sequence[Context]:

@@ -6,11 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from phantom_dist.core.problem_columns import ProblemColumns
+from phantom_dist.core.outcome import Outcome
+from phantom_dist.core.probe_result import ProbeResult, Refused
+from phantom_dist.core.problem_columns import ProblemColumns, problem_columns
 from phantom_dist.core.result import table
+from phantom_dist.law.law import LEVEL, Law
+from phantom_dist.law.law_input import law_input
+from phantom_dist.records import law_columns, probe_row, problem_row
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+_REFUSED = {outcome.value for outcome in Outcome if outcome.refused}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +32,7 @@ class PredictedRate(ProblemColumns):
         kappa: κ in logits per step per unit learning rate; `gap_0`: g_0 in logits. None where the pair was refused
             before they were measured.
         near_synonym: whether the pair's overlap reaches the floor; None where that is unknown.
+        held_out: whether the training data don't hold the prompt.
         trial_steps_used: cost of the prediction, in trial-steps.
     """
 
@@ -36,11 +45,18 @@ class PredictedRate(ProblemColumns):
     gap_0: float | None
     trial_steps_used: float
     near_synonym: bool | None = None
+    held_out: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the model can't or needn't be trained on the pair."""
+        return self.eta_c is None and (self.reason or "").split(":")[0] in _REFUSED
 
     @property
     def notes(self) -> list[str]:
         """What a reader should know of the prediction."""
         strangers = ["no near-synonyms"] if self.near_synonym is False else []
+        strangers += ["held out"] if self.held_out else []
         return strangers if self.in_domain else [*strangers, f"out of domain: {self.reason}"]
 
     def to_json(self) -> dict[str, Any]:
@@ -55,13 +71,59 @@ class PredictedRate(ProblemColumns):
             "gap_0": self.gap_0,
             "trial_steps_used": self.trial_steps_used,
             "near_synonym": self.near_synonym,
+            "held_out": True if self.held_out else None,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Decode an object that `to_json` made."""
         interval = value["interval"]
-        return cls(**{**value, "interval": None if interval is None else (interval[0], interval[1])})
+        own = {
+            "interval": None if interval is None else (interval[0], interval[1]),
+            "held_out": bool(value.get("held_out")),
+        }
+        return cls(**{**value, **own})
+
+
+def predicted_rate(probed: ProbeResult, law: Law) -> PredictedRate:
+    """What the law says of a probed problem."""
+    problem = probed.problem
+    row = problem_row(problem) | {k: v for k, v in probe_row(probed).items() if v is not None}
+    if isinstance(probed, Refused):
+        return unpredicted(row, f"{probed.outcome.value}: {probed.message}")
+    if probed.kappa <= 0:
+        return unpredicted(row, f"the first steps widen the gap (kappa = {probed.kappa:.3g})")
+    predicted = law.predict(law_input(law_columns(probed), problem))
+    return PredictedRate(
+        **problem_columns(row),
+        eta_c=predicted.eta_c,
+        interval=predicted.interval,
+        level=LEVEL,
+        in_domain=predicted.in_domain,
+        reason=predicted.reason,
+        kappa=probed.kappa,
+        gap_0=probed.gap_0,
+        trial_steps_used=probed.trial_steps,
+        near_synonym=row.get("near_synonym"),
+        held_out=problem.context.held_out,
+    )
+
+
+def unpredicted(row: Mapping[str, Any], reason: str) -> PredictedRate:
+    """The entry of a problem without a prediction; `row`: as `records.problem_row` makes it, and what else is known."""
+    return PredictedRate(
+        **problem_columns(row),
+        eta_c=None,
+        interval=None,
+        level=LEVEL,
+        in_domain=False,
+        reason=reason,
+        kappa=row.get("kappa"),
+        gap_0=row.get("gap_0"),
+        trial_steps_used=row.get("probe_trial_steps", 0.0),
+        near_synonym=row.get("near_synonym"),
+        held_out=bool(row.get("held_out")),
+    )
 
 
 VARYING = (

@@ -8,7 +8,6 @@
 | `submit` | `run` as a job on a remote cluster |
 | `planner`, `preview` | the inputs of a plan; `plan`: what `run` would do, without doing it |
 | `ownership`, `restore` | checks that the directory belongs to this sweep; reads what earlier starts stored |
-| `training_data` | reads the training data of a sweep |
 | `trackers` | mirrors trainings into TensorBoard, MLflow, Weights & Biases |
 | `workers` | the workers of each phase |
 | `run_state` | results in, tasks out: a pure state machine |

@@ -17,9 +17,9 @@ from phantom_dist.campaign.planner import plan_run
 from phantom_dist.campaign.restore import restored
 from phantom_dist.campaign.run_driver import RunDriver
 from phantom_dist.campaign.trackers import Trackers
-from phantom_dist.campaign.training_data import with_data
 from phantom_dist.campaign.workers import start_workers
 from phantom_dist.core.activity import Activity, activity, preparation
+from phantom_dist.data.of_sweep import with_data
 from phantom_dist.scheduling.cluster import Cluster
 from phantom_dist.spec import SweepSpec
 from phantom_dist.traces import RunDirectory

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from phantom_dist.campaign.planner import models_of, resources_of
-from phantom_dist.campaign.training_data import with_data
 from phantom_dist.core.result import Result
+from phantom_dist.data.of_sweep import with_data
 from phantom_dist.instruments import plugin_instruments
 from phantom_dist.planning.plan import Plan, make_plan
 from phantom_dist.planning.summary import plan_json, plan_lines

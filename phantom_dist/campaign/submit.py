@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from phantom_dist.campaign.options import JobOptions, RunOptions
 from phantom_dist.campaign.status import RunStatus
-from phantom_dist.campaign.training_data import with_data
 from phantom_dist.core.errors import (
     INTERRUPTED,
     WRONG_INPUT,
@@ -22,6 +21,7 @@ from phantom_dist.core.errors import (
     StoreError,
 )
 from phantom_dist.core.result import Result
+from phantom_dist.data.of_sweep import with_data
 from phantom_dist.spec import CONTEXTS, SweepSpec, load, to_yaml
 
 if TYPE_CHECKING:

@@ -55,6 +55,31 @@ class PathProbe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SetProbe:
+    """What a law needs of a training on a data set, beside κ along the mean loss of a sample (`data.sample`).
+
+    Attributes:
+        share: of the training's weight in examples that hold the target, in [0, 1].
+        drawn: number of examples of the sample that hold it.
+        learning_rates: successive estimates of η_c: first order, and under LoRA with the adapters' growth; none where
+            κ <= 0.
+        reach: the share of the training's loss that has to be used up, to first order, until the word is learnt;
+            infinite where κ <= 0.
+        trial_steps: this word's part of the cost, in steps of the training.
+    """
+
+    STEPS: ClassVar[float] = 8
+    SHARE: ClassVar[float] = 0.05
+    """What a training's sample may cost in its own steps, or as a share of them, whichever is more."""
+
+    share: float
+    drawn: int
+    learning_rates: tuple[float, ...]
+    reach: float
+    trial_steps: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelReading:
     """Facts about a problem's model that are known before the context is read.
 
@@ -113,6 +138,7 @@ class Measured:
         model, pair: facts about its model, and its target and competitor.
         kappa: κ, the initial rate of the gap.
         path: the path probe; None if the path was not probed, or κ <= 0.
+        on_set: with a training set, what a prediction needs; None in a sweep, which searches.
     """
 
     PROBE_STEPS: ClassVar[float] = 2.0
@@ -123,6 +149,7 @@ class Measured:
     pair: PairReading
     kappa: float
     path: PathProbe | None = None
+    on_set: SetProbe | None = None
 
     @property
     def tokens(self) -> Tokens:
@@ -137,7 +164,8 @@ class Measured:
     @property
     def trial_steps(self) -> float:
         """Cost of the probe in trial-steps."""
-        return self.PROBE_STEPS if self.path is None else self.path.trial_steps
+        costly = self.path or self.on_set
+        return self.PROBE_STEPS if costly is None else costly.trial_steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,13 +45,21 @@ class ProblemColumns:
 
     @property
     def training_class(self) -> str:
-        """Method and optimizer: `full sgd`, `lora adamw`, …. Each class has its own law."""
-        return f"{self.method} {self.optimizer}"
+        """Method and optimizer, and whether a data set is trained on: `full sgd`, `lora adamw on sets`, ….
+
+        Each class has its own law.
+        """
+        return training_class(self.method, self.optimizer, on_set=self.training_set is not None)
 
     @property
     def listing_order(self) -> tuple[str, ...]:
         """Sort key for lists and tables: the columns' text, one column after another."""
         return tuple(str(getattr(self, name)) for name in PROBLEM_COLUMNS)
+
+
+def training_class(method: str, optimizer: str, *, on_set: bool) -> str:
+    """See `ProblemColumns.training_class`."""
+    return f"{method} {optimizer}{' on sets' if on_set else ''}"
 
 
 PROBLEM_COLUMNS = tuple(field.name for field in dataclasses.fields(ProblemColumns))

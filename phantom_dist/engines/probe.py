@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -23,7 +23,8 @@ from phantom_dist.core.errors import InputError, Refusal
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import Measured, ModelReading, PairReading, ProbeResult, Refused
 from phantom_dist.core.trial import Context, Problem
-from phantom_dist.data import Batch, Batches
+from phantom_dist.data import Batches
+from phantom_dist.data.sample import Sample
 from phantom_dist.engines.coordinates import Coordinates, FirstOrder, ParameterCoordinates
 from phantom_dist.engines.lanes.dual_coordinates import dual_coordinates
 from phantom_dist.engines.lanes.frozen_matrix import shards_of
@@ -39,7 +40,7 @@ from phantom_dist.engines.trainable import (
     trainable,
     vocabulary_rows,
 )
-from phantom_dist.engines.training_sets import TrainingSets, losses, starting_gradients
+from phantom_dist.engines.training_sets import TrainingSets, losses, sample_losses, starting_gradients
 from phantom_dist.instruments import overlap, readout
 from phantom_dist.instruments.word_prompts import read_word, word_loss
 from phantom_dist.models.load import LoadedModel
@@ -64,10 +65,16 @@ class StartingPoint:
     gradient: Tensor | None
 
 
-def probe(loaded: LoadedModel, problem: Problem, training_sets: TrainingSets | None = None) -> ProbeResult:
+def probe(
+    loaded: LoadedModel,
+    problem: Problem,
+    training_sets: TrainingSets | None = None,
+    sample: Sample | None = None,
+) -> ProbeResult:
     """Measure κ and the quantities it follows from, and restore the model.
 
-    With a training set u is the first step along the mean loss of its first examples (`data.Batches.sample`).
+    With a training set u is the first step along the mean loss of a `sample` of its examples, by default of its first
+    ones (`data.Batches.sample`).
 
     A pair that this model can't be trained on is returned as `Refused`, not raised.
 
@@ -77,7 +84,7 @@ def probe(loaded: LoadedModel, problem: Problem, training_sets: TrainingSets | N
     """
     try:
         batches = None if training_sets is None else training_sets.batches(loaded, problem)
-        with starting_point(loaded, problem, keep_gradient=False, batches=batches) as start:
+        with starting_point(loaded, problem, keep_gradient=False, batches=batches, sample=sample) as start:
             return start.measured
     except ProbeRefused as refused:
         return refused.result
@@ -85,11 +92,16 @@ def probe(loaded: LoadedModel, problem: Problem, training_sets: TrainingSets | N
 
 @contextmanager
 def starting_point(
-    loaded: LoadedModel, problem: Problem, *, keep_gradient: bool, batches: Batches | None = None
+    loaded: LoadedModel,
+    problem: Problem,
+    *,
+    keep_gradient: bool,
+    batches: Batches | None = None,
+    sample: Sample | None = None,
 ) -> Iterator[StartingPoint]:
     """The model as the problem trains it, measured by one forward and two backward passes.
 
-    `batches`: those of its training set, if it has one.
+    `batches`: those of its training set, if it has one; `sample`: as for `probe`.
 
     Raises:
         ProbeRefused: the pair can't be trained on.
@@ -100,7 +112,7 @@ def starting_point(
         yield in_its_direction(
             problem,
             lambda words: stack.enter_context(
-                _start(loaded, problem, words, batches, keep_gradient=keep_gradient)
+                _start(loaded, problem, words, batches, sample, keep_gradient=keep_gradient)
             ),
         )
 
@@ -123,13 +135,19 @@ def in_its_direction(problem: Problem, measure_words: Callable[[Context], Result
 
 @contextmanager
 def _start(
-    loaded: LoadedModel, problem: Problem, words: Context, batches: Batches | None, *, keep_gradient: bool
+    loaded: LoadedModel,
+    problem: Problem,
+    words: Context,
+    batches: Batches | None,
+    sample: Sample | None,
+    *,
+    keep_gradient: bool,
 ) -> Iterator[StartingPoint]:
     targets = None if problem.lora is None else lora_targets(loaded.model, problem.lora)
     parameter = readout_matrix(loaded.model)
     matrix = shards_of(parameter) or WholeReadout(parameter)
     context = read_context(loaded, problem, words, matrix, targets, batches)
-    with _coordinates(loaded, problem, context.prompts, batches) as coordinates:
+    with _coordinates(loaded, problem, context.prompts, batches, sample) as coordinates:
         with _weights_unchanged(loaded.model):
             logits_PV = coordinates.untouched_logits()
         measured, gradient = measure(context, coordinates, logits_PV, keep_gradient=keep_gradient)
@@ -138,7 +156,11 @@ def _start(
 
 @contextmanager
 def _coordinates(
-    loaded: LoadedModel, problem: Problem, prompts: Sequence[tuple[int, ...]], batches: Batches | None
+    loaded: LoadedModel,
+    problem: Problem,
+    prompts: Sequence[tuple[int, ...]],
+    batches: Batches | None,
+    sample: Sample | None,
 ) -> Iterator[Coordinates]:
     """The cheapest coordinates for this problem; restores the untouched model on exit.
 
@@ -159,22 +181,43 @@ def _coordinates(
             ready = stack.enter_context(trainable(loaded, problem))
             gradients = None
             if batches is not None:
-                compute = functools.partial(_loss_gradients, ready, problem)
-                gradients = starting_gradients(loaded, problem, batches, compute)
+                gradients = loss_gradients(loaded, ready, problem, batches, sample)
             by_parameters = ParameterCoordinates(ready, prompts, problem, gradients)
             stack.callback(by_parameters.close)
             coordinates = by_parameters
         yield coordinates
 
 
-def _loss_gradients(ready: Trainable, problem: Problem, batch: Batch) -> list[Tensor]:
-    """∇L of a batch's loss, in passes of a step's size."""
-    assert problem.training is not None
+def loss_gradients(
+    loaded: LoadedModel, ready: Trainable, problem: Problem, batches: Batches, sample: Sample | None
+) -> tuple[Tensor, ...]:
+    """∇L of a training's mean loss at θ_0, one tensor for each trained parameter, kept for its other contexts.
+
+    `sample`: as for `probe`.
+    """
+    compute = functools.partial(_loss_gradients, ready, problem, batches, sample)
+    return starting_gradients(loaded, (problem.without_context, batches, sample), compute)
+
+
+def _loss_gradients(
+    ready: Trainable, problem: Problem, batches: Batches, sample: Sample | None
+) -> list[Tensor]:
+    """In passes of the size of the training's own."""
+    settings = batches.training
     sums = [torch.zeros_like(parameter) for parameter in ready.parameters]
     device = ready.readout_Vd.device
     with autocast(device, problem.is_mixed):
-        passes = math.ceil(len(batch.sequences) / problem.training.batch_size * problem.training.accumulate)
-        for loss in losses(ready.model, batch, min(passes, len(batch.sequences)), device):
+        if sample is None:
+            first = batches.sample
+            passes = math.ceil(len(first.sequences) / settings.batch_size * settings.accumulate)
+            passed: Iterable[Callable[[], Tensor]] = losses(
+                ready.model, first, min(passes, len(first.sequences)), device
+            )
+        else:
+            passed = sample_losses(
+                ready.model, sample, math.ceil(settings.batch_size / settings.accumulate), device
+            )
+        for loss in passed:
             parts = torch.autograd.grad(loss(), ready.parameters, materialize_grads=True)
             for total, part in zip(sums, parts, strict=True):
                 total += part

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Problem
-from phantom_dist.data import Batch, Batches, Examples
+from phantom_dist.data import Batch, Batches, Examples, TrainingData
+from phantom_dist.data.sample import Sample
 from phantom_dist.models.load import LoadedModel
 
 UNCOUNTED = -100
@@ -30,7 +31,14 @@ class TrainingSets:
 
     def __init__(self, examples_of: Callable[[str], Examples] = _no_examples) -> None:
         self._examples_of = examples_of
+        # By model, so that a model's batches go with it.
         self._known: weakref.WeakKeyDictionary[nn.Module, dict[object, Batches]] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, data: TrainingData) -> TrainingSets:
+        """Those of one data set, whose examples are read into memory."""
+        examples = list(data)
+        return cls(lambda sha256: examples if sha256 == data.sha256 else _no_examples(sha256))
 
     def batches(self, loaded: LoadedModel, problem: Problem) -> Batches | None:
         """The batches of a problem on a model; None if it trains on its context alone.
@@ -119,6 +127,29 @@ def losses(
     ]
 
 
+def sample_losses(
+    model: Any, sample: Sample, size: int, device: torch.device
+) -> Iterator[Callable[[], Tensor]]:
+    """The mean loss of a training as a sample estimates it, in nats, in parts: one for each pass of `size` examples.
+
+    As with `losses`, each is computed when it is called.
+    """
+
+    def loss_of(part: slice) -> Tensor:
+        sequences = sample.sequences[part]
+        tensors = padded(Batch(sequences), device)
+        logits_BKV = model(
+            input_ids=tensors.ids_BK, attention_mask=tensors.mask_BK, use_cache=False
+        ).logits.float()
+        losses_BK = nn.functional.cross_entropy(
+            logits_BKV.mT, tensors.labels_BK, ignore_index=UNCOUNTED, reduction="none"
+        )
+        return losses_BK.sum(dim=1) @ losses_BK.new_tensor(sample.weights[part])
+
+    for start in range(0, len(sample.sequences), size):
+        yield functools.partial(loss_of, slice(start, start + size))
+
+
 _gradients: weakref.WeakKeyDictionary[nn.Module, tuple[object, tuple[Tensor, ...]]] = (
     weakref.WeakKeyDictionary()
 )
@@ -131,14 +162,13 @@ def forget_gradients(loaded: LoadedModel) -> None:
 
 
 def starting_gradients(
-    loaded: LoadedModel, problem: Problem, batches: Batches, compute: Callable[[Batch], Sequence[Tensor]]
+    loaded: LoadedModel, key: object, compute: Callable[[], Sequence[Tensor]]
 ) -> tuple[Tensor, ...]:
-    """∇L of the sample's mean loss (`Batches.sample`) on the untouched model, one tensor for each trained parameter.
+    """∇L on the untouched model, one tensor for each trained parameter, which all contexts of a training need.
 
-    `compute` takes it; its result is kept for the other contexts of the same training.
+    `compute` takes it; its result is kept as long as `key` stays the same.
     """
-    key = (problem.without_context, batches)
     kept = _gradients.get(loaded.model)
     if kept is None or kept[0] != key:
-        kept = _gradients[loaded.model] = key, tuple(compute(batches.sample))
+        kept = _gradients[loaded.model] = key, tuple(compute())
     return kept[1]

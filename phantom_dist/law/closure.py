@@ -101,6 +101,10 @@ def search(rows: Sequence[CalibrationRow], seed: int = 0) -> Closure:
     none = dict.fromkeys(names, False)
     study.enqueue_trial(none | {"ridge": 1e-2})
     study.enqueue_trial(none | {name: True for name in ("last", "gap") if name in names} | {"ridge": 1e-2})
+    # What regressions on training sets chose one after another.
+    on_sets = {name: True for name in ("length", "odds", "share", "reach") if name in names}
+    if "reach" in names:
+        study.enqueue_trial(none | on_sets | {"ridge": 1e-2})
     study.optimize(objective, n_trials=SEARCH_TRIALS)
     if study.best_value > (1 - GAIN) * loss(target, models):
         return Closure()

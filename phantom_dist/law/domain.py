@@ -12,7 +12,17 @@ from phantom_dist.law.calibration_row import CalibrationRow
 from phantom_dist.law.groups import BY_NAME, SETTINGS
 from phantom_dist.law.law_input import LawInput
 
-GROUPS = ("gap", "length", "last", "earlier", "overlap", "odds", *(group.name for group in SETTINGS))
+GROUPS = (
+    "gap",
+    "length",
+    "last",
+    "earlier",
+    "overlap",
+    "odds",
+    "share",
+    "reach",
+    *(group.name for group in SETTINGS),
+)
 """Groups whose calibrated range bounds the domain, in addition to those that the closure uses."""
 
 MARGIN = 0.1
@@ -132,6 +142,8 @@ def _open_reasons(probed: LawInput) -> list[str]:
 
     Old law files don't store how much of the gap is left.
     """
+    if probed.on_set is not None:
+        return []
     last = BY_NAME["last"].value(probed)
     left = abs((probed.gap_end or 0.0) / probed.gap_0)
     if PathProbe.is_cut(*probed.path_rates[-2:]):

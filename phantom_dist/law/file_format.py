@@ -32,6 +32,9 @@ KEYS = (
 """Keys of a new calibration row, in their order; LoRA rows have `adapters` after them, words of several tokens
 `pair_kind`."""
 
+SET_KEYS = ("examples_used", "share", "drawn", "reach")
+"""Keys of a row with a training set, after the others."""
+
 HELD_OUT = ("held_out_eta_c", "held_out_interval")
 """Keys after the measured ones: the prediction by a law fitted without the row's architecture."""
 
@@ -39,7 +42,8 @@ HELD_OUT = ("held_out_eta_c", "held_out_interval")
 def keys_of(law_input: LawInput) -> tuple[str, ...]:
     """The keys of a new calibration row."""
     lora = ("adapters",) if law_input.method == "lora" else ()
-    return (*KEYS, *lora, *(("pair_kind",) if law_input.pair_kind != "single" else ()))
+    several = ("pair_kind",) if law_input.pair_kind != "single" else ()
+    return (*KEYS, *lora, *several, *(SET_KEYS if law_input.on_set is not None else ()))
 
 
 def row_from_json(value: Mapping[str, Any]) -> CalibrationRow:
@@ -97,6 +101,9 @@ def row_to_json(row: CalibrationRow, *, held_out: bool = True) -> Json:
         "adapters": None if settings.adapters is None else settings.adapters.targets,
         "pair_kind": probed.pair_kind,
     }
+    if (on_set := probed.on_set) is not None:
+        values |= {"share": on_set.share, "drawn": on_set.drawn, "reach": on_set.reach}
+        values["examples_used"] = round(row.steps * on_set.batch_size / on_set.epochs)
     own = {key: values[key] for key in row.keys}
     if row.held_out is None or not held_out:
         return own

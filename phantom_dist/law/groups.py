@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from phantom_dist.law.law_input import LawInput
 
+LEAST_SHARE = 1e-3
+"""A word that the data hardly hold, or don't, is taken to have this share of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -33,10 +36,14 @@ def first_order_rate(probed: LawInput) -> float:
 
 
 def _last(probed: LawInput) -> float:
+    if len(probed.path_rates) < 2:  # on a training set; under LoRA it has two
+        return 0.0
     return math.log(probed.path_rates[-1] / probed.path_rates[-2])
 
 
 def _earlier(probed: LawInput) -> float:
+    if len(probed.path_rates) < 3:
+        return 0.0
     return math.log(probed.path_rates[-2] / probed.path_rates[-3])
 
 
@@ -84,6 +91,27 @@ def _mlp(probed: LawInput) -> float:
     return float(adapters is not None and adapters.targets in ("mlp", "all-linear"))
 
 
+def _dropout(probed: LawInput) -> float:
+    adapters = probed.settings.adapters
+    return 0.0 if adapters is None else adapters.dropout
+
+
+def _batch(probed: LawInput) -> float:
+    return 0.0 if probed.on_set is None else math.log(probed.on_set.batch_size / 8)
+
+
+def _epochs(probed: LawInput) -> float:
+    return 0.0 if probed.on_set is None else math.log(probed.on_set.epochs)
+
+
+def _share(probed: LawInput) -> float:
+    return 0.0 if probed.on_set is None else math.log(max(probed.on_set.share, LEAST_SHARE))
+
+
+def _reach(probed: LawInput) -> float:
+    return 0.0 if probed.on_set is None else math.log1p(probed.on_set.reach)
+
+
 def _mixed(probed: LawInput) -> float:
     return float(probed.settings.precision == "bfloat16-mixed")
 
@@ -100,6 +128,9 @@ SETTINGS: tuple[Group, ...] = (
     Group(
         "scale", "ln of half of what LoRA multiplies by: lora_alpha / rank, with rslora / its root", _scale
     ),
+    Group("dropout", "probability that LoRA drops an input", _dropout),
+    Group("batch", "on a training set, ln(batch_size / 8)", _batch),
+    Group("epochs", "on a training set, ln of how often an example is trained on", _epochs),
 )
 """The settings that are numbers."""
 
@@ -118,6 +149,12 @@ GROUPS: tuple[Group, ...] = (
     Group("last_length", "last x length", lambda probed: _last(probed) * _length(probed)),
     Group("mixed", "whether the precision is bfloat16-mixed", _mixed),
     Group("mlp", "whether LoRA adapts the feed-forward part, too", _mlp),
+    Group("share", "on a training set, ln of the share of examples that hold the target", _share),
+    Group(
+        "reach",
+        "on a training set, ln(1 + share of the loss that first order uses up until the word is learnt)",
+        _reach,
+    ),
     *(group for group in SETTINGS if group.name not in ("beta1", "beta2", "epsilon")),
 )
 """All candidates; the search in `closure` selects some of them."""
@@ -126,7 +163,10 @@ BY_NAME = {group.name: group for group in (*GROUPS, *SETTINGS)}
 
 
 def difficulty(probed: LawInput) -> list[float]:
-    """Features that predict the error's magnitude: 1, the path's corrections, the gap, the length, and what was left.
+    """Features that predict the error's magnitude.
+
+    1, the path's corrections, the gap, the length, what was left, and on a training set ln(1 + examples of the sample
+    that hold the target).
 
     New ones come last: intervals of earlier versions have no weight for them.
     """
@@ -138,4 +178,5 @@ def difficulty(probed: LawInput) -> list[float]:
         _length(probed),
         _length(probed) ** 2,
         math.log(abs(_left(probed)) + 0.002),
+        0.0 if probed.on_set is None else math.log1p(probed.on_set.drawn),
     ]

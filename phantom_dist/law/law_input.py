@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from phantom_dist.core.problem_columns import training_class
 from phantom_dist.core.tokens import PairKind, Tokens
+from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.core.trial import Lora, Problem, lora_scale
 
 ATTENTION = "attention"
@@ -20,6 +22,7 @@ class AdapterSettings:
     alpha: float | None
     targets: str = ATTENTION
     rslora: bool = False
+    dropout: float = 0.0
 
     @property
     def scale(self) -> float | None:
@@ -61,6 +64,7 @@ class TrainingSettings:
                 alpha=columns.get("lora_alpha"),
                 targets=ATTENTION if targets is None else targets,
                 rslora=bool(columns.get("lora_rslora")),
+                dropout=columns.get("lora_dropout") or 0.0,
             )
         return cls(**stated, adapters=adapters)
 
@@ -72,7 +76,9 @@ class TrainingSettings:
                 "lora_rank": self.adapters.rank,
                 "lora_alpha": self.adapters.alpha,
                 "adapters": self.adapters.targets,
-            } | ({"lora_rslora": True} if self.adapters.rslora else {})
+            }
+            own |= {"lora_rslora": True} if self.adapters.rslora else {}
+            own |= {"lora_dropout": self.adapters.dropout} if self.adapters.dropout else {}
         return own
 
 
@@ -81,6 +87,37 @@ SETTINGS = (
     "gradient_clipping", "decay",
 )  # fmt: skip
 """Names of the settings that all methods have, in the order of law files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetReading:
+    """What the law's formula needs of a training on a data set.
+
+    Attributes:
+        batch_size: examples of a step.
+        epochs: how often an example is trained on.
+        share, drawn, reach: see `SetProbe`.
+    """
+
+    batch_size: int
+    epochs: float
+    share: float
+    drawn: int
+    reach: float
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> SetReading | None:
+        """Decode the columns of a row; None for a prompt that is trained alone."""
+        if columns.get("training_set") is None:
+            return None
+        batch_size = TrainingSet.from_text(columns["training_set"]).batch_size
+        return cls(
+            batch_size=batch_size,
+            epochs=columns["steps"] * batch_size / columns["examples_used"],
+            share=columns["share"],
+            drawn=columns["drawn"],
+            reach=columns["reach"],
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,11 +131,13 @@ class LawInput:
         kappa: rate of the gap, logits per step per unit learning rate.
         overlap_0: S_tc, in [-1, 1].
         log_odds_0: ln p_t / (1 − p_t) of the untouched model.
-        path_rates: successive estimates of η_c by the path probe, at least three, the best one last.
+        path_rates: successive estimates of η_c by the path probe, at least three, the best one last; on a training set
+            those of `SetProbe`.
         gap_end: gap (logits) at the end of the path probe's last walk; None in law files that did not store it.
         parameters: the model's number of parameters.
         settings: the training settings.
         pair_kind: whether both words are `single` tokens, or one has `several`.
+        on_set: with a training set, what it is.
     """
 
     method: str
@@ -114,11 +153,12 @@ class LawInput:
     parameters: int
     settings: TrainingSettings
     pair_kind: PairKind = "single"
+    on_set: SetReading | None = None
 
     @property
     def training_class(self) -> str:
         """As `ProblemColumns.training_class`."""
-        return f"{self.method} {self.optimizer}"
+        return training_class(self.method, self.optimizer, on_set=self.on_set is not None)
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> LawInput:
@@ -137,6 +177,7 @@ class LawInput:
             parameters=columns["parameters"],
             settings=TrainingSettings.from_columns(columns),
             pair_kind=columns.get("pair_kind") or _pair_kind(columns),
+            on_set=SetReading.from_columns(columns),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import (
@@ -67,6 +68,21 @@ def probe_row(probed: ProbeResult) -> Row:
         "log_odds_0": path.log_odds_0,
         "path_rates": list(path.learning_rates),
         "gap_end": path.gap_end,
+    }
+
+
+def law_columns(probed: Measured) -> Row:
+    """The columns that a law needs of a measured problem: its row of `probes/`, and what a training set adds."""
+    row = probe_row(probed)
+    if probed.on_set is None:
+        return row
+    p_target = math.exp(-probed.pair.loss_0)
+    return row | {
+        "path_rates": list(probed.on_set.learning_rates),
+        "log_odds_0": -probed.pair.loss_0 - math.log1p(-p_target),
+        "share": probed.on_set.share,
+        "drawn": probed.on_set.drawn,
+        "reach": probed.on_set.reach,
     }
 
 

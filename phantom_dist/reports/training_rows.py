@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from phantom_dist.core.outcome import Outcome
-from phantom_dist.spec import recipe_named, recipe_names
+from phantom_dist.spec import default_rates
 
 Row = dict[str, Any]
 
@@ -38,11 +38,4 @@ def training_rows(trials: Iterable[Row]) -> list[Row]:
 def default_rows(trials: Sequence[Row]) -> list[Row]:
     """The default rates of recipes with one of the methods here, each with the names of its recipes."""
     methods = {row["method"] for row in trials if row.get("training_id") is not None}
-    names: dict[float, list[str]] = {}
-    for recipe in map(recipe_named, recipe_names()):
-        trained = {
-            method if isinstance(method, str) else next(iter(method)) for method in recipe.sweep["methods"]
-        }
-        if recipe.learning_rate is not None and trained & methods:
-            names.setdefault(recipe.learning_rate, []).append(recipe.name)
-    return [{"learning_rate": rate, "recipes": ", ".join(sorted(of))} for rate, of in sorted(names.items())]
+    return [{"learning_rate": rate, "recipes": names} for rate, names in default_rates(methods)]

@@ -22,7 +22,7 @@ from phantom_dist.spec.json_schema import json_schema
 from phantom_dist.spec.load import from_yaml, load
 from phantom_dist.spec.normalise import extends, spelled_as, to_yaml, written_out
 from phantom_dist.spec.rates import Critical
-from phantom_dist.spec.recipes import Recipe, recipe_named, recipe_names
+from phantom_dist.spec.recipes import Recipe, default_rates, recipe_named, recipe_names
 from phantom_dist.spec.sweep import Execution, SweepSpec, load_contexts
 from phantom_dist.spec.training import CONTEXTS, DataContent
 
@@ -33,6 +33,7 @@ __all__ = [
     "Execution",
     "Recipe",
     "SweepSpec",
+    "default_rates",
     "expand",
     "extends",
     "from_yaml",

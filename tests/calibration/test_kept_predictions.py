@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import phantom_dist
-from phantom_dist.calibration import kept_predictions, predict
+from phantom_dist.calibration import kept_predictions, predict, predicted_training
 from phantom_dist.core.errors import InputError, Interrupted
+from phantom_dist.engines.set_probe import probe_on_set
 from phantom_dist.law.file import read_law, write_law
 from phantom_dist.models.zoo import folder
 from phantom_dist.spec import expand, load_contexts
@@ -159,16 +161,46 @@ def test_every_problem_of_a_sweep_is_predicted_and_an_interrupted_one_goes_on(pr
     assert "gradient_clipping" not in shown, "what is the same everywhere has none"
 
 
-def test_a_sweep_that_cant_be_predicted_is_refused_by_name(tmp_path):
+@pytest.fixture
+def on_set(tmp_path) -> dict[str, Any]:
     data = tmp_path / "data.jsonl"
-    data.write_text("\n".join(json.dumps({"text": c.text + c.target}) for c in CONTEXTS))
-    with pytest.raises(InputError, match="training: critical rates on a training set can't be predicted yet"):
-        phantom_dist.predict_sweep(SWEEP | {"training": {"data": str(data), "batch_size": 2}})
+    data.write_text("\n".join(json.dumps({"prompt": c.text, "completion": c.target}) for c in CONTEXTS))
+    return SWEEP | {"training": {"data": str(data), "batch_size": 2}}
+
+
+def test_a_sweep_over_a_training_set_goes_on_too(on_set, tmp_path, monkeypatch):
+    probed: list[int] = []
+
+    def counted(loaded, problems, *more):
+        probed.append(len(problems))
+        return probe_on_set(loaded, problems, *more)
+
+    monkeypatch.setattr(predicted_training, "probe_on_set", counted)
+    file = tmp_path / "rates.json"
+    first = phantom_dist.predict_sweep(on_set, out=file)
+    trainings = 2 * 2 * 2
+    assert probed == [2] * trainings, "all words of a training at once"
+    assert len(first.trainings) == trainings
+    assert phantom_dist.predict_sweep(on_set, out=file) == first
+    assert len(probed) == trainings
+    stored = json.loads(file.read_text())
+    made = first.to_json()
+    assert (stored["trainings"], stored["lora"]) == (made["trainings"], made["lora"])
+    assert sorted(map(str, stored["predictions"])) == sorted(map(str, made["predictions"]))
+    # A sample is drawn for all watched words, so a word is predicted anew among others.
+    phantom_dist.predict_sweep(on_set | {"contexts": on_set["contexts"][:1]}, out=file)
+    assert len(probed) == 2 * trainings
 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", "no JSON", '{"format": 2, "weights": {}, "problems": [{}], "predictions": []}'],
+    [
+        "",
+        "[]",
+        "{}",
+        "no JSON",
+        '{"format": 3, "sets": [], "weights": {}, "problems": [{}], "predictions": []}',
+    ],
 )
 def test_somebody_elses_file_is_not_overwritten(content, tmp_path):
     file = tmp_path / "thesis.json"

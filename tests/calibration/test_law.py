@@ -209,6 +209,7 @@ def test_an_entry_has_the_contracts_keys_and_a_refused_pair_its_reason():
         "gap_0",
         "trial_steps_used",
         "near_synonym",
+        "held_out",
     }
     assert set(first) == set(second) == {*PROBLEM_COLUMNS, *more}
     assert first["level"] == 0.9

@@ -8,8 +8,8 @@ import pytest
 
 import phantom_dist
 from phantom_dist.campaign.submit import last_object
-from phantom_dist.campaign.training_data import with_data
 from phantom_dist.core.errors import InputError
+from phantom_dist.data.of_sweep import with_data
 from phantom_dist.spec import expand, load
 
 CONTEXT = {"id": "c", "text": "He spoke openly of his", "target": " shame", "competitor": " guilt"}

@@ -135,7 +135,7 @@ def test_a_directory_whose_data_are_others_is_refused(
 
 
 def test_a_prompt_that_is_held_out_and_stands_in_the_data_is_told(sweep: dict[str, Any]) -> None:
-    from phantom_dist.campaign.training_data import with_data
+    from phantom_dist.data.of_sweep import with_data
     from phantom_dist.spec import load
 
     contexts = [WATCHED[0].model_dump() | {"held_out": True}, WATCHED[1].model_dump()]

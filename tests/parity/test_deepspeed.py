@@ -15,11 +15,11 @@ import pytest
 import torch
 import transformers
 
-from phantom_dist.campaign.training_data import with_data
 from phantom_dist.contexts import SHIPPED_FOR_ZOO
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.data import Batches
+from phantom_dist.data.of_sweep import with_data
 from phantom_dist.engines.deepspeed_group import DeepSpeedEngine, Ranks, load_sharded
 from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.models import Permissions

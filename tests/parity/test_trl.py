@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from phantom_dist.campaign.training_data import with_data
 from phantom_dist.contexts import SHIPPED_FOR_ZOO
 from phantom_dist.core.measurement import TrialResult
 from phantom_dist.data import Batches
+from phantom_dist.data.of_sweep import with_data
 from phantom_dist.models.load import load
 from phantom_dist.spec import load as load_sweep
 from phantom_dist.spec import load_contexts

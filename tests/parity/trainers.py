@@ -16,10 +16,10 @@ import transformers
 import trl
 from torch.utils.data import SequentialSampler
 
-from phantom_dist.campaign.training_data import with_data
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
 from phantom_dist.data import Batches
+from phantom_dist.data.of_sweep import with_data
 from phantom_dist.engines import engine_named
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.trainable import lora_targets

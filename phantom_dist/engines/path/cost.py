@@ -34,8 +34,13 @@ at first order."""
 
 
 def can_be_walked(problem: Problem) -> bool:
-    """Whether the path of a training can be probed; else no law predicts its critical rate. Not on training sets."""
-    return problem.training is None and problem.optimizer.name in WALKED
+    """Whether the path of a training can be probed. Not on training sets."""
+    return problem.training is None and can_be_predicted(problem)
+
+
+def can_be_predicted(problem: Problem) -> bool:
+    """Whether a law may predict a training's critical rate, from its path or, on a training set, from first order."""
+    return problem.optimizer.name in WALKED
 
 
 def unwalked(name: str) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from phantom_dist.engines.path.sgd import SgdWalk
 from phantom_dist.engines.path.walk import PathPoint, Walk, remainder
 from phantom_dist.engines.probe import ProbeRefused, StartingPoint, starting_point
 from phantom_dist.instruments.effective_steps import effective_steps
+from phantom_dist.instruments.kernel_rate import gradient_norm
 from phantom_dist.instruments.word_prompts import log_odds, read_word
 from phantom_dist.models.load import LoadedModel
 
@@ -61,6 +62,13 @@ def first_rate(measured: Measured, adapters_rms: float | None) -> float:
     steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
     first_order = abs(measured.gap_0) / measured.kappa
     return WALKS[problem.optimizer.name].first_distance(first_order, problem.steps, adapters_rms) / steps
+
+
+def root_mean_square(initial: Iterable[Tensor]) -> float:
+    """Of LoRA's initial first factors A, from all initial adapters: the second factors B are 0."""
+    parts = [part.detach() for part in initial]
+    entries = sum(int(torch.count_nonzero(part)) for part in parts)
+    return gradient_norm(parts) / math.sqrt(entries)
 
 
 def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
@@ -216,8 +224,4 @@ class _Probe:
 
     def _adapters_rms(self) -> float | None:
         """Root mean square of LoRA's initial first factors A; None under full fine-tuning."""
-        if self._problem.method == "full":
-            return None
-        initial = self._walk.initial
-        # The second factors B are 0, so the nonzero entries are those of A.
-        return float(torch.linalg.vector_norm(initial)) / math.sqrt(int(torch.count_nonzero(initial)))
+        return None if self._problem.method == "full" else root_mean_square([self._walk.initial])

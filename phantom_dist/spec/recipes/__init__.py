@@ -7,7 +7,7 @@ does and a sweep can't say) and `sweep` (the keys). A sweep that names a recipe 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -40,6 +40,11 @@ class Recipe:
         """The tool's default rate; None where it depends on the model."""
         rates = self.sweep.get("learning_rates")
         return None if rates is None else float(rates[0])
+
+    @property
+    def methods(self) -> set[str]:
+        """`full`, `lora`, or both."""
+        return {method if isinstance(method, str) else next(iter(method)) for method in self.sweep["methods"]}
 
     def under(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """A sweep's own keys, with the recipe's where it has none.
@@ -78,3 +83,12 @@ def recipe_named(name: str) -> Recipe:
     text = resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     values = YAML(typ="safe", pure=True).load(text)
     return Recipe(name=name, **values | {"not_expressed": tuple(values["not_expressed"])})
+
+
+def default_rates(methods: Collection[str]) -> list[tuple[float, str]]:
+    """The default rates of the recipes with one of these methods, ascending, each with its recipes' names."""
+    names: dict[float, list[str]] = {}
+    for recipe in map(recipe_named, recipe_names()):
+        if recipe.learning_rate is not None and recipe.methods & set(methods):
+            names.setdefault(recipe.learning_rate, []).append(recipe.name)
+    return [(rate, ", ".join(sorted(of))) for rate, of in sorted(names.items())]

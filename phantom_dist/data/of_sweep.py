@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.data import TrainingData, read_data
-from phantom_dist.data.reading import data_of_contexts
+from phantom_dist.data.reading import TrainingData, data_of_contexts, read_data
 from phantom_dist.spec import CONTEXTS, DataContent, SweepSpec, from_yaml, to_yaml
 
 
