@@ -127,7 +127,7 @@ def unpredicted(row: Mapping[str, Any], reason: str) -> PredictedRate:
 
 
 VARYING = (
-    "model", "training_class", "steps", "momentum", "weight_decay", "decay", "schedule", "warmup_steps", "lora_rank",
+    "model", "way", "steps", "momentum", "weight_decay", "decay", "schedule", "warmup_steps", "lora_rank",
     "lora_alpha", "lora_targets", "lora_rslora", "seed", "precision", "gradient_clipping",
 )  # fmt: skip
 """Columns that a table of predictions has where they differ."""

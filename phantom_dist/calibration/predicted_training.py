@@ -173,7 +173,7 @@ def trainings_text(trainings: Iterable[PredictedTraining]) -> Iterable[str | Tab
     for training in trainings:
         first, low, window = training.words[0], training.rate(), training.interval()
         words = f"{MOST_WORDS:.0%} of {len(training.own())} words"
-        name = f"{first.model}, {first.training_class}, {first.steps} steps"
+        name = f"{first.model}, {first.way}, {first.steps} steps"
         if low is None:
             yield f"{name}: too few words have a prediction to say from which rate on {words} are learnt"
         else:

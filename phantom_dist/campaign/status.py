@@ -274,7 +274,7 @@ def rates_table(rates: Iterable[CriticalRate]) -> Table:
             rate.model,
             rate.context + " (held out)" * rate.held_out,
             f"{rate.target} /{rate.competitor}",
-            rate.training_class,
+            rate.way,
             str(rate.steps),
             *("" if (value := getattr(rate, name)) is None else str(value) for name in varying),
         )
@@ -301,7 +301,7 @@ def trainings_table(trainings: Iterable[Training]) -> Table:
 def _differs(rates: Iterable[CriticalRate], name: str) -> bool:
     groups: dict[tuple[str, str], set[object]] = {}
     for rate in rates:
-        groups.setdefault((rate.model, rate.training_class), set()).add(getattr(rate, name))
+        groups.setdefault((rate.model, rate.way), set()).add(getattr(rate, name))
     return any(len(values) > 1 for values in groups.values())
 
 

@@ -44,6 +44,11 @@ class ProblemColumns:
         return {name: getattr(self, name) for name in PROBLEM_COLUMNS}
 
     @property
+    def way(self) -> str:
+        """Method and optimizer, for tables: `full sgd`, `lora adamw`, …."""
+        return f"{self.method} {self.optimizer}"
+
+    @property
     def training_class(self) -> str:
         """Method and optimizer, and whether a data set is trained on: `full sgd`, `lora adamw on sets`, ….
 

@@ -7,6 +7,7 @@
 | `watch` | the contexts that are watched in one training, and their traces |
 | `training_sets` | batches of a training set, their loss, and its gradient on the untouched model |
 | `probe` | measures the untouched model: gap, overlaps, κ; or refuses the pair |
+| `set_probe` | the same on a training set: one sample, all words, and where a step overshoots |
 | `path/` | the path probe: gradients at a few points of a training, and the critical rate that follows |
 | `coordinates` | the vector space around the untouched weights in which a probe moves |
 | `lanes/` | many trials as one batch; exact within a stated tolerance |
