@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 
 import phantom_dist
+from phantom_dist.calibration.calibrate import WIDENS
 from phantom_dist.core.trial import OPTIMIZER_SETTINGS, Problem
+from phantom_dist.data.of_sweep import with_data
 from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.law.calibration_row import by_training_class
+from phantom_dist.law.closure import Closure
 from phantom_dist.law.domain import is_open
 from phantom_dist.law.file import read_law
 from phantom_dist.law.file_format import calibration_digest, dumps
@@ -25,7 +29,9 @@ from phantom_dist.spec import load as load_sweep
 
 ROOT = Path(__file__).parents[2]
 CLASSES = {"full sgd", "full adamw", "lora adamw"}
-SWEEPS = ("zoo", "wide", "sgd", "adamw", "lora")
+ON_SETS = {f"{name} on sets" for name in CLASSES}
+SWEEPS = ("zoo", "wide", "sgd", "adamw", "lora", "mixed")
+SETS = ("sets-small", "sets-medium")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +41,12 @@ def law():
 
 @pytest.fixture(scope="module")
 def problems() -> dict[str, Problem]:
-    return {p.key: p for name in SWEEPS for p in expand(load_sweep(ROOT / f"sweeps/calibration-{name}.yaml"))}
+    return problems_of(SWEEPS)
+
+
+def problems_of(names: Sequence[str]) -> dict[str, Problem]:
+    sweeps = (load_sweep(ROOT / f"sweeps/calibration-{name}.yaml") for name in names)
+    return {p.key: p for sweep in sweeps for p in expand(with_data(sweep).spec)}
 
 
 def sweep_of(problem: Problem, tolerance: float) -> dict[str, Any]:
@@ -57,15 +68,24 @@ def sweep_of(problem: Problem, tolerance: float) -> dict[str, Any]:
 
 
 def test_it_stands_on_what_it_says(law, problems):
-    assert set(law.classes) == CLASSES
-    for item in law.classes.values():
-        assert item.models == 15, "fourteen of the zoo and SmolLM2"
+    assert set(law.classes) == CLASSES | ON_SETS
+    for name, item in law.classes.items():
+        assert item.models == (14 if name in ON_SETS else 15), "fourteen of the zoo, and SmolLM2"
         assert item.closure.constants <= 5
     assert law.provenance["calibration_sha256"] == calibration_digest(law.rows)
-    assert law.dropped == {}
-    zoo = [row for row in law.rows if row.model.startswith("zoo:")]
+    alone = [row for row in law.rows if row.training_set is None]
+    zoo = [row for row in alone if row.model.startswith("zoo:")]
     assert {row.problem for row in zoo} == set(problems), "every pair of every model, none left out"
-    assert len(law.rows) - len(zoo) == 60
+    assert len(alone) - len(zoo) == 60
+
+
+def test_every_word_of_a_training_set_is_a_row_or_counted(law):
+    """Refused are words that a model knows already; some widen their gap at first, and some are never learnt."""
+    of_sets, known = {row.problem for row in law.rows if row.training_set is not None}, problems_of(SETS)
+    assert of_sets <= set(known)
+    assert len(known) - len(of_sets) == sum(law.dropped.values())
+    never = {"no_crossing_found", "diverges_before_crossing", "kappa_not_positive"}
+    assert law.dropped.keys() <= {"refused_committed", *never, WIDENS}
 
 
 def test_it_is_written_back_as_it_was_read(law):
@@ -79,6 +99,7 @@ def test_intervals_given_outside_the_domain_hold_the_measured_rate(law):
     given = [
         held
         for name, rows in by_training_class(law.rows).items()
+        if name in CLASSES
         for held in leave_one_out(rows, law.classes[name].closure)
         if not held.in_domain and held.given is not None
     ]
@@ -93,6 +114,8 @@ def test_fitting_it_again_gives_it_again(law):
     assert again.classes.keys() == law.classes.keys()
     for name, known in law.classes.items():
         new = again.classes[name]
+        if known.closure == Closure():  # `fit` drops a correction that doesn't beat the core in its nested validation
+            new = fit_training_class(by_training_class(law.rows)[name], Closure())
         assert (new.closure.groups, new.domain, new.models, new.rows) == (
             known.closure.groups, known.domain, known.models, known.rows,
         )  # fmt: skip
