@@ -98,9 +98,12 @@ class PredictedTraining:
 
     def place(self, rate: float) -> Place | None:
         """Where a rate lies: below the window, inside, or above; None where the window isn't known."""
-        low = self.rate()
         if self.probed.rate_of_rise is not None and rate >= self.probed.rate_of_rise:
             return "above"
+        # Even if the words without a prediction were learnt at any rate.
+        if rate < (_quantile([word.eta_c or 0.0 for word in self.own()], MOST_WORDS) or 0.0):
+            return "below"
+        low = self.rate()
         if low is None:
             return None
         return "below" if rate < low else "inside"

@@ -60,6 +60,8 @@ def test_where_a_rate_lies():
         "below", "below", "inside", "inside", "above", "above",
     ]  # fmt: skip
     assert training(UNKNOWN).place(1e-3) is None
+    mostly = training(*(word(1e-4 * n) for n in range(1, 11)), UNKNOWN, UNKNOWN)
+    assert [mostly.place(rate) for rate in (8.5e-4, 1.1e-3)] == ["below", None], "whatever the other two do"
     assert training(UNKNOWN, rise=0.1).place(1.0) == "above"
 
 
