@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from phantom_dist.core.errors import InputError, OutOfMemory
-from phantom_dist.core.probe_result import ProbeResult, Refused
+from phantom_dist.core.probe_result import Measured, ProbeResult, Refused
 from phantom_dist.core.problem_columns import ProblemColumns
-from phantom_dist.core.trial import Problem
+from phantom_dist.core.trial import Problem, problems_by_training
 from phantom_dist.engines.path.cost import can_be_predicted
 from phantom_dist.engines.path.probe import probe_path
 from phantom_dist.engines.set_probe import probe_on_set
@@ -118,6 +118,7 @@ def calibrate(
         directory, specs = directory_and_sweeps(location)
         problems = {problem.key: problem for spec in specs for problem in expand(spec)}
         sets = TrainingSets(functools.partial(read_examples, directory))
+        together = problems_by_training(problems.values())
         stored = directory.probes()
         probes = {row["problem"]: row for row in stored.to_pylist()}
         for rate in critical_rates_of(specs, probe_summaries(stored), trial_summaries(directory.trials())):
@@ -137,16 +138,14 @@ def calibrate(
             elif not can_be_predicted(problem):
                 dropped[NO_WALK] += 1
             else:
-                together = [
-                    each for each in problems.values() if each.without_context == problem.without_context
-                ]
+                words = together[problem.training_at(None)]
                 unprobed.setdefault(problem.model, []).append(
-                    _Unprobed(rate, rate.crossing, problem, tuple(together), sets)
+                    _Unprobed(rate, rate.crossing, problem, tuple(words), sets)
                 )
     total, done = sum(map(len, unprobed.values())), 0
     for model, measured in unprobed.items():
         loaded: dict[str, LoadedModel] = {}
-        on_sets: dict[Problem, dict[Problem, ProbeResult]] = {}
+        on_sets: dict[tuple[Problem, ...], dict[Problem, ProbeResult]] = {}
         for each in measured:
             problem, precision = each.problem, each.problem.weights_precision
             if precision not in loaded:
@@ -154,33 +153,38 @@ def calibrate(
             try:
                 if problem.training is None:
                     probed = probe_path(loaded[precision], problem)
+                elif (known_words := on_sets.get(each.of_training)) is not None:
+                    probed = known_words[problem]
                 else:
-                    words = on_sets.setdefault(problem.without_context, {})
-                    if not words:
-                        of_training = probe_on_set(loaded[precision], each.of_training, each.sets).words
-                        words.update(zip(each.of_training, of_training, strict=True))
-                    probed = words[problem]
+                    of_set = probe_on_set(loaded[precision], each.of_training, each.sets).words
+                    on_sets[each.of_training] = dict(zip(each.of_training, of_set, strict=True))
+                    probed = on_sets[each.of_training][problem]
             except (OutOfMemory, ArithmeticError) as error:
                 dropped[f"path: {error}"] += 1
             else:
-                if isinstance(probed, Refused) or (probed.path is None and problem.training is None):
-                    now = (
-                        f"the pair is refused ({probed.message})"
-                        if isinstance(probed, Refused)
-                        else "the first steps widen the gap"
-                    )
-                    raise InputError(
-                        f"{model} in context {problem.context.id!r}: the run measured a critical rate, but now {now}. "
-                        f"Have the model's weights changed?"
-                    )
-                if probed.kappa <= 0:  # as the sample sees it; a search may still find a rate
-                    dropped[WIDENS] += 1
-                else:
+                _require_measured(probed, problem)
+                if isinstance(probed, Measured) and probed.kappa > 0:
                     rows.append(_row(each.rate, each.crossing, law_columns(probed), problem))
+                else:  # as the sample of a training set sees it; a search may still find a rate
+                    dropped[WIDENS] += 1
             done += 1
             if observer is not None:
                 observer(done, total)
     return Calibration(rows=rows, dropped=dict(dropped))
+
+
+def _require_measured(probed: ProbeResult, problem: Problem) -> None:
+    """Raise an InputError for a pair that a run measured a critical rate of, and that has none now."""
+    if isinstance(probed, Refused):
+        now = f"the pair is refused ({probed.message})"
+    elif probed.kappa <= 0 and problem.training is None:
+        now = "the first steps widen the gap"
+    else:
+        return
+    raise InputError(
+        f"{problem.model} in context {problem.context.id!r}: the run measured a critical rate, but now {now}. "
+        f"Have the model's weights changed?"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,14 @@ from phantom_dist.calibration.predicted_training import (
 from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
 from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
 from phantom_dist.core.result import Result
-from phantom_dist.core.trial import OPTIMIZER_NAMES, Context, Lora, Optimizer, Problem
+from phantom_dist.core.trial import (
+    OPTIMIZER_NAMES,
+    Context,
+    Lora,
+    Optimizer,
+    Problem,
+    problems_by_training,
+)
 from phantom_dist.data.of_sweep import with_data
 from phantom_dist.engines import kept_memory
 from phantom_dist.engines.path.cost import unwalked
@@ -218,7 +225,7 @@ def _predict_all(
                 kept.require(model, loaded.identity.weights)
             own = [p for p in problems if (p.model, p.weights_precision) == (model, precision)]
             with kept_memory.kept():
-                for words in _by_training(own):
+                for words in problems_by_training(own).values():
                     if words[0].training is None:
                         found[words[0]] = _kept_or_new(kept, loaded, words[0], law)
                     else:
@@ -241,14 +248,6 @@ def _predict_all(
         trainings=tuple(trainings),
         lora=sufficiency,
     )
-
-
-def _by_training(problems: Iterable[Problem]) -> list[list[Problem]]:
-    """The problems that share a training; one alone where its prompt is trained alone."""
-    groups: dict[object, list[Problem]] = {}
-    for problem in problems:
-        groups.setdefault(problem.training_at(None), []).append(problem)
-    return list(groups.values())
 
 
 def _interrupted(kept: KeptPredictions | None) -> str:

@@ -83,17 +83,20 @@ class PredictedTraining:
         return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
 
     def learnt(self, rate: float, *, held_out: bool = False) -> Learnt:
-        """What a rate teaches, below the one that diverges. A word without a prediction counts as never learnt."""
+        """What a rate teaches, below the one that diverges.
+
+        A word without a prediction isn't expected to be learnt, but may be; so may one whose interval is withheld.
+        """
         words = self.own(held_out=held_out)
         count = len(words) or 1
 
-        def share(ends: Iterable[float | None]) -> float:
-            return sum(end is not None and end <= rate for end in ends) / count
+        def share(rates: Iterable[float]) -> float:
+            return sum(each <= rate for each in rates) / count
 
         return Learnt(
-            expected=share(word.eta_c for word in words),
-            least=share(word.interval[1] if word.interval else None for word in words),
-            most=share(word.interval[0] if word.interval else word.eta_c for word in words),
+            expected=share(math.inf if word.eta_c is None else word.eta_c for word in words),
+            least=share(word.interval[1] if word.interval else math.inf for word in words),
+            most=share(word.interval[0] if word.interval else 0.0 for word in words),
         )
 
     def place(self, rate: float) -> Place | None:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias, assert_never, get_args
 
 from pydantic import Field, model_validator
@@ -377,6 +378,14 @@ class Problem(Frozen):
     def key(self) -> str:
         """A short name of the problem within its sweep: 16 hex digits of a hash of its definition, weights excluded."""
         return _key(self)
+
+
+def problems_by_training(problems: Iterable[Problem]) -> dict[object, list[Problem]]:
+    """Those that share a training, by `Problem.training_at(None)`; without a training set each is alone."""
+    groups: dict[object, list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault(problem.training_at(None), []).append(problem)
+    return groups
 
 
 _NO_CONTEXT = Context(id="none", text="-", target="-")

@@ -84,6 +84,7 @@ def test_what_a_rate_teaches_is_a_share_within_its_band(rates, unknown, rate, fa
     assert 0 <= learnt.least <= learnt.expected <= learnt.most <= 1
     assert learnt.expected <= more.expected
     assert learnt.expected == sum(each <= rate for each in rates) / (len(rates) + unknown)
+    assert learnt.most >= unknown / (len(rates) + unknown), "those without a prediction may be learnt"
     window = made.rate()
     if window is not None:
         assert made.learnt(window).expected >= 0.9 - 1e-9
