@@ -178,7 +178,10 @@ def test_a_smaller_count_does_not_replace_a_larger_one():
 
 
 def test_the_shipped_law_holds_what_a_run_measures(directory):
-    """Six critical rates that influenced no choice here: at least five lie in their 90 % intervals."""
+    """Six critical rates that influenced no choice here: at least four lie in their 90 % intervals.
+
+    Of six independent ones fewer do with a chance of 1.6 %.
+    """
     measured = {
         (rate.model, rate.context): rate.eta_c for rate in phantom_dist.status(directory).critical_rates
     }
@@ -191,7 +194,7 @@ def test_the_shipped_law_holds_what_a_run_measures(directory):
             low, high = entry.interval
             assert 1 < high / low < 1.2
             inside += low <= measured[model, entry.context] <= high
-    assert inside >= 5
+    assert inside >= 4
 
 
 def test_an_entry_has_the_contracts_keys_and_a_refused_pair_its_reason():

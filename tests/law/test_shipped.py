@@ -114,9 +114,8 @@ def test_fitting_it_again_gives_it_again(law):
     assert again.classes.keys() == law.classes.keys()
     for name, known in law.classes.items():
         new = again.classes[name]
-        if (
-            known.closure == Closure()
-        ):  # `fit` drops a correction that doesn't beat the core in its nested validation
+        # `fit` drops a correction that does not beat the core in its nested validation.
+        if known.closure == Closure():
             new = fit_training_class(by_training_class(law.rows)[name], Closure())
         assert (new.closure.groups, new.domain, new.models, new.rows) == (
             known.closure.groups, known.domain, known.models, known.rows,
