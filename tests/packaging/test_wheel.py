@@ -18,7 +18,7 @@ from tests.environments import python_of
 from tests.packaging.wheels import built, environment_with
 
 ROOT = Path(__file__).parents[2]
-LARGEST = 8e6  # bytes; most of it are the weights of the zoo
+LARGEST = 9e6  # bytes; most of it are the weights of the zoo
 CONTEXTS = """
 - {id: c, text: "After abandoning his oldest friend, he spoke openly of his", target: " shame", competitor: " guilt"}
 """
