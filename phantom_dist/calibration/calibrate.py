@@ -156,7 +156,7 @@ def calibrate(
                 elif (known_words := on_sets.get(each.of_training)) is not None:
                     probed = known_words[problem]
                 else:
-                    of_set = probe_on_set(loaded[precision], each.of_training, each.sets).words
+                    of_set, _ = probe_on_set(loaded[precision], each.of_training, each.sets)
                     on_sets[each.of_training] = dict(zip(each.of_training, of_set, strict=True))
                     probed = on_sets[each.of_training][problem]
             except (OutOfMemory, ArithmeticError) as error:

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from phantom_dist.calibration.predicted_rate import PredictedRate
-from phantom_dist.calibration.predicted_training import OnSet, PredictedTraining
+from phantom_dist.calibration.predicted_training import PredictedTraining
 from phantom_dist.core.errors import InputError, StoreError
 from phantom_dist.core.trial import Problem
+from phantom_dist.engines.set_probe import OnSet
 from phantom_dist.law.file_format import dumps
 from phantom_dist.law.law import Law
 from phantom_dist.traces import Store

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from phantom_dist.calibration.predicted_rate import PredictedRate, predicted_rate
 from phantom_dist.core.result import table
 from phantom_dist.core.trial import Problem
-from phantom_dist.engines.set_probe import probe_on_set
+from phantom_dist.engines.set_probe import OnSet, probe_on_set
 from phantom_dist.engines.training_sets import TrainingSets
 from phantom_dist.law.law import Law
 from phantom_dist.models.load import LoadedModel
@@ -33,21 +33,6 @@ class Learnt:
     expected: float
     least: float
     most: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OnSet:
-    """What a prediction measured of a training, beside its words.
-
-    Attributes:
-        rate_of_rise: the rate at which its first step would raise the loss; None where none was found.
-        examples: number of examples that it saw.
-        steps: its cost, in steps of the training.
-    """
-
-    rate_of_rise: float | None
-    examples: int
-    steps: float
 
 
 NOTHING_PROBED = OnSet(rate_of_rise=None, examples=0, steps=0.0)
@@ -167,11 +152,8 @@ def predict_on_set(
     Raises:
         InputError, OutOfMemory: as `probe_on_set`.
     """
-    measured = probe_on_set(loaded, problems, sets)
-    return PredictedTraining(
-        words=tuple(predicted_rate(probed, law) for probed in measured.words),
-        probed=OnSet(rate_of_rise=measured.rate_of_rise, examples=measured.examples, steps=measured.steps),
-    )
+    probed, training = probe_on_set(loaded, problems, sets)
+    return PredictedTraining(words=tuple(predicted_rate(each, law) for each in probed), probed=training)
 
 
 def trainings_text(trainings: Iterable[PredictedTraining]) -> Iterable[str | Table]:

@@ -51,17 +51,15 @@ FORWARD = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SetMeasured:
-    """One training on a data set.
+class OnSet:
+    """What is measured of a training on a data set, beside its words.
 
     Attributes:
-        words: of each context, in their order.
         rate_of_rise: see there; None where no rate was found.
         examples: number of examples in the sample.
-        steps: cost of all, in the training's own steps.
+        steps: cost of all, words included, in the training's own steps.
     """
 
-    words: tuple[ProbeResult, ...]
     rate_of_rise: float | None
     examples: int
     steps: float
@@ -69,8 +67,8 @@ class SetMeasured:
 
 def probe_on_set(
     loaded: LoadedModel, problems: Sequence[Problem], training_sets: TrainingSets
-) -> SetMeasured:
-    """Probe all words of one training, and restore the model.
+) -> tuple[tuple[ProbeResult, ...], OnSet]:
+    """Probe all words of one training, in their order, and the training; restore the model.
 
     Args:
         loaded: the model.
@@ -94,14 +92,10 @@ def probe_on_set(
         adapters_rms = None if problem.lora is None else root_mean_square(start.ready.parameters)
     trained = sum(len(each.ids) for step in range(problem.steps) for each in batches[step].sequences)
     steps = (sample.tokens + of_words + PASSES * FORWARD * few.tokens) * problem.steps / trained
-    return SetMeasured(
-        words=tuple(
-            _with_sample(each, sample, loss_distance, adapters_rms, steps / len(problems)) for each in probed
-        ),
-        rate_of_rise=rise,
-        examples=len(sample.sequences),
-        steps=steps,
+    words = tuple(
+        _with_sample(each, sample, loss_distance, adapters_rms, steps / len(problems)) for each in probed
     )
+    return words, OnSet(rate_of_rise=rise, examples=len(sample.sequences), steps=steps)
 
 
 def _with_sample(

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import phantom_dist
 from phantom_dist.calibration.calibrate import calibrate
 from phantom_dist.calibration.predicted_rate import PredictedRate, unpredicted
-from phantom_dist.calibration.predicted_training import OnSet, PredictedTraining
+from phantom_dist.calibration.predicted_training import PredictedTraining
 from phantom_dist.core.trial import Context, Optimizer, Problem
+from phantom_dist.engines.set_probe import OnSet
 from phantom_dist.law.law import fit_law
 from phantom_dist.records import problem_row
 from phantom_dist.spec import default_rates, load_contexts

@@ -93,9 +93,9 @@ def test_kappa_is_the_gaps_rate_along_the_trainings_mean_loss(kind, schedule):
     """Here the budget pays for every example, so the sample is the training itself."""
     loaded = load("zoo:gpt2-a")
     own = problems(*kind.split(), schedule=Schedule(name=schedule))
-    measured = probe_on_set(loaded, own, SETS)
+    words, measured = probe_on_set(loaded, own, SETS)
     assert measured.examples == len(EXAMPLES) or measured.examples == own[0].steps * 4
-    for problem, word in zip(own, measured.words, strict=True):
+    for problem, word in zip(own, words, strict=True):
         assert isinstance(word, Measured)
         # AdamW's u is the sign of gradients that float32 knows to some 1e-6 of the largest.
         assert word.kappa == pytest.approx(rate_of_gap(loaded, problem, word), rel=2e-3)
@@ -104,7 +104,7 @@ def test_kappa_is_the_gaps_rate_along_the_trainings_mean_loss(kind, schedule):
 @pytest.mark.parametrize("kind", ["full sgd", "full adamw", "lora adamw"])
 def test_what_a_law_needs(loaded, kind):
     own = problems(*kind.split())
-    for problem, word in zip(own, probe_on_set(loaded, own, SETS).words, strict=True):
+    for problem, word in zip(own, probe_on_set(loaded, own, SETS)[0], strict=True):
         assert isinstance(word, Measured)
         assert word.on_set is not None
         assert 0 < word.on_set.share < 1
@@ -124,17 +124,17 @@ def test_the_cost_is_within_the_budget(loaded):
     """Of eight steps, or of a twentieth of a long training; a backward pass for each word comes on top."""
     for steps in (6, 40, 400):
         own = problems("full", "sgd", steps=steps)
-        measured = probe_on_set(loaded, own, SETS)
+        probed, measured = probe_on_set(loaded, own, SETS)
         budget = max(SetProbe.STEPS, SetProbe.SHARE * steps)
         words = len(own)  # of some ten tokens each, as an example of a step has
         assert measured.steps <= budget + words + 1
-        assert sum(word.trial_steps for word in measured.words) == pytest.approx(measured.steps)
+        assert sum(word.trial_steps for word in probed) == pytest.approx(measured.steps)
 
 
 @pytest.mark.parametrize("kind", ["full sgd", "full adamw", "lora adamw"])
 def test_a_step_above_the_rate_of_rise_raises_the_loss_and_one_below_lowers_it(loaded, kind):
     own = problems(*kind.split(), contexts=WATCHED[:1], batch_size=16)
-    rise = probe_on_set(loaded, own, SETS).rate_of_rise
+    rise = probe_on_set(loaded, own, SETS)[1].rate_of_rise
     assert rise is not None
     of = SETS.batches(loaded, own[0])
     assert of is not None
@@ -173,6 +173,6 @@ def test_a_refused_word_stays_refused_and_the_others_are_measured(loaded):
         id="known", text=WATCHED[0].text, target=WATCHED[0].competitor, competitor=WATCHED[0].target
     )
     unreadable = Context(id="long", text=WATCHED[0].text, target=" antidisestablishment", competitor=" guilt")
-    measured = probe_on_set(loaded, problems("full", "sgd", contexts=[known, unreadable, *WATCHED]), SETS)
-    kinds = [type(word) for word in measured.words]
+    words, _ = probe_on_set(loaded, problems("full", "sgd", contexts=[known, unreadable, *WATCHED]), SETS)
+    kinds = [type(word) for word in words]
     assert kinds == [Refused, Refused, *[Measured] * len(WATCHED)]
