@@ -22,7 +22,7 @@ from phantom_dist.law.file_format import keys_of
 from phantom_dist.law.law_input import TrainingSettings, law_input, targets_of
 from phantom_dist.models.device import device_of
 from phantom_dist.models.load import LoadedModel, load
-from phantom_dist.records import law_columns
+from phantom_dist.records import probe_row
 from phantom_dist.refinement.critical_rate import CriticalRate, Crossing, critical_rates_of
 from phantom_dist.spec import expand
 from phantom_dist.traces import directory_and_sweeps
@@ -133,7 +133,9 @@ def calibrate(
             if problem is None or (key := _key(rate, probe, problem)) in seen:
                 continue
             seen.add(key)
-            if probe["path_rates"] is not None:
+            if probe["path_rates"] == []:
+                dropped[WIDENS] += 1
+            elif probe["path_rates"] is not None:
                 rows.append(_row(rate, rate.crossing, probe, problem))
             elif not can_be_predicted(problem):
                 dropped[NO_WALK] += 1
@@ -164,7 +166,7 @@ def calibrate(
             else:
                 _require_measured(probed, problem)
                 if isinstance(probed, Measured) and probed.kappa > 0:
-                    rows.append(_row(each.rate, each.crossing, law_columns(probed), problem))
+                    rows.append(_row(each.rate, each.crossing, probe_row(probed), problem))
                 else:  # as the sample of a training set sees it; a search may still find a rate
                     dropped[WIDENS] += 1
             done += 1

@@ -12,7 +12,7 @@ from phantom_dist.core.problem_columns import ProblemColumns, problem_columns
 from phantom_dist.core.result import table
 from phantom_dist.law.law import LEVEL, Law
 from phantom_dist.law.law_input import law_input
-from phantom_dist.records import law_columns, probe_row, problem_row
+from phantom_dist.records import probe_row, problem_row
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,7 +93,7 @@ def predicted_rate(probed: ProbeResult, law: Law) -> PredictedRate:
         return unpredicted(row, f"{probed.outcome.value}: {probed.message}")
     if probed.kappa <= 0:
         return unpredicted(row, f"the first steps widen the gap (kappa = {probed.kappa:.3g})")
-    predicted = law.predict(law_input(law_columns(probed), problem))
+    predicted = law.predict(law_input(probe_row(probed), problem))
     return PredictedRate(
         **problem_columns(row),
         eta_c=predicted.eta_c,

@@ -1,4 +1,4 @@
-"""Starts a search at the law's prediction of η_c, if the problem's path was probed."""
+"""Starts a search at the law's prediction of η_c, if the problem was probed for one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ class LawStart:
     """Predicts the root of a problem's search with the shipped law, which is read on first use."""
 
     def __call__(self, measured: Measured) -> Expected | None:
-        """The law's lower bound, η_c and upper bound; the path's own estimate of η_c if the law makes no prediction.
+        """The law's lower bound, η_c and upper bound; the probe's own estimate of η_c if the law makes no prediction.
 
-        None if the path wasn't probed: the search then starts at first order.
+        None if the problem wasn't probed for one: the search then starts at first order.
         """
-        if measured.path is None:
+        estimated = measured.path or measured.on_set
+        if estimated is None or not estimated.learning_rates:
             return None
         predicted = self._law.predict(law_input(probe_row(measured), measured.problem))
         if predicted.eta_c is None or predicted.interval is None:
-            rate = measured.path.learning_rates[-1]
+            rate = estimated.learning_rates[-1]
             return rate, rate, rate
         return predicted.interval[0], predicted.eta_c, predicted.interval[1]
 

@@ -59,10 +59,13 @@ class SetProbe:
     """What a law needs of a training on a data set, beside κ along the mean loss of a sample (`data.sample`).
 
     Attributes:
+        kappa: κ along the mean loss of the sample, which differs from `Measured.kappa` where that was measured along
+            another one.
         share: of the training's weight in examples that hold the target, in [0, 1].
         drawn: number of examples of the sample that hold it.
         learning_rates: successive estimates of η_c: first order, and under LoRA with the adapters' growth; none where
             κ <= 0.
+        log_odds_0: ln p_t / (1 − p_t) of the untouched model.
         reach: the share of the training's loss that has to be used up, to first order, until the word is learnt;
             infinite where κ <= 0.
         trial_steps: this word's part of the cost, in steps of the training.
@@ -72,9 +75,11 @@ class SetProbe:
     SHARE: ClassVar[float] = 0.05
     """What a training's sample may cost in its own steps, or as a share of them, whichever is more."""
 
+    kappa: float
     share: float
     drawn: int
     learning_rates: tuple[float, ...]
+    log_odds_0: float
     reach: float
     trial_steps: float
 
@@ -138,7 +143,7 @@ class Measured:
         model, pair: facts about its model, and its target and competitor.
         kappa: κ, the initial rate of the gap.
         path: the path probe; None if the path was not probed, or κ <= 0.
-        on_set: with a training set, what a prediction needs; None in a sweep, which searches.
+        on_set: with a training set, what a prediction needs; None where nothing is predicted.
     """
 
     PROBE_STEPS: ClassVar[float] = 2.0

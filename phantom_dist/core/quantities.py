@@ -334,14 +334,36 @@ PROBE_COLUMNS: tuple[Quantity, ...] = (
         "float64",
         "1",
         "ℓ_0",
-        "ln p_t / (1 - p_t) of the untouched model; null without a path probe",
+        "ln p_t / (1 - p_t) of the untouched model; null where no rate was predicted",
     ),
     _label(
         "path_rates",
-        "successive estimates of eta_c by the path probe, the best last; null without one",
+        "successive estimates of eta_c before any training, the best last; null where no rate was predicted",
         "list<float64>",
     ),
     _q("gap_end", "float64", "logit", "", "gap where the path probe's last walk ended; null without one"),
+    *(
+        _later(quantity)
+        for quantity in (
+            _q(
+                "sample_kappa",
+                "float64",
+                "logit",
+                "",
+                "kappa along the mean loss of a stratified sample of a training set; null where no rate was predicted",
+            ),
+            _q("share", "float64", "1", "", "share of that set's weight in examples with the target", 0, 1),
+            _q("drawn", "int64", "1", "", "number of examples with the target in the sample", 0),
+            _q(
+                "reach",
+                "float64",
+                "1",
+                "",
+                "share of the set's loss that first order uses up until the word is learnt",
+                0,
+            ),
+        )
+    ),
     _q("probe_trial_steps", "float64", "1", "", "what probing cost, in trial-steps", 0),
     _label("refusal", "outcome of a pair that is not trained; null if it is"),
     _label("error", "why it is not trained; null if it is"),

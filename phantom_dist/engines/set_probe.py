@@ -98,6 +98,27 @@ def probe_on_set(
     return words, OnSet(rate_of_rise=rise, examples=len(sample.sequences), steps=steps)
 
 
+def probe_for_search(
+    loaded: LoadedModel, problems: Sequence[Problem], training_sets: TrainingSets
+) -> tuple[ProbeResult, ...]:
+    """As `probe` measures each word of one training, with what a law needs to predict where its search should start.
+
+    κ itself stays that along the training's first examples. The sample depends on the words that are watched together;
+    equal trials have equal κ.
+
+    Args, raises: as `probe_on_set`.
+    """
+    words, _ = probe_on_set(loaded, problems, training_sets)
+    return tuple(_both(probe(loaded, word.problem, training_sets), word) for word in words)
+
+
+def _both(probed: ProbeResult, word: ProbeResult) -> ProbeResult:
+    if not isinstance(probed, Measured) or not isinstance(word, Measured) or word.on_set is None:
+        return probed
+    cost = Measured.PROBE_STEPS + word.on_set.trial_steps
+    return dataclasses.replace(probed, on_set=dataclasses.replace(word.on_set, trial_steps=cost))
+
+
 def _with_sample(
     probed: ProbeResult, sample: Sample, loss_distance: float, adapters_rms: float | None, steps: float
 ) -> ProbeResult:
@@ -110,10 +131,13 @@ def _with_sample(
     if probed.kappa > 0:
         rates.append(distance / effective_steps(problem.steps, problem.schedule, problem.optimizer))
         rates += [] if adapters_rms is None else [first_rate(probed, adapters_rms)]
+    p_target = math.exp(-probed.pair.loss_0)
     on_set = SetProbe(
+        kappa=probed.kappa,
         share=sample.shares[target],
         drawn=sample.drawn[target],
         learning_rates=tuple(rates),
+        log_odds_0=-probed.pair.loss_0 - math.log1p(-p_target),
         reach=distance / loss_distance,
         trial_steps=steps,
     )

@@ -169,7 +169,7 @@ class LawInput:
             steps=columns["steps"],
             effective_steps=columns["effective_steps"],
             gap_0=columns["gap_0"],
-            kappa=columns["kappa"],
+            kappa=columns["kappa"] if columns.get("sample_kappa") is None else columns["sample_kappa"],
             overlap_0=columns["overlap_0"],
             log_odds_0=columns["log_odds_0"],
             path_rates=tuple(columns["path_rates"]),

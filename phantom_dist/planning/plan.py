@@ -15,10 +15,10 @@ from phantom_dist.core.trial import Problem
 from phantom_dist.engines import DEEPSPEED
 from phantom_dist.engines.lanes.cost import WAYS, Chooser, Way
 from phantom_dist.engines.lanes.support import LANE_KINDS, dual_pays
-from phantom_dist.engines.path.cost import can_be_walked
+from phantom_dist.engines.path.cost import can_be_predicted
 from phantom_dist.models import ModelMetadata
 from phantom_dist.planning.batches import BatchGroup, batch_groups
-from phantom_dist.planning.durations import path_pays, probe_seconds, trial_seconds
+from phantom_dist.planning.durations import path_pays, probe_seconds, set_probe_pays, trial_seconds
 from phantom_dist.planning.memory import fits_worker, lanes_of_rank, lanes_that_fit, process_bytes
 from phantom_dist.planning.probes import PlannedProbe, probe_tasks
 from phantom_dist.planning.rank_groups import group_config, rank_groups
@@ -234,16 +234,19 @@ def _probe(
     rates: Critical | tuple[float, ...],
     chooser: Chooser,
 ) -> PlannedProbe:
-    """The probe of a problem; it includes the path if the search starts from the law's prediction of η_c.
+    """The probe of a problem; it includes what predicts η_c if the search starts from the law's prediction.
 
-    If the optimizer's path can't be probed, the search starts at first order.
+    If the law knows no such optimizer, the search starts at first order.
     """
+    words = len({each.key for each in group.problems}) if problem.training is not None else 1
     dual = dual_pays(problem, model.parameters, tokens(problem, model))
     ranks = group.rank_group
-    if not isinstance(rates, Critical) or (ranks is not None and not ranks.lanes):
-        with_path = False  # a path needs whole gradients, and each rank has only a share
-    elif not can_be_walked(problem):
+    if not isinstance(rates, Critical) or not can_be_predicted(problem):
         with_path = False
+    elif ranks is not None and (not ranks.lanes or problem.training is not None):
+        with_path = False  # it needs whole gradients, and each rank has only a share
+    elif rates.start == "auto" and problem.training is not None:
+        with_path = set_probe_pays(problem, model, chooser, words)
     elif rates.start == "auto":
         with_path = path_pays(problem, model, len(group.members), chooser, dual=dual)
     else:
@@ -252,6 +255,6 @@ def _probe(
         problem=problem,
         work=work(problem, model),
         with_path=with_path,
-        seconds=probe_seconds(problem, model, group.rank_group, with_path=with_path, dual=dual),
+        seconds=probe_seconds(problem, model, group.rank_group, with_path=with_path, dual=dual, words=words),
         memory_bytes=group.memory_bytes,
     )

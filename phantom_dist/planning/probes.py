@@ -18,7 +18,7 @@ class PlannedProbe:
     Attributes:
         problem: the problem.
         work: its size, see `sizes.work`.
-        with_path: whether the path is probed too, so that the search starts where the law predicts η_c.
+        with_path: whether that is probed, too, from which the law predicts η_c, where the search then starts.
         seconds: predicted time (s).
         memory_bytes: memory of the workers that may take it; 0 if there is only one kind.
     """
@@ -31,20 +31,31 @@ class PlannedProbe:
 
 
 def probe_tasks(probes: Iterable[PlannedProbe]) -> Iterator[ProbeTask]:
-    """Probe tasks of one model each, in order, with at most `BATCH_WORK` and `MAX_PROBES` but at least one problem."""
-    by_kind: dict[tuple[str, bool, float], list[PlannedProbe]] = {}
+    """Probe tasks of one model each, in order, with at most `BATCH_WORK` and `MAX_PROBES` but at least one problem.
+
+    Words whose rates are predicted on a training set share its sample, and so a task.
+    """
+    by_kind: dict[object, list[PlannedProbe]] = {}
     for probe in probes:
-        by_kind.setdefault((probe.problem.model, probe.with_path, probe.memory_bytes), []).append(probe)
-    for (_, paths, memory), members in by_kind.items():
+        key = (probe.problem.model, probe.with_path, probe.memory_bytes, _sample_of(probe))
+        by_kind.setdefault(key, []).append(probe)
+    for members in by_kind.values():
         first = members[0]
-        steps = PathProbe.STEPS if paths else Measured.PROBE_STEPS
-        work_of_one = first.work * steps / first.problem.steps
-        size = max(1, min(MAX_PROBES, int(BATCH_WORK // work_of_one)))
+        size = len(members)
+        if _sample_of(first) is None:
+            steps = PathProbe.STEPS if first.with_path else Measured.PROBE_STEPS
+            size = max(1, min(MAX_PROBES, int(BATCH_WORK // (first.work * steps / first.problem.steps))))
         for start in range(0, len(members), size):
             part = members[start : start + size]
             yield probe_task(
                 (probe.problem for probe in part),
-                paths=paths,
+                paths=first.with_path,
                 seconds=sum(probe.seconds for probe in part),
-                memory_bytes=memory,
+                memory_bytes=first.memory_bytes,
             )
+
+
+def _sample_of(probe: PlannedProbe) -> object:
+    """What probes have in common that share a training set's sample; None for any other."""
+    is_shared = probe.with_path and probe.problem.training is not None
+    return probe.problem.training_at(None) if is_shared else None

@@ -12,7 +12,7 @@
 """
 
 from phantom_dist.records.execution import ExecutionMetadata, execution_metadata
-from phantom_dist.records.probes import law_columns, probe_result_from_row, probe_row
+from phantom_dist.records.probes import probe_result_from_row, probe_row
 from phantom_dist.records.problems import problem_row
 from phantom_dist.records.row import Row
 from phantom_dist.records.store import store_batch, store_probes
@@ -24,7 +24,6 @@ __all__ = [
     "Row",
     "TraceSummary",
     "execution_metadata",
-    "law_columns",
     "probe_result_from_row",
     "probe_row",
     "problem_row",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import (
@@ -13,6 +12,7 @@ from phantom_dist.core.probe_result import (
     PathProbe,
     ProbeResult,
     Refused,
+    SetProbe,
 )
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.trial import ModelIdentity, Problem
@@ -26,6 +26,9 @@ _PAIR_COLUMNS = tuple(field.name for field in dataclasses.fields(PairReading) if
 
 _BATCH_COLUMNS = ("batches", "examples_used", "examples_cut")
 """Fields of `ModelReading` about a training set that are columns of the same name."""
+
+_SET_COLUMNS = ("share", "drawn", "reach")
+"""Fields of `SetProbe` that are columns of the same name."""
 
 
 def shared_columns(probed: ProbeResult) -> Row:
@@ -61,29 +64,18 @@ def probe_row(probed: ProbeResult) -> Row:
         "refusal": None if refused is None else refused.outcome.value,
         "error": None if refused is None else refused.message,
     }
-    path = probed.path if isinstance(probed, Measured) else None
-    if path is None:
+    if not isinstance(probed, Measured):
         return row
-    return row | {
-        "log_odds_0": path.log_odds_0,
-        "path_rates": list(path.learning_rates),
-        "gap_end": path.gap_end,
-    }
-
-
-def law_columns(probed: Measured) -> Row:
-    """The columns that a law needs of a measured problem: its row of `probes/`, and what a training set adds."""
-    row = probe_row(probed)
-    if probed.on_set is None:
+    estimated = probed.path or probed.on_set
+    if estimated is None:
         return row
-    p_target = math.exp(-probed.pair.loss_0)
-    return row | {
-        "path_rates": list(probed.on_set.learning_rates),
-        "log_odds_0": -probed.pair.loss_0 - math.log1p(-p_target),
-        "share": probed.on_set.share,
-        "drawn": probed.on_set.drawn,
-        "reach": probed.on_set.reach,
-    }
+    row |= {"log_odds_0": estimated.log_odds_0, "path_rates": list(estimated.learning_rates)}
+    if probed.path is not None:
+        row["gap_end"] = probed.path.gap_end
+    elif probed.on_set is not None:
+        row["sample_kappa"] = probed.on_set.kappa
+        row |= {name: getattr(probed.on_set, name) for name in _SET_COLUMNS}
+    return row
 
 
 def probe_result_from_row(row: Row, problem: Problem) -> ProbeResult:
@@ -100,7 +92,14 @@ def probe_result_from_row(row: Row, problem: Problem) -> ProbeResult:
         )
     assert model is not None
     assert pair is not None
-    return Measured(problem=problem, model=model, pair=pair, kappa=row["kappa"], path=_path_from_row(row))
+    return Measured(
+        problem=problem,
+        model=model,
+        pair=pair,
+        kappa=row["kappa"],
+        path=_path_from_row(row),
+        on_set=_set_from_row(row),
+    )
 
 
 def _model_from_row(row: Row, problem: Problem) -> ModelReading:
@@ -126,11 +125,23 @@ def _pair_from_row(row: Row) -> PairReading:
 
 
 def _path_from_row(row: Row) -> PathProbe | None:
-    if row["path_rates"] is None:
+    if row["path_rates"] is None or row.get("sample_kappa") is not None:
         return None
     return PathProbe(
         learning_rates=tuple(row["path_rates"]),
         log_odds_0=row["log_odds_0"],
         gap_end=row["gap_end"],
         trial_steps=row["probe_trial_steps"],
+    )
+
+
+def _set_from_row(row: Row) -> SetProbe | None:
+    if row.get("sample_kappa") is None:
+        return None
+    return SetProbe(
+        kappa=row["sample_kappa"],
+        learning_rates=tuple(row["path_rates"]),
+        log_odds_0=row["log_odds_0"],
+        trial_steps=row["probe_trial_steps"],
+        **{name: row[name] for name in _SET_COLUMNS},
     )

@@ -6,7 +6,7 @@ import functools
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import torch
@@ -22,6 +22,7 @@ from phantom_dist.engines import engine_named, kept_memory, probe
 from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.path.probe import probe_path
+from phantom_dist.engines.set_probe import probe_for_search
 from phantom_dist.engines.training_sets import TrainingSets, forget_gradients
 from phantom_dist.instruments import plugin_instruments
 from phantom_dist.instruments.plugin_instruments import Named
@@ -78,7 +79,9 @@ class Worker:
 
     def _probe(self, task: ProbeTask, directory: RunDirectory) -> tuple[ProbeResult, ...]:
         with activity(Activity.PROBING, f"probing {task.model}"):
-            probed = tuple(self._measure(problem, path=task.paths) for problem in task.problems)
+            probed = self._probed_together(task) or tuple(
+                self._measure(problem, path=task.paths) for problem in task.problems
+            )
         if self._stores:
             with activity(Activity.STORING, "storing probes"):
                 store_probes(directory, task.id, probed)
@@ -117,10 +120,18 @@ class Worker:
         forget_gradients(loaded)
         return list(self._engine.run(loaded, trials))
 
+    def _probed_together(self, task: ProbeTask) -> tuple[ProbeResult, ...]:
+        """All words of a training on a data set, with what predicts their rates; none where it can't be predicted."""
+        if not task.paths or task.problems[0].training is None:
+            return ()
+        with suppress(OutOfMemory, ArithmeticError):
+            return probe_for_search(self._model(task.problems[0]), task.problems, self._training_sets)
+        return ()
+
     def _measure(self, problem: Problem, *, path: bool) -> ProbeResult:
         """Probe a problem; if its path can't be probed, fall back to κ alone, from which a search can start as well."""
         loaded = self._model(problem)
-        if path:
+        if path and problem.training is None:
             try:
                 return probe_path(loaded, problem)
             except (OutOfMemory, ArithmeticError):

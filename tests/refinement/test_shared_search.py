@@ -56,7 +56,8 @@ def search(of: list, diverges: float = 1.0) -> tuple[set[float], int]:
     """All rates until nothing is asked any more, and the number of rounds."""
     rates: set[float] = set()
     for rounds in range(60):
-        new = propose([known(w, rates, diverges) for w in of], TOLERANCE)
+        estimates = [-gap_0 / slope_0 if slope_0 > 0 else None for gap_0, slope_0, *_ in of]
+        new = propose([known(w, rates, diverges) for w in of], TOLERANCE, estimates)
         if not new:
             return rates, rounds
         assert not rates.intersection(new), "a rate was asked for twice"
@@ -106,4 +107,4 @@ def test_words_with_near_roots_share_rates() -> None:
 
 @pytest.mark.parametrize("slope", [0.0, -1.0])
 def test_without_any_word_that_rises_there_is_nothing_to_try(slope: float) -> None:
-    assert propose([curve(-1.0, slope, [])], TOLERANCE) == ()
+    assert propose([curve(-1.0, slope, [])], TOLERANCE, [None]) == ()

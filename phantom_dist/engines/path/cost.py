@@ -34,7 +34,7 @@ at first order."""
 
 
 def can_be_walked(problem: Problem) -> bool:
-    """Whether the path of a training can be probed. Not on training sets."""
+    """Whether the path of a training can be probed. Not on training sets, which are predicted from first order."""
     return problem.training is None and can_be_predicted(problem)
 
 
