@@ -56,13 +56,13 @@ class PredictedTraining:
 
     def rate(self, share: float = MOST_WORDS, *, held_out: bool = False) -> float | None:
         """The rate from which on this share of the words is learnt; None where fewer have a prediction."""
-        return _quantile([word.eta_c for word in self.own(held_out=held_out)], share)
+        return quantile([word.eta_c for word in self.own(held_out=held_out)], share)
 
     def interval(self, share: float = MOST_WORDS, *, held_out: bool = False) -> tuple[float, float] | None:
         """From the lower ends of the words' intervals, and from the upper ones; None where too few have one."""
         words = self.own(held_out=held_out)
         ends = [
-            _quantile([None if word.interval is None else word.interval[end] for word in words], share)
+            quantile([None if word.interval is None else word.interval[end] for word in words], share)
             for end in (0, 1)
         ]
         return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
@@ -89,7 +89,7 @@ class PredictedTraining:
         if self.probed.rate_of_rise is not None and rate >= self.probed.rate_of_rise:
             return "above"
         # Even if the words without a prediction were learnt at any rate.
-        if rate < (_quantile([word.eta_c or 0.0 for word in self.own()], MOST_WORDS) or 0.0):
+        if rate < (quantile([word.eta_c or 0.0 for word in self.own()], MOST_WORDS) or 0.0):
             return "below"
         low = self.rate()
         if low is None:
@@ -131,7 +131,7 @@ class PredictedTraining:
         }
 
 
-def _quantile(rates: Sequence[float | None], share: float) -> float | None:
+def quantile(rates: Sequence[float | None], share: float) -> float | None:
     """The smallest rate at or above so large a share of all, unknown ones counting as infinite; None if it is one."""
     known = sorted(rate for rate in rates if rate is not None)
     place = math.ceil(share * len(rates) - 1e-9) - 1

@@ -63,11 +63,10 @@ class SetProbe:
             another one.
         share: of the training's weight in examples that hold the target, in [0, 1].
         drawn: number of examples of the sample that hold it.
-        learning_rates: successive estimates of η_c: first order, and under LoRA with the adapters' growth; none where
-            κ <= 0.
+        learning_rates: successive estimates of η_c: first order, and under LoRA with the adapters' growth. Where κ <= 0
+            the median of the training's other words' last one; empty if there is no other.
         log_odds_0: ln p_t / (1 − p_t) of the untouched model.
-        reach: the share of the training's loss that has to be used up, to first order, until the word is learnt;
-            infinite where κ <= 0.
+        reach: the share of the training's loss that has to be used up, to first order, until the word is learnt.
         trial_steps: this word's part of the cost, in steps of the training.
     """
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -92,8 +93,17 @@ def probe_on_set(
         adapters_rms = None if problem.lora is None else root_mean_square(start.ready.parameters)
     trained = sum(len(each.ids) for step in range(problem.steps) for each in batches[step].sequences)
     steps = (sample.tokens + of_words + PASSES * FORWARD * few.tokens) * problem.steps / trained
+    estimates = {
+        each.problem.key: _estimates(each, adapters_rms)
+        for each in probed
+        if isinstance(each, Measured) and each.kappa > 0
+    }
+    typical = (statistics.median(rates[-1] for rates in estimates.values()),) if estimates else ()
     words = tuple(
-        _with_sample(each, sample, loss_distance, adapters_rms, steps / len(problems)) for each in probed
+        _with_sample(
+            each, sample, estimates.get(each.problem.key, typical), loss_distance, steps / len(problems)
+        )
+        for each in probed
     )
     return words, OnSet(rate_of_rise=rise, examples=len(sample.sequences), steps=steps)
 
@@ -119,24 +129,32 @@ def _both(probed: ProbeResult, word: ProbeResult) -> ProbeResult:
     return dataclasses.replace(probed, on_set=dataclasses.replace(word.on_set, trial_steps=cost))
 
 
+def _estimates(word: Measured, adapters_rms: float | None) -> tuple[float, ...]:
+    """First order, and under LoRA with the adapters' growth."""
+    problem = word.problem
+    steps = effective_steps(problem.steps, problem.schedule, problem.optimizer)
+    first_order = abs(word.gap_0) / word.kappa / steps
+    return (first_order,) if adapters_rms is None else (first_order, first_rate(word, adapters_rms))
+
+
 def _with_sample(
-    probed: ProbeResult, sample: Sample, loss_distance: float, adapters_rms: float | None, steps: float
+    probed: ProbeResult, sample: Sample, estimates: tuple[float, ...], loss_distance: float, steps: float
 ) -> ProbeResult:
     """With what the law needs; `loss_distance`: where, to first order, the training's loss is used up."""
     if not isinstance(probed, Measured):
         return probed
     target, problem = probed.tokens.target, probed.problem
-    distance = -probed.gap_0 / probed.kappa if probed.kappa > 0 else math.inf
-    rates: list[float] = []
-    if probed.kappa > 0:
-        rates.append(distance / effective_steps(problem.steps, problem.schedule, problem.optimizer))
-        rates += [] if adapters_rms is None else [first_rate(probed, adapters_rms)]
     p_target = math.exp(-probed.pair.loss_0)
+    if probed.kappa > 0:
+        distance = abs(probed.gap_0) / probed.kappa
+    else:
+        length = effective_steps(problem.steps, problem.schedule, problem.optimizer)
+        distance = estimates[-1] * length if estimates else math.inf
     on_set = SetProbe(
         kappa=probed.kappa,
         share=sample.shares[target],
         drawn=sample.drawn[target],
-        learning_rates=tuple(rates),
+        learning_rates=estimates,
         log_odds_0=-probed.pair.loss_0 - math.log1p(-p_target),
         reach=distance / loss_distance,
         trial_steps=steps,

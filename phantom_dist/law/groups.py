@@ -31,7 +31,9 @@ def path_rate(probed: LawInput) -> float:
 
 
 def first_order_rate(probed: LawInput) -> float:
-    """η at Π = η T κ / |g_0| = 1."""
+    """η at Π = η T κ / |g_0| = 1; on a training set as the probe estimated it (`SetProbe.learning_rates`)."""
+    if probed.on_set is not None:
+        return probed.path_rates[0]
     return abs(probed.gap_0) / (probed.effective_steps * probed.kappa)
 
 
@@ -112,6 +114,10 @@ def _reach(probed: LawInput) -> float:
     return 0.0 if probed.on_set is None else math.log1p(probed.on_set.reach)
 
 
+def _widens(probed: LawInput) -> float:
+    return float(probed.on_set is not None and probed.kappa <= 0)
+
+
 def _mixed(probed: LawInput) -> float:
     return float(probed.settings.precision == "bfloat16-mixed")
 
@@ -155,6 +161,11 @@ GROUPS: tuple[Group, ...] = (
         "on a training set, ln(1 + share of the loss that first order uses up until the word is learnt)",
         _reach,
     ),
+    Group(
+        "widens",
+        "on a training set, whether the sample's first step widens the gap, so that other words' estimates stand in",
+        _widens,
+    ),
     *(group for group in SETTINGS if group.name not in ("beta1", "beta2", "epsilon")),
 )
 """All candidates; the search in `closure` selects some of them."""
@@ -166,7 +177,7 @@ def difficulty(probed: LawInput) -> list[float]:
     """Features that predict the error's magnitude.
 
     1, the path's corrections, the gap, the length, what was left, and on a training set ln(1 + examples of the sample
-    that hold the target).
+    that hold the target) and whether its first step widens the gap.
 
     New ones come last: intervals of earlier versions have no weight for them.
     """
@@ -179,4 +190,5 @@ def difficulty(probed: LawInput) -> list[float]:
         _length(probed) ** 2,
         math.log(abs(_left(probed)) + 0.002),
         0.0 if probed.on_set is None else math.log1p(probed.on_set.drawn),
+        _widens(probed),
     ]

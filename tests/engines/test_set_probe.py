@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 
 import pytest
 import torch
@@ -11,13 +12,15 @@ import torch
 from phantom_dist.core.probe_result import Measured, Refused, SetProbe
 from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
-from phantom_dist.engines.set_probe import probe_on_set
+from phantom_dist.engines.probe import probe
+from phantom_dist.engines.set_probe import probe_for_search, probe_on_set
 from phantom_dist.engines.trainable import trainable
 from phantom_dist.engines.training_sets import TrainingSets, losses
 from phantom_dist.instruments.effective_steps import effective_steps
 from phantom_dist.instruments.kernel_rate import first_direction
 from phantom_dist.models.last_logits import last_logits
 from phantom_dist.models.load import load
+from phantom_dist.records import probe_result_from_row, probe_row
 
 from .problems import CONTEXTS
 
@@ -104,9 +107,13 @@ def test_kappa_is_the_gaps_rate_along_the_trainings_mean_loss(kind, schedule):
 @pytest.mark.parametrize("kind", ["full sgd", "full adamw", "lora adamw"])
 def test_what_a_law_needs(loaded, kind):
     own = problems(*kind.split())
-    for problem, word in zip(own, probe_on_set(loaded, own, SETS)[0], strict=True):
+    words = probe_on_set(loaded, own, SETS)[0]
+    last = [w.on_set.learning_rates[-1] for w in words if w.kappa > 0]
+    for problem, word in zip(own, words, strict=True):
         assert isinstance(word, Measured)
         assert word.on_set is not None
+        assert word.on_set.kappa == word.kappa
+        assert math.isfinite(word.on_set.reach)
         assert 0 < word.on_set.share < 1
         assert word.on_set.drawn >= 1
         assert word.on_set.reach > 0
@@ -116,8 +123,44 @@ def test_what_a_law_needs(loaded, kind):
             assert word.on_set.learning_rates[0] == pytest.approx(-word.gap_0 / word.kappa / steps)
             assert len(word.on_set.learning_rates) == (2 if problem.method == "lora" else 1)
         else:
-            assert word.on_set.learning_rates == ()
-            assert math.isinf(word.on_set.reach)
+            assert word.on_set.learning_rates == (statistics.median(last),)
+
+
+def test_a_word_whose_gap_the_first_step_widens_has_the_estimate_of_the_others(loaded):
+    """The data teach its competitor."""
+    unlearnt = WATCHED[-1]
+    assert unlearnt.competitor is not None
+    turned = [
+        json.dumps({"prompt": c.text, "completion": f"{c.competitor if c is unlearnt else c.target}{end}"})
+        for c in WATCHED
+        for end in (".", " and cried.")
+    ]
+    found = probe_on_set(loaded, problems("full", "sgd"), TrainingSets(lambda sha256: turned))[0]
+    *rising, falling = found
+    assert falling.kappa <= 0
+    assert all(word.kappa > 0 for word in rising)
+    others = statistics.median(word.on_set.learning_rates[-1] for word in rising)
+    assert falling.on_set.learning_rates == (others,)
+    assert 0 < falling.on_set.reach < math.inf
+
+    alone = problems("full", "sgd", contexts=[unlearnt])
+    assert probe_on_set(loaded, alone, TrainingSets(lambda sha256: turned))[0][0].on_set.learning_rates == ()
+
+
+@pytest.mark.parametrize("kind", ["full sgd", "lora adamw"])
+def test_a_search_keeps_the_kappa_that_does_not_depend_on_other_words(loaded, kind):
+    """Equal trials have equal κ, whatever is watched beside them; only where the search starts may differ."""
+    own = problems(*kind.split())
+    alone = [probe(loaded, problem, SETS) for problem in own]
+    together = probe_for_search(loaded, own, SETS)
+    predicted = probe_on_set(loaded, own, SETS)[0]
+    for one, found, word in zip(alone, together, predicted, strict=True):
+        assert isinstance(found, Measured)
+        assert found.kappa == one.kappa
+        assert found.on_set is not None
+        assert found.on_set.learning_rates == word.on_set.learning_rates
+        assert found.trial_steps == pytest.approx(word.trial_steps + Measured.PROBE_STEPS)
+        assert probe_result_from_row(probe_row(found), found.problem) == found
 
 
 def test_the_cost_is_within_the_budget(loaded):

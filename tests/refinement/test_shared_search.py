@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.refinement.curve import Curve, Point, curve
 from phantom_dist.refinement.root_search import bracket
-from phantom_dist.refinement.shared_search import propose
+from phantom_dist.refinement.search import Search
+from phantom_dist.refinement.shared_search import FIRST_APART, MARGIN, Word, next_learning_rates, propose
 
 TOLERANCE = 0.05
 
@@ -108,3 +109,37 @@ def test_words_with_near_roots_share_rates() -> None:
 @pytest.mark.parametrize("slope", [0.0, -1.0])
 def test_without_any_word_that_rises_there_is_nothing_to_try(slope: float) -> None:
     assert propose([curve(-1.0, slope, [])], TOLERANCE, [None]) == ()
+
+
+@given(st.lists(st.floats(1e-6, 1e-2), min_size=1, max_size=10), st.booleans())
+@settings(max_examples=60)
+def test_the_first_round_spans_where_all_roots_are_thought_to_lie(roots: list[float], by_law: bool) -> None:
+    """By the law's predictions where there are any, else by first order."""
+    of = [
+        Word(
+            search=Search(
+                gap_0=-1.0,
+                slope_0=1e9 if by_law else 1 / root,
+                tolerance=TOLERANCE,
+                expected=(root / 3, root, root * 3) if by_law else None,
+            ),
+            trials=[],
+        )
+        for root in roots
+    ]
+    rates = next_learning_rates(of, TOLERANCE)
+    assert rates[0] == pytest.approx(min(roots) / MARGIN)
+    assert rates[-1] == pytest.approx(max(roots) * MARGIN)
+    assert all(b / a <= FIRST_APART * (1 + 1e-9) for a, b in zip(rates, rates[1:], strict=False))
+
+
+def test_words_that_lie_far_apart_take_few_rounds() -> None:
+    """A hundredfold range, estimates off by up to half: one round to bracket, two or three to close."""
+    of = [
+        (-1.0, (1.5 if place % 2 else 0.67) / eta, word(eta, -1.0, 1.2, 0.2), eta)
+        for place, eta in enumerate(1e-5 * 100 ** (n / 11) for n in range(12))
+    ]
+    rates, rounds = search(of)
+    assert all(bracket(known(w, rates)).width <= TOLERANCE for w in of)
+    assert rounds <= 4
+    assert len(rates) <= 7 + 3 * len(of)
