@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -130,7 +131,7 @@ def test_the_first_round_spans_where_all_roots_are_thought_to_lie(roots: list[fl
     rates = next_learning_rates(of, TOLERANCE)
     assert rates[0] == pytest.approx(min(roots) / MARGIN)
     assert rates[-1] == pytest.approx(max(roots) * MARGIN)
-    assert all(b / a <= FIRST_APART * (1 + 1e-9) for a, b in zip(rates, rates[1:], strict=False))
+    assert all(b / a <= FIRST_APART * (1 + 1e-9) for a, b in pairwise(rates))
 
 
 def test_words_that_lie_far_apart_take_few_rounds() -> None:
