@@ -184,18 +184,29 @@ def _single(known: Curve, tolerance: float) -> float:
     root, close = _root(known), 1 + CLOSE * tolerance
     if root is not None:  # just beyond an end, where that would close the bracket
         return low * close if root < low * close else min(root, high / close)
-    # Straight from the untouched model through the nearest point.
-    ends = [point for point in (known.below, known.above) if point is not None]
-    nearest = min(ends, key=lambda point: abs(point.gap), default=None)
-    if nearest is None or nearest.gap <= known.gap_0:
-        straight = math.inf if low else 0.0
-    else:
-        straight = nearest.learning_rate * -known.gap_0 / (nearest.gap - known.gap_0)
     if math.isinf(high):
-        return min(max(straight, 1.2 * low), APART * low)
+        return min(max(_straight(known), 1.2 * low), APART * low)
     if not low:
-        return max(min(straight, high / 1.2), high / APART**2)
+        return max(min(_straight(known), high / 1.2), high / APART**2)
     return math.sqrt(low * high)
+
+
+def _straight(known: Curve) -> float:
+    """Where a straight line through two points of the curve crosses 0, without a bracket; infinity where it never does.
+
+    Through the last two points below 0, so that a plateau is left by wide steps; else through the first one above. The
+    untouched model is a point, too.
+    """
+    origin = (0.0, known.gap_0)
+    if known.below is not None:
+        last = known.points.index(known.below)
+        points = [origin, *((point.learning_rate, point.gap) for point in known.points[: last + 1])][-2:]
+    elif known.above is not None:
+        points = [origin, (known.above.learning_rate, known.above.gap)]
+    else:
+        return 0.0  # it diverged at once
+    (low, below), (high, above) = points
+    return high - above * (high - low) / (above - below) if above > below else math.inf
 
 
 def _closing(roots: Iterable[float], tried: set[float], tolerance: float) -> Iterator[float]:
