@@ -67,10 +67,10 @@ bench-monitor: $(INSTALLED) ## silent failures that the monitor catches, and fal
 bench-peers: $(INSTALLED) ## trials per second and two real jobs beside Ray Tune: an hour and a half
 	$(BIN)/python -m tests.benchmarks.peers
 
-calibration: $(INSTALLED) ## measure and fit the shipped law anew: three hours
+calibration: $(INSTALLED) ## measure and fit the shipped law anew: four hours
 	$(BIN)/phantom-dist run sweeps/calibration-zoo.yaml --out runs/calibration-zoo
 	$(BIN)/phantom-dist run sweeps/calibration-smollm2.yaml --out runs/calibration-smollm2
-	for part in sgd adamw lora wide mixed sets-small sets-medium; do \
+	for part in sgd adamw lora wide mixed several unlikely sets-small sets-medium sets-smollm2; do \
 		$(BIN)/phantom-dist run sweeps/calibration-$$part.yaml --out runs/calibration-$$part; done
 	$(BIN)/phantom-dist run sweeps/lora-zoo.yaml --out runs/lora-zoo
 	$(BIN)/phantom-dist run sweeps/lora-smollm2.yaml --out runs/lora-smollm2

@@ -5,7 +5,7 @@ are learnt, as the run measured it, against
 
 - the law, fitted without the model, and whether its interval covers;
 - first order: the same quantile of the words' |g_0| / (κ T);
-- the range test (Smith 2017; fastai's steepest point): one training whose rate grows from step to step;
+- the range test (Smith 2017; fastai's steepest point of the smoothed loss): one training of growing rate, 100 steps;
 - critical sharpness (arXiv 2601.16979): the rate at which the first step raises the loss, 2 / λ_c;
 - a constant: what the other models' trainings of the same kind needed;
 - LoRA = 10 x full: ten times what full AdamW measured on the same model and data;
@@ -81,7 +81,7 @@ class Training:
         return f"{self.problem.method} {self.problem.optimizer.name}{size}, T = {self.problem.steps}"
 
 
-def range_test(loaded: LoadedModel, problem: Problem, sets: TrainingSets, *, steps: int = 60) -> float:
+def range_test(loaded: LoadedModel, problem: Problem, sets: TrainingSets, *, steps: int = 100) -> float:
     """The rate that a range test on the training's own batches answers with."""
     rates = [LOW * (HIGH / LOW) ** (step / (steps - 1)) for step in range(steps)]
     batches = sets.batches(loaded, problem)
@@ -108,7 +108,17 @@ def range_test(loaded: LoadedModel, problem: Problem, sets: TrainingSets, *, ste
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
-    return steepest(found, rates)
+    return steepest(smoothed(found), rates)
+
+
+def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
+    """Running means with exponential weights, corrected for the start, as learning-rate finders smooth batches."""
+    means: list[float] = []
+    total = 0.0
+    for place, value in enumerate(values, start=1):
+        total = weight * total + (1 - weight) * value
+        means.append(total / (1 - weight**place))
+    return means
 
 
 def trainings_of(location: str, rows: dict[str, CalibrationRow]) -> Iterable[Training]:
