@@ -77,6 +77,38 @@ def test_an_interrupted_run_goes_on_with_the_same_trainings(
     assert digest(out) == digest(finished)
 
 
+def test_a_search_starts_at_the_laws_predictions_and_equal_trials_stay_equal(
+    sweep: dict[str, Any], tmp_path: Path
+) -> None:
+    """Where it starts changes which rates are trained, and nothing of any trial."""
+    found = {}
+    for start in ("law", "first_order"):
+        out = tmp_path / start
+        run(sweep | {"learning_rates": {"critical": {"tolerance": 0.05, "start": start}}}, out)
+        found[start] = phantom_dist.open_run(out)
+    probes = {start: of.probes().to_pylist() for start, of in found.items()}
+    assert all(probe["path_rates"] and probe["drawn"] >= 0 for probe in probes["law"])
+    assert all(probe["sample_kappa"] is None for probe in probes["first_order"])
+    kappas = [{probe["problem"]: probe["kappa"] for probe in of} for of in probes.values()]
+    assert kappas[0] == kappas[1]
+    trials = [{row["trial_id"]: row["gap_final"] for row in of.trials().to_pylist()} for of in found.values()]
+    assert trials[0].keys() != trials[1].keys()
+    assert all(trials[0][key] == trials[1][key] for key in trials[0].keys() & trials[1].keys())
+    brackets = [
+        {
+            rate.context: rate.bracket
+            for rate in phantom_dist.status(tmp_path / start).critical_rates
+            if not rate.held_out
+        }
+        for start in found
+    ]
+    for context, (low, high) in brackets[0].items():
+        assert low <= brackets[1][context][1]
+        assert high >= brackets[1][context][0]
+    phantom_dist.archive_pack([tmp_path / "law", tmp_path / "first_order"], tmp_path / "archive")
+    assert not phantom_dist.archive_verify(tmp_path / "archive").problems
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize("workers", [2, 4])
 def test_the_number_of_workers_changes_nothing(

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 import phantom_dist
 from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
+from phantom_dist.engines.lanes.cost import Chooser
 from phantom_dist.planning.batches import batch_groups
+from phantom_dist.planning.durations import set_probe_pays
 from phantom_dist.planning.probes import PlannedProbe, probe_tasks
 from phantom_dist.planning.sizes import (
     BATCH_WORK,
@@ -146,6 +148,27 @@ def test_probes_are_shared_out_by_model_and_size():
     large = tasks(problems, 10**10)
     assert [task.size for task in large] == [1] * 21
     assert [p for task in large for p in task.problems] == problems
+
+
+def test_words_that_share_a_sample_share_a_task():
+    """Those of a training on a set whose rates are predicted; any other probes are shared out by size."""
+    training = TrainingSet(data="0" * 64, loss="completion", batch_size=4, words=9, max_length=64)
+    problems = [
+        problem(steps=steps, context=str(word), training=training) for word in range(20) for steps in (8, 16)
+    ]
+    for with_path, sizes in ((True, [20, 20]), (False, [MAX_PROBES] * (40 // MAX_PROBES))):
+        tasks = list(probe_tasks(PlannedProbe(problem=p, work=1.0, with_path=with_path) for p in problems))
+        assert [task.size for task in tasks] == sizes
+        assert {p for task in tasks for p in task.problems} == set(problems)
+        if with_path:
+            assert all(len({p.steps for p in task.problems}) == 1 for task in tasks)
+
+
+def test_a_long_training_on_a_set_begins_at_the_laws_predictions_and_a_short_one_does_not():
+    training = TrainingSet(data="0" * 64, loss="completion", batch_size=4, words=9, max_length=64)
+    for steps, pays in ((4, False), (200, True)):
+        asked = problem(steps=steps, training=training)
+        assert set_probe_pays(asked, metadata(), Chooser(), words=4) is pays
 
 
 def test_a_group_of_searches_with_room_may_train_two_trials_each():
