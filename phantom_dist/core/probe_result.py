@@ -33,11 +33,11 @@ class PathProbe:
     MOST: ClassVar[float] = 0.2
     """Largest correction of ln η that the last step may make. A correction cut to this size means: not converged."""
 
-    LEFT: ClassVar[Mapping[str, float]] = {"full": 0.1, "lora": 0.2}
-    """Largest share of the gap that may remain after the last walk, by method.
+    LEFT: ClassVar[Mapping[str, float]] = {"full sgd": 0.2, "full adamw": 0.1, "lora adamw": 0.2}
+    """Largest share of the gap that may remain after the last walk, by training class.
 
     A path with a larger remainder has not converged, however small its last correction: beyond its points the walk may
-    be far too steep.
+    be far too steep. On architectures left out intervals cover nine of ten rates up to here, and few beyond.
     """
 
     MORE: ClassVar[int] = 2

@@ -152,6 +152,6 @@ def _open_reasons(probed: LawInput) -> list[str]:
             f"the path did not close: its last correction of ln eta was clipped at {last:+.2g}, so the critical rate "
             f"probably lies {side} the prediction"
         ]
-    if left > PathProbe.LEFT[probed.method]:
+    if left > PathProbe.LEFT[probed.training_class]:
         return [f"the path did not close: its last walk leaves {left:.2g} of the gap open"]
     return []
