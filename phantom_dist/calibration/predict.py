@@ -13,7 +13,7 @@ from phantom_dist.calibration.lora_sufficiency import bulk_of
 from phantom_dist.calibration.predicted_rate import (
     PredictedRate,
     predicted_rate,
-    predictions_table,
+    predictions_text,
     unpredicted,
 )
 from phantom_dist.calibration.predicted_training import (
@@ -108,7 +108,7 @@ class PredictResult(Result):
 
     def parts(self) -> Iterable[str | Table]:
         """Critical learning rates with their intervals, or the reason where there is none."""
-        yield predictions_table(self.predictions)
+        yield from predictions_text(self.predictions)
         if self.trainings:
             yield from trainings_text(self.trainings)
         for model, sufficiency in self.lora.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +18,9 @@ from phantom_dist.records import probe_row, problem_row
 if TYPE_CHECKING:
     from rich.table import Table
 
+
+_EXPLAINED = re.compile(r"^(\w+) \((.+)\) is ")
+"""The beginning of a reason that names a group and says in parentheses what it is."""
 
 _REFUSED = {outcome.value for outcome in Outcome if outcome.refused}
 
@@ -53,11 +57,18 @@ class PredictedRate(ProblemColumns):
         return self.eta_c is None and (self.reason or "").split(":")[0] in _REFUSED
 
     @property
-    def notes(self) -> list[str]:
-        """What a reader should know of the prediction."""
+    def reasons(self) -> list[str]:
+        """Why there is no prediction, or why it is out of domain; empty inside."""
+        return [] if self.in_domain or self.reason is None else self.reason.split("; ")
+
+    def notes(self, said: Collection[str] = ()) -> list[str]:
+        """What a reader should know of the prediction; `said`: reasons that stand elsewhere, so not here."""
         strangers = ["no near-synonyms"] if self.near_synonym is False else []
         strangers += ["held out"] if self.held_out else []
-        return strangers if self.in_domain else [*strangers, f"out of domain: {self.reason}"]
+        if self.in_domain:
+            return strangers
+        left = ", and ".join(_EXPLAINED.sub(r"\1 is ", each) for each in self.reasons if each not in said)
+        return [*strangers, f"out of domain: {left}" if left else "out of domain"]
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `predictions` in the JSON of `predict`."""
@@ -133,9 +144,25 @@ VARYING = (
 """Columns that a table of predictions has where they differ."""
 
 
-def predictions_table(predictions: Iterable[PredictedRate]) -> Table:
-    """A table of predicted critical rates, one line each; model, method and settings are shown where they differ."""
+def predictions_text(predictions: Iterable[PredictedRate]) -> Iterable[str | Table]:
+    """A table of predicted critical rates, one line each; model, method and settings are shown where they differ.
+
+    What puts all of them out of domain, and what the groups are, stands below it once.
+    """
     predictions = tuple(predictions)
+    predicted = [set(entry.reasons) for entry in predictions if entry.eta_c is not None]
+    said = set.intersection(*predicted) if len(predicted) > 1 else set()
+    yield _table(predictions, said)
+    for reason in sorted(said):
+        yield f"All of these are out of domain: {reason}"
+    explained = (
+        _EXPLAINED.match(each) for entry in predictions for each in entry.reasons if each not in said
+    )
+    for name, meaning in sorted({(found[1], found[2]) for found in explained if found}):
+        yield f"{name}: {meaning}"
+
+
+def _table(predictions: Sequence[PredictedRate], said: Collection[str]) -> Table:
     varying = [name for name in VARYING if len({getattr(entry, name) for entry in predictions}) > 1]
     shown = table(
         "predicted critical learning rates",
@@ -152,6 +179,6 @@ def predictions_table(predictions: Iterable[PredictedRate]) -> Table:
             "none" if entry.eta_c is None else f"{entry.eta_c:.5g}",
             "" if interval is None else f"{interval[0]:.5g} … {interval[1]:.5g} ({100 * entry.level:.0f} %)",
             f"{entry.trial_steps_used:.3g}",
-            "; ".join(entry.notes),
+            "; ".join(entry.notes(said)),
         )
     return shown

@@ -81,7 +81,7 @@ class Domain:
         """Why a problem is outside the domain, one sentence for each reason; empty inside."""
         return [
             *(
-                f"not calibrated with {name} {CHOICES[name](probed)}; calibrated: {', '.join(known)}"
+                f"not calibrated with {name} {CHOICES[name](probed)}, calibrated: {', '.join(known)}"
                 for name, known in self.choices.items()
                 if CHOICES[name](probed) not in known
             ),
@@ -108,7 +108,7 @@ class Domain:
 
     def _out_of_range(self, probed: LawInput, name: str) -> str:
         (low, high), group = self.ranges[name], BY_NAME[name]
-        return f"{name} ({group.meaning}) is {group.value(probed):.3g}; calibrated: {low:.3g} to {high:.3g}"
+        return f"{name} ({group.meaning}) is {group.value(probed):.3g}, calibrated: {low:.3g} to {high:.3g}"
 
     def _of_another_size(self, probed: LawInput) -> list[str]:
         size = probed.parameters
@@ -116,7 +116,7 @@ class Domain:
         if abs(math.log(nearest / size)) <= math.log(MAX_SIZE_RATIO):
             return []
         return [
-            f"parameters: {size:.3g}; the nearest calibrated model has {nearest:.3g}, "
+            f"parameters: {size:.3g}, the nearest calibrated model has {nearest:.3g}, "
             f"over {MAX_SIZE_RATIO:g} times off"
         ]
 

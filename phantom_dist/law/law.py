@@ -93,7 +93,7 @@ class Law:
         if law is None:
             known = ", ".join(sorted(self.classes))
             return Prediction(
-                None, None, LEVEL, False, f"{probed.training_class} was not calibrated; calibrated: {known}"
+                None, None, LEVEL, False, f"{probed.training_class} was not calibrated, calibrated: {known}"
             )
         reasons = law.domain.outside(probed)
         rate = path_rate(probed) * math.exp(law.closure.correction(probed))

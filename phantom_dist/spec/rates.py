@@ -25,7 +25,8 @@ class Critical(Strict):
     )
     start: Literal["auto", "law", "first_order"] = Field(
         default="auto",
-        description="where the search begins; law: at the shipped law's prediction, whose probe costs a few gradients, on a training set eight of its steps;"
+        description="where the search begins; law: at the shipped law's prediction, whose probe costs a few gradients,"
+        " on a training set eight of its steps;"
         " first_order: at the first-order estimate, which costs nothing more; auto: whichever should finish sooner",
     )
 

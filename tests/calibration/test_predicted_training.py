@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import phantom_dist
 from phantom_dist.calibration.calibrate import calibrate
-from phantom_dist.calibration.predicted_rate import PredictedRate, unpredicted
+from phantom_dist.calibration.predicted_rate import PredictedRate, predictions_text, unpredicted
 from phantom_dist.calibration.predicted_training import PredictedTraining
 from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.engines.set_probe import OnSet
@@ -41,6 +41,33 @@ def word(rate: float, factor: float | None = 2.0, **more) -> PredictedRate:
 
 def training(*words: PredictedRate, rise: float | None = 1.0) -> PredictedTraining:
     return PredictedTraining(words=words, probed=OnSet(rate_of_rise=rise, examples=9, steps=8.0))
+
+
+def test_reasons_that_all_words_share_and_what_groups_mean_stand_once_below_the_table():
+    size, share = (
+        "parameters: 9, the nearest has 1, over 3 times off",
+        "share (of (all) examples) is {}, calibrated: 1",
+    )
+    words = [
+        dataclasses.replace(word(1e-3), in_domain=False, reason=f"{share.format(place)}; {size}")
+        for place in range(3)
+    ]
+    words += [
+        dataclasses.replace(words[0], reason=size),
+        dataclasses.replace(words[0], eta_c=None, reason="why"),
+    ]
+    shown, *below = predictions_text(words)
+    assert list(shown.columns[-1].cells) == [
+        *(f"out of domain: share is {place}, calibrated: 1" for place in range(3)),
+        "out of domain",
+        "out of domain: why",
+    ]
+    assert below == [f"All of these are out of domain: {size}", "share: of (all) examples"]
+    # A single prediction has no one to share with, and one inside the domain shares nothing.
+    assert [list(each.columns[-1].cells) for each, *_ in (tuple(predictions_text(words[3:4])),)] == [
+        [f"out of domain: {size}"]
+    ]
+    assert len(tuple(predictions_text([word(1e-3), *words]))) == 2
 
 
 def test_the_window_begins_where_nine_of_ten_words_are_learnt():

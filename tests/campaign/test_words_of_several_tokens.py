@@ -161,7 +161,7 @@ def test_a_prediction_says_that_the_law_is_not_calibrated_for_them(tmp_path: Pat
     predicted = {rate.context: rate for rate in result.predictions}
     (open_one,) = [rate for rate in predicted.values() if "refused" not in str(rate.reason)]
     assert (open_one.interval, open_one.in_domain, open_one.near_synonym) == (None, False, None)
-    assert "not calibrated with words of several tokens; calibrated: of single tokens" in str(open_one.reason)
+    assert "not calibrated with words of several tokens, calibrated: of single tokens" in str(open_one.reason)
     assert open_one.eta_c is not None
     assert open_one.kappa is not None
 

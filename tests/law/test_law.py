@@ -45,8 +45,8 @@ def test_it_predicts_with_an_interval(law):
         ({"parameters": 10**12}, "parameters: 1e+12; the nearest calibrated model has 1.2e+04"),
         ({"parameters": 100}, "parameters: 100; the nearest calibrated model has 1e+03"),
         ({"weight_decay": 10.0}, "decayed (weight_decay x η x T"),
-        ({"momentum": 0.9}, "momentum (ln(1 / (1 - momentum))) is 2.3; calibrated: 0 to 0"),
-        ({"schedule": "cosine"}, "not calibrated with schedule cosine; calibrated: constant"),
+        ({"momentum": 0.9}, "momentum (ln(1 / (1 - momentum))) is 2.3, calibrated: 0 to 0"),
+        ({"schedule": "cosine"}, "not calibrated with schedule cosine, calibrated: constant"),
         ({"warmup_steps": 2}, "warmup (warmup_steps / T) is 0."),
     ],
 )
@@ -150,11 +150,11 @@ def test_a_group_that_the_closure_uses_bounds_the_domain(law):
     [
         (
             {"lora_rank": 16, "lora_alpha": 32.0},
-            "rank (ln(lora_rank / 8)) is 0.693; calibrated: -0.693 to -0.693",
+            "rank (ln(lora_rank / 8)) is 0.693, calibrated: -0.693 to -0.693",
         ),
         ({"lora_alpha": 64.0}, "scale ("),
         ({"lora_rslora": True}, "scale ("),
-        ({"adapters": "q_proj,v_proj"}, "not calibrated with adapters q_proj,v_proj; calibrated: attention"),
+        ({"adapters": "q_proj,v_proj"}, "not calibrated with adapters q_proj,v_proj, calibrated: attention"),
     ],
 )
 def test_adapters_of_another_rank_scale_or_place_are_outside_of_its_domain(change, word):
@@ -177,7 +177,7 @@ def test_what_decays_of_an_adapter_makes_no_difference():
 def test_a_class_that_was_not_calibrated_is_withheld(law):
     prediction = law.predict(rows(models=1, contexts=1, method="lora")[0].law_input)
     assert (prediction.eta_c, prediction.interval, prediction.in_domain) == (None, None, False)
-    assert "lora sgd was not calibrated; calibrated: full sgd" in prediction.reason
+    assert "lora sgd was not calibrated, calibrated: full sgd" in prediction.reason
 
 
 def test_without_enough_architectures_there_is_a_rate_and_no_interval():
