@@ -4,6 +4,7 @@
 |---|---|
 | `quantities` | every column: name, symbol, unit, range, meaning |
 | `trial` | problems, and the content address of a trial |
+| `schedule` | schedules of the learning rate |
 | `tokens` | a context as token ids |
 | `training_set` | a data set that is trained on in batches |
 | `frozen` | the base class of settings that enter content addresses |

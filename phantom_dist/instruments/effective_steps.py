@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from phantom_dist.core.trial import Optimizer, Schedule
+from phantom_dist.core.schedule import Schedule
+from phantom_dist.core.trial import Optimizer
 
 
 def built_up(step: int, optimizer: Optimizer) -> float:

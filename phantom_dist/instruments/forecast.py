@@ -19,7 +19,7 @@ import functools
 import math
 from collections.abc import Sequence
 
-from phantom_dist.core.trial import Schedule
+from phantom_dist.core.schedule import Schedule
 
 SAFETY = 4.0
 """Fixed on ten models of the zoo so that at most 0.5 % of the outcomes differ; checked on the other four."""

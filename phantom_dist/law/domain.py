@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from phantom_dist.core.probe_result import PathProbe
-from phantom_dist.core.trial import Schedule
+from phantom_dist.core.schedule import Schedule
 from phantom_dist.law.calibration_row import CalibrationRow
 from phantom_dist.law.groups import BY_NAME, SETTINGS
 from phantom_dist.law.law_input import LawInput

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from phantom_dist.core.trial import Schedule, ScheduleName
+from phantom_dist.core.schedule import Schedule, ScheduleName
 from phantom_dist.spec.axis import Entry, Strict, as_axis, named, unique_if_crossed
 
 NAMES: tuple[ScheduleName, ...] = get_args(ScheduleName)

@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from phantom_dist.core.outcome import Thresholds
-from phantom_dist.core.trial import OPTIMIZER_NAMES, SCHEDULE_NAMES, Context, Precision, Schedule
+from phantom_dist.core.schedule import SCHEDULE_NAMES, Schedule
+from phantom_dist.core.trial import OPTIMIZER_NAMES, Context, Precision
 from phantom_dist.spec.axis import Strict, as_axis, as_tuple, unique, unique_if_crossed, wrong
 from phantom_dist.spec.methods import MethodAxis, MethodEntry
 from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry

@@ -18,7 +18,8 @@ import torch
 from phantom_dist.core.measurement import Measurement, Trial, TrialResult
 from phantom_dist.core.outcome import Outcome, Thresholds
 from phantom_dist.core.probe_result import Measured
-from phantom_dist.core.trial import Lora, Optimizer, Problem, Schedule
+from phantom_dist.core.schedule import Schedule
+from phantom_dist.core.trial import Lora, Optimizer, Problem
 from phantom_dist.engines import engine_named
 from phantom_dist.engines.probe import probe
 from phantom_dist.instruments.effective_steps import effective_steps

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers import get_scheduler
 
-from phantom_dist.core.trial import SCHEDULE_NAMES, Context, Optimizer, Problem, Schedule
+from phantom_dist.core.schedule import SCHEDULE_NAMES, Schedule
+from phantom_dist.core.trial import Context, Optimizer, Problem
 
 KEY = "14e9cb312f8381ee"
 """A problem's key, made before these settings came."""

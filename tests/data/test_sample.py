@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phantom_dist.core.schedule import Schedule
 from phantom_dist.core.training_set import TrainingSet
-from phantom_dist.core.trial import Schedule
 from phantom_dist.data import Batches
 from phantom_dist.data.sample import Sample, stratified
 from phantom_dist.models.load import load

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from phantom_dist.core.probe_result import Measured
-from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
+from phantom_dist.core.schedule import Schedule
+from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines import engine_named
 from phantom_dist.engines.engine import Engine
 from phantom_dist.engines.lanes.engine import LanesEngine

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from phantom_dist.core.measurement import Trial
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.probe_result import PathProbe, Refused
-from phantom_dist.core.trial import Context, Optimizer, Problem, Schedule
+from phantom_dist.core.schedule import Schedule
+from phantom_dist.core.trial import Context, Optimizer, Problem
 from phantom_dist.engines import coordinates
 from phantom_dist.engines.path import adam as adam_module
 from phantom_dist.engines.path import probe as path_module

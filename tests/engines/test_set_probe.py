@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from phantom_dist.core.probe_result import Measured, Refused, SetProbe
+from phantom_dist.core.schedule import Schedule
 from phantom_dist.core.training_set import TrainingSet
-from phantom_dist.core.trial import Context, Lora, Optimizer, Problem, Schedule
+from phantom_dist.core.trial import Context, Lora, Optimizer, Problem
 from phantom_dist.engines.probe import probe
 from phantom_dist.engines.set_probe import probe_for_search, probe_on_set
 from phantom_dist.engines.trainable import trainable

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from phantom_dist.core.measurement import Trial, TrialResult
 from phantom_dist.core.probe_result import Measured
+from phantom_dist.core.schedule import Schedule
 from phantom_dist.core.training_set import TrainingSet
-from phantom_dist.core.trial import Lora, Optimizer, Problem, Schedule
+from phantom_dist.core.trial import Lora, Optimizer, Problem
 from phantom_dist.engines.lanes.isolation import may_pack
 from phantom_dist.engines.lanes.set_training import packing_pays
 from phantom_dist.engines.probe import probe

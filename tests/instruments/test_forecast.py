@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phantom_dist.core.trial import Schedule
+from phantom_dist.core.schedule import Schedule
 from phantom_dist.instruments.forecast import FEWEST, LEAST_SHARE, SAFETY, is_decided
 
 STEPS = 40

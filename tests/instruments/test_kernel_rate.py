@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from phantom_dist.core.trial import OPTIMIZER_NAMES, Optimizer, Schedule
+from phantom_dist.core.schedule import Schedule
+from phantom_dist.core.trial import OPTIMIZER_NAMES, Optimizer
 from phantom_dist.engines.single import torch_optimizer
 from phantom_dist.instruments import effective_steps, kernel_rate
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from phantom_dist.core.trial import Lora, Optimizer, Schedule
+from phantom_dist.core.schedule import Schedule
+from phantom_dist.core.trial import Lora, Optimizer
 from phantom_dist.spec import expand, from_yaml
 
 CONTRACT = """

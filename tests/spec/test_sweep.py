@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from phantom_dist.core.errors import InputError
-from phantom_dist.core.trial import Context, Optimizer, Schedule
+from phantom_dist.core.schedule import Schedule
+from phantom_dist.core.trial import Context, Optimizer
 from phantom_dist.spec import Critical, SweepSpec, from_yaml, learning_rates_of, load
 from phantom_dist.spec.optimizers import AdamW, OptimizerEntry, Sgd
 

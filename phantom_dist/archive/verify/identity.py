@@ -10,6 +10,7 @@ import duckdb
 
 from phantom_dist.archive.verify.defect import Defect
 from phantom_dist.core.outcome import Thresholds
+from phantom_dist.core.schedule import Schedule
 from phantom_dist.core.tokens import Tokens
 from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.core.trial import (
@@ -19,7 +20,6 @@ from phantom_dist.core.trial import (
     Lora,
     Optimizer,
     Problem,
-    Schedule,
     trial_id,
 )
 from phantom_dist.spec import SweepSpec, expand

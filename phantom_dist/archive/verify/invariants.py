@@ -21,8 +21,9 @@ from phantom_dist.archive.layout import PRIVATE
 from phantom_dist.archive.sql import TRAINED
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.quantities import PROBE_COLUMNS, TRACE_COLUMNS, TRIAL_COLUMNS, Quantity
+from phantom_dist.core.schedule import SCHEDULE_NAMES
 from phantom_dist.core.tokens import PairKind
-from phantom_dist.core.trial import OPTIMIZER_NAMES, OPTIMIZER_SETTINGS, PRECISIONS, SCHEDULE_NAMES
+from phantom_dist.core.trial import OPTIMIZER_NAMES, OPTIMIZER_SETTINGS, PRECISIONS
 
 EXACT, FLOAT32 = "1e-9", "1e-6"
 
