@@ -12,7 +12,7 @@ recursion on numbers (`_Forms`). So an entry's directions need no recursion, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -21,9 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from phantom_dist.core.trial import Problem
-from phantom_dist.engines.coordinates import Coordinates
-from phantom_dist.engines.path.walk import Inner, Trajectory, Walk
+from phantom_dist.engines.path.walk import Trajectory, Walk
 from phantom_dist.instruments.kernel_rate import along_first_direction, inner_product
 
 LARGE = 1 << 24
@@ -52,32 +50,11 @@ class AdamWalk(Walk):
 
     solves = 2
 
-    def __init__(
-        self,
-        problem: Problem,
-        initial: Tensor,
-        *,
-        decaying: Tensor | None = None,
-        inner: Inner = inner_product,
-        new_vector: Callable[[], Tensor] | None = None,
-    ) -> None:
-        super().__init__(problem, initial, decaying=decaying, inner=inner)
-        self._new = new_vector
+    def _prepare(self) -> None:
         self._sampled: list[Tensor] = []
         self._offset = 0.0  # ⟨−∇ℓ at the last point, θ_0 − θ of that point⟩, over the sample if there is one
         self._moved: Tensor | None = None
         self._scale = 1.0  # multiplies a sample's sums, so that the first slope is exact
-
-    @classmethod
-    def around(cls, problem: Problem, coordinates: Coordinates) -> AdamWalk:
-        """See `Walk`."""
-        return cls(
-            problem,
-            coordinates.origin,
-            decaying=coordinates.decaying,
-            inner=coordinates.inner,
-            new_vector=coordinates.new_vector,
-        )
 
     @staticmethod
     def first_distance(first_order: float, steps: int, adapters_rms: float | None) -> float:

@@ -11,8 +11,6 @@ from typing import final
 import torch
 from torch import Tensor
 
-from phantom_dist.core.trial import Problem
-from phantom_dist.engines.coordinates import Coordinates
 from phantom_dist.engines.path.walk import Trajectory, Walk
 
 
@@ -23,11 +21,6 @@ class SgdWalk(Walk):
     solves = 3
     needs_products = True
     _last_coefficients: Tensor
-
-    @classmethod
-    def around(cls, problem: Problem, coordinates: Coordinates) -> SgdWalk:
-        """See `Walk`."""
-        return cls(problem, coordinates.origin, decaying=coordinates.decaying, inner=coordinates.inner)
 
     def distance_per_rate(self) -> float:
         """See `Walk`; a step at the rate η advances x by η (1 − p_t), for ∇L = −(1 − p_t) ∇ℓ; less if it is clipped."""

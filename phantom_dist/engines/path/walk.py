@@ -83,9 +83,15 @@ class Walk(ABC):
     needs_products: ClassVar[bool] = False
 
     @classmethod
-    @abstractmethod
     def around(cls, problem: Problem, coordinates: Coordinates) -> Self:
         """The walk of a problem in these coordinates."""
+        return cls(
+            problem,
+            coordinates.origin,
+            decaying=coordinates.decaying,
+            inner=coordinates.inner,
+            new_vector=coordinates.new_vector,
+        )
 
     @staticmethod
     def first_distance(first_order: float, steps: int, adapters_rms: float | None) -> float:
@@ -109,6 +115,7 @@ class Walk(ABC):
         *,
         decaying: Tensor | None = None,
         inner: Inner = inner_product,
+        new_vector: Callable[[], Tensor] | None = None,
     ) -> None:
         self.optimizer, self._clipping, self._inner = problem.optimizer, problem.gradient_clipping, inner
         self._products = torch.zeros(0, 0, dtype=torch.float64)  # ⟨∇ℓ_i, ∇ℓ_j⟩ where something needs them
@@ -125,6 +132,11 @@ class Walk(ABC):
         self.slope_0 = 0.0
         self.gap_slope_0 = 1.0
         self._descents: list[Tensor] = []  # −∇ℓ at each point
+        self._new = new_vector
+        self._prepare()
+
+    def _prepare(self) -> None:  # noqa: B027
+        """Set up what one optimizer's walk keeps beside this."""
 
     def step_at(self, share: float) -> int:
         """The step, of those that move the weights, after which the share of the effective steps is nearest to this."""
