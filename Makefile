@@ -70,7 +70,7 @@ bench-peers: $(INSTALLED) ## trials per second and two real jobs beside Ray Tune
 calibration: $(INSTALLED) ## measure and fit the shipped law anew: four hours
 	$(BIN)/phantom-dist run sweeps/calibration-zoo.yaml --out runs/calibration-zoo
 	$(BIN)/phantom-dist run sweeps/calibration-smollm2.yaml --out runs/calibration-smollm2
-	for part in sgd adamw lora wide mixed several unlikely sets-small sets-medium sets-smollm2; do \
+	for part in sgd adamw lora wide mixed several unlikely sets-small sets-medium sets-smollm2 sets-gemma; do \
 		$(BIN)/phantom-dist run sweeps/calibration-$$part.yaml --out runs/calibration-$$part; done
 	$(BIN)/phantom-dist run sweeps/lora-zoo.yaml --out runs/lora-zoo
 	$(BIN)/phantom-dist run sweeps/lora-smollm2.yaml --out runs/lora-smollm2

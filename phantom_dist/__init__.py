@@ -6,6 +6,7 @@
     phantom_dist.report(["runs/quickstart"], out="report.html")
     phantom_dist.open_run("runs/quickstart").traces(as_="polars")
     phantom_dist.predict("gguf:smollm2-135m-instruct")
+    phantom_dist.diagnose("peft:my-adapter")
     phantom_dist.archive_pack(["runs/quickstart"], out="quickstart-archive")
 
 The map of the layers, top to bottom; imports only go down, and rows side by side don't know each other:
@@ -13,7 +14,7 @@ The map of the layers, top to bottom; imports only go down, and rows side by sid
     cli
     notebook
     archive
-    campaign | calibration | reports | machine | monitor
+    campaign | calibration | diagnosis | reports | machine | monitor
     planning
     refinement | scheduling
     law | engines
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from phantom_dist.campaign.run import cancel, resume, run
     from phantom_dist.campaign.status import status
     from phantom_dist.campaign.submit import submit
+    from phantom_dist.diagnosis import diagnose
     from phantom_dist.machine import doctor
     from phantom_dist.notebook import open_run
     from phantom_dist.reports import report
@@ -49,6 +51,7 @@ _WHERE = {
     "archive_pack": "phantom_dist.archive",
     "archive_verify": "phantom_dist.archive",
     "cancel": "phantom_dist.campaign.run",
+    "diagnose": "phantom_dist.diagnosis",
     "doctor": "phantom_dist.machine",
     "fit": "phantom_dist.calibration.fit",
     "open_monitor_log": "phantom_dist.traces.monitor_log",
@@ -68,6 +71,7 @@ __all__ = [
     "archive_pack",
     "archive_verify",
     "cancel",
+    "diagnose",
     "doctor",
     "fit",
     "open_monitor_log",

@@ -367,7 +367,7 @@ def measure(
         ArithmeticError: the gap or its rate is NaN or Inf.
     """
     problem = context.problem
-    pair = _read_pair(context, logits_PV.detach())
+    pair = read_pair(context, logits_PV.detach())
     kappa, gradient = start.first_order(logits_PV, pair.tokens, keep=keep_gradient)
     if not math.isfinite(kappa):
         raise ArithmeticError(f"the gap's rate kappa is {kappa} for the untouched model {problem.model!r}")
@@ -375,7 +375,7 @@ def measure(
 
 
 @torch.no_grad()
-def _read_pair(context: ReadContext, logits_PV: Tensor) -> PairReading:
+def read_pair(context: ReadContext, logits_PV: Tensor) -> PairReading:
     """Measure the pair from the untouched model's logits and readout matrix; refuse it if it can't be trained."""
     problem, model, target = context.problem, context.model, context.target
     with _refusing(problem, model):

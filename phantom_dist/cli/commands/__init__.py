@@ -6,6 +6,7 @@
 | `running` | `plan`, `run`, `resume`, `cancel`, `submit` |
 | `results` | `status`, `report`, `studies` |
 | `law` | `fit`, `predict` |
+| `after` | `diagnose` |
 | `publishing` | `archive pack`, `archive verify` |
 | `machine` | `doctor` |
 """
@@ -15,6 +16,7 @@ from phantom_dist.cli.commands import (  # isort: skip
     running as running,
     results as results,
     law as law,
+    after as after,
     machine as machine,
     publishing as publishing,
 )
