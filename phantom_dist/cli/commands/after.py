@@ -54,7 +54,7 @@ def diagnose(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a finished training did to each word, from its files alone."""
+    """Say what a finished training did to each word, from its files."""
     with importing():
         from phantom_dist.diagnosis import diagnose as diagnose_model
 
