@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phantom_dist.calibration.kept_predictions import KeptPredictions
@@ -22,7 +21,7 @@ from phantom_dist.calibration.predicted_training import (
     predict_on_set,
     trainings_text,
 )
-from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
+from phantom_dist.contexts import contexts_or_shipped
 from phantom_dist.core.errors import InputError, Interrupted, OutOfMemory
 from phantom_dist.core.result import Result
 from phantom_dist.core.trial import (
@@ -45,7 +44,7 @@ from phantom_dist.models.adapter import Permissions
 from phantom_dist.models.device import device_of
 from phantom_dist.models.load import LoadedModel, load
 from phantom_dist.records import problem_row
-from phantom_dist.spec import expand, load_contexts
+from phantom_dist.spec import expand
 from phantom_dist.spec import load as load_sweep
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ def predict(
             optimizer=Optimizer.model_validate({"name": optimizer}),
             steps=steps,
         )
-        for context in _contexts(model, contexts)
+        for context in contexts_or_shipped(contexts, model)
     ]
     return _predict_all(problems, Permissions(), known, out, observer)
 
@@ -304,14 +303,6 @@ def _predict(loaded: LoadedModel, problem: Problem, law: Law) -> PredictedRate:
     except (OutOfMemory, ArithmeticError) as error:
         return unpredicted(problem_row(problem), str(error))
     return predicted_rate(probed, law)
-
-
-def _contexts(model: str, contexts: str | os.PathLike[str] | Sequence[Context] | None) -> Sequence[Context]:
-    if contexts is None:
-        return load_contexts(SHIPPED_FOR_ZOO if model.startswith("zoo:") else SHIPPED)
-    if isinstance(contexts, str | os.PathLike):
-        return load_contexts(Path(contexts))
-    return contexts
 
 
 def _check(value: str, allowed: Sequence[str], key: str) -> None:

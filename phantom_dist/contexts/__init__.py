@@ -7,25 +7,19 @@
 | `near_synonym` | the test for near-synonyms, and the choice of an `auto` competitor |
 | `usable` | check that a tokenizer can be used at all |
 | `swords` | convert a published set of pairs that people judged to be interchangeable |
+| `shipped` | the contexts that ship with the package |
 | `pair` | choose and tokenise the pair of a context on a model |
 
 `spec` defines the file's format, and also accepts contexts inline. README.md lists what is refused.
 """
 
-from pathlib import Path
-
 from phantom_dist.contexts.near_synonym import check_pair, choose_competitor, synonym_floor
 from phantom_dist.contexts.pair import choose_pair
 from phantom_dist.contexts.reading import Tokenizer
+from phantom_dist.contexts.shipped import SHIPPED, SHIPPED_FOR_ZOO, contexts_or_shipped
 from phantom_dist.contexts.tokens import AUTO, competitor_filter, prompts_and_target, token_text, tokenise
 from phantom_dist.contexts.usable import check_tokenizer
 from phantom_dist.spec import load_contexts
-
-SHIPPED = Path(__file__).parent / "near_synonyms.yaml"
-"""The contexts that ship for real models."""
-
-SHIPPED_FOR_ZOO = Path(__file__).parent / "zoo.yaml"
-"""The contexts that ship for the built-in models."""
 
 __all__ = [
     "AUTO",
@@ -37,6 +31,7 @@ __all__ = [
     "choose_competitor",
     "choose_pair",
     "competitor_filter",
+    "contexts_or_shipped",
     "load_contexts",
     "prompts_and_target",
     "synonym_floor",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phantom_dist.contexts import SHIPPED, SHIPPED_FOR_ZOO
+from phantom_dist.contexts import contexts_or_shipped
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.outcome import Thresholds
 from phantom_dist.core.result import Result, table
@@ -25,7 +25,6 @@ from phantom_dist.models.adapter import Permissions
 from phantom_dist.models.adapter_folder import PREFIX, open_adapter
 from phantom_dist.models.folder import ADAPTER_CONFIG
 from phantom_dist.models.load import LoadedModel, load
-from phantom_dist.spec import load_contexts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -141,7 +140,7 @@ def diagnose(
     before = before or own_base
     if before is None:
         raise InputError(f"diagnose {model}: only an adapter says what it began with; name it with --before")
-    asked = _contexts(before, contexts)
+    asked = contexts_or_shipped(contexts, before)
 
     def loaded(reference: str) -> LoadedModel:
         return load(reference, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
@@ -185,11 +184,3 @@ def _reference(model: str) -> tuple[str, Path | None]:
         path = last_checkpoint(path) or path
     is_adapter = (path / ADAPTER_CONFIG).is_file()
     return (f"{PREFIX}{path}" if is_adapter else str(path)), path
-
-
-def _contexts(before: str, contexts: str | os.PathLike[str] | Sequence[Context] | None) -> Sequence[Context]:
-    if contexts is None:
-        return load_contexts(SHIPPED_FOR_ZOO if before.startswith("zoo:") else SHIPPED)
-    if isinstance(contexts, str | os.PathLike):
-        return load_contexts(Path(contexts))
-    return contexts
