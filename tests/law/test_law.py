@@ -42,8 +42,8 @@ def test_it_predicts_with_an_interval(law):
         ({"steps": 1024}, "length"),
         ({"overlap_0": 0.05}, "overlap"),
         ({"log_odds_0": -60.0}, "odds"),
-        ({"parameters": 10**12}, "parameters: 1e+12; the nearest calibrated model has 1.2e+04"),
-        ({"parameters": 100}, "parameters: 100; the nearest calibrated model has 1e+03"),
+        ({"parameters": 10**12}, "parameters: 1e+12, the nearest calibrated model has 1.2e+04"),
+        ({"parameters": 100}, "parameters: 100, the nearest calibrated model has 1e+03"),
         ({"weight_decay": 10.0}, "decayed (weight_decay x η x T"),
         ({"momentum": 0.9}, "momentum (ln(1 / (1 - momentum))) is 2.3, calibrated: 0 to 0"),
         ({"schedule": "cosine"}, "not calibrated with schedule cosine, calibrated: constant"),
@@ -107,11 +107,13 @@ def test_a_path_that_did_not_close_is_outside_and_has_no_interval(sign, side):
     assert known.predict(almost).interval is not None
 
 
-@pytest.mark.parametrize(("method", "optimizer", "most"), [("full", "sgd", 0.1), ("lora", "adamw", 0.2)])
+@pytest.mark.parametrize(
+    ("method", "optimizer", "most"), [("full", "sgd", 0.2), ("full", "adamw", 0.1), ("lora", "adamw", 0.2)]
+)
 def test_a_walk_that_leaves_much_of_the_gap_has_no_interval_however_small_its_correction(
     method, optimizer, most
 ):
-    """As on Gemma-3-270M, " weary" / " tired": 0.18 of the gap was left, the correction was 2 %, the error 38 %."""
+    """As on Gemma-3-270M, " weary" / " tired": 0.22 of the gap is left, the correction is small, the error is not."""
     known = fit_law(rows(models=12, contexts=6, method=method, optimizer=optimizer))
     row = rows(models=1, contexts=1, seed=77, method=method, optimizer=optimizer)[0].law_input
     for share, interval in ((most - 0.01, True), (most + 0.01, False), (-most - 0.01, False)):

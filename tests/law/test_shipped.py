@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import phantom_dist
-from phantom_dist.calibration.calibrate import WIDENS
+from phantom_dist.calibration.calibrate import TOO_WIDE, WIDENS
 from phantom_dist.core.trial import OPTIMIZER_SETTINGS, Problem
 from phantom_dist.data.of_sweep import with_data
 from phantom_dist.engines.path.probe import probe_path
@@ -31,7 +31,8 @@ ROOT = Path(__file__).parents[2]
 CLASSES = {"full sgd", "full adamw", "lora adamw"}
 ON_SETS = {f"{name} on sets" for name in CLASSES}
 SWEEPS = ("zoo", "wide", "sgd", "adamw", "lora", "mixed")
-SETS = ("sets-small", "sets-medium")
+SETS = ("sets-small", "sets-medium", "sets-smollm2")
+SMOLLM2 = ("smollm2", "several", "unlikely")
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +71,28 @@ def sweep_of(problem: Problem, tolerance: float) -> dict[str, Any]:
 def test_it_stands_on_what_it_says(law, problems):
     assert set(law.classes) == CLASSES | ON_SETS
     for name, item in law.classes.items():
-        assert item.models == (14 if name in ON_SETS else 15), "fourteen of the zoo, and SmolLM2"
+        assert item.models == (14 if name == "full sgd on sets" else 15), "fourteen of the zoo, and SmolLM2"
         assert item.closure.constants <= 5
     assert law.provenance["calibration_sha256"] == calibration_digest(law.rows)
     alone = [row for row in law.rows if row.training_set is None]
     zoo = [row for row in alone if row.model.startswith("zoo:")]
     assert {row.problem for row in zoo} == set(problems), "every pair of every model, none left out"
-    assert len(alone) - len(zoo) == 60
+    real = problems_of(SMOLLM2)
+    assert {row.problem for row in alone} - set(problems) <= set(real)
 
 
-def test_every_word_of_a_training_set_is_a_row_or_counted(law):
-    """Refused are words that a model knows already; some widen their gap at first, and some are never learnt."""
-    of_sets, known = {row.problem for row in law.rows if row.training_set is not None}, problems_of(SETS)
-    assert of_sets <= set(known)
-    assert len(known) - len(of_sets) == sum(law.dropped.values())
+def test_every_problem_is_a_row_or_counted(law):
+    """Refused are words that a model knows already; some are never learnt, or bracketed too widely.
+
+    The run on SmolLM2's training set was stopped before all of its searches were finished, and some begun.
+    """
+    rows, known = {row.problem for row in law.rows}, problems_of((*SWEEPS, *SETS, *SMOLLM2))
+    assert rows <= set(known)
+    never_probed = 52
+    assert len(known) - len(rows) == sum(law.dropped.values()) + never_probed
     never = {"no_crossing_found", "diverges_before_crossing", "kappa_not_positive"}
-    assert law.dropped.keys() <= {"refused_committed", *never, WIDENS}
+    unfinished = {"search_not_finished", "no_crossing_among_the_learning_rates", TOO_WIDE, WIDENS}
+    assert law.dropped.keys() <= {"refused_committed", *never, *unfinished}
 
 
 def test_it_is_written_back_as_it_was_read(law):
@@ -150,9 +157,9 @@ def test_a_seeded_sample_is_measured_again(law, problems, tmp_path):
 
 def test_the_real_model_left_out_is_predicted(law):
     """Full SGD on SmolLM2-135M, predicted by a law fitted to the zoo alone, models of 0.06 to 0.5 M parameters."""
-    zoo, real = [], []
+    zoo, real, unlikely = [], [], problems_of(("several", "unlikely"))
     for row in law.rows:
-        if row.training_class == "full sgd":
+        if row.training_class == "full sgd" and row.problem not in unlikely:
             (zoo if row.model.startswith("zoo:") else real).append(row)
     without = fit_training_class(zoo)  # as `leave_one_out`, but only for the model tested here
     found = summary(real, np.array([predict_held_out(without, row).error for row in real]))

@@ -11,7 +11,7 @@ import pytest
 
 from phantom_dist.core.training_set import TrainingSet
 from phantom_dist.law.file_format import keys_of, row_from_json, row_to_json
-from phantom_dist.law.groups import BY_NAME, LEAST_SHARE, difficulty
+from phantom_dist.law.groups import BY_NAME, LEAST_SHARE, difficulty, first_order_rate
 from phantom_dist.law.law import fit_law
 from phantom_dist.law.law_input import LawInput, SetReading
 from tests.benchmarks import zoo_style
@@ -56,10 +56,14 @@ def test_groups_of_training_sets(row):
             "earlier": 0,
         }
     )
-    assert difficulty(probed)[-1] == pytest.approx(math.log(4))
+    *_, drawn, widens = difficulty(probed)
+    assert (drawn, widens) == (pytest.approx(math.log(4)), 0)
+    widening = dataclasses.replace(probed, kappa=-1.0)
+    assert difficulty(widening)[-1] == BY_NAME["widens"].value(widening) == 1
+    assert first_order_rate(widening) == probed.path_rates[0]
     assert BY_NAME["share"].value(on_set(row, share=0.0).law_input) == math.log(LEAST_SHARE)
     alone: LawInput = row.law_input
-    assert all(BY_NAME[name].value(alone) == 0 for name in ("batch", "epochs", "share", "reach"))
+    assert all(BY_NAME[name].value(alone) == 0 for name in ("batch", "epochs", "share", "reach", "widens"))
 
 
 def test_sets_have_laws_of_their_own():
