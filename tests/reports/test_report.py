@@ -32,14 +32,15 @@ def test_a_stored_run_is_read_as_it_was_measured(stored: Path) -> None:
 def test_report_writes_the_page_and_says_where(stored: Path, tmp_path: Path, tiny_run: RunTables) -> None:
     file = tmp_path / "new folder" / "page.html"
     said = phantom_dist.report([stored], out=file)
-    lora = sum(
-        row["method"] == "lora" for row in read_run(stored).trials.to_pylist()
-    )  # the law says how many it takes
+    # The law says at which rates, and so how many there are.
+    adapted = [row for row in read_run(stored).trials.to_pylist() if row["method"] == "lora"]
+    lora, jumps = len(adapted), sum(row["jump_step"] is not None for row in adapted)
+    assert jumps
     assert said.to_json() == {
         "file": str(file),
         "bytes": file.stat().st_size,
         "runs": ["tiny"],
-        "verdict": f"No jump under full fine-tuning; under LoRA jumps occur in 2 of {lora} LoRA trials, with a readout "
+        "verdict": f"No jump under full fine-tuning; under LoRA jumps occur in {jumps} of {lora} LoRA trials, with a readout "
         f"matrix that stays bit-identical in {lora} of {lora}: they need no moving readout.",
         "critical_rates": len(tiny_run.critical_rates),
     }
