@@ -40,8 +40,8 @@ def test_report_writes_the_page_and_says_where(stored: Path, tmp_path: Path, tin
         "file": str(file),
         "bytes": file.stat().st_size,
         "runs": ["tiny"],
-        "verdict": f"No jump under full fine-tuning; under LoRA jumps occur in {jumps} of {lora} LoRA trials, with a readout "
-        f"matrix that stays bit-identical in {lora} of {lora}: they need no moving readout.",
+        "verdict": f"No jump under full fine-tuning; under LoRA jumps occur in {jumps} of {lora} LoRA trials, with a "
+        f"readout matrix that stays bit-identical in {lora} of {lora}: they need no moving readout.",
         "critical_rates": len(tiny_run.critical_rates),
     }
     assert "data-figure" in file.read_text(encoding="utf-8")
