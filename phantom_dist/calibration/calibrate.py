@@ -165,7 +165,7 @@ def calibrate(
                 dropped[f"path: {error}"] += 1
             else:
                 _require_measured(probed, problem)
-                if isinstance(probed, Measured) and (probed.kappa > 0 or _estimated(probed)):
+                if isinstance(probed, Measured) and probed.estimated is not None:
                     rows.append(_row(each.rate, each.crossing, probe_row(probed), problem))
                 else:  # as the sample of a training set sees all its words; a search may still find a rate
                     dropped[WIDENS] += 1
@@ -173,11 +173,6 @@ def calibrate(
             if observer is not None:
                 observer(done, total)
     return Calibration(rows=rows, dropped=dict(dropped))
-
-
-def _estimated(probed: Measured) -> bool:
-    """Whether there is an estimate of the rate on a training set, if only from its other words."""
-    return probed.on_set is not None and bool(probed.on_set.learning_rates)
 
 
 def _require_measured(probed: ProbeResult, problem: Problem) -> None:

@@ -102,7 +102,7 @@ def predicted_rate(probed: ProbeResult, law: Law) -> PredictedRate:
     row = problem_row(problem) | {k: v for k, v in probe_row(probed).items() if v is not None}
     if isinstance(probed, Refused):
         return unpredicted(row, f"{probed.outcome.value}: {probed.message}")
-    if probed.kappa <= 0 and not (probed.on_set and probed.on_set.learning_rates):
+    if probed.estimated is None:
         return unpredicted(row, f"the first steps widen the gap (kappa = {probed.kappa:.3g})")
     predicted = law.predict(law_input(probe_row(probed), problem))
     return PredictedRate(

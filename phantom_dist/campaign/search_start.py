@@ -20,8 +20,8 @@ class LawStart:
 
         None if the problem wasn't probed for one: the search then starts at first order.
         """
-        estimated = measured.path or measured.on_set
-        if estimated is None or not estimated.learning_rates:
+        estimated = measured.estimated
+        if estimated is None:
             return None
         predicted = self._law.predict(law_input(probe_row(measured), measured.problem))
         if predicted.eta_c is None or predicted.interval is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,15 @@ Directory = Annotated[
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="print one JSON object on stdout, everything else on stderr")
+]
+Contexts = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="contexts file",
+        show_default="near-synonyms that ship with the package",
+        autocompletion=complete.yaml_files,
+    ),
 ]
 Address = Annotated[
     str | None,

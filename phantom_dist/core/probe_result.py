@@ -166,6 +166,12 @@ class Measured:
         return self.pair.gap_0
 
     @property
+    def estimated(self) -> PathProbe | SetProbe | None:
+        """From what a law predicts its critical rate; None where that was not probed, or there is no estimate."""
+        probed = self.path or self.on_set
+        return probed if probed is not None and probed.learning_rates else None
+
+    @property
     def trial_steps(self) -> float:
         """Cost of the probe in trial-steps."""
         costly = self.path or self.on_set

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from phantom_dist.cli import complete
 from phantom_dist.cli.commands.app import app
 from phantom_dist.cli.manual import SHOWING, examples
-from phantom_dist.cli.options import AsJson
+from phantom_dist.cli.options import AsJson, Contexts
 from phantom_dist.cli.output import answer
 from phantom_dist.core.imports import importing
 
@@ -43,15 +42,7 @@ def diagnose(
             autocompletion=complete.models,
         ),
     ] = None,
-    contexts: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="contexts file",
-            show_default="near-synonyms that ship with the package",
-            autocompletion=complete.yaml_files,
-        ),
-    ] = None,
+    contexts: Contexts = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a finished training did to each word, from its files."""

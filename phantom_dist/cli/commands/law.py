@@ -10,7 +10,7 @@ import typer
 from phantom_dist.cli import complete
 from phantom_dist.cli.commands.app import app
 from phantom_dist.cli.manual import LAW, examples
-from phantom_dist.cli.options import AsJson
+from phantom_dist.cli.options import AsJson, Contexts
 from phantom_dist.cli.output import answer
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.imports import importing
@@ -87,15 +87,7 @@ def predict(
         Path | None,
         typer.Option(metavar="law.json", help="law to predict with", show_default="the shipped one"),
     ] = None,
-    contexts: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="contexts file",
-            show_default="near-synonyms that ship with the package",
-            autocompletion=complete.yaml_files,
-        ),
-    ] = None,
+    contexts: Contexts = None,
     method: Annotated[
         str | None,
         typer.Option(
