@@ -166,7 +166,7 @@ def dumps(law: Law) -> str:
 
 def _class_to_json(law: TrainingClassLaw) -> Json:
     return {
-        "closure": asdict(law.closure),
+        "closure": {name: value for name, value in asdict(law.closure).items() if name != "ranges" or value},
         "interval": None if law.interval is None else asdict(law.interval),
         "domain": _domain_to_json(law.domain),
         "models": law.models,
@@ -182,6 +182,7 @@ def _class_from_json(item: Json) -> TrainingClassLaw:
             groups=tuple(closure["groups"]),
             weights=tuple(closure["weights"]),
             ridge=closure["ridge"],
+            ranges=tuple((low, high) for low, high in closure.get("ranges", ())),
         ),
         interval=interval and Interval(tuple(interval["weights"]), interval["quantile"], interval["by_cell"]),
         domain=Domain(
