@@ -39,6 +39,7 @@ from phantom_dist.refinement.root_search import Expected
 from phantom_dist.refinement.search import Search
 from phantom_dist.refinement.shared_search import Word, next_learning_rates
 from phantom_dist.scheduling.tasks import ProbeTask, Task, TrainTask, batch_id, train_task
+from phantom_dist.spec import multiples_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +302,7 @@ class RunState:
                 slope_0=steps * result.kappa,
                 learning_rates=self.plan.learning_rates,
                 tolerance=self.plan.tolerance,
+                multiples=multiples_of(self.plan.spec),
                 expected=self._expected(result) if self.plan.tolerance is not None else None,
                 typical=self.plan.typical_trials,
             )

@@ -27,7 +27,7 @@ from phantom_dist.planning.sizes import batch_limits, tokens, work
 from phantom_dist.refinement.search import EXPECTED_TRIALS
 from phantom_dist.scheduling.rank_group import RankGroup
 from phantom_dist.scheduling.worker_kind import WorkerKind
-from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, tolerance_of
+from phantom_dist.spec import Critical, SweepSpec, expand, learning_rates_of, multiples_of, tolerance_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,8 +101,10 @@ class Plan:
     @functools.cached_property
     def typical_trials(self) -> int:
         """Typical number of trials of a search; words that share their trainings have one at each other's rates."""
+        if self.spec.training is None:
+            return EXPECTED_TRIALS + len(multiples_of(self.spec))
         words = {problem.context.id for problem in self.problems if not problem.context.held_out}
-        return EXPECTED_TRIALS if self.spec.training is None else max(EXPECTED_TRIALS, 2 * len(words))
+        return max(EXPECTED_TRIALS, 2 * len(words))
 
 
 def make_plan(

@@ -25,6 +25,8 @@ class Search:
         slope_0: T κ, logits.
         learning_rates: the given ones; empty if the rates are searched for.
         tolerance: largest relative width of the bracket; None for given learning rates.
+        multiples: the rates to train once the root is found, as multiples of it; above 1 + tolerance, so that they
+            leave the bracket as it is.
         expected: where a search starts; None for first order, Π = 1.
         typical: typical number of its trials.
     """
@@ -33,6 +35,7 @@ class Search:
     slope_0: float
     learning_rates: tuple[float, ...] = ()
     tolerance: float | None = None
+    multiples: tuple[float, ...] = ()
     expected: Expected | None = None
     typical: int = EXPECTED_TRIALS
 
@@ -54,7 +57,15 @@ class Search:
             return ()
         known = self._curve(trials)
         step = next_step(known, self.tolerance, expected=self.expected, trials_per_search=trials_per_search)
-        return step.learning_rates if isinstance(step, Ask) else ()
+        match step:
+            case Ask(learning_rates=rates):
+                return rates
+            case Bracket(root=root):
+                tried = {point.learning_rate for point in known.points}
+                beyond = (multiple * root for multiple in self.multiples)
+                return tuple(rate for rate in beyond if rate not in tried)[:trials_per_search]
+            case _:
+                return ()
 
     def bracket(self, trials: Sequence[TrialSummary]) -> Bracket | None:
         """The narrowest bracket so far."""

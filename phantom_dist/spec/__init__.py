@@ -17,7 +17,7 @@ normalised form that a run directory stores; `extends` lists why a run can't be 
 | `json_schema` | the schema for editors |
 """
 
-from phantom_dist.spec.expand import expand, learning_rates_of, tolerance_of
+from phantom_dist.spec.expand import expand, learning_rates_of, multiples_of, tolerance_of
 from phantom_dist.spec.json_schema import json_schema
 from phantom_dist.spec.load import from_yaml, load
 from phantom_dist.spec.normalise import extends, spelled_as, to_yaml, written_out
@@ -41,6 +41,7 @@ __all__ = [
     "learning_rates_of",
     "load",
     "load_contexts",
+    "multiples_of",
     "recipe_named",
     "recipe_names",
     "spelled_as",

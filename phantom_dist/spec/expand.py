@@ -86,3 +86,9 @@ def tolerance_of(spec: SweepSpec) -> float | None:
     """The relative width of the bracket at which a search ends; None for given learning rates."""
     rates = learning_rates_of(spec)
     return rates.tolerance if isinstance(rates, Critical) else None
+
+
+def multiples_of(spec: SweepSpec) -> tuple[float, ...]:
+    """The rates to train once a critical rate is found, as multiples of it."""
+    rates = learning_rates_of(spec)
+    return rates.multiples if isinstance(rates, Critical) else ()

@@ -89,7 +89,11 @@ def _axes(spec: SweepSpec) -> dict[str, list[str]]:
             for c in spec.contexts
         ],
         "methods": [f"{_named(m.name, m.adapters)} with {_named(o.name, o)}" for m, o in training(spec)],
-        "learning_rates": [] if isinstance(rates, Critical) else [repr(rate) for rate in rates],
+        "learning_rates": (
+            [f"{multiple:g} times the critical rate" for multiple in rates.multiples]
+            if isinstance(rates, Critical)
+            else [repr(rate) for rate in rates]
+        ),
         "steps": [str(steps) for steps in spec.steps],
         "seeds": [str(seed) for seed in spec.seeds],
         "precision": list(spec.precision),

@@ -29,6 +29,22 @@ class Critical(Strict):
         " on a training set eight of its steps;"
         " first_order: at the first-order estimate, which costs nothing more; auto: whichever should finish sooner",
     )
+    multiples: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), AfterValidator(unique)] = Field(
+        default=(),
+        description="rates above the critical one to train as well, once it is found, as multiples of it: where"
+        " relapses, jumps and divergence begin",
+    )
+
+    @model_validator(mode="after")
+    def _multiples_lie_above(self) -> Critical:
+        for index, multiple in enumerate(self.multiples):
+            if multiple <= 1 + self.tolerance:
+                raise wrong(
+                    f"lies within the search's bracket; allowed: above 1 + tolerance, {1 + self.tolerance:g}",
+                    ("multiples", index),
+                    multiple,
+                )
+        return self
 
 
 class LogRange(Strict):

@@ -23,7 +23,7 @@ from phantom_dist.core.trial import OPTIMIZER_NAMES, Context, Precision
 from phantom_dist.spec.axis import Strict, as_axis, as_tuple, unique, unique_if_crossed, wrong
 from phantom_dist.spec.methods import MethodAxis, MethodEntry
 from phantom_dist.spec.optimizers import OptimizerAxis, OptimizerEntry
-from phantom_dist.spec.rates import RateAxis
+from phantom_dist.spec.rates import CriticalSearch, RateAxis
 from phantom_dist.spec.recipes import recipe_named, recipe_names
 from phantom_dist.spec.reference import all_as_text
 from phantom_dist.spec.schedules import ScheduleAxis, ScheduleEntry
@@ -269,6 +269,13 @@ class SweepSpec(Strict):
             raise wrong("are passes over the data of `training`, which is missing", ("epochs",), self.epochs)
         if self.epochs is not None and "steps" in self.model_fields_set:
             raise wrong("takes the place of `steps`; give one of the two", ("epochs",), self.epochs)
+        search = self.learning_rates
+        if isinstance(search, CriticalSearch) and search.critical.multiples and self.training is not None:
+            raise wrong(
+                "are of one word's critical rate, and a training set has many words; give `log` or a list of rates",
+                ("learning_rates", "critical", "multiples"),
+                search.critical.multiples,
+            )
         for index, context in enumerate(self.contexts):
             if context.held_out and self.training is None:
                 raise wrong(

@@ -432,3 +432,25 @@ def test_ray_gives_the_same_results_with_one_worker_and_two(sweep, tmp_path):
         result = phantom_dist.run(sweep, tmp_path / f"ray{workers}", address="local", workers=workers)
         assert result.state == "complete"
         assert digest(tmp_path / f"ray{workers}") == digest(tmp_path / "inprocess")
+
+
+def test_rates_beyond_a_critical_one_are_multiples_of_it(sweep, tmp_path):
+    """An extended run trains what is missing; the critical rates stay."""
+    search = sweep["learning_rates"]["critical"]
+    search["multiples"] = [3, 30]
+    first = run(sweep, tmp_path)
+    search["multiples"] = [3, 30, 300]
+    found = run(sweep, tmp_path)
+    assert [(r.eta_c, r.bracket) for r in found.critical_rates] == [
+        (r.eta_c, r.bracket) for r in first.critical_rates
+    ]
+    assert found.trials.done == first.trials.done + len(found.critical_rates)
+    for entry in found.critical_rates:
+        rates = {r["learning_rate"] for r in rows(tmp_path) if r["problem"] == entry.problem}
+        assert {multiple * entry.eta_c for multiple in (3, 30, 300)} <= rates
+        assert len(rates) == entry.trials_used
+    search["multiples"] = [3]
+    with pytest.raises(
+        InputError, match="30 times the critical rate, 300 times the critical rate; the sweep does not"
+    ):
+        run(sweep, tmp_path)

@@ -62,7 +62,7 @@ sweeps = st.fixed_dictionaries(
         "learning_rates": st.one_of(
             axis(rates),
             st.just("critical"),
-            st.floats(1e-6, 0.5).map(lambda t: {"critical": {"tolerance": t}}),
+            st.floats(1e-6, 0.5).map(lambda t: {"critical": {"tolerance": t, "multiples": [1.5 + t, 30]}}),
             st.tuples(st.floats(1e-9, 1e-3), st.floats(0.01, 1), st.integers(2, 9)).map(
                 lambda v: {"log": list(v)}
             ),
@@ -130,7 +130,7 @@ def test_every_default_is_written_and_contexts_are_inlined() -> None:
         "contexts:\n- id: a\n  text: x\n  target: ' y'\n  competitor: auto\n"
         "combine: product\nmethods:\n- full: {}\n"
         "optimizers:\n- sgd:\n    momentum: 0.0\n    weight_decay: 0.0\n"
-        "learning_rates:\n  critical:\n    tolerance: 0.01\n    start: auto\n"
+        "learning_rates:\n  critical:\n    tolerance: 0.01\n    start: auto\n    multiples: []\n"
         "steps:\n- 8\n"
         "seeds:\n- 0\n"
         "precision:\n- float32\n"

@@ -96,6 +96,10 @@ def test_a_log_range_keeps_its_ends_and_equal_ratios() -> None:
         ("1e400", "learning_rates: should be a finite number; got inf"),
         ("[fast]", "learning_rates[0]: should be a valid number; got 'fast'"),
         ("[]", "learning_rates: should have at least one value; it has none"),
+        (
+            "{critical: {tolerance: 0.1, multiples: [3, 1.05]}}",
+            "learning_rates.critical.multiples[1]: lies within the search's bracket; allowed: above 1 + tolerance, 1.1",
+        ),
         ("[1e-3, 0.001]", "learning_rates[1]: is the same as entry 0; give every value once"),
         (
             "true",
@@ -120,7 +124,7 @@ def test_a_log_range_keeps_its_ends_and_equal_ratios() -> None:
         ),
         (
             "{critical: {tolerence: 0.1}}",
-            "learning_rates.critical.tolerence: unknown key. Did you mean 'tolerance'? Allowed: start, tolerance.",
+            "learning_rates.critical.tolerence: unknown key. Did you mean 'tolerance'? Allowed: multiples, start, tolerance.",
         ),
     ],
 )
