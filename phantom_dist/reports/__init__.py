@@ -10,6 +10,7 @@
 | `training_rows` | how many words each training taught, and tools' default rates |
 | `timeline_rows`, `timeline_tables` | which worker ran which task when |
 | `figures/` | one figure a file: its drawing, section, caption and alternative text |
+| `abstract` | what the runs show, in the order of the paper's abstract |
 | `tables`, `verdict`, `phrases` | numbers as text, for tables and sentences |
 | `column_codec`, `labels` | encodes columns for the page; labels rows |
 | `theme`, `export` | colours, shapes and fonts; exports one figure to a file |

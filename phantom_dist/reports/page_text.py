@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 
 from phantom_dist.reports import comparison, tables, verdict
+from phantom_dist.reports.abstract import abstract
 from phantom_dist.reports.rows import UNDER, Row, Rows
 from phantom_dist.reports.run_tables import RunTables
 from phantom_dist.reports.timeline_tables import summary_of
@@ -44,6 +45,7 @@ def page_text(runs: Sequence[RunTables], rows: Rows) -> dict[str, Any]:
         "jumps": jumps,
         "frozen": readout,
         "verdict": verdict.verdict(jumps, readout),
+        "abstract": abstract(rows),
         "geometry": tables.geometry(rows),
         "first_order": tables.first_order(rows),
         "law": tables.law(rows),

@@ -24,7 +24,7 @@ def value_range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def count_of(items: Sequence[Row] | Sequence[str], word: str) -> str:
+def count_of(items: Sequence[object], word: str) -> str:
     """The number of items, with the word in singular or plural."""
     return f"{len(items)} {word}{'' if len(items) == 1 else 's'}"
 

@@ -12,11 +12,11 @@ from typing import Any
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.result import Result
 from phantom_dist.refinement.critical_rate import critical_rates_of
+from phantom_dist.reports.abstract import abstract
 from phantom_dist.reports.page import write
 from phantom_dist.reports.predictions import law_of, predictions
 from phantom_dist.reports.rows import Rows
 from phantom_dist.reports.run_tables import RunTables
-from phantom_dist.reports.verdict import frozen, jumps, verdict
 from phantom_dist.scheduling.timeline_reader import timeline
 from phantom_dist.spec import expand, tolerance_of
 from phantom_dist.traces import directory_and_sweeps
@@ -31,7 +31,7 @@ class ReportResult(Result):
         file: its absolute path.
         bytes: its size.
         runs: names of the runs.
-        verdict: the sentence about the jumps.
+        verdict: what the runs show, in the order of the paper's abstract, and where the two disagree.
         critical_rates: how many critical rates the runs have.
     """
 
@@ -71,7 +71,7 @@ def report(directories: Sequence[str | os.PathLike[str]], out: str | os.PathLike
         file=str(path),
         bytes=path.stat().st_size,
         runs=tuple(run.name for run in runs),
-        verdict=verdict(jumps(rows), frozen(rows)),
+        verdict=abstract(rows),
         critical_rates=sum(rate.crossing is not None for run in runs for rate in run.critical_rates),
     )
 

@@ -124,7 +124,8 @@ def test_a_log_range_keeps_its_ends_and_equal_ratios() -> None:
         ),
         (
             "{critical: {tolerence: 0.1}}",
-            "learning_rates.critical.tolerence: unknown key. Did you mean 'tolerance'? Allowed: multiples, start, tolerance.",
+            "learning_rates.critical.tolerence: unknown key. Did you mean 'tolerance'? Allowed: multiples, start, "
+            "tolerance.",
         ),
     ],
 )
