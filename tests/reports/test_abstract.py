@@ -113,7 +113,7 @@ def test_predictions_of_calibrated_architectures_do_not_count() -> None:
                              (1 / 1.05, "outside the law's domain"), (2.0, "in the calibration"))
     )  # fmt: skip
     said = abstract(rows(*CLAIMED, predictions=made))
-    assert "predictions of 3 critical rates are off by 3 % in the median, by 5 % at most" in said
+    assert "predictions of 3 critical rates are off by 3 % in the median, 5 % at most" in said
     assert "predictions" not in abstract(rows(*CLAIMED, predictions=made[3:]))
 
 
