@@ -169,7 +169,7 @@ def _recipe(spec: SweepSpec) -> Json | None:
         "name": recipe.name,
         "description": recipe.description,
         "source": recipe.source,
-        "not_expressed": list(recipe.not_expressed),
+        "not_expressed": list(recipe.unexpressed(on_set=spec.training is not None)),
         "sweep": written_out(spec, recipe.sweep),
     }
 

@@ -59,8 +59,17 @@ def test_without_a_training_set_the_rest_of_the_recipe_holds() -> None:
     own = {"models": ["zoo:gpt2-a"], "contexts": [CONTEXT], "recipe": "transformers"}
     (problem,) = expand(load(own))
     assert (problem.training, problem.steps, problem.schedule.name) == (None, 8, "linear")
-    with pytest.raises(InputError, match="dropout: needs `training`"):
-        load(own | {"recipe": "trl-lora"})
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_trains_a_context_alone_and_tells_the_dropout_that_it_leaves_out(name: str) -> None:
+    keys = {key: value for key, value in sweep(name).items() if key != "training"}
+    alone, on_set = plan(keys).to_json()["recipe"], plan(sweep(name, steps=[200])).to_json()["recipe"]
+    (problem,) = expand(load(keys))
+    assert problem.lora is None or problem.lora.dropout == 0
+    dropped = any(p.lora is not None and p.lora.dropout > 0 for p in expand(load(sweep(name, steps=[200]))))
+    told = ["dropout of adapters, where a context is trained on alone"] if dropped else []
+    assert alone["not_expressed"] == [*on_set["not_expressed"], *told]
 
 
 def test_an_unknown_recipe_is_named_with_its_likes() -> None:

@@ -46,11 +46,22 @@ class Recipe:
         """`full`, `lora`, or both."""
         return {method if isinstance(method, str) else next(iter(method)) for method in self.sweep["methods"]}
 
+    def unexpressed(self, *, on_set: bool) -> tuple[str, ...]:
+        """What the tool does beside a sweep with this recipe; `on_set`: whether the sweep has a training set."""
+        dropout = any(
+            "dropout" in method.get("lora", {}) for method in self.sweep["methods"] if method != "full"
+        )
+        alone = (
+            ("dropout of adapters, where a context is trained on alone",) if dropout and not on_set else ()
+        )
+        return (*self.not_expressed, *alone)
+
     def under(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """A sweep's own keys, with the recipe's where it has none.
 
         The keys of `training` are merged one by one. Without a training set a recipe has neither `training` nor
-        `epochs`. `steps` and `epochs` take each other's place.
+        `epochs` nor dropout, because the one context is measured in the pass that it is trained in. `steps` and
+        `epochs` take each other's place.
         """
         keys = dict(self.sweep)
         for one, other in (("steps", "epochs"), ("epochs", "steps")):
@@ -61,7 +72,14 @@ class Recipe:
             return keys | dict(own) | {"training": {**keys["training"], **settings}}
         del keys["training"]
         keys.pop("epochs", None)
+        keys["methods"] = [_without_dropout(method) for method in keys["methods"]]
         return keys | dict(own)
+
+
+def _without_dropout(method: Any) -> Any:
+    if isinstance(method, str) or "lora" not in method:
+        return method
+    return {"lora": {key: value for key, value in method["lora"].items() if key != "dropout"}}
 
 
 @functools.cache
