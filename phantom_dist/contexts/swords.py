@@ -10,12 +10,14 @@ import gzip
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Context
+
+T = TypeVar("T")
 
 LEAST_SCORE = 0.5
 """Share of the annotators who must accept a substitute."""
@@ -34,15 +36,31 @@ def swords_contexts(path: Path) -> list[Context]:
     Raises:
         InputError: no file in SWORDS' format.
     """
+    return list(_read(path, _contexts))
+
+
+def parts_of_speech(path: Path) -> dict[str, str]:
+    """`NOUN`, `VERB`, `ADJ` or `ADV` of each target word, by its context's id.
+
+    Raises:
+        InputError: no file in SWORDS' format.
+    """
+    return dict(_read(path, lambda content: ((_id(key), t["pos"]) for key, t in content["targets"].items())))
+
+
+def _read(path: Path, of: Callable[[Mapping[str, Any]], Iterable[T]]) -> list[T]:
     try:
         raw = path.read_bytes()
-        content = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-        return list(_contexts(content))
+        return list(of(json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)))
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise InputError(
             f"{path}: no file in the format of SWORDS ({type(error).__name__}: {error}). It is published as "
             f"swords-v1.1_dev.json.gz and swords-v1.1_test.json.gz at github.com/p-lambda/swords."
         ) from None
+
+
+def _id(key: str) -> str:
+    return key.removeprefix("t:")[:8]
 
 
 def _contexts(content: Mapping[str, Any]) -> Iterator[Context]:
@@ -62,7 +80,7 @@ def _contexts(content: Mapping[str, Any]) -> Iterator[Context]:
         in_base_form = word == target["extra"]["coinco_lemma"]
         if good and in_base_form and len(text) >= WORDS[0] and before[-1].isspace():
             yield Context(
-                id=key.removeprefix("t:")[:8],
+                id=_id(key),
                 text=" ".join(text[-WORDS[1] :]),
                 target=f" {min(good)[1]}",
                 competitor=f" {word}",

@@ -61,6 +61,11 @@ def test_the_best_single_word_stands_against_the_written_one(tmp_path: Path) -> 
     assert (context.target, context.competitor, context.either) == (" happy", " glad", True)
 
 
+def test_every_pair_has_its_part_of_speech(tmp_path: Path) -> None:
+    (context,) = contexts(tmp_path / "dev.json.gz", entry())
+    assert swords.parts_of_speech(tmp_path / "dev.json.gz") == {context.id: "ADJ"}
+
+
 @pytest.mark.parametrize(
     "changed",
     [
