@@ -62,10 +62,9 @@ class DiagnoseResult(Result):
         return {verdict.value: counted[verdict.value] for verdict in Verdict}
 
     def rate_needed(self, word: DiagnosedWord) -> float | None:
-        """See `DiagnosedWord.rate_needed`; None where no trainer recorded a rate."""
-        if self.training is None or self.training.learning_rate is None:
-            return None
-        return word.rate_needed(self.training.learning_rate)
+        """The peak rate that `DiagnosedWord.factor_needed` stands for; None where the rate in use isn't known."""
+        used = None if self.training is None else self.training.learning_rate
+        return None if used is None or word.factor_needed is None else used * word.factor_needed
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of `diagnose`."""
@@ -87,28 +86,34 @@ class DiagnoseResult(Result):
         if self.finding is not None:
             yield f"{self.finding.value}: {MEANING[self.finding]}"
         if self.training is not None:
-            rate = self.training.learning_rate
-            at = "" if rate is None else f", learning rate up to {rate:.3g}"
-            yield f"trained for {self.training.steps} steps{at}"
+            yield f"trained for {self.training.steps} steps{_at(self.training)}"
         shown = table(
             "what the training did to each word",
             ("context", "target / competitor", "verdict"),
-            ("gap", "signal", "drag", "readout's share", "rate needed"),
+            ("gap", "signal", "drag", "readout's share", "times the rate", "rate needed"),
             ("note",),
         )
         for word in self.words:
-            needed = self.rate_needed(word)
+            needed, factor = self.rate_needed(word), word.factor_needed
             shown.add_row(
                 word.context,
                 "" if word.target is None else f"{word.target} /{word.competitor}",
                 word.verdict.value,
                 *(_arrow(pair) for pair in (word.gap, word.signal, word.drag)),
                 "" if word.readout_share is None else f"{word.readout_share:.2f}",
-                "" if needed is None else f"{needed:.2g}",
+                *("" if value is None else f"{value:.2g}" for value in (factor, needed)),
                 word.reason or "",
             )
         yield shown
         yield ", ".join(f"{count} {name}" for name, count in self.counts.items() if count)
+
+
+def _at(training: Recorded) -> str:
+    if training.learning_rate is not None:
+        return f", learning rate up to {training.learning_rate:.3g}"
+    if training.logged is None:
+        return ""
+    return f", learning rate unknown: {training.logged:.3g} is the largest of those that were logged, not at every step"
 
 
 def _arrow(pair: tuple[float, float] | None) -> str:

@@ -66,15 +66,17 @@ class DiagnosedWord:
     order_parameter: tuple[float, float] | None = None
     readout_share: float | None = None
 
-    def rate_needed(self, learning_rate: float) -> float | None:
-        """The rate that would have closed the gap if it moves in proportion to the rate; None where it didn't rise.
+    @property
+    def factor_needed(self) -> float | None:
+        """By how much larger rates would have closed the gap if it moves in proportion to them; None where it didn't
+        rise, and for words that are learnt.
 
         First order from what this training reached, not a prediction of the law.
         """
         if self.gap is None or self.verdict in (Verdict.LEARNT, Verdict.UNCHANGED):
             return None
         before, after = self.gap
-        return learning_rate * before / (before - after) if after > before else None
+        return before / (before - after) if after > before else None
 
     def to_json(self) -> dict[str, Any]:
         """An entry of `words` in the JSON of `diagnose`."""
@@ -89,6 +91,7 @@ class DiagnosedWord:
             "reason": self.reason,
             **{name: None if pair is None else list(pair) for name, pair in pairs.items()},
             "readout_share": self.readout_share,
+            "learning_rate_factor_needed": self.factor_needed,
         }
 
 

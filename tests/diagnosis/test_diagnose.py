@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 import peft
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForCausalLM
 
 import phantom_dist
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.trial import Context
 from phantom_dist.diagnosis import DiagnoseResult, Verdict, diagnose
+from phantom_dist.diagnosis.trainer_state import Recorded, recorded_in
 from phantom_dist.diagnosis.whole_change import Finding
 from phantom_dist.models.load import load
 from tests.engines.problems import CONTEXTS
@@ -263,8 +266,70 @@ def test_a_trainers_output_folder_as_it_lies_on_disk(base: Path, tmp_path: Path)
             assert word.gap is not None
             before, after = word.gap
             assert word.verdict is Verdict.KINEMATIC
+            assert entry["learning_rate_factor_needed"] == pytest.approx(before / (before - after))
             assert entry["learning_rate_needed"] == pytest.approx(1e-3 * before / (before - after))
     assert [word.gap for word in said[0].words] == [word.gap for word in said[1].words]
+
+
+class Harmful:
+    """Unpickled, it would write a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant", "cosine"])
+@pytest.mark.parametrize("logging_steps", [1, 2, 500])
+def test_the_peak_rate_is_the_schedules_and_never_what_happened_to_be_logged(
+    tmp_path: Path, schedule: str, logging_steps: int
+) -> None:
+    """A trainer logs every n-th rate; of 8 falling ones the largest logged may be an eighth of the peak, or none."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    walked = transformers.get_scheduler(schedule, optimizer, num_warmup_steps=2, num_training_steps=8)
+    log = []
+    for step in range(1, 9):
+        optimizer.step()
+        if step % logging_steps == 0:
+            log.append({"step": step, "loss": 1.0, "learning_rate": walked.get_last_lr()[0]})
+        walked.step()
+    state = tmp_path / "trainer_state.json"
+    state.write_text(json.dumps({"global_step": 8, "log_history": [*log, {"step": 8, "train_loss": 1.0}]}))
+    saved = tmp_path / "scheduler.pt"
+    torch.save(walked.state_dict(), saved)
+    found = recorded_in(tmp_path)
+    logged = max((row["learning_rate"] for row in log), default=None)
+    assert found is not None
+    assert (found.steps, found.learning_rate, found.logged) == (8, 3e-4, logged)
+
+    without = None if logging_steps > 1 else 3e-4
+    harmed = tmp_path / "harmed"
+    for broken in (b"no torch file", pickle.dumps(Harmful(harmed)), None):
+        if broken is None:
+            torch.save(Harmful(harmed), saved)
+        else:
+            saved.write_bytes(broken)
+        assert recorded_in(tmp_path) == Recorded(steps=8, learning_rate=without, logged=logged)
+    torch.save({"lr_lambdas": [], "base_lrs": []}, saved)
+    assert recorded_in(tmp_path) == Recorded(steps=8, learning_rate=without, logged=logged)
+    saved.unlink()
+    assert recorded_in(tmp_path) == Recorded(steps=8, learning_rate=without, logged=logged)
+    assert not harmed.exists()
+
+
+def test_an_unknown_rate_is_said_to_be_unknown(base: Path, tmp_path: Path) -> None:
+    reference = checkpoint(base, tmp_path / "checkpoint", 1e-6)
+    log = [{"step": 10, "learning_rate": 1e-7}]
+    (Path(reference) / "trainer_state.json").write_text(json.dumps({"global_step": 12, "log_history": log}))
+    said = diagnose(reference, str(base), WORDS)
+    assert "learning rate unknown: 1e-07 is the largest of those that were logged" in str(said)
+    for word in said.to_json()["words"]:
+        before, after = word["gap"]
+        assert word["learning_rate_needed"] is None
+        assert word["learning_rate_factor_needed"] == pytest.approx(before / (before - after))
 
 
 def test_a_word_that_was_known_before_is_refused_by_name(base: Path) -> None:
