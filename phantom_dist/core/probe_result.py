@@ -6,7 +6,7 @@ Units as in `core.quantities`: gaps in logits, kappa in logits per step per unit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,13 +40,51 @@ class PathProbe:
     be far too steep. On architectures left out intervals cover nine of ten rates up to here, and few beyond.
     """
 
+    FALL: ClassVar[float] = 2.0
+    """Largest factor by which the rate may fall below that of the first walk.
+
+    Points of a walk at a much higher rate lie far beyond the crossing, where the model is another one: with κ growing
+    17-fold up to the crossing ("garbage" for "trash" on SmolLM2) such a path ended with the gap closed and a rate 2.7
+    times the measured one.
+    """
+
     MORE: ClassVar[int] = 2
     """Most further points that are measured, one after another, while the last correction is cut."""
+
+    RESTARTS: ClassVar[int] = 3
+    """How often a path that didn't close is walked anew, from the rate that it arrived at."""
+
+    ANEW: ClassVar[float] = 0.1
+    """Least |ln| of that rate over the first walk's for which it is: from the same rate follow the same points."""
 
     learning_rates: tuple[float, ...]
     log_odds_0: float
     gap_end: float
     trial_steps: float
+
+    @classmethod
+    def why_open(cls, learning_rates: Sequence[float], left: float, training_class: str) -> str | None:
+        """Why a path did not close, so that the error of its rate is unknown; None if it did.
+
+        Args:
+            learning_rates: as the attribute; empty or a single one have nothing to judge.
+            left: |gap_end / g_0|.
+            training_class: e.g. `full sgd`.
+        """
+        if len(learning_rates) < 2:
+            return None
+        first, *_, before, last = (learning_rates[0], *learning_rates)
+        if cls.is_cut(before, last):
+            correction, side = math.log(last / before), "above" if last > before else "below"
+            return (
+                f"its last correction of ln eta was clipped at {correction:+.2g}, so the critical rate probably lies "
+                f"{side} the prediction"
+            )
+        if left > cls.LEFT[training_class]:
+            return f"its last walk leaves {left:.2g} of the gap open"
+        if first / last > cls.FALL:
+            return f"its rate fell to {last / first:.2g} of the first walk's, whose points lie too far out"
+        return None
 
     @classmethod
     def is_cut(cls, before: float, after: float) -> bool:

@@ -144,14 +144,6 @@ def _open_reasons(probed: LawInput) -> list[str]:
     """
     if probed.on_set is not None:
         return []
-    last = BY_NAME["last"].value(probed)
     left = abs((probed.gap_end or 0.0) / probed.gap_0)
-    if PathProbe.is_cut(*probed.path_rates[-2:]):
-        side = "above" if last > 0 else "below"
-        return [
-            f"the path did not close: its last correction of ln eta was clipped at {last:+.2g}, so the critical rate "
-            f"probably lies {side} the prediction"
-        ]
-    if left > PathProbe.LEFT[probed.training_class]:
-        return [f"the path did not close: its last walk leaves {left:.2g} of the gap open"]
-    return []
+    why = PathProbe.why_open(probed.path_rates, left, probed.training_class)
+    return [] if why is None else [f"the path did not close: {why}"]

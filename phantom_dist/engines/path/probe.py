@@ -5,8 +5,10 @@
    again: the walk gives ℓ along the path, the points give g as a function of ℓ, and the two together the rate at which
    g = 0 after T steps.
 3. Walk all T steps at that rate, measure the gap there (one forward pass), and correct the rate by a Newton step.
-4. Where that step is cut (`PathProbe.MOST`), the path didn't close: the end of the walk becomes one more point, and
-   step 3 is repeated from there, at most `PathProbe.MORE` times.
+4. Where that step is cut (`PathProbe.MOST`), the end of the walk becomes one more point, and step 3 is repeated from
+   there, at most `PathProbe.MORE` times.
+5. A path that still didn't close (`PathProbe.why_open`) is walked anew from the rate that it arrived at, at most
+   `PathProbe.RESTARTS` times: its points lay where the training doesn't go.
 
 The only fitted numbers are the four of `AdamWalk.first_distance`, which only place the points. This is our
 reconstruction, not the paper's.
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from phantom_dist.core.errors import InputError
 from phantom_dist.core.probe_result import Measured, PathProbe, ProbeResult
+from phantom_dist.core.problem_columns import training_class
 from phantom_dist.core.trial import Problem
 from phantom_dist.engines.memory import out_of_memory_named
 from phantom_dist.engines.objective import gap_of, loss_of
@@ -74,8 +77,9 @@ def root_mean_square(initial: Iterable[Tensor]) -> float:
 def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
     """Measure κ, the quantities it follows from, and the path; restore the model.
 
-    It costs 4 trial-steps; beyond T = 32, 5 under SGD and 6 under AdamW; and 4/3 more for each further point that a
-    path needs to close. There is no path where κ ≤ 0 (the first steps widen the gap).
+    It costs 4 trial-steps; beyond T = 32, 5 under SGD and 6 under AdamW; 4/3 more for each further point that a path
+    needs to close; and all that again where it begins anew. There is no path where κ ≤ 0 (the first steps widen the
+    gap).
 
     Raises:
         InputError: a training whose path can't be walked, or a LoRA target that this model doesn't have.
@@ -84,14 +88,24 @@ def probe_path(loaded: LoadedModel, problem: Problem) -> ProbeResult:
     """
     if not can_be_walked(problem):
         raise InputError(unwalked(problem.optimizer.name))
-    try:
-        with out_of_memory_named(), starting_point(loaded, problem, keep_gradient=True) as start:
-            measured = start.measured
-            if measured.kappa <= 0:
-                return measured
-            return dataclasses.replace(measured, path=_Probe(start).run())
-    except ProbeRefused as refused:
-        return refused.result
+    class_name = training_class(problem.method, problem.optimizer.name, on_set=False)
+    path: PathProbe | None = None
+    for _ in range(1 + PathProbe.RESTARTS):
+        try:
+            with out_of_memory_named(), starting_point(loaded, problem, keep_gradient=True) as start:
+                measured = start.measured
+                if measured.kappa <= 0:
+                    return measured
+                path = _Probe(start, path).run()
+        except ProbeRefused as refused:
+            return refused.result
+        left, moved = abs(path.gap_end / measured.gap_0), path.learning_rates[-1] / path.learning_rates[0]
+        if (
+            PathProbe.why_open(path.learning_rates, left, class_name) is None
+            or abs(math.log(moved)) < PathProbe.ANEW
+        ):
+            break
+    return dataclasses.replace(measured, path=path)
 
 
 def newton_correction(end: PathPoint, points: Sequence[PathPoint], slope: float) -> float:
@@ -111,22 +125,28 @@ def newton_correction(end: PathPoint, points: Sequence[PathPoint], slope: float)
 
 
 class _Probe:
-    """The path probe of one problem: a walk, the points measured so far, and what they cost (trial-steps)."""
+    """The path probe of one problem: a walk, the points measured so far, and what they cost (trial-steps).
 
-    def __init__(self, start: StartingPoint) -> None:
+    `before`: the path that didn't close, from whose last rate this one begins; its cost counts.
+    """
+
+    def __init__(self, start: StartingPoint, before: PathProbe | None) -> None:
         measured = start.measured
         assert start.gradient is not None
         self._measured, self._problem, self._tokens = measured, measured.problem, measured.tokens
         self._model = start.coordinates
         self._walk = WALKS[self._problem.optimizer.name].around(self._problem, self._model)
+        self._before = before
         self._cost = FORWARD + 2 * BACKWARD  # of the start, which κ needs as well
+        self._cost += 0.0 if before is None else before.trial_steps
         point = self._point(start.logits, 0.0)
         self._add(point, start.gradient)
         self._walk.gap_slope_0 = measured.kappa / self._walk.distance_per_rate() / self._walk.slope_0
 
     def run(self) -> PathProbe:
         problem, walk = self._problem, self._walk
-        rate = first_rate(self._measured, self._adapters_rms())
+        known = self._before
+        rate = first_rate(self._measured, self._adapters_rms()) if known is None else known.learning_rates[-1]
         rates = [rate]
         measured: set[tuple[int, float]] = set()
         for number, share in enumerate(shares(problem)):
@@ -196,7 +216,9 @@ class _Probe:
         return rate
 
     def _measure(self, moved: Tensor, distance: float) -> None:
-        """Measure a point and add it to the walk: one forward and one backward pass."""
+        """Measure a point and add it to the walk: one forward and one backward pass; nothing where one lies already."""
+        if any(math.isclose(point.distance, distance, rel_tol=1e-9) for point in self._walk.points):
+            return
         logits_PV = self._forward(moved)
         logits_V, rests_3 = read_word(logits_PV, self._tokens)
         gradient = self._model.gradient(loss_of(logits_V, self._tokens, rests_3))
