@@ -176,8 +176,8 @@ BY_NAME = {group.name: group for group in (*GROUPS, *SETTINGS)}
 def difficulty(probed: LawInput) -> list[float]:
     """Features that predict the error's magnitude.
 
-    1, the path's corrections, the gap, the length, what was left, and on a training set ln(1 + examples of the sample
-    that hold the target) and whether its first step widens the gap.
+    1, the path's corrections, the gap, the length, what was left, on a training set ln(1 + examples of the sample
+    that hold the target) and whether its first step widens the gap, and the logarithm of the model's size.
 
     New ones come last: intervals of earlier versions have no weight for them.
     """
@@ -191,4 +191,5 @@ def difficulty(probed: LawInput) -> list[float]:
         math.log(abs(_left(probed)) + 0.002),
         0.0 if probed.on_set is None else math.log1p(probed.on_set.drawn),
         _widens(probed),
+        math.log(probed.parameters / 1e6),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,11 @@ from phantom_dist.engines.probe import probe
 from phantom_dist.engines.single import SingleEngine
 from phantom_dist.instruments.effective_steps import effective_steps
 from phantom_dist.law.file import read_law
+from phantom_dist.spec import expand
+from phantom_dist.spec import load as load_sweep
 from tests.engines.problems import CONTEXTS, load, problem
+
+ROOT = Path(__file__).parents[2]
 
 NODES = st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True).map(sorted)
 
@@ -349,6 +354,7 @@ def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, opt
         and row.training_class == f"{method} {optimizer}"
     )
     loaded = load(model)
+    monkeypatch.setattr(PathProbe, "RESTARTS", 0)
     path = probe_path(loaded, asked).path
     monkeypatch.setattr(PathProbe, "MORE", 0)
     cut = probe_path(loaded, asked).path
@@ -360,12 +366,45 @@ def test_a_path_whose_last_correction_is_cut_goes_on(model, context, method, opt
     assert off[0] < off[1]
 
 
+@pytest.mark.parametrize("model", ["zoo:gpt2-a", "zoo:gpt2-b", "zoo:stablelm-a"])
+def test_a_path_whose_points_lay_too_far_out_is_walked_anew(model, monkeypatch):
+    """κ grows so much that first order is several times too high; the first path alone is off by half or more."""
+    rates = {row.problem: row.eta_c for row in read_law().rows if row.model == model}
+    sweep = load_sweep(ROOT / "sweeps" / "calibration-wide.yaml")
+    asked = [
+        problem
+        for problem in expand(sweep)
+        if problem.model == model
+        and problem.method == "full"
+        and problem.optimizer.name == "sgd"
+        and problem.context.id in ("badly-angry", "unhappy-sorrow")
+        and problem.key in rates
+    ]
+    loaded = load(model)
+    found = [probe_path(loaded, each).path for each in asked]
+    monkeypatch.setattr(PathProbe, "RESTARTS", 0)
+    first = [probe_path(loaded, each).path for each in asked]
+    off, off_first = (
+        [abs(math.log(rates[p.key] / path.learning_rates[-1])) for p, path in zip(asked, paths, strict=True)]
+        for paths in (found, first)
+    )
+    anew = [n for n, (path, alone) in enumerate(zip(found, first, strict=True)) if path != alone]
+    assert anew
+    for n in anew:
+        assert off[n] < off_first[n]
+        assert found[n].trial_steps > first[n].trial_steps, "what all of them cost is counted"
+    assert max(off_first) > 0.4
+    assert max(off) < max(off_first) / 3
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
 @pytest.mark.parametrize("more", [0, 1, 2, 3])
-def test_a_path_that_never_closes_ends_after_so_many_points(loaded, more, monkeypatch):
+def test_a_path_that_never_closes_ends_after_so_many_points(loaded, more, restarts, monkeypatch):
     monkeypatch.setattr(PathProbe, "MORE", more)
+    monkeypatch.setattr(PathProbe, "RESTARTS", restarts)
     monkeypatch.setattr(path_module, "newton_correction", lambda end, points, slope: PathProbe.MOST)
     path = probe_path(loaded, problem("full", "sgd")).path
-    assert path.trial_steps == pytest.approx(PathProbe.STEPS + more * 4 / 3)
+    assert path.trial_steps == pytest.approx((1 + restarts) * (PathProbe.STEPS + more * 4 / 3))
     assert len(path.learning_rates) == 4 + more
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,23 @@ def test_harder_rows_get_wider_intervals():
     widths = [interval.half_width(row.law_input) for row in made]
     last = [abs(math.log(path[-1] / path[-2])) for path in paths]
     assert np.corrcoef(widths, last)[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("power", [0.5, -0.5])
+def test_errors_that_grow_with_the_models_size_widen_the_intervals_of_larger_ones_and_never_narrow_them(
+    power,
+):
+    made = [
+        changed(row, parameters=round(1e5 * 2 ** int(row.model.removeprefix("m"))))
+        for row in rows(models=14, contexts=12, seed=3)
+    ]
+    sizes = np.array([row.law_input.parameters / 1e6 for row in made])
+    interval = conformal(made, errors_of(made) * sizes**power, 0.9)
+    one = made[0].law_input
+    small, large = (interval.half_width(replace(one, parameters=size)) for size in (10**6, 10**9))
+    # The ridge takes a little of the slope.
+    expected = 1000**power if power > 0 else 1.0
+    assert large / small == pytest.approx(expected, rel=0.2)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8])

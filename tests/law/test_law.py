@@ -55,7 +55,12 @@ def test_outside_its_domain_it_says_so_and_widens(law, change, word):
     inside, outside = (law.predict(r.law_input) for r in (row, changed(row, **change)))
     assert not outside.in_domain
     assert word in outside.reason
-    if not change.keys() & {"gap_0", "steps", "log_odds_0"}:  # those change the width as groups, too
+    if not change.keys() & {
+        "gap_0",
+        "steps",
+        "log_odds_0",
+        "parameters",
+    }:  # those change the width as groups, too
         width = [math.log(p.interval[1] / p.interval[0]) for p in (inside, outside)]
         assert width[1] == pytest.approx(WIDENED * width[0])
 
@@ -105,6 +110,19 @@ def test_a_path_that_did_not_close_is_outside_and_has_no_interval(sign, side):
     assert known.predict(made[3].law_input).in_domain
     almost = replace(made[3].law_input, path_rates=(1.0, 1.0, math.exp(sign * 0.1999)))
     assert known.predict(almost).interval is not None
+
+
+def test_a_path_whose_rate_fell_by_half_is_open_whatever_its_end_says():
+    """As on SmolLM2, " garbage" / " trash": the gap is closed, the last correction small, the rate 2.7 times off."""
+    known = fit_law(rows(models=12, contexts=6))
+    row = rows(models=1, contexts=1, seed=77)[0].law_input
+    for fall, interval in ((1.9, True), (2.1, False), (6.0, False)):
+        rates = tuple(fall ** (1 - n / 20) for n in range(21))
+        assert abs(math.log(rates[-1] / rates[-2])) < 0.1
+        said = known.predict(replace(row, path_rates=rates))
+        assert said.eta_c is not None
+        assert (said.interval is not None) == interval
+        assert interval or f"fell to {1 / fall:.2g} of the first walk's" in said.reason
 
 
 @pytest.mark.parametrize(
