@@ -126,6 +126,40 @@ def test_picking_filters_every_figure_the_table_and_the_details(page: Opened, ti
     assert {name: page.marks(name) for name in over_all} == before
 
 
+def test_which_words_ended_in_an_outcome_is_answered_by_picking_it(page: Opened, tiny_run: RunTables) -> None:
+    trials = tiny_run.trials.to_pylist()
+    outcomes = sorted({row["outcome"] for row in trials})
+    assert len(outcomes) > 1
+    offered = page.tab.locator("#pick-outcome option").all_inner_texts()
+    assert (offered[0], sorted(offered[1:])) == ("all", outcomes)
+    page.tab.click("#picked-words-count")
+    for outcome in outcomes:
+        page.pick("#pick-outcome", outcome)
+        some = [row for row in trials if row["outcome"] == outcome]
+        words = {row["context"] for row in some}
+        assert page.tab.inner_text("#picked") == f"{len(some)} of {len(trials)} trials"
+        assert page.tab.inner_text("#picked-words-count") == f"The words of this choice: {len(words)}"
+        shown = page.tab.locator("#picked-words li").all_inner_texts()
+        assert {text.split(":")[0].split()[0] for text in shown} == words
+        counts = [int(text.split("(")[1].split()[0]) if "(" in text else 1 for text in shown]
+        assert sum(counts) == len(some)
+        assert counts == sorted(counts, reverse=True)
+        assert page.tab.locator("tr[data-problem]:visible").count() == len(tiny_run.critical_rates), (
+            "no filter"
+        )
+
+
+def test_a_page_of_many_models_lists_them_all(browser: Browser, tmp_path: Path, tiny_run: RunTables) -> None:
+    rates = [replace(tiny_run.critical_rates[0], model=f"m{n}") for n in range(8)]
+    reports.write(
+        [replace(tiny_run, critical_rates=[*tiny_run.critical_rates, *rates])], tmp_path / "page.html"
+    )
+    page = Opened(browser, tmp_path / "page.html")
+    shown = page.tab.locator("header dl li")
+    assert shown.count() == 9
+    assert all(item.is_visible() for item in shown.all())
+
+
 def test_the_player_steps_and_scrubs_by_keyboard(page: Opened) -> None:
     page.tab.focus("#player-step")
     assert page.tab.inner_text("#player-now").startswith("Step 0 of 8: target ")

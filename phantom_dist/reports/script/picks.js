@@ -1,4 +1,4 @@
-// The reader's choices: run, model, context and way of training for the whole page; problem and trial for the details.
+// The reader's choices: run, model, context, way of training and outcome for the whole page; problem and trial for the details.
 const select = (id) => document.getElementById(id);
 const rate = (value) => (value === null ? "unknown" : value < 1e-2 ? value.toExponential(3).replace("e-", "e−") : Number(value.toPrecision(4)).toString());
 
@@ -44,11 +44,26 @@ function details() {
   return drawAll((figure) => !figure.view || [...figure.reads].some((name) => wanted.has(name)));
 }
 
+// The contexts of the chosen trials, those with the most trials first.
+function listWords(trials) {
+  const count = new Map();
+  for (const row of trials) count.set(row.pair, (count.get(row.pair) ?? 0) + 1);
+  const words = [...count].sort((a, b) => b[1] - a[1]);
+  document.getElementById("picked-words-count").textContent = `The words of this choice: ${words.length}`;
+  const items = words.map(([pair, trials]) => {
+    const item = document.createElement("li");
+    item.textContent = trials > 1 ? `${pair} (${trials} trials)` : pair;
+    return item;
+  });
+  document.getElementById("picked-words").replaceChildren(...items);
+}
+
 function everything() {
   offerProblems();
   offerTrials();
-  const trials = DATASETS.trials().length;
-  document.getElementById("picked").textContent = `${trials} of ${store.trials.length} trials`;
+  const trials = DATASETS.trials();
+  document.getElementById("picked").textContent = `${trials.length} of ${store.trials.length} trials`;
+  listWords(trials);
   const chosen = AXES.map((name) => state[name]).filter((value) => value !== null);
   document.getElementById("picked-print").textContent = chosen.length ? `The figures show: ${chosen.join("; ")}.` : "";
   for (const row of document.querySelectorAll("[data-problem]")) row.hidden = !picked(store.problems[+row.dataset.problem]);
@@ -59,7 +74,7 @@ function everything() {
 for (const name of AXES) {
   const element = select(`pick-${name}`);
   if (!element) continue;
-  const values = [...new Set([...store.problems, ...store.trials].map((row) => row[name]))];
+  const values = [...new Set([...store.problems, ...store.trials].map((row) => row[name]))].filter((value) => value !== undefined);
   options(element, [["", "all"], ...values.map((value, i) => [String(i), value])], "");
   element.addEventListener("change", () => {
     state[name] = element.value === "" ? null : values[+element.value];

@@ -76,13 +76,14 @@ const store = (() => {
   return { problems, trials, predictions, compared, trainings, defaults, bars, marks, stepsOf, hasSteps: (trial) => ranges.has(trial) };
 })();
 
-const AXES = ["run", "model", "pair", "way"];
+const AXES = ["run", "model", "pair", "way", "outcome"];
 
 // The reader's choices; null means all. `problem` is the one shown in detail, `trial` the one that the player plays.
-const state = { run: null, model: null, pair: null, way: null, problem: page.opening, trial: null };
+const state = { run: null, model: null, pair: null, way: null, outcome: null, problem: page.opening, trial: null };
 
+// What a row doesn't have it isn't chosen by: a problem has no outcome, its trials have.
 const picked = (row, but = "") =>
-  AXES.every((name) => name === but || state[name] === null || row[name] === state[name]);
+  AXES.every((name) => name === but || state[name] === null || row[name] === undefined || row[name] === state[name]);
 
 // A task is of one model, but may be of many contexts and ways of training.
 const ofRunAndModel = (row) => ["run", "model"].every((name) => state[name] === null || row[name] === state[name]);
