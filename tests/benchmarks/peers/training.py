@@ -16,15 +16,18 @@ from phantom_dist.engines.optimizers import torch_optimizer
 from phantom_dist.engines.trainable import trainable
 from phantom_dist.models.last_logits import last_logits
 from phantom_dist.models.load import LoadedModel, load
-from phantom_dist.spec import SweepSpec, expand
+from phantom_dist.spec import Critical, SweepSpec, expand, tolerance_of
 from phantom_dist.spec import load as load_sweep
+from phantom_dist.spec.rates import CriticalSearch
 
 QUICKSTART = Path(__file__).parents[3] / "sweeps/quickstart.yaml"
 
 
 def quickstart() -> SweepSpec:
-    """The sweep of `make quickstart`."""
-    return load_sweep(QUICKSTART)
+    """The sweep of `make quickstart` without its rates beyond the critical ones, for which no peer searches."""
+    spec = load_sweep(QUICKSTART)
+    search = CriticalSearch(critical=Critical(tolerance=tolerance_of(spec)))
+    return spec.model_copy(update={"learning_rates": search})
 
 
 def final_gap(loaded: LoadedModel, problem: Problem, learning_rate: float) -> float:
