@@ -177,7 +177,8 @@ def difficulty(probed: LawInput) -> list[float]:
     """Features that predict the error's magnitude.
 
     1, the path's corrections, the gap, the length, what was left, on a training set ln(1 + examples of the sample
-    that hold the target) and whether its first step widens the gap, and the logarithm of the model's size.
+    that hold the target) and whether its first step widens the gap, and for a single prompt the logarithm of the
+    model's size (on training sets intervals of real models cover without it).
 
     New ones come last: intervals of earlier versions have no weight for them.
     """
@@ -191,5 +192,5 @@ def difficulty(probed: LawInput) -> list[float]:
         math.log(abs(_left(probed)) + 0.002),
         0.0 if probed.on_set is None else math.log1p(probed.on_set.drawn),
         _widens(probed),
-        math.log(probed.parameters / 1e6),
+        math.log(probed.parameters / 1e6) if probed.on_set is None else 0.0,
     ]
