@@ -70,7 +70,10 @@ def _line(model: str, way: str, trials: list[Row], rows: Rows) -> Row:
 
 
 def _span(values: list[float] | None) -> str:
-    return "–" if values is None else f"{values[1]:.2g} ({values[0]:.2g} to {values[-1]:.2g})"
+    if values is None:
+        return "–"
+    low, middle, high = (f"{float(f'{value:.2g}'):g}" for value in values)
+    return f"{middle} ({low} to {high})"
 
 
 def _of(counts: list[int] | None) -> str:
