@@ -167,7 +167,7 @@ def dumps(law: Law) -> str:
 def _class_to_json(law: TrainingClassLaw) -> Json:
     return {
         "closure": {name: value for name, value in asdict(law.closure).items() if name != "ranges" or value},
-        "interval": None if law.interval is None else asdict(law.interval),
+        "interval": None if law.interval is None else _interval_to_json(law.interval),
         "domain": _domain_to_json(law.domain),
         "models": law.models,
         "rows": law.rows,
@@ -184,7 +184,10 @@ def _class_from_json(item: Json) -> TrainingClassLaw:
             ridge=closure["ridge"],
             ranges=tuple((low, high) for low, high in closure.get("ranges", ())),
         ),
-        interval=interval and Interval(tuple(interval["weights"]), interval["quantile"], interval["by_cell"]),
+        interval=interval
+        and Interval(
+            tuple(interval["weights"]), interval["quantile"], interval["by_cell"], interval.get("large", 1.0)
+        ),
         domain=Domain(
             {key: (low, high) for key, (low, high) in domain["ranges"].items()},
             {key: tuple(known) for key, known in domain["choices"].items()},
@@ -193,6 +196,11 @@ def _class_from_json(item: Json) -> TrainingClassLaw:
         models=item["models"],
         rows=item["rows"],
     )
+
+
+def _interval_to_json(interval: Interval) -> Json:
+    """Without `large` where it is 1, as files from before it was kept."""
+    return {name: value for name, value in asdict(interval).items() if name != "large" or value != 1}
 
 
 def _domain_to_json(domain: Domain) -> Json:

@@ -16,13 +16,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phantom_dist.law.calibration_row import CalibrationRow
+from phantom_dist.law.domain import is_open
 from phantom_dist.law.groups import difficulty
 from phantom_dist.law.law_input import LawInput
 
@@ -31,19 +32,30 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """ln-half-width = quantile of the problem's cell x exp(weights · difficulty(probed)).
+    """ln-half-width = quantile of the problem's cell x exp(weights · difficulty(probed)) [x large].
 
-    `quantile` is that of all rows, for cells with too few architectures.
+    `quantile` is that of all rows, for cells with too few architectures. `large` applies to models of more than `LARGE`
+    parameters.
     """
 
     weights: tuple[float, ...]
     quantile: float
     by_cell: Mapping[str, float] = field(default_factory=dict)
+    large: float = 1.0
 
     def half_width(self, probed: LawInput) -> float:
         """Half-width of the interval, in ln η_c."""
         expected = sum(w * x for w, x in zip(self.weights, difficulty(probed), strict=False))
-        return self.by_cell.get(cell(probed), self.quantile) * math.exp(expected)
+        known = self.by_cell.get(cell(probed), self.quantile) * math.exp(expected)
+        return known * (self.large if probed.parameters > LARGE else 1.0)
+
+
+LARGE = 10_000_000
+"""Models of more parameters are no tiny ones. Fourteen of the calibrated architectures are tiny, so quantiles over
+architectures are theirs; for larger models they are multiplied by what covers 1 − α of the larger models' contexts."""
+
+FEWEST_LARGE = 20
+"""Contexts of larger models that this factor needs."""
 
 
 SIZE = -1
@@ -90,7 +102,15 @@ def conformal(rows: Sequence[CalibrationRow], errors: Array, level: float) -> In
         for name in sorted(set(cells.tolist()))
         if (quantile := _quantile(scores[cells == name], models[cells == name], level)) is not None
     }
-    return Interval(tuple(weights.tolist()), whole, by_cell)
+    interval = Interval(tuple(weights.tolist()), whole, by_cell)
+    ratios = [
+        size / interval.half_width(row.law_input)
+        for row, size in zip(rows, np.abs(errors).tolist(), strict=True)
+        if row.law_input.parameters > LARGE and not is_open(row.law_input)
+    ]
+    if len(ratios) < FEWEST_LARGE:
+        return interval
+    return replace(interval, large=max(1.0, float(np.quantile(ratios, level, method="higher"))))
 
 
 def _weights(design: Array, log_size: Array) -> Array:

@@ -100,6 +100,33 @@ def test_errors_that_grow_with_the_models_size_widen_the_intervals_of_larger_one
     assert large / small == pytest.approx(expected, rel=0.2)
 
 
+@pytest.mark.parametrize(("contexts", "factor"), [(12, 1.0), (40, 4.0)])
+def test_intervals_of_large_models_cover_the_contexts_of_calibrated_large_ones(contexts, factor):
+    """Their errors are four times the tiny models': few contexts of them say nothing, many widen theirs alone."""
+    tiny = rows(models=14, contexts=12, seed=3)
+    large = [
+        changed(row, model="large", parameters=10**8) for row in rows(models=1, contexts=contexts, seed=4)
+    ]
+    even = [*tiny, *large]
+    errors = errors_of(even) * np.array([1.0] * len(tiny) + [4.0] * len(large))
+    interval = conformal(even, errors, 0.9)
+    narrow = replace(interval, large=1.0)
+    assert interval.large >= 1
+    for row in tiny:
+        assert interval.half_width(row.law_input) == narrow.half_width(row.law_input)
+    covered = [
+        abs(error) <= interval.half_width(row.law_input)
+        for row, error in zip(large, errors[-contexts:], strict=True)
+    ]
+    if factor == 1:
+        assert interval.large == 1
+    else:
+        assert 0.9 <= np.mean(covered) < 0.96
+        assert interval.half_width(large[0].law_input) == interval.large * narrow.half_width(
+            large[0].law_input
+        )
+
+
 @pytest.mark.parametrize("level", [0.5, 0.8])
 def test_a_lower_level_is_narrower(level):
     made = rows(models=14)
