@@ -109,7 +109,7 @@ def test_the_quickstart_pairs_methods_with_optimizers() -> None:
     assert len(problems) == 8
     assert {(p.method, p.optimizer.name) for p in problems} == {("full", "sgd"), ("lora", "adamw")}
     assert {p.steps for p in problems} == {8}
-    assert learning_rates_of(spec) == Critical(tolerance=0.01)
+    assert learning_rates_of(spec) == Critical(tolerance=0.01, multiples=(30, 300))
 
 
 def test_the_template_states_the_defaults() -> None:
