@@ -69,7 +69,7 @@ class PathProbe:
         Args:
             learning_rates: as the attribute; empty or a single one have nothing to judge.
             left: |gap_end / g_0|.
-            training_class: e.g. `full sgd`.
+            training_class: e.g. `full sgd`, calibrated or not.
         """
         if len(learning_rates) < 2:
             return None
@@ -80,7 +80,8 @@ class PathProbe:
                 f"its last correction of ln eta was clipped at {correction:+.2g}, so the critical rate probably lies "
                 f"{side} the prediction"
             )
-        if left > cls.LEFT[training_class]:
+        # No width was measured for other classes, as LoRA under SGD: the strictest limit.
+        if left > cls.LEFT.get(training_class, min(cls.LEFT.values())):
             return f"its last walk leaves {left:.2g} of the gap open"
         if first / last > cls.FALL:
             return f"its rate fell to {last / first:.2g} of the first walk's, whose points lie too far out"

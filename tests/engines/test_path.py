@@ -397,6 +397,21 @@ def test_a_path_whose_points_lay_too_far_out_is_walked_anew(model, monkeypatch):
     assert max(off) < max(off_first) / 3
 
 
+@given(
+    st.lists(st.floats(1e-6, 1e-2), min_size=0, max_size=6),
+    st.floats(0, 2),
+    st.sampled_from(["full sgd", "full adamw", "lora adamw", "lora sgd", "another one"]),
+)
+def test_why_a_path_is_open(rates, left, training_class):
+    why = PathProbe.why_open(rates, left, training_class)
+    if len(rates) < 2:
+        assert why is None
+        return
+    cut = abs(math.log(rates[-1] / rates[-2])) >= PathProbe.MOST - 1e-9
+    most = PathProbe.LEFT.get(training_class, 0.1)
+    assert (why is None) == (not cut and left <= most and rates[0] / rates[-1] <= PathProbe.FALL)
+
+
 @pytest.mark.parametrize("restarts", [0, 1])
 @pytest.mark.parametrize("more", [0, 1, 2, 3])
 def test_a_path_that_never_closes_ends_after_so_many_points(loaded, more, restarts, monkeypatch):
