@@ -3,7 +3,7 @@
 A worker that was at a task when it was killed must have lost it, with a reason, and the task must have come to its end
 otherwise: by another attempt, in parts, or stored before the kill, where the next start of the driver finds it. One
 that idled, or wasn't ready yet, must never be done with anything later. A driver that was killed must have left a start
-without an end, and another after it.
+without an end, and another after it; or its run was complete already.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def _of_driver(went: Timeline, hit: Hit) -> str:
     mine = [start for start in went.starts if start.process == hit.process]
     if not mine:
         return "" if hit.age < EARLY_S else f"no start of this driver, which had run for {hit.age:.0f} s"
+    if mine[-1].how == "complete":
+        return ""  # it was through and on its way out, which takes seconds on a busy machine
     if mine[-1].how is not None:
         return f"its start ended with {mine[-1].how!r}"
     return "" if mine[-1].number < len(went.starts) else "nothing follows its start"
