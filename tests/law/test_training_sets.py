@@ -56,13 +56,14 @@ def test_groups_of_training_sets(row):
             "earlier": 0,
         }
     )
-    *_, drawn, widens = difficulty(probed)
-    assert (drawn, widens) == (pytest.approx(math.log(4)), 0)
+    *_, drawn, widens, size = difficulty(probed)
+    assert (drawn, widens, size) == (pytest.approx(math.log(4)), 0, 0)
     widening = dataclasses.replace(probed, kappa=-1.0)
-    assert difficulty(widening)[-1] == BY_NAME["widens"].value(widening) == 1
+    assert difficulty(widening)[-2] == BY_NAME["widens"].value(widening) == 1
     assert first_order_rate(widening) == probed.path_rates[0]
     assert BY_NAME["share"].value(on_set(row, share=0.0).law_input) == math.log(LEAST_SHARE)
     alone: LawInput = row.law_input
+    assert difficulty(alone)[-1] == pytest.approx(math.log(alone.parameters / 1e6))
     assert all(BY_NAME[name].value(alone) == 0 for name in ("batch", "epochs", "share", "reach", "widens"))
 
 
