@@ -73,7 +73,7 @@ class PathProbe:
         """
         if len(learning_rates) < 2:
             return None
-        first, *_, before, last = (learning_rates[0], *learning_rates)
+        first, before, last = learning_rates[0], *learning_rates[-2:]
         if cls.is_cut(before, last):
             correction, side = math.log(last / before), "above" if last > before else "below"
             return (

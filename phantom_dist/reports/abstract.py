@@ -14,7 +14,7 @@ from phantom_dist.core.outcome import Outcome
 from phantom_dist.reports.phrases import count_of
 from phantom_dist.reports.predictions import CALIBRATED
 from phantom_dist.reports.rows import Row, Rows
-from phantom_dist.reports.verdict import frozen, jumps, verdict
+from phantom_dist.reports.verdict import Frozen, Jumps, frozen, jumps, verdict
 
 NEAR = 2.0
 """Up to this ratio to the critical rate, either way, a trial counts as near it."""
@@ -34,12 +34,12 @@ class Onset:
         """The median and the range, in units of the critical rate."""
         if not self.ratios:
             return f"in none of {self.problems} problems"
-        low, middle, high = map(_times, (min(self.ratios), statistics.median(self.ratios), max(self.ratios)))
+        low, middle, high = map(times, (min(self.ratios), statistics.median(self.ratios), max(self.ratios)))
         spread = "" if low == high else f"median; {low} to {high}; "
         return f"from {middle} times the critical rate on ({spread}in {len(self.ratios)} of {self.problems} problems)"
 
 
-def _times(ratio: float) -> str:
+def times(ratio: float) -> str:
     """Two significant digits without an exponent."""
     return f"{float(f'{ratio:.2g}'):g}"
 
@@ -70,16 +70,17 @@ def abstract(rows: Rows) -> str:
     """A paragraph; empty for a run without trained trials."""
     if not rows.trials:
         return ""
-    differs = list(_disagreements(rows))
+    by_method, readout = jumps(rows), frozen(rows)
+    differs = list(_disagreements(rows, by_method, readout))
     last = (
         f"Against the paper’s claims: {'; '.join(differs)}."
         if differs
         else "Nothing here contradicts the paper’s claims."
     )
-    return " ".join([*_sentences(rows), last])
+    return " ".join([*_sentences(rows, verdict(by_method, readout)), last])
 
 
-def _sentences(rows: Rows) -> Iterator[str]:
+def _sentences(rows: Rows, judgement: str) -> Iterator[str]:
     trials = rows.trials
     models, pairs = ({row[name] for row in trials} for name in ("model", "pair"))
     yield (
@@ -107,7 +108,7 @@ def _sentences(rows: Rows) -> Iterator[str]:
     begun = onset(trials, jumped)
     if begun.ratios:
         yield f"Sharp jumps of the order parameter occur {begun.text}."
-    yield verdict(jumps(rows), frozen(rows))
+    yield judgement
     for what, outcome in (
         ("The right word is overtaken again", Outcome.RELAPSED),
         ("Trainings diverge", Outcome.DIVERGED),
@@ -123,12 +124,11 @@ def _sentences(rows: Rows) -> Iterator[str]:
         )
 
 
-def _disagreements(rows: Rows) -> Iterator[str]:
+def _disagreements(rows: Rows, by_method: dict[str, Jumps], readout: Frozen) -> Iterator[str]:
     below = _failed_below(rows.trials)
     loud = sum(not row.get("silent") for row in below)
     if 2 * loud > len(below):
         yield f"most failures below the critical rate are not silent ({loud} of {len(below)}: their loss rises once)"
-    by_method, readout = jumps(rows), frozen(rows)
     full, lora = by_method.get("full"), by_method.get("lora")
     if full is not None and full.mostly_readout < full.count:
         yield (

@@ -36,6 +36,7 @@ from rich.table import Table
 
 import phantom_dist
 from phantom_dist.contexts.swords import parts_of_speech, swords_contexts
+from phantom_dist.core.outcome import Outcome
 from phantom_dist.core.trial import Context
 from phantom_dist.reports.theme import BLUE, LILAC, MAROON, ORANGE, SAGE
 from phantom_dist.spec import recipe_named, recipe_names
@@ -113,10 +114,7 @@ class Cell:
     def rows(self) -> list[Row]:
         """Its trained trials."""
         trials = phantom_dist.open_run(RUNS / self.name).trials().to_pylist()
-        return [row for row in trials if row["outcome"] in OUTCOMES]
-
-
-OUTCOMES = ("committed", "kinematic", "structural", "relapsed", "diverged")
+        return [row for row in trials if Outcome(row["outcome"]).trained]
 
 
 def directions(model: str, contexts: Sequence[Context]) -> list[Context]:

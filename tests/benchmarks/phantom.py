@@ -19,7 +19,8 @@ from rich.table import Table
 import phantom_dist
 from phantom_dist.core.outcome import Outcome
 from phantom_dist.reports import Rows, read_run
-from phantom_dist.reports.abstract import ended_as, jumped, onset
+from phantom_dist.reports.abstract import ended_as, jumped, onset, times
+from phantom_dist.reports.verdict import LARGER_PART
 
 SWEEP = Path(__file__).parents[2] / "sweeps" / "phantom.yaml"
 RUN = Path("runs/phantom")
@@ -56,7 +57,7 @@ def _line(model: str, way: str, trials: list[Row], rows: Rows) -> Row:
         if jumping
         else None,
         "readout_share": [shares[0], statistics.median(shares), shares[-1]] if shares else None,
-        "mostly_readout": sum(share > 0.5 for share in shares),
+        "mostly_readout": sum(share > LARGER_PART for share in shares),
         "matrix_identical": [sum(trial["readout_frozen"] for trial in lora), len(lora)] if lora else None,
         **{
             name: {"ratios": sorted(found.ratios), "problems": found.problems}
@@ -72,7 +73,7 @@ def _line(model: str, way: str, trials: list[Row], rows: Rows) -> Row:
 def _span(values: list[float] | None) -> str:
     if values is None:
         return "–"
-    low, middle, high = (f"{float(f'{value:.2g}'):g}" for value in values)
+    low, middle, high = map(times, values)
     return f"{middle} ({low} to {high})"
 
 
